@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from prunebench.leaderboard.pages import as_json, markdown, text
-from prunebench.leaderboard.plots import accuracy_plot, cost_plot, is_plotted, svg
+from prunebench.leaderboard.plots import accuracy_plot, cost_plot, drawings, svg
 from prunebench.leaderboard.rows import COLUMNS, records, rows, table
 from prunebench.leaderboard.sections import Section, sections
 from prunebench.leaderboard.selection import Asked, Older, Selection, select
@@ -30,6 +30,7 @@ __all__ = [
     "accuracy_plot",
     "as_json",
     "cost_plot",
+    "drawings",
     "markdown",
     "records",
     "rows",
@@ -52,7 +53,7 @@ def write(results: Iterable[Result], directory: Path, expected: Iterable[Asked] 
     """
     selection = select(results, expected)
     frame = table(selection)
-    contents = _plots(frame)
+    contents = drawings(frame, selection)
     contents["rows.csv"] = _csv(frame)
     contents["rows.json"] = as_json(frame).encode()
     contents["trials.csv"] = _csv(trials(selection))
@@ -80,14 +81,6 @@ def trials(selection: Selection) -> pd.DataFrame:
         for result in selection.results
     ]
     return pd.DataFrame(lines)
-
-
-def _plots(frame: pd.DataFrame) -> dict[str, bytes]:
-    contents = {}
-    for section in filter(is_plotted, sections(frame)):
-        contents[f"{section.file}.svg"] = svg(accuracy_plot(section))
-        contents[f"{section.file}-cost.svg"] = svg(cost_plot(section))
-    return contents
 
 
 def _csv(frame: pd.DataFrame) -> bytes:
