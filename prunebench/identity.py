@@ -11,6 +11,7 @@ import functools
 import hashlib
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Hashable, Iterator
 from dataclasses import fields, is_dataclass
@@ -38,6 +39,9 @@ NUMERICS = (
     "updating",
 )
 """The modules whose code decides what a stage computes; their hash is in every key."""
+
+PLANNING = ("chain", "identity", "plan")
+"""The modules that make chains and keys; their hash is in no key, but what they make is."""
 
 
 def canonical(value: Any) -> Any:
@@ -79,6 +83,14 @@ def source_hash(cls: type) -> str:
     return _module_hash(cls.__module__)
 
 
+@functools.cache
+def source_hashes(cls: type) -> dict[str, str]:
+    """Hash of each file that `source_hash` covers, by its place among them; none for the core's own classes."""
+    files = source_files(cls)
+    folder = Path(os.path.commonpath([file.parent for file in files])) if files else Path()
+    return {file.relative_to(folder).as_posix(): _hash_of([file]) for file in files}
+
+
 def source_files(cls: type) -> list[Path]:
     """The files whose code `source_hash` covers; none for the core's own classes, and for one typed at a prompt."""
     path = _file_of(cls.__module__)
@@ -100,6 +112,14 @@ def core_version() -> str:
     """Hash of the code of the modules in NUMERICS."""
     root = Path(__file__).parent
     return _hash_of(root / Path(*name.split(".")).with_suffix(".py") for name in NUMERICS)
+
+
+@functools.cache
+def core_hashes() -> dict[str, str]:
+    """Hash of each module that decides what a stage computes, or which stages and keys there are."""
+    root = Path(__file__).parent
+    files = {name: Path(*name.split(".")).with_suffix(".py") for name in (*NUMERICS, *PLANNING)}
+    return {file.as_posix(): _hash_of([root / file]) for file in files.values()}
 
 
 def _hash_of(paths: Any) -> str:

@@ -62,7 +62,7 @@ def _result(
         sparsity=trial.sparsity,
         seed=trial.seed,
         control=trial.entry.method.control,
-        params=_flattened(trial_to_plain(trial)),
+        params=flattened(trial_to_plain(trial)),
         provenance={
             "key": planned.chain[-1] if planned.chain else "",
             "data": fingerprint,
@@ -121,12 +121,12 @@ def components(trial: Trial) -> Iterator[tuple[str, Component]]:
     yield "dataset", trial.task.dataset
 
 
-def _flattened(plain: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
+def flattened(plain: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
     """Nested plain values as dotted names; lists as JSON, what is not set left out."""
     flat: dict[str, str | int | float | bool] = {}
     for key, value in plain.items():
         if isinstance(value, Mapping):
-            flat |= _flattened(value, f"{prefix}{key}.")
+            flat |= flattened(value, f"{prefix}{key}.")
         elif value is not None:
             flat[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list) else value
     return flat

@@ -11,6 +11,7 @@ from heapq import heappop, heappush
 
 from prunebench.data import Prepared
 from prunebench.errors import CorruptEntry
+from prunebench.execution.inputs import inputs_of
 from prunebench.execution.jobs import Job, missing_jobs, priorities
 from prunebench.execution.local import Finished, LocalExecutor
 from prunebench.execution.outcomes import result_of, unfinished
@@ -161,6 +162,7 @@ class Walk:
             device=self.options.device,
             threads=self.options.threads,
             environment=tuple(self.options.environment.items()),
+            inputs=inputs_of(node.trial, self.prepared[label].fingerprint),
         )
 
     def _steps(self, job: Job) -> int:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import time
 import traceback
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -45,6 +47,8 @@ class Order:
     threads: int = 1
     environment: tuple[tuple[str, str], ...] = ()
     """Versions and machine, for the record."""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """What the keys are made of, for the record."""
 
     @property
     def key(self) -> str:
@@ -103,7 +107,8 @@ def _carry_out(order: Order, store: Store) -> None:
     for node in nodes:
         states[node.key] = perform(node, state_of(parent), state_of(node.source), bench)
         parent = node.key
-    write_state(store, nodes[-1], order.parent, states[order.key], bench, started, dict(order.environment))
+    told = {"inputs": dict(order.inputs)}
+    write_state(store, nodes[-1], order.parent, states[order.key], bench, started, dict(order.environment), told)
 
 
 def _nodes(order: Order, bench: Bench) -> list[Node]:
@@ -129,14 +134,16 @@ def write_state(
     bench: Bench,
     started: float,
     environment: dict[str, str],
+    told: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Put a state into the store, with the figures that rows are made of."""
+    """Put a state into the store, with the figures that rows are made of, and what else there is to tell."""
     kept = state.kept()
     figures, notes = measured(node.stage, state, bench)
     record = {
         "stage": repr(node.stage),
         "trial": str(node.trial),
         "parent": parent,
+        **told,
         "started": started,
         "finished": time.time(),
         "environment": {**environment, "device": _device_name(bench.device)},
