@@ -6,6 +6,7 @@ What a plugin needs is here: subclass `Method`, `Model` or `Dataset`, and regist
 from typing import TYPE_CHECKING, Any
 
 from prunebench.components import Arrays, DataFacts, Dataset, Method, Model, Preset
+from prunebench.files import File
 from prunebench.hooks import hookimpl
 from prunebench.stages import (
     Allocation,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from prunebench.deployment import Deployed
     from prunebench.network import Network
     from prunebench.scoring import Scoring
+    from prunebench.tickets import Ticket, load_ticket
     from prunebench.training import Training
 
 __version__ = "0.1.0"
@@ -38,6 +40,7 @@ __all__ = [
     "Dataset",
     "Deploy",
     "Deployed",
+    "File",
     "Initialize",
     "Method",
     "Model",
@@ -50,6 +53,7 @@ __all__ = [
     "Shuffle",
     "Stage",
     "Structure",
+    "Ticket",
     "Time",
     "Train",
     "Training",
@@ -57,13 +61,16 @@ __all__ = [
     "Updater",
     "__version__",
     "hookimpl",
+    "load_ticket",
 ]
 
 _WITH_TORCH = {
     "Deployed": "prunebench.deployment",
     "Network": "prunebench.network",
     "Scoring": "prunebench.scoring",
+    "Ticket": "prunebench.tickets",
     "Training": "prunebench.training",
+    "load_ticket": "prunebench.tickets",
 }
 
 

@@ -16,6 +16,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("prunebench.cli.run:command", "Run a suite; what is in the store already is not run again."),
     "plan": ("prunebench.cli.plan:command", "Show what a suite would run, and what it would cost."),
     "leaderboard": ("prunebench.cli.leaderboard:command", "Turn tracked results into tables and plots."),
+    "export": ("prunebench.cli.export:command", "Write a trial's ticket, or its pruned network, to a file."),
     "methods": ("prunebench.cli.methods:command", "List the pruning methods, or describe one."),
     "models": ("prunebench.cli.models:command", "List the models, or describe one."),
     "datasets": ("prunebench.cli.datasets:command", "List the data sets, or describe one."),

@@ -93,6 +93,15 @@ def trial_from_plain(plain: Mapping[str, Any], registry: Registry) -> Trial:
     return Trial(suite=plain["suite"], task=task, entry=entry, sparsity=float(plain["sparsity"]), seed=plain["seed"])
 
 
+def task_from_plain(plain: Mapping[str, Any], registry: Registry) -> Task:
+    """Raises SuiteError for what this registry does not know."""
+    mistakes = Mistakes()
+    task = _task(Node.of(plain, Place(0, 0, 0, "task")), registry, mistakes)
+    mistakes.report()
+    assert task is not None
+    return task
+
+
 def _task_to_plain(task: Task) -> dict[str, Any]:
     return {
         "label": task.label,
