@@ -47,7 +47,8 @@ PLANNING = ("chain", "identity", "plan")
 def canonical(value: Any) -> Any:
     """The plain value that stands for `value` in a key: dataclasses by their fields, components with their source."""
     if isinstance(value, Component):
-        return {"name": value.name, "source": source_hash(type(value)), **_fields(value)}
+        origin = {"origin": value.origin} if value.origin else {}
+        return {"name": value.name, "source": source_hash(type(value)), **origin, **_fields(value)}
     if is_dataclass(value) and not isinstance(value, type):
         return {"kind": type(value).__name__, **_fields(value)}
     if isinstance(value, (list, tuple)):
@@ -77,11 +78,22 @@ def canonical_digest(value: Hashable) -> str:
 def source_hash(cls: type) -> str:
     """Hash of the code of a class's file and of the files of its own package that this one imports.
 
-    The core's own classes are what the core is.
+    A class that builds on one of another package is hashed with that one. The core's own classes are what the core is.
     """
-    if cls.__module__.partition(".")[0] == __package__:
+    if _package(cls) == __package__:
         return core_version()
-    return _module_hash(cls.__module__)
+    hashes = [_module_hash(module) for module in _modules(cls)]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:16]
+
+
+def _modules(cls: type) -> list[str]:
+    """The modules of a class and of what it builds on, one a package, without the core."""
+    found = {_package(base): base.__module__ for base in reversed(cls.__mro__) if issubclass(base, Component)}
+    return [module for package, module in sorted(found.items()) if package != __package__]
+
+
+def _package(cls: type) -> str:
+    return cls.__module__.partition(".")[0]
 
 
 @functools.cache
@@ -94,10 +106,10 @@ def source_hashes(cls: type) -> dict[str, str]:
 
 def source_files(cls: type) -> list[Path]:
     """The files whose code `source_hash` covers; none for the core's own classes, and for one typed at a prompt."""
-    path = _file_of(cls.__module__)
-    if path is None or cls.__module__.partition(".")[0] == __package__:
+    if _package(cls) == __package__:
         return []
-    return sorted(_closure(cls.__module__, path))
+    paths = [(module, _file_of(module)) for module in _modules(cls)]
+    return sorted({file for module, path in paths if path is not None for file in _closure(module, path)})
 
 
 @functools.cache
