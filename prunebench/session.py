@@ -7,13 +7,14 @@ outcome.frame            # the leaderboard, a pandas DataFrame
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from prunebench import registry as plugins
@@ -24,7 +25,7 @@ from prunebench.errors import TrackingError
 from prunebench.execution.run import Event, Options, Walk
 from prunebench.plan import Plan, make_plan
 from prunebench.registry import Registry
-from prunebench.results import Result
+from prunebench.results import ASKED, Result
 from prunebench.store import Store
 from prunebench.suite.narrowing import narrow, unlisted
 from prunebench.suite.reading import from_plain, read_suite, to_plain
@@ -47,6 +48,8 @@ class Loaded:
     registry: Registry
     files: tuple[str, ...] = ()
     blocked: tuple[str, ...] = ()
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """What a command needs to ask for these trials again, for the provenance of their results."""
 
     @property
     def asked(self) -> list[Asked]:
@@ -75,11 +78,30 @@ def load_suite(
         SuiteError: with every mistake.
         PluginError: for a file that is no plugin.
     """
-    files, names = plugins.loose_files(plugin_files), tuple(sorted(blocked))
+    given = tuple(plugin_files)
+    files, names = plugins.loose_files(given), tuple(sorted(blocked))
     registry = plugins.load(files, frozenset(names))
     suite = _with_loose_methods(read_suite(source, registry, settings), only, registry, files)
     wanted = narrow(suite, only)
-    return Loaded(suite, tuple(trial for trial in suite.trials() if wanted(trial)), registry, files, names)
+    trials = tuple(trial for trial in suite.trials() if wanted(trial))
+    return Loaded(suite, trials, registry, files, names, _origin(source, settings, given, names))
+
+
+def _origin(
+    source: str | os.PathLike[str],
+    settings: Sequence[str],
+    given: Sequence[str | os.PathLike[str]],
+    blocked: Sequence[str],
+) -> dict[str, str]:
+    lists = {"settings": settings, "plugins": [_as_typed(file) for file in given], "blocked": blocked}
+    said = {ASKED + name: json.dumps(list(values)) for name, values in lists.items() if values}
+    return {ASKED + "file": _as_typed(source), **said}
+
+
+def _as_typed(file: str | os.PathLike[str]) -> str:
+    """A relative path as it is; of an absolute one the name alone, as the rest is a machine's own affair."""
+    path = PurePath(file)
+    return path.name if path.is_absolute() else path.as_posix()
 
 
 def _with_loose_methods(suite: Suite, only: Sequence[str], registry: Registry, files: Sequence[str]) -> Suite:
@@ -166,6 +188,7 @@ def run_suite(
     on_event = watch(walk) if watch else lambda event: None
     try:
         for event in walk.events():
+            event = _asked_for(event, loaded.origin)
             counts["cached" if event.cached else event.result.status] += 1
             results.append(event.result)
             publisher.put(event.result)
@@ -174,6 +197,10 @@ def run_suite(
         untracked = publisher.close()
     frame = None if untracked else make_leaderboard(loaded.suite.name, loaded.asked, output)
     return Outcome(counts, frame, untracked, tuple(results))
+
+
+def _asked_for(event: Event, origin: Mapping[str, str]) -> Event:
+    return replace(event, result=replace(event.result, provenance={**event.result.provenance, **origin}))
 
 
 def make_leaderboard(

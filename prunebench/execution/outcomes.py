@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from prunebench.components import Component
@@ -12,7 +12,7 @@ from prunebench.identity import digest, source_hash
 from prunebench.network import describe
 from prunebench.plan import PlannedTrial
 from prunebench.registry import Registry
-from prunebench.results import Result, Status
+from prunebench.results import DENSITY, Result, Status
 from prunebench.store import Record, Store
 from prunebench.suite.pipelines import Composed
 from prunebench.suite.reading import trial_to_plain
@@ -97,7 +97,18 @@ def _metrics(planned: PlannedTrial, record: Record) -> dict[str, float]:
         "examples": cost.examples,
         "wall_seconds": cost.wall_seconds,
         "collapsed_layers": sum(layer["kept"] == 0 for layer in record["layers"]),
+        **early_stop(record["state"]["history"]),
+        **{DENSITY + layer["name"]: layer["kept"] / layer["total"] for layer in record["layers"]},
     }
+
+
+def early_stop(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Where the validation loss of a training was lowest, and the test accuracy there; nothing without a validation."""
+    points = [point for point in history if "validation_loss" in point]
+    if not points:
+        return {}
+    best = min(points, key=lambda point: (point["validation_loss"], point["step"]))
+    return {"early_stop_step": best["step"], "early_stop_accuracy": best["test_accuracy"]}
 
 
 def _origins(planned: PlannedTrial, registry: Registry) -> dict[str, str]:
