@@ -65,7 +65,7 @@ def command(
     address of MLflow, or the name of a suite. Nothing is tracked, and nothing of this folder's store is used.
 
     A number is reproduced when every figure but those of a clock is the same bit for bit, or when the mean accuracy
-    lies in the 95 % prediction interval of the published seeds, mean ± t · s · √(1/n + 1/m); if not, the exit code is 1.
+    lies in the 95 % prediction interval of the published seeds, mean ± t · s · √(1/n + 1/m); else the exit code is 1.
     """
     from prunebench import session
     from prunebench.leaderboard.reproduction import judge
