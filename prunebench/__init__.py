@@ -1,11 +1,12 @@
 """prunebench: the benchmark suite for neural-network pruning methods.
 
-What a plugin needs is here: subclass `Method`, `Model` or `Dataset`, and register it with `hookimpl`.
+What a plugin needs is here: subclass `Method`, `Model`, `Dataset` or `Executor`, and register it with `hookimpl`.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from prunebench.components import Arrays, DataFacts, Dataset, Method, Model, Preset
+from prunebench.executors import Crew, Ended, Executor, Order, Resources, Site
 from prunebench.files import File
 from prunebench.hooks import hookimpl
 from prunebench.stages import (
@@ -25,6 +26,7 @@ from prunebench.times import Time
 from prunebench.updating import Updater
 
 if TYPE_CHECKING:
+    from prunebench.execution.orders import carry_out
     from prunebench.deployment import Deployed
     from prunebench.network import Network
     from prunebench.scoring import Scoring
@@ -36,21 +38,27 @@ __version__ = "0.1.0"
 __all__ = [
     "Allocation",
     "Arrays",
+    "Crew",
     "DataFacts",
     "Dataset",
     "Deploy",
     "Deployed",
+    "Ended",
+    "Executor",
     "File",
     "Initialize",
     "Method",
     "Model",
     "Network",
+    "Order",
     "Preset",
     "Prune",
     "Reinitialize",
+    "Resources",
     "Rewind",
     "Scoring",
     "Shuffle",
+    "Site",
     "Stage",
     "Structure",
     "Ticket",
@@ -60,6 +68,7 @@ __all__ = [
     "Trial",
     "Updater",
     "__version__",
+    "carry_out",
     "hookimpl",
     "load_ticket",
 ]
@@ -70,6 +79,7 @@ _WITH_TORCH = {
     "Scoring": "prunebench.scoring",
     "Ticket": "prunebench.tickets",
     "Training": "prunebench.training",
+    "carry_out": "prunebench.execution.orders",
     "load_ticket": "prunebench.tickets",
 }
 

@@ -126,7 +126,7 @@ class Site:
     """Loose plugin files."""
     blocked: tuple[str, ...] = ()
     """Plugins that are left out."""
-    resources: Resources = Resources()
+    resources: Resources = field(default_factory=Resources)
 
 
 class Executor(Component):

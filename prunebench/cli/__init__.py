@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "methods": ("prunebench.cli.methods:command", "List the pruning methods, or describe one."),
     "models": ("prunebench.cli.models:command", "List the models, or describe one."),
     "datasets": ("prunebench.cli.datasets:command", "List the data sets, or describe one."),
+    "executors": ("prunebench.cli.executors:command", "List the executors, or describe one."),
     "check": ("prunebench.cli.check:command", "Check that a method does what all must, on small networks."),
     "new": ("prunebench.cli.new:command", "Write a new plugin: a method that works, with test and suite."),
     "plugins": ("prunebench.cli.plugins:command", "List the plugins, with what they provide or why they do not."),

@@ -6,7 +6,7 @@ import json
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,41 +18,11 @@ from prunebench.data import Data, Prepared
 from prunebench.errors import PrunebenchError
 from prunebench.execution.outcomes import components
 from prunebench.execution.perform import Bench, measured, perform
+from prunebench.executors import Order
 from prunebench.plan import Node, resolve
 from prunebench.state import State, from_tensors, to_tensors
 from prunebench.store import Record, Store
 from prunebench.suite.reading import trial_from_plain
-
-
-@dataclass(frozen=True)
-class Order:
-    """All that a worker is told, as plain values: it may run in another process or on another machine."""
-
-    trial: dict[str, Any]
-    """The trial to rebuild the chain of, from `trial_to_plain`."""
-    protocol: str
-    path: tuple[str, ...]
-    """Keys of the nodes to perform, first to last."""
-    parent: str | None
-    """Key of the state to begin from."""
-    plugins: tuple[str, ...]
-    """Loose plugin files."""
-    blocked: tuple[str, ...]
-    """Plugins that are left out."""
-    store: str
-    data: str
-    """Folder of the prepared arrays."""
-    fingerprint: str
-    device: str = "cpu"
-    threads: int = 1
-    environment: tuple[tuple[str, str], ...] = ()
-    """Versions and machine, for the record."""
-    inputs: Mapping[str, Any] = field(default_factory=dict)
-    """What the keys are made of, for the record."""
-
-    @property
-    def key(self) -> str:
-        return self.path[-1]
 
 
 def carry_out(order: Order) -> None:

@@ -61,6 +61,7 @@ def to_plain(suite: Suite) -> dict[str, Any]:
         "methods": [_entry_to_plain(entry) for entry in suite.entries],
         "sparsities": list(suite.sparsities),
         "seeds": list(suite.seeds),
+        "resources": dumped(suite.resources),
     }
 
 
@@ -154,6 +155,7 @@ def _suite(root: Node, registry: Registry, mistakes: Mistakes) -> Suite | None:
         sparsities=outline.sparsities,
         seeds=tuple(range(outline.seeds)) if isinstance(outline.seeds, int) else outline.seeds,
         description=outline.description,
+        resources=outline.resources,
     )
 
 
