@@ -23,6 +23,7 @@ _SPECIAL = {
     "×": r"$\times$",
     "−": "$-$",
     "–": "--",
+    "\0": "{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 
@@ -35,8 +36,8 @@ def as_latex(frame: pd.DataFrame) -> str:
 def escaped(text: str) -> str:
     """Text that LaTeX sets as it is."""
     found = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    found = "".join(_SPECIAL.get(character, character) for character in found)
-    return re.sub(r"-(?=-)", "-{}", found)  # or two would be one dash
+    found = re.sub(r"-(?=-)", "-\0", found)  # or two would be one dash
+    return "".join(_SPECIAL.get(character, character) for character in found)
 
 
 def _tables(section: Section) -> Iterator[str]:
