@@ -13,7 +13,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -96,20 +96,26 @@ def _package(cls: type) -> str:
     return cls.__module__.partition(".")[0]
 
 
-@functools.cache
-def source_hashes(cls: type) -> dict[str, str]:
-    """Hash of each file that `source_hash` covers, by its place among them; none for the core's own classes."""
-    files = source_files(cls)
-    folder = Path(os.path.commonpath([file.parent for file in files])) if files else Path()
-    return {file.relative_to(folder).as_posix(): _hash_of([file]) for file in files}
-
-
 def source_files(cls: type) -> list[Path]:
     """The files whose code `source_hash` covers; none for the core's own classes, and for one typed at a prompt."""
-    if _package(cls) == __package__:
-        return []
-    paths = [(module, _file_of(module)) for module in _modules(cls)]
+    return [] if _package(cls) == __package__ else _files_of(_modules(cls))
+
+
+def _files_of(modules: Iterable[str]) -> list[Path]:
+    paths = [(module, _file_of(module)) for module in modules]
     return sorted({file for module, path in paths if path is not None for file in _closure(module, path)})
+
+
+def source_hashes(cls: type) -> Mapping[str, str]:
+    """Hash of each of the `source_files`, by its place among them."""
+    return {} if _package(cls) == __package__ else _hashes_by_file(tuple(_modules(cls)))
+
+
+@functools.cache
+def _hashes_by_file(modules: tuple[str, ...]) -> Mapping[str, str]:
+    files = _files_of(modules)
+    folder = Path(os.path.commonpath([file.parent for file in files])) if files else Path()
+    return {file.relative_to(folder).as_posix(): _hash_of([file]) for file in files}
 
 
 @functools.cache

@@ -15,8 +15,10 @@ from prunebench.errors import PrunebenchError
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("prunebench.cli.run:command", "Run a suite; what is in the store already is not run again."),
     "plan": ("prunebench.cli.plan:command", "Show what a suite would run, and what it would cost."),
+    "status": ("prunebench.cli.status:command", "Show how far a suite is, while it runs or not."),
+    "why": ("prunebench.cli.why:command", "Say why a trial is not taken from the store."),
+    "cache": ("prunebench.cli.cache:command", "Show what the store holds; check it; collect what no suite needs."),
     "leaderboard": ("prunebench.cli.leaderboard:command", "Turn tracked results into tables and plots."),
-    "export": ("prunebench.cli.export:command", "Write a trial's ticket, or its pruned network, to a file."),
     "compare": ("prunebench.cli.compare:command", "Say what is better, worse, new, gone or not comparable."),
     "merge": ("prunebench.cli.merge:command", "Make one board of the results of several machines or people."),
     "verify": ("prunebench.cli.verify:command", "Run a published row again, and say whether it is reproduced."),

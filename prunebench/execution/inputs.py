@@ -26,9 +26,11 @@ def inputs_of(trial: Trial, fingerprint: str) -> Inputs:
         for kind, component in components(trial)
         for file, found in source_hashes(type(component)).items()
     }
+    origins = {f"{kind} distribution": component.origin for kind, component in components(trial) if component.origin}
     return {
         **{name.removeprefix("task."): value for name, value in plain.items() if name not in NAMES},
         **sources,
+        **origins,
         DATA: fingerprint,
         **{CORE + file: found for file, found in core_hashes().items()},
     }
