@@ -53,6 +53,7 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
     "What a method is given": ("Trial", "Scoring", "Training", "Network", "Layer"),
     "What a method may give": ("Updater", "Deployed"),
     "What an executor is given, and gives": ("Site", "Resources", "Order", "Crew", "Ended", "carry_out"),
+    "What is taken home": ("load_ticket", "Ticket", "File"),
     "Stages": (
         "Stage",
         "Initialize",

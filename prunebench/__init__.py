@@ -26,8 +26,8 @@ from prunebench.times import Time
 from prunebench.updating import Updater
 
 if TYPE_CHECKING:
-    from prunebench.execution.orders import carry_out
     from prunebench.deployment import Deployed
+    from prunebench.execution.orders import carry_out
     from prunebench.network import Network
     from prunebench.scoring import Scoring
     from prunebench.tickets import Ticket, load_ticket

@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "merge": ("prunebench.cli.merge:command", "Make one board of the results of several machines or people."),
     "verify": ("prunebench.cli.verify:command", "Run a published row again, and say whether it is reproduced."),
     "export": ("prunebench.cli.export:command", "Write a trial's ticket, or its pruned network, to a file."),
+    "inspect": ("prunebench.cli.inspect:command", "Look into a trial: curves, layers, masks, weights, stability."),
     "methods": ("prunebench.cli.methods:command", "List the pruning methods, or describe one."),
     "models": ("prunebench.cli.models:command", "List the models, or describe one."),
     "datasets": ("prunebench.cli.datasets:command", "List the data sets, or describe one."),

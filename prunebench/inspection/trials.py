@@ -13,9 +13,12 @@ import torch
 
 from prunebench.data import Data, Prepared, find
 from prunebench.errors import PrunebenchError, StoreError, Unreachable
+from prunebench.execution.outcomes import result_of
 from prunebench.execution.perform import Bench, fresh_model, perform
 from prunebench.execution.worker import read_state
-from prunebench.plan import Node, protocol, resolve
+from prunebench.plan import Node, PlannedTrial, protocol, resolve
+from prunebench.registry import Registry
+from prunebench.results import Result
 from prunebench.stages import Initialize, Reinitialize, Rewind, Train
 from prunebench.state import State
 from prunebench.store import Record, Store
@@ -37,11 +40,18 @@ class Finished:
     prepared: Prepared
     protocol: str
     bench: Bench
+    registry: Registry
     _states: dict[str, State] = field(default_factory=dict, repr=False)
 
     @property
     def last(self) -> Node:
         return self.nodes[-1]
+
+    @functools.cached_property
+    def result(self) -> Result:
+        """What the trial's row is made of."""
+        planned = PlannedTrial(self.trial, self.protocol, tuple(node.key for node in self.nodes))
+        return result_of(planned, self.store, self.registry, self.prepared.fingerprint)
 
     @functools.cached_property
     def record(self) -> Record:
@@ -121,7 +131,7 @@ def open_trial(
         )
     where = torch.device(device)
     bench = Bench(trial, where, lambda: Data(trial.task, prepared, where))
-    return Finished(trial, nodes, opened, prepared, common, bench)
+    return Finished(trial, nodes, opened, prepared, common, bench, loaded.registry)
 
 
 def named(trials: Sequence[Trial], name: str, suite: str) -> Trial:

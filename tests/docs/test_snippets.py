@@ -1,4 +1,4 @@
-"""Every snippet of the README and the docs works: Python is loaded, YAML is read, commands are called.
+"""Every snippet of the README and the docs works: Python is loaded or run, YAML is read, commands are called.
 
 A page is a folder: its snippets that begin with `# name.py` or `# name.yaml` are files in it, and commands find them
 there, beside what lies in the repository's root. What needs a network, a server or a fresh environment is named in
@@ -9,6 +9,8 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -40,7 +42,7 @@ ELSEWHERE = {
     "mlflow": "a server, which does not end",
     "python": "its pages are compared in test_reference_pages",
 }
-RUNNING = ("run", "plan", "leaderboard")
+RUNNING = ("run", "plan", "leaderboard", "export", "inspect")
 """Commands that read a suite: it is read and planned, and run only by the slow test."""
 LONG = ("check",)
 """Commands whose own tests run them; here their arguments are parsed."""
@@ -58,6 +60,11 @@ class Snippet:
         """The name that its first line gives it."""
         named = re.match(r"# ([\w-]+\.(?:py|yaml))\n", self.text)
         return named[1] if named else f"line{self.line}.{'py' if self.language == 'python' else self.language}"
+
+    @property
+    def is_script(self):
+        """Whether it is Python to be run, and no plugin."""
+        return self.language == "python" and "hookimpl" not in self.text and not self.file.startswith("test_")
 
     def __str__(self):
         return f"{self.page.relative_to(ROOT)}:{self.line}"
@@ -111,7 +118,10 @@ def test_there_are_snippets_of_each_kind_and_no_others():
 
 
 @called("python")
-def test_python_is_a_plugin_that_loads(snippet, folder):
+def test_python_is_a_plugin_that_loads_or_a_script(snippet, folder):
+    if snippet.is_script:  # run by the slow test, when the commands before it have made what it reads
+        compile(snippet.text, snippet.file, "exec")
+        return
     path = folder(snippet.page) / snippet.file
     if path.name.startswith("test_"):
         done = installing.pytest(path, path.parent, "--collect-only")
@@ -126,12 +136,21 @@ def test_python_is_a_plugin_that_loads(snippet, folder):
 @called("yaml")
 def test_yaml_is_a_suite_that_can_be_planned(snippet, folder):
     where = folder(snippet.page)
-    files = [one.file for one in snippets_of(snippet.page) if one.language == "python"]
+    if any(f": {file}" in snippet.text for file in made_by_commands(snippet.page)):
+        pytest.skip("it names a file that the commands before it make: the slow test runs it")
+    files = [one.file for one in snippets_of(snippet.page) if one.language == "python" and not one.is_script]
     plugins = [where / file for file in files if not file.startswith("test_")]
     loaded = session.load_suite(where / snippet.file, plugin_files=plugins)
     plan = make_plan(loaded.trials, {})
     assert plan.trials
     assert [planned.skipped for planned in plan.trials if planned.skipped] == []
+
+
+def made_by_commands(page):
+    """The files that a page's exports write."""
+    snippets = [one for one in snippets_of(page) if one.language in SHELL]
+    commands = [words for one in snippets for _, _, words in commands_of(one)]
+    return [words[words.index("--output") + 1] for words in commands if words[1:2] == ["export"]]
 
 
 def commands_of(snippet):
@@ -148,6 +167,10 @@ def commands_of(snippet):
             elif words:
                 clone = words[-1] if words[:2] == ["git", "clone"] else clone
                 yield where, variables, words
+
+
+MADE = [file for page in PAGES for file in made_by_commands(page)]
+"""Files that are not there before the commands of a page have run."""
 
 
 @called(*SHELL)
@@ -178,11 +201,15 @@ def check_command(words, top):
         command = getattr(import_module(module), attribute)
         given = command.make_context(name, list(rest)).params
         if name in RUNNING and str(given["suite"]).endswith(".yaml"):
+            if any(made in Path(given["suite"]).read_text("utf-8") for made in MADE):
+                return  # by commands before it, which the slow test runs
             files = [*given["files"], *installable(top)]
             loaded = session.load_suite(
-                given["suite"], settings=given["settings"], only=given["only"], plugin_files=files
+                given["suite"], settings=given["settings"], only=given.get("only", ()), plugin_files=files
             )
-            assert loaded.trials
+            names = {str(trial) for trial in loaded.trials}
+            assert names
+            assert {given[key] for key in ("trial", "other") if given.get(key)} <= names
         return
     registry.load.cache_clear()
     result = CliRunner().invoke(cli.main, [name, *rest])
@@ -218,21 +245,25 @@ def test_links_lead_somewhere(page):
 
 def shortened(words):
     """A command that runs a suite, for one seed and one epoch, and one sparsity if it says nothing of them."""
-    settings = ["seeds=1", "tasks.recipe.epochs=1", *([] if "sparsit" in shlex.join(words) else ["sparsities=[0.8]"])]
-    return [*words[1:], *(part for one in settings for part in ("--set", one) if words[1] == "run")]
+    less = [] if "sparsit" in shlex.join(words) or words[1] != "run" else ["sparsities=[0.8]"]
+    settings = ["seeds=1", "tasks.recipe.epochs=1", *less] if words[1] in ("run", "export", "inspect") else []
+    return [*words[1:], *(part for one in settings for part in ("--set", one))]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_commands_of_a_page_run_one_after_the_other(page, folder):
     top = folder(page)
-    commands = [one for snippet in snippets_of(page) if snippet.language in SHELL for one in commands_of(snippet)]
-    for where, variables, words in commands:
-        if words[0] == "prunebench":
-            plugins = os.pathsep.join(map(str, installable(top)))
-            at = top / where if (top / where).is_dir() else top
-            done = runs.prunebench(*shortened(words), cwd=at, **variables, PRUNEBENCH_PLUGINS=plugins)
-            assert done.returncode == 0, f"{shlex.join(words)}: {done.stderr}"
+    for snippet in snippets_of(page):
+        if snippet.is_script:
+            done = subprocess.run([sys.executable, snippet.file], cwd=top, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"{snippet}: {done.stderr}"
+        for where, variables, words in commands_of(snippet) if snippet.language in SHELL else ():
+            if words[0] == "prunebench":
+                plugins = os.pathsep.join(map(str, installable(top)))
+                at = top / where if (top / where).is_dir() else top
+                done = runs.prunebench(*shortened(words), cwd=at, **variables, PRUNEBENCH_PLUGINS=plugins)
+                assert done.returncode == 0, f"{shlex.join(words)}: {done.stderr}"
 
 
 def test_the_checks_above_see_what_they_look_for():

@@ -1,0 +1,138 @@
+"""All that there is to see of a trial that has ended, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from prunebench.errors import StoreError, TicketError
+from prunebench.inspection.measures import (
+    Density,
+    Movement,
+    Overlap,
+    densities,
+    movements,
+    overlaps,
+)
+from prunebench.inspection.stability import Stability, stability
+from prunebench.inspection.trials import Finished
+from prunebench.masks import Masks
+from prunebench.network import describe
+from prunebench.stages import Prune, Train
+from prunebench.state import Tensors
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of the chain."""
+
+    start: int
+    stop: int
+    density: float
+    """Of the prunable weights, as counted at its end."""
+    accuracy: float
+    """Test accuracy at its end."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What `prunebench inspect` shows."""
+
+    trial: str
+    metrics: Mapping[str, float]
+    """Those of the trial's row."""
+    trainings: tuple[Training, ...]
+    """Of the chain, in their order; those that the store no longer has are left out."""
+    history: tuple[Mapping[str, float], ...]
+    """Evaluations of the last training."""
+    densities: tuple[Density, ...]
+    movements: tuple[Movement, ...]
+    other: str = ""
+    """The trial whose masks these are compared with."""
+    overlaps: tuple[Overlap, ...] = ()
+    stability: Stability | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; what was not asked for is absent."""
+        found: dict[str, Any] = {
+            "trial": self.trial,
+            "metrics": dict(self.metrics),
+            "trainings": [asdict(training) for training in self.trainings],
+            "history": [dict(point) for point in self.history],
+            "densities": [{**asdict(row), "density": row.density} for row in self.densities],
+            "movements": [asdict(row) for row in self.movements],
+        }
+        if self.overlaps:
+            rows = [{**asdict(row), "iou": row.iou, "chance": row.chance} for row in self.overlaps]
+            found |= {"other": self.other, "overlaps": rows}
+        if self.stability is not None:
+            found["stability"] = {**asdict(self.stability), "barrier": self.stability.barrier}
+        return found
+
+
+def inspect(
+    finished: Finished,
+    other: Finished | None = None,
+    stable: bool = False,
+    note: Callable[[str], object] = lambda message: None,
+) -> Findings:
+    """Look into a trial.
+
+    Args:
+        other: a trial of the same layers, to compare the masks with.
+        stable: measure the stability to the noise of SGD too, which trains twice.
+        note: is told what takes its time.
+
+    Raises TicketError for another trial whose layers are others.
+    """
+    layers, end = describe(finished.trial.task).layers, finished.end
+    if other is not None:
+        _check_layers(finished, other)
+    origin = finished.origin(len(finished.nodes))
+    kept = {name: int(mask.sum()) for name, mask in end.masks.items()}
+    return Findings(
+        trial=str(finished.trial),
+        metrics=finished.result.metrics,
+        trainings=tuple(_trainings(finished)),
+        history=tuple(finished.record["state"]["history"]),
+        densities=tuple(densities(layers, kept)),
+        movements=tuple(movements(layers, (origin.parameters, end.parameters, end.masks), _pruned(finished))),
+        other=str(other.trial) if other else "",
+        overlaps=tuple(overlaps(layers, end.masks, other.end.masks)) if other else (),
+        stability=stability(finished, note) if stable else None,
+    )
+
+
+def _check_layers(one: Finished, other: Finished) -> None:
+    ours, theirs = ({layer.name: layer.shape for layer in describe(each.trial.task).layers} for each in (one, other))
+    wrong = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+    if wrong:
+        raise TicketError(
+            f"{one.trial} and {other.trial} have other layers, and no masks in common: {', '.join(wrong)}"
+        )
+
+
+def _trainings(finished: Finished) -> list[Training]:
+    found = []
+    for node in finished.nodes:
+        if isinstance(node.stage, Train) and finished.store.has(node.key):
+            record = finished.store.record(node.key)
+            kept, total = (sum(layer[key] for layer in record["layers"]) for key in ("kept", "total"))
+            found.append(Training(node.start, node.stop, kept / total, record["figures"]["test_accuracy"]))
+    return found
+
+
+def _pruned(finished: Finished) -> tuple[Tensors, Tensors, Masks, Masks] | None:
+    """The training before the last pruning: its weights at first and in the end, the masks before and after pruning."""
+    nodes = finished.nodes
+    places = [place for place, node in enumerate(nodes) if isinstance(node.stage, Prune)]
+    if not places or not any(isinstance(node.stage, Train) for node in nodes[: places[-1]]):
+        return None
+    prune = nodes[places[-1]]
+    assert prune.parent is not None
+    try:
+        before, after = finished.state(prune.parent), finished.state(prune.key)
+        return finished.origin(places[-1]).parameters, before.parameters, before.masks, after.masks
+    except StoreError:  # removed from the store since: there is nothing to be seen of it
+        return None

@@ -1,0 +1,183 @@
+"""What is found in a trial as tables: for the terminal, and as a page with plots."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tabulate import tabulate
+
+from prunebench.inspection.findings import Findings
+from prunebench.inspection.plots import drawings
+from prunebench.inspection.stability import STABLE, Stability
+from prunebench.tickets import replaced
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+WIDTH, COLUMNS = 40, 80
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report: a table, and what there is to say of it."""
+
+    title: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    text: str = ""
+    plot: str = ""
+    """Name of its drawing."""
+
+
+def sections(found: Findings) -> Iterator[Section]:
+    """The report, part by part; what there is nothing of is left out."""
+    yield Section("Result", ("", "", ""), tuple(_result(found.metrics)))
+    if found.trainings:
+        yield Section("Trainings", ("steps", "density", "test accuracy"), tuple(_trainings(found)))
+    if found.history:
+        yield Section("The last training", ("", "", "from", "to"), tuple(_curves(found.history)), plot="curves")
+    rows = tuple(
+        (row.layer, f"{row.kept:,}", f"{row.size:,}", percent(row.density), bar(row.density)) for row in found.densities
+    )
+    yield Section("Layers", ("layer", "kept", "of", "density", ""), rows, plot="layers")
+    yield _movement(found)
+    if found.overlaps:
+        yield _overlap(found)
+    if found.stability is not None:
+        yield _stability(found.stability)
+
+
+def text(found: Findings) -> str:
+    """For a terminal of 80 columns."""
+    parts = [found.trial]
+    for section in sections(found):
+        lines = tabulate(section.rows, section.headers, "plain", disable_numparse=True, colalign=_aligned(section))
+        told = textwrap.fill(section.text, COLUMNS - 2)
+        parts.append("\n".join([section.title, textwrap.indent(f"{_trimmed(lines)}\n{told}".rstrip(), "  ")]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _trimmed(lines: str) -> str:
+    return "\n".join(line.rstrip() for line in lines.splitlines()).strip("\n")
+
+
+def markdown(found: Findings) -> str:
+    """A page, with its plots beside it."""
+    parts = [f"# {found.trial}"]
+    for section in sections(found):
+        table = tabulate(
+            section.rows, section.headers, tablefmt="pipe", disable_numparse=True, colalign=_aligned(section)
+        )
+        picture = f"![{section.title}]({section.plot}.svg)" if section.plot else ""
+        parts += [f"## {section.title}", table, section.text, picture]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def write(found: Findings, directory: Path) -> list[Path]:
+    """Write README.md and its plots; the same findings give the same bytes."""
+    directory.mkdir(parents=True, exist_ok=True)
+    contents = {**drawings(found), "README.md": markdown(found).encode()}
+    for name, content in contents.items():
+        replaced(directory / name, content)
+    return [directory / name for name in contents]
+
+
+def _aligned(section: Section) -> tuple[str, ...]:
+    """Numbers that have a heading to the right; names, texts and bars to the left."""
+    numbers = [any(row[column][:1].isdigit() for row in section.rows) for column in range(len(section.headers))]
+    return tuple(
+        "right" if column and header and numbers[column] else "left" for column, header in enumerate(section.headers)
+    )
+
+
+def _result(metrics: Mapping[str, float]) -> Iterator[tuple[str, str, str]]:
+    yield "test accuracy", percent(metrics["accuracy"]), f"loss {metrics['loss']:.4g}"
+    kept, size = metrics["parameters_kept"], metrics["parameters_prunable"]
+    yield "sparsity", percent(metrics["sparsity"]), f"{kept:,.0f} of {size:,.0f} weights are kept"
+    yield "training cost", f"{metrics['training_cost']:.3g}×", "of one dense training, the whole chain"
+
+
+def _trainings(found: Findings) -> Iterator[tuple[str, str, str]]:
+    for one in found.trainings:
+        yield f"{one.start} to {one.stop}", percent(one.density), percent(one.accuracy)
+
+
+CURVES = {
+    "test_accuracy": "test accuracy",
+    "validation_accuracy": "validation accuracy",
+    "train_loss": "training loss",
+    "test_loss": "test loss",
+    "validation_loss": "validation loss",
+}
+
+
+def _curves(history: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, str, str, str]]:
+    for key, name in CURVES.items():
+        values = [point[key] for point in history if key in point]
+        if values:
+            shown = percent if key.endswith("accuracy") else "{:.4g}".format
+            yield name, sparkline(values), shown(values[0]), shown(values[-1])
+
+
+def _movement(found: Findings) -> Section:
+    headers = ("layer", "kept", "survived", "removed")
+    rows = tuple((row.layer, *map(_distance, (row.kept, row.survived, row.removed))) for row in found.movements)
+    told = "Mean |after - before| of the weights. kept: from the initial to the final weights, of those that are kept."
+    if all(row.survived is None for row in found.movements):
+        return Section("Weight movement", headers[:2], tuple(row[:2] for row in rows), told, "movement")
+    told += (
+        " survived, removed: in the training before the last pruning, of the weights that it kept and of those that it "
+        "removed."
+    )
+    return Section("Weight movement", headers, rows, told, "movement")
+
+
+def _distance(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _overlap(found: Findings) -> Section:
+    rows = tuple((row.layer, f"{row.both:,}", _share(row.iou), _share(row.chance)) for row in found.overlaps)
+    told = (
+        "IoU: weights that both masks keep, of those that one of them keeps. by chance: that of random masks of the "
+        "same densities."
+    )
+    return Section(f"Mask overlap with {found.other}", ("layer", "both", "IoU", "by chance"), rows, told, "overlap")
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _stability(one: Stability) -> Section:
+    verdict = "stable" if one.barrier < STABLE else "not stable"
+    told = (
+        f"Error barrier {percent(one.barrier)}: {verdict} to the noise of SGD (below {percent(STABLE, 0)}; Frankle et "
+        f"al. 2020). Steps {one.start} to {one.stop} were trained twice more from one state, with other orders of the "
+        "data and other augmentation; the test errors are those of the networks on the straight line between the ends."
+    )
+    if one.reestimated:
+        told += " BatchNorm statistics were measured anew at each point, on the training examples."
+    if not one.same_masks:
+        told += " The two have other masks, so that there are more weights on the way than at the ends."
+    rows = tuple((f"{share:.1f}", percent(error)) for share, error in zip(one.shares, one.errors, strict=True))
+    return Section("Stability", ("share of the way", "test error"), rows, told, "stability")
+
+
+def percent(share: float, digits: int = 2) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
+def bar(share: float, width: int = 20) -> str:
+    """A share as a bar; the least that is more than nothing shows."""
+    return "█" * max(round(share * width), int(share > 0)) if share <= 1 else ""
+
+
+def sparkline(values: Sequence[float], width: int = WIDTH) -> str:
+    """Numbers as a line of blocks, from the lowest to the highest; of more than `width` some are left out."""
+    if len(values) > width:
+        values = [values[round(place * (len(values) - 1) / (width - 1))] for place in range(width)]
+    low, high = min(values), max(values)
+    reach = high - low
+    return "".join(BLOCKS[round((value - low) / reach * (len(BLOCKS) - 1)) if reach else 0] for value in values)

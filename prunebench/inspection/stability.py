@@ -1,0 +1,136 @@
+"""Stability to the noise of SGD: whether two trainings of one state end in the same basin (Frankle et al. 2020).
+
+The last training of a chain is run twice more from the state that it began with. Everything is the same but the stream
+that names its randomness: data order, augmentation and dropout are drawn anew. Then the error is measured along the
+straight line between the two ends. How far it rises above the mean of its ends is the barrier; below 2 % the paper
+calls a state stable.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from prunebench.data import Data
+from prunebench.environment import environment
+from prunebench.errors import Unreachable
+from prunebench.execution.perform import perform
+from prunebench.execution.worker import read_state, write_state
+from prunebench.identity import canonical_digest, digest
+from prunebench.inspection.measures import barrier, between
+from prunebench.inspection.trials import Finished
+from prunebench.masks import Masks
+from prunebench.plan import Node
+from prunebench.stages import Train
+from prunebench.state import State
+from prunebench.training import EVALUATION_BATCH, evaluate, load
+
+STREAMS = ("noise-1", "noise-2")
+POINTS = 11
+STABLE = 0.02
+"""The barrier below which Frankle et al. call a state stable."""
+
+
+@dataclass(frozen=True)
+class Stability:
+    """Two children of one state, and the line between them."""
+
+    start: int
+    stop: int
+    """Steps of the training."""
+    shares: tuple[float, ...]
+    """Of the way from the first child to the second."""
+    errors: tuple[float, ...]
+    """1 - test accuracy there."""
+    reestimated: bool
+    """Whether BatchNorm statistics were measured anew at each point, the ends included."""
+    same_masks: bool
+
+    @property
+    def barrier(self) -> float:
+        return barrier(self.errors)
+
+
+def stability(finished: Finished, note: Callable[[str], object] = lambda message: None) -> Stability:
+    """Train the two children, unless the store has them from an earlier time, and measure between them.
+
+    Args:
+        note: is told what is being done, as trainings take their time.
+
+    Raises Unreachable for a chain that trains nothing.
+    """
+    node = next((node for node in reversed(finished.nodes) if isinstance(node.stage, Train)), None)
+    if node is None:
+        raise Unreachable(f"{finished.trial} trains nothing, so that there is no noise of SGD to be stable to")
+    children = [_child(finished, node, stream, note) for stream in STREAMS]
+    note(f"measuring {POINTS} points between them")
+    shares = tuple(point / (POINTS - 1) for point in range(POINTS))
+    errors, reestimated = errors_between(finished, children[0], children[1], shares)
+    same = _same(children[0].masks, children[1].masks)
+    return Stability(node.start, node.stop, shares, errors, reestimated, same)
+
+
+def child_node(node: Node, stream: str) -> Node:
+    """A training with another stream; its key is that of any chain that trains so."""
+    assert isinstance(node.stage, Train)
+    stage = replace(node.stage, stream=stream)
+    trajectory = digest(node.parent, canonical_digest(replace(stage, until="end")))
+    return replace(node, stage=stage, trajectory=trajectory, key=digest(trajectory, node.stop))
+
+
+def _child(finished: Finished, node: Node, stream: str, note: Callable[[str], object]) -> State:
+    child, store = child_node(node, stream), finished.store
+    if store.has(child.key):
+        return read_state(store, child.key)
+    assert node.parent is not None
+    parent = finished.state(node.parent)
+    note(f"training from step {node.start} to {node.stop} with other noise ({stream})")
+    threads, started = torch.get_num_threads(), time.time()
+    state = perform(child, parent, None, finished.bench)
+    write_state(store, child, node.parent, state, finished.bench, started, environment(threads))
+    return state
+
+
+def _same(one: Masks, other: Masks) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(mask, other[name]) for name, mask in one.items())
+
+
+def errors_between(
+    finished: Finished, one: State, other: State, shares: tuple[float, ...]
+) -> tuple[tuple[float, ...], bool]:
+    """Test errors on the straight way between two states; and whether BatchNorm statistics were measured there."""
+    model, data = copy.deepcopy(finished.bench.model), finished.bench.data
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    errors = []
+    for share in shares:
+        point = one.changed(
+            parameters=between(one.parameters, other.parameters, share),
+            buffers=between(one.buffers, other.buffers, share),
+        )
+        load(model, point)
+        if norms:
+            reestimate(model, norms, data)
+        errors.append(1 - evaluate(model, data, point.step)["test_accuracy"])
+    return tuple(errors), bool(norms)
+
+
+@torch.no_grad()
+def reestimate(model: nn.Module, norms: list[_BatchNorm], data: Data) -> None:
+    """Measure BatchNorm statistics anew: the mean over the training examples, as they are."""
+    model.eval()
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean of all batches, the same weight to each
+        norm.train()
+    for start in range(0, len(data.train), EVALUATION_BATCH):
+        model(data.normalized(data.train.inputs[start : start + EVALUATION_BATCH]))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.eval()

@@ -1,0 +1,91 @@
+"""`prunebench export` and `prunebench inspect` as a person types them, on a suite that was run."""
+
+import json
+
+import pytest
+
+from prunebench import load_ticket
+from tests import runs
+
+TRIAL, OTHER = "tiny/imp/0.7/0", "tiny/random/0.7/0"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder in which two methods of the tiny suite were run for one seed."""
+    folder = tmp_path_factory.mktemp("cli")
+    runs.write_suite(folder)
+    done = runs.prunebench("run", "tiny.yaml", "--only", "method=imp,method=random,sparsity=0.7,seed=0", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def here(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_a_ticket_is_written_and_gives_the_accuracy_of_the_row(here, prunebench):
+    done = prunebench("export", "tiny.yaml", TRIAL)
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("tiny-imp-0.7-0.safetensors: ticket of tiny/imp/0.7/0, ")
+    ticket = load_ticket("tiny-imp-0.7-0.safetensors")
+    assert ticket.facts.initial_step == 3
+    assert ticket.sparsity == pytest.approx(0.7, abs=1e-3)
+    assert ticket.evaluate()["accuracy"] == ticket.facts.figures["accuracy"]
+    inspected = json.loads(prunebench("inspect", "tiny.yaml", TRIAL, "--json").output)
+    assert inspected["metrics"]["accuracy"] == ticket.facts.figures["accuracy"]
+
+
+def test_the_file_and_its_format_are_chosen(here, prunebench):
+    done = prunebench("export", "tiny.yaml", TRIAL, "--format", "state-dict", "--output", "n.safetensors")
+    assert done.exit_code == 0, done.output
+    refused = prunebench("inspect", "tiny.yaml", TRIAL, "--output", "n.safetensors")
+    assert refused.exit_code == 2
+
+
+def test_a_trial_that_was_not_run_is_told_with_the_command_that_runs_it(here, prunebench):
+    for command in ("export", "inspect"):
+        refused = prunebench(command, "tiny.yaml", "tiny/imp/0.5/1", "--set", "seeds=2")
+        assert refused.exit_code == 2
+        said = " ".join(refused.output.split())
+        again = "prunebench run tiny.yaml --set seeds=2 --only task=tiny,method=imp,sparsity=0.5,seed=1"
+        assert f"`{again}` runs it" in said
+        assert "Traceback" not in said
+
+
+def test_a_folder_that_is_not_there_is_an_error(here, prunebench):
+    refused = prunebench("export", "tiny.yaml", TRIAL, "--output", "nowhere/t.safetensors")
+    assert refused.exit_code == 2
+    assert "cannot write nowhere/t.safetensors" in refused.output
+
+
+def test_a_look_fits_the_terminal_and_compares(here, prunebench):
+    done = prunebench("inspect", "tiny.yaml", TRIAL, OTHER)
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("tiny/imp/0.7/0\n")
+    assert "Mask overlap with tiny/random/0.7/0" in done.output
+    assert max(map(len, done.output.splitlines())) <= 80
+
+
+def test_stability_says_what_it_does_beside_the_output(here, prunebench):
+    done = prunebench("inspect", "tiny.yaml", TRIAL, "--stability", "--json", "--output", "looked")
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)["stability"]
+    assert len(found["errors"]) == 11
+    assert found["barrier"] == pytest.approx(max(found["errors"]) - (found["errors"][0] + found["errors"][-1]) / 2)
+    assert "note: training from step 3 to " in done.stderr
+    assert (here / "looked" / "stability.svg").is_file()
+
+
+@pytest.mark.slow
+def test_a_ticket_travels_to_the_workers_of_another_suite(here):
+    assert runs.prunebench("export", "tiny.yaml", TRIAL, "--output", "t.safetensors", cwd=here).returncode == 0
+    entry = "- {name: transfer, ticket: t.safetensors, sparsities: [0.7]}"
+    (here / "other.yaml").write_text(
+        runs.SUITE.replace("- random", entry).replace("name: tiny", "name: other"), "utf-8"
+    )
+    done = runs.prunebench("run", "other.yaml", "--only", "method=transfer", cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert "4 done" in done.stdout  # two seeds, and their controls
