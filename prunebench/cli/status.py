@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from prunebench.cli import options, output
+from prunebench.durations import rounded
 
 if TYPE_CHECKING:
     from prunebench.execution.claims import Running
@@ -89,7 +90,6 @@ def _rate(found: Progress) -> str:
 
 
 def _time_left(found: Progress) -> str:
-    from prunebench.cli.progress import duration
 
     seconds = found.seconds_left
     if not found.left:
@@ -97,8 +97,8 @@ def _time_left(found: Progress) -> str:
     if seconds is None:
         return "not known: nothing of this suite was measured yet"
     if found.running:
-        return f"about {duration(seconds)} left at the pace of the last jobs"
-    return f"about {duration(seconds)} of running left; nobody is at work now"
+        return f"about {rounded(seconds)} left at the pace of the last jobs"
+    return f"about {rounded(seconds)} of running left; nobody is at work now"
 
 
 def _disk(found: Progress) -> str:
@@ -119,10 +119,9 @@ def _print_running(found: Progress) -> None:
 
 
 def _place(mark: Running, alive: bool) -> str:
-    from prunebench.cli.progress import duration
 
     now = time.time()
-    span = f"for {duration(now - mark.started)}" if alive else f"last seen {duration(now - mark.updated)} ago"
+    span = f"for {rounded(now - mark.started)}" if alive else f"last seen {rounded(now - mark.updated)} ago"
     where = f"{mark.host}, process {mark.pid}, {span}"
     return f"{where}, step {mark.step:,} of {mark.start:,} to {mark.stop:,}" if mark.stop > mark.start else where
 
