@@ -123,7 +123,7 @@ def trials(selection: Selection) -> pd.DataFrame:
             "seed": result.seed,
             "status": result.status,
             "reason": result.reason,
-            **{name: result.metrics.get(name) for name in named},
+            **{name: float(result.metrics[name]) if name in result.metrics else None for name in named},
             "trial": result.trial,
         }
         for result in selection.results

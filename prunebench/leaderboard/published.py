@@ -171,7 +171,7 @@ def _line(result: Result, common: Mapping[str, Any]) -> dict[str, Any]:
     values = {part.name: getattr(result, part.name) for part in fields(result)}
     for name in ("params", "provenance"):
         values[name] = _sorted({k: v for k, v in values[name].items() if k not in common[name]})
-    values["metrics"] = _sorted(values["metrics"])
+    values["metrics"] = {name: float(value) for name, value in _sorted(values["metrics"]).items()}
     skipped = (*PLACE, "masks")
     return {
         name: value

@@ -11,6 +11,7 @@ def replaced(path: Path, content: bytes) -> Path:
     """Written aside and renamed: a reader sees the old file or the new one; what has these bytes is left alone."""
     if path.is_file() and path.read_bytes() == content:
         return path
+    given, path = path, path.resolve()  # a link stays one
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -21,4 +22,4 @@ def replaced(path: Path, content: bytes) -> Path:
     except BaseException:
         Path(aside).unlink(missing_ok=True)
         raise
-    return path
+    return given

@@ -44,7 +44,7 @@ ELSEWHERE = {
 }
 RUNNING = ("run", "plan", "leaderboard", "export", "inspect")
 """Commands that read a suite: it is read and planned, and run only by the slow test."""
-LONG = ("check",)
+LONG = ("check", "compare", "merge", "verify")
 """Commands whose own tests run them; here their arguments are parsed."""
 
 

@@ -75,6 +75,12 @@ def test_the_order_of_results_does_not_change_a_byte(board):
     assert dump(board) == dump(board[::-1])
 
 
+def test_what_was_read_is_written_as_the_same_bytes(board):
+    assert dump(parse(dump(board))[0]) == dump(board)
+    counted = dump([replace(one, metrics=one.metrics | {"steps": 100}) for one in board if one.status == "done"])
+    assert dump(parse(counted)[0]) == counted
+
+
 def test_of_two_results_of_a_trial_the_better_and_newer_is_kept(result):
     old, new = result(accuracy=0.1, finished=1.0), result(accuracy=0.2, finished=2.0)
     failed = result(status="failed", finished=3.0)
