@@ -95,7 +95,7 @@ class Ended:
     exitcode: int
     """As the worker's process gave it: 0 is done; below 0 it was killed from outside, by the signal -exitcode."""
     cause: str = ""
-    """What the executor knows of a worker that was killed, for the reason of a failed row."""
+    """What the executor knows of an end that the worker itself could not tell, for the reason of a failed row."""
 
     @property
     def killer(self) -> str:

@@ -330,7 +330,7 @@ class Walk:
         if end.exitcode == exits.DONE:
             return "its worker said that it was done, and there is no entry in the store"
         failure = self.store.failure(end.key)
-        return failure["reason"] if failure else f"its worker stopped with exit code {end.exitcode}"
+        return failure["reason"] if failure else end.cause or f"its worker stopped with exit code {end.exitcode}"
 
     def _last_words(self, key: str) -> str:
         """What the worker of a job printed last; a disk that is full may not even have had room for that."""

@@ -221,7 +221,7 @@ that every suite has beside the parameters
 not [1, 1, -1]
 40:12: seeds.1: 1 is listed twice
 41:1: seeds: is given twice; the first is on line 40
-42:1: when: unknown key; choose from name, tasks, methods, sparsities, seeds, description
+42:1: when: unknown key; choose from name, tasks, methods, sparsities, seeds, description, resources
 42:7: when: '2024-01-01' is read as a date: write it in quotes
 """
 
@@ -483,3 +483,17 @@ def test_importing_the_suite_loads_nothing_heavy():
 def test_messages_name_the_file_as_it_was_given(read, tmp_path, fakes):
     with pytest.raises(SuiteError, match=re.escape(f"{tmp_path}/none.yaml: there is no such file")):
         read_suite(f"{tmp_path}/none.yaml", fakes)
+
+
+def test_resources_are_read_and_are_no_fact_of_a_trial(read, valid):
+    plain = read(valid)
+    suite = read(f"{valid}resources: {{num_cpus: 2, num_gpus: 0.25}}\n")
+    assert (suite.resources.num_cpus, suite.resources.num_gpus) == (2.0, 0.25)
+    assert (plain.resources.num_cpus, plain.resources.num_gpus) == (None, None)
+    assert list(suite.trials()) == list(plain.trials())
+
+
+@pytest.mark.parametrize("value", ["{num_cpus: 0}", "{num_gpus: -1}", "{gpus: 1}", "4", "{num_cpus: many}"])
+def test_resources_that_cannot_be_are_mistakes(mistakes, valid, value):
+    [line] = mistakes(f"{valid}resources: {value}\n")
+    assert "resources" in line
