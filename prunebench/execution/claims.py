@@ -1,0 +1,156 @@
+"""Who is at work on what: a lock for each job under way, and a note beside it for whoever asks.
+
+    <store>/running/<key>.lock     held while the work is on; the system takes it from a process that dies
+                    <key>.json     what the work is, where, since when, and how far it is
+
+So two runs share a store, on one machine or on a folder that several share, and nobody waits for the dead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from pydantic import TypeAdapter
+
+from prunebench.errors import StoreError
+from prunebench.store import Store
+
+PATIENCE = 0.5
+"""Seconds until a lock counts as held: whoever asks what is running holds it for a moment too."""
+INTERVAL = 1.0
+"""Seconds between two notes of a claim."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job is about, for people."""
+
+    trial: str
+    stage: str
+    start: int
+    """The step that its training begins at."""
+    stop: int
+    """The step that its training ends at; the same for a job that trains nothing."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A job under way: its work, where, and how far it is. Times are Unix seconds."""
+
+    key: str
+    trial: str
+    stage: str
+    host: str
+    pid: int
+    started: float
+    step: int
+    start: int
+    stop: int
+    updated: float
+
+
+class Claim:
+    """A lock that is held. A context manager: leaving it lets go."""
+
+    def __init__(self, folder: Path, lock: FileLock, running: Running) -> None:
+        self._note, self._lock, self._running = folder / f"{running.key}.json", lock, running
+        self._write()
+
+    def __enter__(self) -> Claim:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def reached(self, step: int) -> None:
+        """Note how far the work is, once a second at most: it may be called at every step."""
+        now = time.time()
+        if now - self._running.updated >= INTERVAL:
+            self._running = replace(self._running, step=step, updated=now)
+            self._write()
+
+    def release(self) -> None:
+        """Let go. What is made under a claim lies in the store by now, so the lock's file may go as well."""
+        if self._lock.is_locked:
+            with contextlib.suppress(OSError):
+                self._note.unlink(missing_ok=True)
+                Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock.release()
+
+    def _write(self) -> None:
+        """Only a help for people: a disk without room for a note is told of by what must be written."""
+        aside = self._note.with_suffix(f".{self._running.host}.{self._running.pid}")
+        with contextlib.suppress(OSError):
+            aside.write_text(json.dumps(asdict(self._running)), "utf-8")
+            aside.replace(self._note)
+
+
+def claim(store: Store, key: str, about: Work) -> Claim | None:
+    """The right to do a job, or None while somebody who is alive has it.
+
+    Raises StoreError when the store cannot be written to.
+    """
+    lock = _lock(store, key)
+    try:
+        _folder(store).mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=PATIENCE)
+    except Timeout:
+        return None
+    except OSError as error:
+        raise StoreError(f"cannot write {lock.lock_file}: {error.strerror or error}") from error
+    now = time.time()
+    return Claim(
+        _folder(store),
+        lock,
+        Running(
+            key=key,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started=now,
+            step=about.start,
+            updated=now,
+            **asdict(about),
+        ),
+    )
+
+
+def running(store: Store) -> list[Running]:
+    """The jobs that are under way, in the order in which they began; what died is none, and nothing is changed."""
+    notes = [_read(path) for path in _folder(store).glob("*.json")]
+    return sorted((note for note in notes if note and _is_held(store, note.key)), key=lambda note: note.started)
+
+
+def _read(path: Path) -> Running | None:
+    try:
+        note = TypeAdapter(Running).validate_json(path.read_bytes())
+    except (OSError, ValueError):  # it ended meanwhile, or is no note
+        return None
+    return note if note.key == path.stem else None
+
+
+def _is_held(store: Store, key: str) -> bool:
+    lock = _lock(store, key)
+    if not Path(lock.lock_file).exists():
+        return False
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a store that may only be read: there is no telling
+        return True
+
+
+def _folder(store: Store) -> Path:
+    return store.root / "running"
+
+
+def _lock(store: Store, key: str) -> FileLock:
+    return FileLock(_folder(store) / f"{key}.lock", thread_local=False)

@@ -1,0 +1,11 @@
+"""How a worker ends: its exit codes, and what each asks of the run."""
+
+DONE = 0
+FAILED = 1
+"""An exception of the work itself: final, its reason is in the store."""
+FULL = 73
+"""The store cannot be written: the run stops at once and books nothing as failed; the log's last line says why."""
+LOST = 74
+"""An entry that the order needs was missing or damaged, and is discarded: what is missing is worked out anew."""
+BUSY = 75
+"""Another live run holds the lock of this job: it is looked at again in about a second."""
