@@ -157,11 +157,11 @@ class Data:
         epoch, position = divmod(step, -(-len(self.train) // self.recipe.batch_size))
         order = self._epoch_order(seed, stream, epoch)
         chosen = self.train.take(order[position * self.recipe.batch_size :][: self.recipe.batch_size])
-        inputs = self.normalized(chosen.inputs)
+        inputs = chosen.inputs
         if self.recipe.augmentation:
             generator = seeds.generator(seed, stream, "augmentation", step)
             inputs = augment(inputs, self.recipe.augmentation, generator)
-        return inputs, chosen.labels
+        return self.normalized(inputs), chosen.labels
 
     def _epoch_order(self, seed: int, stream: str, epoch: int) -> torch.Tensor:
         key = (seed, stream, epoch)

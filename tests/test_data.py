@@ -310,6 +310,14 @@ def test_augmentation_changes_the_pictures_and_neither_their_order_nor_the_store
     assert torch.equal(before, moved.train.inputs)
 
 
+def test_the_border_of_a_crop_is_black_as_a_network_sees_black(tiny, data_of):
+    black = (0 - 100.0) / 50.0
+    data = data_of(tiny.task(dataset=tiny.Blobs(train=1), augmentation=("crop",)))
+    data.train.inputs.fill_(250)
+    seen = torch.cat([data.batch(0, "train", step)[0] for step in range(20)])
+    assert set(seen.unique().tolist()) == {black, 3.0}
+
+
 def test_augmentation_is_another_one_in_every_step(tiny, data_of):
     # One and the same example in every batch.
     data = data_of(tiny.task(dataset=tiny.Blobs(train=1), augmentation=("crop",)))
