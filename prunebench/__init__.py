@@ -5,7 +5,7 @@ What a plugin needs is here: subclass `Method`, `Model` or `Dataset`, and regist
 
 from typing import TYPE_CHECKING, Any
 
-from prunebench.components import Arrays, DataFacts, Dataset, Method, Model, Preset
+from prunebench.components import Arrays, DataFacts, Dataset, Files, Method, Model, Preset
 from prunebench.hooks import hookimpl
 from prunebench.stages import (
     Allocation,
@@ -38,6 +38,7 @@ __all__ = [
     "Dataset",
     "Deploy",
     "Deployed",
+    "Files",
     "Initialize",
     "Method",
     "Model",

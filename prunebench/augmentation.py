@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch of bytes at once, on the device it is on, before it is normalized: borders are black."""
+"""Augmentation of a whole batch of bytes at once, on the device it is on; normalized only after that."""
 
 from __future__ import annotations
 
@@ -49,11 +49,8 @@ def _resized(inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def _shifted(inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    count, channels, height, width = inputs.shape
+    count, _, height, width = inputs.shape
     padded = torch.nn.functional.pad(inputs, (PADDING,) * 4)
     offsets = on_device(torch.randint(0, 2 * PADDING + 1, (2, count, 1), generator=generator), inputs.device)
-    rows = (torch.arange(height, device=inputs.device) + offsets[0])[:, None, :, None]
-    columns = (torch.arange(width, device=inputs.device) + offsets[1])[:, None, None, :]
-    images = torch.arange(count, device=inputs.device)[:, None, None, None]
-    planes = torch.arange(channels, device=inputs.device)[None, :, None, None]
-    return padded[images, planes, rows, columns]
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: each window of each image
+    return windows[torch.arange(count, device=inputs.device), :, offsets[0, :, 0], offsets[1, :, 0]]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import reprlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -20,7 +20,7 @@ from torch import nn
 
 from prunebench import seeds, times
 from prunebench.cost import Cost
-from prunebench.data import Data, Split
+from prunebench.data import Data, Examples
 from prunebench.errors import Diverged, PluginError, PrunebenchError
 from prunebench.masks import Masks, keep_highest
 from prunebench.network import Network
@@ -296,12 +296,12 @@ def evaluate(model: nn.Module, data: Data, step: int) -> dict[str, float]:
 
 
 @torch.no_grad()
-def _measured(model: nn.Module, data: Data, split: Split) -> dict[str, float]:
+def _measured(model: nn.Module, data: Data, split: Examples) -> dict[str, float]:
     """Summed over examples, so that a ragged last batch weighs what it holds; top-5 accuracy with many classes."""
     loss = torch.zeros((), dtype=torch.float64, device=split.labels.device)
     correct = torch.zeros((), dtype=torch.int64, device=split.labels.device)
     among_five = torch.zeros_like(correct)
-    for inputs, labels in _batches(data, split):
+    for inputs, labels in data.in_order(split, EVALUATION_BATCH):
         logits = model(inputs).float()
         loss += nn.functional.cross_entropy(logits, labels, reduction="sum")
         correct += (logits.argmax(1) == labels).sum()
@@ -309,12 +309,6 @@ def _measured(model: nn.Module, data: Data, split: Split) -> dict[str, float]:
             among_five += (logits.topk(5).indices == labels[:, None]).sum()
     top5 = {"accuracy_top5": int(among_five) / len(split)} if data.classes >= MANY_CLASSES else {}
     return {"loss": float(loss) / len(split), "accuracy": int(correct) / len(split), **top5}
-
-
-def _batches(data: Data, split: Split) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    for start in range(0, len(split), EVALUATION_BATCH):
-        part = slice(start, start + EVALUATION_BATCH)
-        yield data.normalized(split.inputs[part]), split.labels[part]
 
 
 @torch.no_grad()
