@@ -5,6 +5,7 @@
     ├── PluginError       a plugin that cannot be used: names the plugin, the hook and the mend
     ├── DataError         a data set that is missing or damaged: what was looked for, and where
     ├── StoreError        a store that cannot be read or written
+    │   ├── MissingEntry  an entry that is not there
     │   └── CorruptEntry  an entry whose bytes are not those that were written
     ├── TrackingError     an MLflow that cannot be reached or refuses: names the address, never its password
     ├── Unreachable       a target that a method cannot reach: a skipped trial with its reason
@@ -34,6 +35,10 @@ class DataError(PrunebenchError):
 
 class StoreError(PrunebenchError):
     """A store that cannot be read or written."""
+
+
+class MissingEntry(StoreError):
+    """An entry that is not there."""
 
 
 class CorruptEntry(StoreError):

@@ -47,13 +47,33 @@ class Trainer:
     seed: int
 
 
-def train(trainer: Trainer, state: State, stop: int, stream: str, updater: Updater, fresh: bool) -> State:
+class Keeper:
+    """Is told of every step of a training, and may keep the state after it; this one keeps none."""
+
+    def wants(self, step: int) -> bool:
+        """Called after each step; True for a state to keep."""
+        return False
+
+    def keep(self, state: State) -> None:
+        """Called with a state that was wanted: training goes on from it as if it had never stopped."""
+
+
+def train(
+    trainer: Trainer,
+    state: State,
+    stop: int,
+    stream: str,
+    updater: Updater,
+    fresh: bool,
+    keeper: Keeper | None = None,
+) -> State:
     """Train from the state's step up to step `stop`.
 
     Args:
         stream: names the randomness of data order, augmentation and dropout.
         updater: what changes the masks meanwhile.
         fresh: whether the updater begins here; otherwise it goes on with the state's memory.
+        keeper: keeps states on the way.
 
     Raises:
         Diverged: when the loss of an evaluation is not finite.
@@ -91,15 +111,20 @@ def train(trainer: Trainer, state: State, stop: int, stream: str, updater: Updat
                 updater.impose(training)
                 journal.evaluate(trainer, step + 1)
                 updater.lift(training)
+            if keeper and keeper.wants(step + 1):
+                updater.impose(training)
+                keeper.keep(state.changed(**snapshot(model), **training.remembered(), **journal.written(step + 1)))
+                updater.lift(training)
     updater.impose(training)
     return state.changed(**snapshot(model), **training.remembered(), **journal.closed(stop))
 
 
 class Written(TypedDict):
-    """The fields of a state that a journal ends with."""
+    """The fields of a state that are a journal's."""
 
     step: int
     cost: Cost
+    unbooked: Cost
     history: tuple[dict[str, float], ...]
     loss_sum: float
     loss_steps: int
@@ -111,7 +136,7 @@ class Journal:
     def __init__(self, state: State, device: torch.device) -> None:
         self._begun = state
         self._history = list(state.history)
-        self._examples, self._flops = 0, 0.0
+        self._examples, self._flops = state.unbooked.examples, state.unbooked.training_flops
         # On the device, so that no step waits for it.
         self._loss_sum = torch.tensor(state.loss_sum, dtype=torch.float64, device=device)
         self._loss_steps = state.loss_steps
@@ -136,11 +161,21 @@ class Journal:
     def closed(self, stop: int) -> Written:
         """All of it, at the training's end. Raises Diverged if the losses since the last evaluation are not finite."""
         _check_finite(float(self._loss_sum), stop)
+        written = self.written(stop)
+        return {**written, "cost": written["cost"] + written["unbooked"], "unbooked": Cost()}
+
+    def written(self, step: int) -> Written:
+        """All of it after so many steps, in the middle of the training."""
         before = self._begun
-        spent = Cost(training_flops=self._flops, steps=stop - before.step, examples=self._examples)
         return {
-            "step": stop,
-            "cost": before.cost + spent,
+            "step": step,
+            "cost": before.cost,
+            "unbooked": Cost(
+                training_flops=self._flops,
+                steps=before.unbooked.steps + step - before.step,
+                examples=self._examples,
+                wall_seconds=before.unbooked.wall_seconds,
+            ),
             "history": tuple(self._history),
             "loss_sum": float(self._loss_sum),
             "loss_steps": self._loss_steps,

@@ -118,14 +118,17 @@ def _child(order: Order, log: str) -> None:
     from prunebench.execution.worker import carry_out
 
     try:
-        carry_out(order)
+        code = carry_out(order)
     except BaseException:
         import traceback
 
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    if code:
+        os._exit(code)
     if os.fstat(file).st_size == 0:
         os.unlink(log)  # noqa: PTH108 (the descriptor's own file)
 
