@@ -18,7 +18,7 @@ from typing import Any
 from click.testing import CliRunner
 
 import prunebench
-from prunebench import cli, components, hooks, network, stages, testing, times
+from prunebench import cli, components, executors, hooks, network, stages, testing, times
 from prunebench.descriptions import Parameter, parameters, plain, written
 from prunebench.suite import outline, values
 
@@ -49,9 +49,10 @@ def hooks_page() -> str:
 
 
 CHAPTERS: Mapping[str, tuple[str, ...]] = {
-    "What a plugin registers": ("Method", "Model", "Dataset", "Component", "Preset", "DataFacts", "Arrays"),
+    "What a plugin registers": ("Method", "Model", "Dataset", "Executor", "Component", "Preset", "DataFacts", "Arrays"),
     "What a method is given": ("Trial", "Scoring", "Training", "Network", "Layer"),
     "What a method may give": ("Updater", "Deployed"),
+    "What an executor is given, and gives": ("Site", "Resources", "Order", "Crew", "Ended", "carry_out"),
     "Stages": (
         "Stage",
         "Initialize",
@@ -75,13 +76,15 @@ TYPES = {name: written(vars(module)[name]) for name, module in _ALIASES.items()}
 
 
 def described(name: str) -> str:
-    """A public name: its docstring, attributes and methods."""
+    """A public name: its docstring, and a class's attributes and methods."""
     if name in _ALIASES:
         module = _ALIASES[name]
         [text] = [text for one, _, text in attributes(ast.parse(inspect.getsource(module))) if one == name]
         return joined([f"### `{name}`", marked(text), f"`{TYPES[name]}`"])
     cls = _UNNAMED.get(name) or getattr(prunebench, name)
     [tree] = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    if isinstance(tree, ast.FunctionDef):
+        return joined([f"### `{_signature(tree)}`", marked(ast.get_docstring(tree) or "")])
     assert isinstance(tree, ast.ClassDef)
     base = next((ast.unparse(one) for one in tree.bases), "")
     text, arguments = without_arguments(ast.get_docstring(tree) or "")
@@ -246,6 +249,7 @@ SUITE: Mapping[str, type[Any]] = {
     "Optimizer": values.Optimizer,
     "Schedule": values.Schedule,
     "Prunable": values.Prunable,
+    "Resources": executors.Resources,
 }
 
 LINKS = {
@@ -255,6 +259,7 @@ LINKS = {
     "model": "name or [mapping](#dataset-and-model)",
     "recipe": "[recipe](#recipe)",
     "prunable": "[prunable](#prunable)",
+    "resources": "[resources](#resources)",
     "optimizer": "[optimizer](#optimizer)",
     "schedule": "[schedule](#schedule)",
     "stages": "[[stage](#stages), ...]",
@@ -289,6 +294,8 @@ def _default(row: Parameter) -> str:
         return "required"
     if isinstance(row.default, values.Schedule):
         return f"`{row.default.name}`"
+    if row.default == executors.Resources():
+        return ""
     text = str(plain(row.default))
     if isinstance(row.default, bool):
         text = text.lower()

@@ -1,11 +1,13 @@
 """prunebench: the benchmark suite for neural-network pruning methods.
 
-What a plugin needs is here: subclass `Method`, `Model` or `Dataset`, and register it with `hookimpl`.
+What a plugin needs is here: subclass `Method`, `Model`, `Dataset` or `Executor`, and register it with `hookimpl`.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from prunebench.components import Arrays, DataFacts, Dataset, Files, Method, Model, Preset
+from prunebench.executors import Crew, Ended, Executor, Order, Resources, Site
+from prunebench.files import File
 from prunebench.hooks import hookimpl
 from prunebench.stages import (
     Allocation,
@@ -25,8 +27,10 @@ from prunebench.updating import Updater
 
 if TYPE_CHECKING:
     from prunebench.deployment import Deployed
+    from prunebench.execution.orders import carry_out
     from prunebench.network import Network
     from prunebench.scoring import Scoring
+    from prunebench.tickets import Ticket, load_ticket
     from prunebench.training import Training
 
 __version__ = "0.1.0"
@@ -34,37 +38,50 @@ __version__ = "0.1.0"
 __all__ = [
     "Allocation",
     "Arrays",
+    "Crew",
     "DataFacts",
     "Dataset",
     "Deploy",
     "Deployed",
+    "Ended",
+    "Executor",
+    "File",
     "Files",
     "Initialize",
     "Method",
     "Model",
     "Network",
+    "Order",
     "Preset",
     "Prune",
     "Reinitialize",
+    "Resources",
     "Rewind",
     "Scoring",
     "Shuffle",
+    "Site",
     "Stage",
     "Structure",
+    "Ticket",
     "Time",
     "Train",
     "Training",
     "Trial",
     "Updater",
     "__version__",
+    "carry_out",
     "hookimpl",
+    "load_ticket",
 ]
 
 _WITH_TORCH = {
     "Deployed": "prunebench.deployment",
     "Network": "prunebench.network",
     "Scoring": "prunebench.scoring",
+    "Ticket": "prunebench.tickets",
     "Training": "prunebench.training",
+    "carry_out": "prunebench.execution.orders",
+    "load_ticket": "prunebench.tickets",
 }
 
 

@@ -69,6 +69,9 @@ def _rewind_target(stage: Rewind, chain: Sequence[Link], clock: times.Clock) -> 
 
 def _before_pruning(chain: Sequence[Link]) -> int:
     """The last state that was whole: the shuffled mask uncovers weights that any pruning since then has removed."""
+    last, back = chain[-1].stage, chain[-1].source
+    if back is not None and isinstance(last, Rewind) and last.weights and _is_whole(chain[: back + 1]):
+        return back
     whole = None
     for place in reversed(range(len(chain))):
         stage = chain[place].stage
@@ -79,3 +82,7 @@ def _before_pruning(chain: Sequence[Link]) -> int:
     if whole is None:
         raise Unreachable("there is no mask to shuffle: nothing was pruned yet")
     return whole
+
+
+def _is_whole(chain: Sequence[Link]) -> bool:
+    return not any(isinstance(link.stage, Prune) or getattr(link.stage, "by", None) for link in chain)

@@ -51,6 +51,9 @@ class Component:
     presets: ClassVar[Mapping[str, Preset]] = {}
     variant: ClassVar[str] = ""
     """The parameter that the part of a name after a slash fills: `timm/resnet18`."""
+    origin: ClassVar[str] = ""
+    """The distribution and version that it was loaded from, which are part of its keys; none for the built-in ones,
+    whose code is hashed, and for loose files."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -19,6 +19,7 @@ from typing_extensions import Doc
 
 from prunebench.components import Component, Dataset, Method, Model, Preset
 from prunebench.errors import PluginError
+from prunebench.files import File
 from prunebench.registry import Kind, Plugin, Registry
 
 _LIMITS = {
@@ -38,6 +39,7 @@ _WORDS: Mapping[Any, str] = {
     bool: "true or false",
     str: "text",
     Path: "path",
+    File: "path of a file",
     types.NoneType: "null",
     Any: "anything",
 }

@@ -4,10 +4,12 @@
     ├── SuiteError        a suite that cannot be run: every mistake in it, each with its place
     ├── PluginError       a plugin that cannot be used: names the plugin, the hook and the mend
     ├── DataError         a data set that is missing or damaged: what was looked for, and where
+    ├── TicketError       a file that is no ticket, or one that does not fit
     ├── StoreError        a store that cannot be read or written
     │   ├── MissingEntry  an entry that is not there
     │   └── CorruptEntry  an entry whose bytes are not those that were written
     ├── TrackingError     an MLflow that cannot be reached or refuses: names the address, never its password
+    ├── BoardError        a published board, or a page with places for its tables, that cannot be read or compared
     ├── Unreachable       a target that a method cannot reach: a skipped trial with its reason
     └── Diverged          a loss that is no longer a number: a failed trial with its reason
 
@@ -33,6 +35,10 @@ class DataError(PrunebenchError):
     """A data set that is missing or damaged."""
 
 
+class TicketError(PrunebenchError):
+    """A file that is no ticket, or one that does not fit what it is to be used for."""
+
+
 class StoreError(PrunebenchError):
     """A store that cannot be read or written."""
 
@@ -47,6 +53,10 @@ class CorruptEntry(StoreError):
 
 class TrackingError(PrunebenchError):
     """An MLflow that cannot be reached, or that refuses what it is asked."""
+
+
+class BoardError(PrunebenchError):
+    """A published board, or a page with places for its tables, that cannot be read or compared."""
 
 
 class Unreachable(PrunebenchError):

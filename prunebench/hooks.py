@@ -16,6 +16,7 @@ from __future__ import annotations
 import pluggy
 
 from prunebench.components import Dataset, Method, Model
+from prunebench.executors import Executor
 
 PROJECT = "prunebench"
 """The name of the pluggy project and of the entry-point group."""
@@ -37,3 +38,8 @@ def register_models() -> list[type[Model]]:  # type: ignore[empty-body]
 @hookspec
 def register_datasets() -> list[type[Dataset]]:  # type: ignore[empty-body]
     """Data sets, as subclasses of `prunebench.Dataset`."""
+
+
+@hookspec
+def register_executors() -> list[type[Executor]]:  # type: ignore[empty-body]
+    """Places where stages run, as subclasses of `prunebench.Executor`, for `prunebench run --executor NAME`."""

@@ -11,8 +11,9 @@ import functools
 import hashlib
 import importlib.util
 import json
+import os
 import sys
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -41,11 +42,15 @@ NUMERICS = (
 )
 """The modules whose code decides what a stage computes; their hash is in every key."""
 
+PLANNING = ("chain", "identity", "plan")
+"""The modules that make chains and keys; their hash is in no key, but what they make is."""
+
 
 def canonical(value: Any) -> Any:
     """The plain value that stands for `value` in a key: dataclasses by their fields, components with their source."""
     if isinstance(value, Component):
-        return {"name": value.name, "source": source_hash(type(value)), **_fields(value)}
+        origin = {"origin": value.origin} if value.origin else {}
+        return {"name": value.name, "source": source_hash(type(value)), **origin, **_fields(value)}
     if is_dataclass(value) and not isinstance(value, type):
         return {"kind": type(value).__name__, **_fields(value)}
     if isinstance(value, (list, tuple)):
@@ -56,7 +61,8 @@ def canonical(value: Any) -> Any:
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    return {field.name: canonical(getattr(value, field.name)) for field in fields(value)}
+    """By name; what makes no two values unequal, such as where a file lies, makes no two keys either."""
+    return {field.name: canonical(getattr(value, field.name)) for field in fields(value) if field.compare}
 
 
 def digest(*parts: Any) -> str:
@@ -74,19 +80,44 @@ def canonical_digest(value: Hashable) -> str:
 def source_hash(cls: type) -> str:
     """Hash of the code of a class's file and of the files of its own package that this one imports.
 
-    The core's own classes are what the core is.
+    A class that builds on one of another package is hashed with that one. The core's own classes are what the core is.
     """
-    if cls.__module__.partition(".")[0] == __package__:
+    if _package(cls) == __package__:
         return core_version()
-    return _module_hash(cls.__module__)
+    hashes = [_module_hash(module) for module in _modules(cls)]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:16]
+
+
+def _modules(cls: type) -> list[str]:
+    """The modules of a class and of what it builds on, one a package, without the core."""
+    found = {_package(base): base.__module__ for base in reversed(cls.__mro__) if issubclass(base, Component)}
+    return [module for package, module in sorted(found.items()) if package != __package__]
+
+
+def _package(cls: type) -> str:
+    return cls.__module__.partition(".")[0]
 
 
 def source_files(cls: type) -> list[Path]:
     """The files whose code `source_hash` covers; none for the core's own classes, and for one typed at a prompt."""
-    path = _file_of(cls.__module__)
-    if path is None or cls.__module__.partition(".")[0] == __package__:
-        return []
-    return sorted(_closure(cls.__module__, path))
+    return [] if _package(cls) == __package__ else _files_of(_modules(cls))
+
+
+def _files_of(modules: Iterable[str]) -> list[Path]:
+    paths = [(module, _file_of(module)) for module in modules]
+    return sorted({file for module, path in paths if path is not None for file in _closure(module, path)})
+
+
+def source_hashes(cls: type) -> Mapping[str, str]:
+    """Hash of each of the `source_files`, by its place among them."""
+    return {} if _package(cls) == __package__ else _hashes_by_file(tuple(_modules(cls)))
+
+
+@functools.cache
+def _hashes_by_file(modules: tuple[str, ...]) -> Mapping[str, str]:
+    files = _files_of(modules)
+    folder = Path(os.path.commonpath([file.parent for file in files])) if files else Path()
+    return {file.relative_to(folder).as_posix(): _hash_of([file]) for file in files}
 
 
 @functools.cache
@@ -102,6 +133,14 @@ def core_version() -> str:
     """Hash of the code of the modules in NUMERICS."""
     root = Path(__file__).parent
     return _hash_of(root / Path(*name.split(".")).with_suffix(".py") for name in NUMERICS)
+
+
+@functools.cache
+def core_hashes() -> dict[str, str]:
+    """Hash of each module that decides what a stage computes, or which stages and keys there are."""
+    root = Path(__file__).parent
+    files = {name: Path(*name.split(".")).with_suffix(".py") for name in (*NUMERICS, *PLANNING)}
+    return {file.as_posix(): _hash_of([root / file]) for file in files.values()}
 
 
 def _hash_of(paths: Any) -> str:

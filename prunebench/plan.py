@@ -213,31 +213,35 @@ def ablated(stages: Iterable[Stage], entry: Entry) -> list[Stage]:
 
     `invert` keeps the lowest scores in every pruning; `shuffle` moves the last mask's weights to random places of
     their layers; `reinitialize` draws new weights under the last mask instead of rewinding, and trains them from step
-    0, by the whole recipe before what only fine-tunes.
+    0, by the whole recipe before what only fine-tunes. A mask that a training makes is known when that training ends:
+    shuffled, it goes back to the first weights, and is trained by the whole recipe too.
 
-    Raises Unreachable for a chain that does not prune, or whose last mask a training makes.
+    Raises Unreachable for a chain that does not prune, or for `invert` where a training makes the last mask.
     """
     chain = list(stages)
     if not (entry.shuffle or entry.reinitialize or entry.invert):
         return chain
-    last = _last_pruning(chain, entry)
+    last = _last_mask(chain, entry)
+    trained = isinstance(chain[last], Train)
     if entry.invert:
+        if trained:
+            raise Unreachable(f"method {entry.method.name!r} makes its last mask while it trains: no pruning to invert")
         chain = [replace(stage, invert=True) if isinstance(stage, Prune) else stage for stage in chain]
     head, tail = chain[: last + 1], chain[last + 1 :]
     if entry.reinitialize:
         tail = [Reinitialize(), *_from_the_start(tail)]
-    return [*head, Shuffle(), *tail] if entry.shuffle else [*head, *tail]
+    if entry.shuffle:
+        tail = [Rewind(), Shuffle(), *_from_the_start(tail)] if trained else [Shuffle(), *tail]
+    return [*head, *tail]
 
 
-def _last_pruning(chain: Sequence[Stage], entry: Entry) -> int:
-    """The place of the pruning that makes the last mask."""
-    updated = [place for place, stage in enumerate(chain) if isinstance(stage, Train) and stage.by is not None]
-    prunings = [place for place, stage in enumerate(chain) if isinstance(stage, Prune)]
-    if not (prunings or updated):
-        raise Unreachable(f"method {entry.method.name!r} prunes nothing that could be ablated")
-    if not prunings or max(updated, default=-1) > prunings[-1]:
-        raise Unreachable(f"method {entry.method.name!r} makes its last mask while it trains: no pruning to be ablated")
-    return prunings[-1]
+def _last_mask(chain: Sequence[Stage], entry: Entry) -> int:
+    """The place of the stage that makes the last mask."""
+    for place in reversed(range(len(chain))):
+        stage = chain[place]
+        if isinstance(stage, Prune) or (isinstance(stage, Train) and stage.by is not None):
+            return place
+    raise Unreachable(f"method {entry.method.name!r} prunes nothing that could be ablated")
 
 
 def _from_the_start(tail: Sequence[Stage]) -> list[Stage]:

@@ -1,4 +1,4 @@
-"""What the installed plugins provide: methods, models and data sets by name, each with its origin.
+"""What the installed plugins provide: methods, models, data sets and executors by name, each with its origin.
 
 Every plugin is loaded on its own: a broken one is kept with its error and stops nothing else.
 """
@@ -26,9 +26,15 @@ import pluggy
 from prunebench import hooks
 from prunebench.components import Component, Dataset, Method, Model
 from prunebench.errors import PluginError
+from prunebench.executors import Executor
 
-Kind = Literal["method", "model", "dataset"]
-KINDS: Mapping[Kind, type[Component]] = {"method": Method, "model": Model, "dataset": Dataset}
+Kind = Literal["method", "model", "dataset", "executor"]
+KINDS: Mapping[Kind, type[Component]] = {
+    "method": Method,
+    "model": Model,
+    "dataset": Dataset,
+    "executor": Executor,
+}
 PLUGINS_VARIABLE = "PRUNEBENCH_PLUGINS"
 TRACE_VARIABLE = "PRUNEBENCH_TRACE"
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
@@ -283,4 +289,11 @@ class _Collected:
                 )
                 continue
             components[kind][name], origins[claims[0][0]] = claims[0]
+            _sign(*claims[0])
         return Registry(tuple(self.plugins), components, origins, conflicts)
+
+
+def _sign(cls: type[Component], plugin: Plugin) -> None:
+    """Say in a class where it comes from: the version may stand for code that no hash of Python files sees."""
+    if plugin.distribution not in ("", hooks.PROJECT):
+        cls.origin = f"{plugin.distribution} {plugin.version}"

@@ -36,14 +36,15 @@ class Result:
     params: dict[str, str | int | float | bool] = field(default_factory=dict)
     """The resolved configuration, flattened: `recipe.optimizer.lr`, `method.batches`, ..."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """The final figures, see METRICS and DEPLOYED."""
+    """The final figures, see METRICS, EARLY_STOP, DEPLOYED and DENSITY."""
     history: list[dict[str, float]] = field(default_factory=list)
     """The evaluations of the last training: `step`, `time` (Unix seconds), then figures such as `test_accuracy`."""
     layers: list[dict[str, Any]] = field(default_factory=list)
     """One dict a prunable layer: `name`, `shape`, `total`, `kept`, `flops` (dense, one example)."""
     provenance: dict[str, str] = field(default_factory=dict)
     """Versions, git commit, plugins with version and source hash, data fingerprint, machine, key of the final state;
-    and remarks on the figures under `note.<topic>`, such as why a latency is not applicable on this machine."""
+    remarks on the figures under `note.<topic>`, such as why a latency is not applicable on this machine; and under
+    ASKED what a command needs to do the same again."""
     masks: Path | None = None
     """A safetensors file of bit-packed masks; None for a dense network."""
     started: float = 0.0
@@ -69,6 +70,16 @@ METRICS = {
 }
 """What every done trial reports, and in which unit."""
 
+EARLY_STOP = {
+    "early_stop_step": "iteration of the lowest validation loss in the last training, the earliest of equals, as a "
+    "position in the recipe",
+    "early_stop_accuracy": "test accuracy at that iteration, before anything is deployed",
+}
+"""What a trial reports besides whose task has a validation split and which ends trained.
+
+Iterations are those at which the network is evaluated. The test set has no part in the choice of one.
+"""
+
 DEPLOYED = {
     "size_bytes": "of the deployed network's file, zeros left out where that is shorter",
     "size_bytes_dense": "of the dense float32 network's",
@@ -80,4 +91,13 @@ DEPLOYED = {
 """What a trial that ends with Deploy reports besides; then `accuracy` and `loss` are the deployed network's too.
 
 Where a latency is not applicable it is absent, and `note.latency_ms` says why.
+"""
+
+DENSITY = "density/"
+"""Begins the names of the metrics that are the share of weights kept in a prunable layer, whose name follows."""
+
+ASKED = "suite."
+"""Begins the names in a provenance of what was asked for: `file` as it was typed, never a machine's own path, and as
+JSON `settings`, `plugins` and `blocked`. They are no part of what a result says: the same work asked for otherwise is
+the same result.
 """

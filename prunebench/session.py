@@ -7,24 +7,27 @@ outcome.frame            # the leaderboard, a pandas DataFrame
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from prunebench import registry as plugins
 from prunebench.components import Method
 from prunebench.data import Prepared, find, prepare
-from prunebench.environment import cores, environment
+from prunebench.environment import environment
 from prunebench.errors import TrackingError
-from prunebench.execution.run import Event, Options, Walk
+from prunebench.execution.run import DEFAULT, Event, Options, Walk, named_executor
+from prunebench.executors import Executor, chosen
 from prunebench.plan import Plan, make_plan
 from prunebench.registry import Registry
-from prunebench.results import Result
+from prunebench.results import ASKED, Result
 from prunebench.store import Store
 from prunebench.suite.narrowing import narrow, unlisted
 from prunebench.suite.reading import from_plain, read_suite, to_plain
@@ -47,6 +50,8 @@ class Loaded:
     registry: Registry
     files: tuple[str, ...] = ()
     blocked: tuple[str, ...] = ()
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """What a command needs to ask for these trials again, for the provenance of their results."""
 
     @property
     def asked(self) -> list[Asked]:
@@ -75,11 +80,30 @@ def load_suite(
         SuiteError: with every mistake.
         PluginError: for a file that is no plugin.
     """
-    files, names = plugins.loose_files(plugin_files), tuple(sorted(blocked))
+    given = tuple(plugin_files)
+    files, names = plugins.loose_files(given), tuple(sorted(blocked))
     registry = plugins.load(files, frozenset(names))
     suite = _with_loose_methods(read_suite(source, registry, settings), only, registry, files)
     wanted = narrow(suite, only)
-    return Loaded(suite, tuple(trial for trial in suite.trials() if wanted(trial)), registry, files, names)
+    trials = tuple(trial for trial in suite.trials() if wanted(trial))
+    return Loaded(suite, trials, registry, files, names, _origin(source, settings, given, names))
+
+
+def _origin(
+    source: str | os.PathLike[str],
+    settings: Sequence[str],
+    given: Sequence[str | os.PathLike[str]],
+    blocked: Sequence[str],
+) -> dict[str, str]:
+    lists = {"settings": settings, "plugins": [_as_typed(file) for file in given], "blocked": blocked}
+    said = {ASKED + name: json.dumps(list(values)) for name, values in lists.items() if values}
+    return {ASKED + "file": _as_typed(source), **said}
+
+
+def _as_typed(file: str | os.PathLike[str]) -> str:
+    """A relative path as it is; of an absolute one the name alone, as the rest is a machine's own affair."""
+    path = PurePath(file)
+    return path.name if path.is_absolute() else path.as_posix()
 
 
 def _with_loose_methods(suite: Suite, only: Sequence[str], registry: Registry, files: Sequence[str]) -> Suite:
@@ -115,10 +139,14 @@ class Outcome:
     untracked: str = ""
     """Why results did not reach MLflow; they are in the store, and go there with the next run."""
     results: tuple[Result, ...] = field(default=(), repr=False)
+    open: int = 0
+    """Trials that the budget left no time for."""
+    next: str = ""
+    """What is known of the shortest job that is left, for people."""
 
     @property
     def ok(self) -> bool:
-        return not self.counts["failed"] and not self.untracked
+        return not self.counts["failed"] and not self.untracked and not self.open
 
 
 def run_suite(
@@ -126,10 +154,15 @@ def run_suite(
     *,
     store: Path = STORE,
     data: Path | None = None,
+    executor: str | Executor = DEFAULT,
     workers: int | None = None,
     threads: int = 1,
     device: str = "cpu",
+    num_cpus: float | None = None,
+    num_gpus: float | None = None,
     retry_failed: bool = False,
+    timeout: float | None = None,
+    budget: float | None = None,
     output: Path | None = None,
     watch: Callable[[Walk], Callable[[Event], None]] | None = None,
 ) -> Outcome:
@@ -138,10 +171,15 @@ def run_suite(
     Args:
         store: where states and data are kept.
         data: the folder of data sets.
-        workers: processes at a time; by default one a core.
+        executor: where stages run: its name, or one with parameters.
+        workers: processes at a time; by default as many as the executor has room for, on this machine one a core.
         threads: of each; the bits of a result depend on it, so leave it at 1 where they matter.
         device: `cpu` or `cuda`.
+        num_cpus: of one running stage, for executors that count them; before what the suite says.
+        num_gpus: likewise.
         retry_failed: try again what failed in an earlier run.
+        timeout: seconds after which a job is killed; its trials have then failed.
+        budget: seconds after which the run stops; nothing begins that by the estimates would not end by then.
         output: the folder that the leaderboard is written to.
         watch: is given the walk when it begins, and returns what is called with each trial's end.
 
@@ -149,16 +187,21 @@ def run_suite(
         DataError: when a data set is not there.
         StoreError: when the store cannot be written to.
     """
+    deadline = None if budget is None else time.monotonic() + budget
     opened = Store.open(store)
     tasks = {trial.task.label: trial.task for trial in loaded.trials}
     prepared = {label: prepare(task.dataset, data, opened.data) for label, task in tasks.items()}
     options = Options(
-        workers=workers or max(1, cores() // threads),
+        executor=named_executor(loaded.registry, executor) if isinstance(executor, str) else executor,
+        workers=workers,
         threads=threads,
         device=device,
+        resources=chosen(loaded.suite.resources, {"num_cpus": num_cpus, "num_gpus": num_gpus}),
         plugins=loaded.files,
         blocked=loaded.blocked,
         retry_failed=retry_failed,
+        timeout=timeout,
+        deadline=deadline,
         environment=environment(threads),
     )
     walk = Walk(plan_suite(loaded, prepared), opened, loaded.registry, prepared, options)
@@ -166,6 +209,7 @@ def run_suite(
     on_event = watch(walk) if watch else lambda event: None
     try:
         for event in walk.events():
+            event = _asked_for(event, loaded.origin)
             counts["cached" if event.cached else event.result.status] += 1
             results.append(event.result)
             publisher.put(event.result)
@@ -173,7 +217,11 @@ def run_suite(
     finally:
         untracked = publisher.close()
     frame = None if untracked else make_leaderboard(loaded.suite.name, loaded.asked, output)
-    return Outcome(counts, frame, untracked, tuple(results))
+    return Outcome(counts, frame, untracked, tuple(results), len(walk.left), walk.outlook)
+
+
+def _asked_for(event: Event, origin: Mapping[str, str]) -> Event:
+    return replace(event, result=replace(event.result, provenance={**event.result.provenance, **origin}))
 
 
 def make_leaderboard(

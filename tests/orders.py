@@ -9,7 +9,7 @@ from pathlib import Path
 from prunebench import session
 from prunebench.data import prepare
 from prunebench.execution.jobs import missing_jobs
-from prunebench.execution.worker import Order
+from prunebench.executors import Order
 from prunebench.store import Store
 from prunebench.suite.reading import trial_to_plain
 

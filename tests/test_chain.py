@@ -40,7 +40,7 @@ def test_trainings_of_no_steps_are_left_out_and_nobody_counts_them(prune):
         ("Train", 0, 20, None),
         ("Prune", 20, 20, None),
         ("Rewind", 20, 0, 0),
-        ("Shuffle", 0, 0, 1),
+        ("Shuffle", 0, 0, 0),
     ]
 
 
@@ -51,6 +51,15 @@ def test_rewinding_finds_the_first_point_of_that_step(prune):
 
 def test_shuffling_uncovers_what_any_pruning_removed_since_the_network_was_whole(prune):
     assert told([Initialize(), Train(), prune, Train("+3it"), prune, Shuffle()])[-1] == ("Shuffle", 23, 23, 1)
+
+
+def test_shuffling_after_a_rewind_uncovers_the_weights_that_were_gone_back_to(prune):
+    moving = Train(until="10it", by=prune.by)
+    assert told([Initialize(), Train("5it"), Train(), prune, Rewind("5it"), Shuffle()])[-1] == ("Shuffle", 5, 5, 1)
+    assert told([Initialize(), moving, Rewind(), Shuffle()])[-1] == ("Shuffle", 0, 0, 0)
+    # Rewound to what was pruned before, or in step alone: the weights are those before the pruning.
+    assert told([Initialize(), prune, Train(), prune, Rewind("20it"), Shuffle()])[-1] == ("Shuffle", 20, 20, 0)
+    assert told([Initialize(), Train(), prune, Rewind(weights=False), Shuffle()])[-1] == ("Shuffle", 0, 0, 1)
 
 
 def test_shuffling_reads_nothing_from_before_a_training_that_made_masks(prune):

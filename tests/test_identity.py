@@ -135,6 +135,18 @@ def test_modules_that_import_each_other_are_hashed_once(package):
     assert package(**sources) != package(scale="import strangers.mine\nFACTOR = 2")
 
 
+def test_an_edit_of_a_class_of_another_package_that_it_builds_on_changes_the_hash(package, tmp_path):
+    (tmp_path / "elsewhere.py").write_text(textwrap.dedent(plugin()))
+    inherits = "import elsewhere\n\nclass Mine(elsewhere.Mine):\n    name = 'mine-too'\n"
+    before = package(mine=inherits)
+    assert before == package(mine=inherits)
+    sys.modules.pop("elsewhere")
+    (tmp_path / "elsewhere.py").write_text(textwrap.dedent(plugin()).replace(".abs()", ".square()"))
+    after = package(mine=inherits)
+    sys.modules.pop("elsewhere")
+    assert before != after
+
+
 def test_an_edit_of_another_plugin_changes_nothing(package):
     first = package(mine=plugin(), theirs="SCALE = 1")
     assert first == package(theirs="SCALE = 2")
@@ -191,6 +203,14 @@ def test_a_value_enters_by_its_kind_and_its_fields():
 def test_a_component_enters_by_its_name_its_parameters_and_its_source(tiny):
     found = canonical(tiny.ByChance(strength=0.5))
     assert found == {"name": "by-chance", "source": source_hash(tiny.ByChance), "strength": 0.5}
+
+
+def test_the_version_of_a_distribution_enters(tiny, monkeypatch):
+    plain = digest(tiny.ByChance())
+    monkeypatch.setattr(tiny.ByChance, "origin", "strangers 1.0")
+    first = digest(tiny.ByChance())
+    monkeypatch.setattr(tiny.ByChance, "origin", "strangers 1.1")
+    assert len({plain, first, digest(tiny.ByChance())}) == 3
 
 
 def test_components_inside_of_stages_enter_too(tiny):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from prunebench import Initialize, Prune, Reinitialize, Rewind, Shuffle, Train
+from prunebench import Deploy, Initialize, Prune, Reinitialize, Rewind, Shuffle, Train
 from prunebench.errors import PrunebenchError
 from prunebench.network import describe
 from prunebench.plan import ablated, expected_flops, make_plan, protocol, resolve
@@ -423,13 +423,30 @@ def test_an_ablation_of_what_prunes_nothing_is_skipped(tiny, method, plan_of, ab
     assert trial.skipped == "method 'dense' prunes nothing that could be ablated"
 
 
-@pytest.mark.parametrize("ablation", ["shuffle", "reinitialize", "invert"])
 @pytest.mark.parametrize("pruned_before", [True, False])
-def test_an_ablation_of_a_mask_that_a_training_makes_is_skipped(tiny, plan_of, ablation, pruned_before):
+def test_inverting_a_mask_that_a_training_makes_is_skipped(tiny, plan_of, pruned_before):
     first = (Prune(by=tiny.ByChance(), density=0.5),) if pruned_before else ()
     chain = tiny.Chained(chain=(Initialize(), *first, Train(by=tiny.ByChance()), Train("+5it")))
-    (trial,) = plan_of(tiny.trial(chain, **{ablation: True})).trials
-    assert trial.skipped == "method 'chained' makes its last mask while it trains: no pruning to be ablated"
+    (trial,) = plan_of(tiny.trial(chain, invert=True)).trials
+    assert trial.skipped == "method 'chained' makes its last mask while it trains: no pruning to invert"
+
+
+@pytest.mark.parametrize(
+    ("ablations", "ablation"),
+    [
+        ({"shuffle": True}, [Rewind(), Shuffle()]),
+        ({"reinitialize": True}, [Reinitialize()]),
+        ({"shuffle": True, "reinitialize": True}, [Rewind(), Shuffle(), Reinitialize()]),
+    ],
+)
+@pytest.mark.parametrize(
+    ("tail", "retrained"),
+    [([], [Train()]), ([Train()], [Train()]), ([Train("+5it"), Deploy()], [Train(), Train("+5it"), Deploy()])],
+)
+def test_a_mask_that_a_training_makes_is_ablated_when_that_ends(tiny, ablations, ablation, tail, retrained):
+    head = [Initialize(), Prune(by=tiny.ByChance(), density=0.5), Train("10it", by=tiny.ByChance())]
+    entry = Entry(label="mine", method=tiny.ByChance(), **ablations)
+    assert ablated([*head, *tail], entry) == [*head, *ablation, *retrained]
 
 
 @pytest.mark.parametrize("ablation", ["shuffle", "reinitialize", "invert"])

@@ -95,8 +95,10 @@ def test_a_loose_file_provides_its_components_and_says_where_they_come_from(loos
 
 def test_an_installed_plugin_carries_its_distribution_and_version(install):
     path = install("plugin_a", GOOD.format(name="good"))
-    (plugin,) = load().plugins
+    loaded = load()
+    (plugin,) = loaded.plugins
     assert (plugin.name, plugin.distribution, plugin.version) == ("plugin_a", "dist-plugin_a", "1.2")
+    assert loaded.find("method", "good")[0].origin == "dist-plugin_a 1.2"
     assert plugin.file == path
     assert plugin.origin == f"plugin 'plugin_a' (dist-plugin_a 1.2, {path})"
 
@@ -405,4 +407,5 @@ def test_importing_the_registry_imports_no_plugin():
 def test_every_built_in_plugin_loads():
     loaded = registry.load()
     assert [plugin.error for plugin in loaded.plugins if plugin.distribution == "prunebench" and plugin.error] == []
+    assert {cls.origin for cls, plugin in loaded.origins.items() if plugin.distribution == "prunebench"} == {""}
     assert loaded.conflicts == {}

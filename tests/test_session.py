@@ -60,6 +60,28 @@ def test_a_run_says_what_it_was_done_with(outcome):
     assert provenance["method.plugin"] == f"prunebench {prunebench.__version__}"
 
 
+def test_results_say_how_they_were_asked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs.write_suite(tmp_path)
+    plugin = runs.with_trouble(tmp_path, "pass")
+    loaded = session.load_suite("tiny.yaml", settings=["seeds=1"], plugin_files=["mine.py"], blocked=["snip"])
+    assert loaded.origin == {
+        "suite.file": "tiny.yaml",
+        "suite.settings": '["seeds=1"]',
+        "suite.plugins": '["mine.py"]',
+        "suite.blocked": '["snip"]',
+    }
+    machines = session.load_suite(tmp_path / "tiny.yaml", plugin_files=[plugin])
+    assert machines.origin == {"suite.file": "tiny.yaml", "suite.plugins": '["mine.py"]'}
+
+
+def test_tracked_results_say_how_they_were_asked_for(outcome):
+    found, _, _ = outcome
+    tracked = tracking.read_results(suite="tiny")
+    for results in (found.results, tracked):
+        assert {result.provenance["suite.file"] for result in results} == {"tiny.yaml"}
+
+
 def test_results_wait_in_the_store_while_mlflow_is_away(outcome, monkeypatch):
     _, _, loaded = outcome
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")

@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from prunebench.cli import options
+from prunebench.errors import BoardError
 
 if TYPE_CHECKING:
-    from prunebench.leaderboard import Asked
-    from prunebench.results import Result
+    import pandas as pd
+
+    from prunebench.leaderboard import Selection
+    from prunebench.leaderboard.published import Board
+
+FORMATS = ("text", "markdown", "csv", "json", "latex", "html")
+STALE = 1
 
 
 @click.command()
 @click.argument("suite", required=False)
-@click.option("--output", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Write pages there.")
 @click.option(
-    "--format", "form", type=click.Choice(["text", "markdown", "csv", "json"]), help="Print it so.  [default: text]"
+    "--output", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Publish the board there."
+)
+@click.option("--format", "form", type=click.Choice(FORMATS), help="Print it so.  [default: text]")
+@click.option(
+    "--into",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    metavar="FILE.md",
+    help="Fill the board's places there, between <!-- prunebench:begin digits/pivot --> and end.",
+)
+@click.option(
+    "--check", is_flag=True, help="Write nothing; name what --output and --into would change, and exit with 1."
 )
 @options.settings
 @options.only
@@ -29,6 +46,8 @@ def command(
     suite: str | None,
     output: Path | None,
     form: str | None,
+    into: tuple[Path, ...],
+    check: bool,
     settings: tuple[str, ...],
     only: tuple[str, ...],
     files: tuple[str, ...],
@@ -37,33 +56,130 @@ def command(
     """Turn tracked results into tables and plots.
 
     SUITE is a YAML file, whose cells are shown whether they are done or not; or the name of a suite, of which all is
-    shown that was tracked. Without it every suite is shown. Only MLflow is read: the default file in this folder, or
-    the server that MLFLOW_TRACKING_URI names.
+    shown that was tracked; or a folder that was published before, whose data its pages are made of anew. Without it
+    every suite is shown. Of tracked results only MLflow is read: the default file in this folder, or the server that
+    MLFLOW_TRACKING_URI names.
+
+    A board is published as pages (README.md, and index.html, which needs no network), plots, rows, and trials.jsonl:
+    the data behind every row, a line a trial. The same results give the same bytes. With --check and a published folder
+    as SUITE, the folder itself is checked too.
     """
-    from prunebench.leaderboard import write
+    board = _board(suite, settings, only, files, blocked)
+    folder = output or _published(suite)
+    if check:
+        if folder is None and not into:
+            raise click.UsageError(
+                "--check checks what is published: name a folder, as SUITE or by --output, or --into"
+            )
+        sys.exit(_checked(board, folder, into))
+    pages = _filled(board, folder, into)
+    if output is not None:
+        _write(board, output)
+    for page, text in pages.items():
+        _replace(page, text)
+    if (output is None and not into) or form is not None:
+        click.echo(_printed(board, form or "text"), nl=False)
+
+
+def _board(
+    suite: str | None, settings: Sequence[str], only: Sequence[str], files: Sequence[str], blocked: Sequence[str]
+) -> Board:
+    from prunebench.leaderboard.published import Board
+    from prunebench.leaderboard.sources import read_source, tracked
     from prunebench.tracking import read_results
 
-    name, asked = suite, None
     if suite is not None and Path(suite).suffix in (".yaml", ".yml"):
         loaded = options.load_suite(suite, settings, only, files, blocked)
-        name, asked = loaded.suite.name, loaded.asked
-    results = read_results(suite=name)
-    if output is not None:
-        write(results, output, asked)
-        click.echo(f"written: {output / 'README.md'}", err=True)
-    if output is None or form is not None:
-        click.echo(_printed(results, asked, form or "text"), nl=False)
+        name = loaded.suite.name
+        return Board(name, tuple(read_results(suite=name)), frozenset(loaded.asked))
+    given = {"--set": settings, "--only": only, "--plugin": files, "--no-plugin": blocked}
+    if ignored := [name for name, values in given.items() if values]:
+        what = "every suite" if suite is None else f"{suite!r}"
+        raise click.UsageError(f"{', '.join(ignored)}: of a suite's YAML file, and {what} is none")
+    return tracked(None) if suite is None else read_source(suite)
 
 
-def _printed(results: Sequence[Result], asked: Sequence[Asked] | None, form: str) -> str:
-    from prunebench.leaderboard import as_json, markdown, select, table, text
+def _published(suite: str | None) -> Path | None:
+    from prunebench.leaderboard.sources import is_published
 
-    selection = select(results, asked)
-    frame = table(selection)
-    if form == "json":
-        return as_json(frame)
-    if form == "csv":
-        return frame.to_csv(index=False, lineterminator="\n")
-    if form == "markdown":
-        return markdown(frame, selection)
-    return text(frame, shutil.get_terminal_size().columns)
+    return Path(suite) if suite is not None and is_published(suite) else None
+
+
+def _write(board: Board, output: Path) -> None:
+    from prunebench.leaderboard import write
+
+    try:
+        write(board.results, output, board.asked)
+    except OSError as error:
+        raise BoardError(f"cannot write to {output}: {error.strerror}") from None
+    click.echo(f"written: {output / 'README.md'}", err=True)
+
+
+def _checked(board: Board, folder: Path | None, into: Sequence[Path]) -> int:
+    from prunebench.leaderboard import stale
+
+    found = [] if folder is None else stale(board.results, folder, board.asked)
+    found += [page for page, text in _filled(board, folder, into).items() if _read(page) != text]
+    for path in found:
+        click.echo(f"stale: {path}")
+    if not found:
+        click.echo("up to date")
+    return STALE if found else 0
+
+
+def _filled(board: Board, folder: Path | None, into: Sequence[Path]) -> dict[Path, str]:
+    """The pages with the board's places filled; all of them, before any is written."""
+    if not into:
+        return {}
+    from prunebench.leaderboard import select, table
+    from prunebench.leaderboard.markers import fill, linked
+
+    frame = table(select(board.results, board.asked))
+    name = board.name if folder is None else folder.resolve().name
+    links = {page: None if folder is None else linked(folder, page) for page in into}
+    return {page: fill(_read(page), str(page), name, frame, links[page]) for page in into}
+
+
+def _read(page: Path) -> str:
+    try:
+        return page.read_bytes().decode()
+    except UnicodeDecodeError:
+        raise BoardError(f"{page} is not UTF-8 text") from None
+    except OSError as error:
+        raise BoardError(f"{page} cannot be read: {error.strerror}") from None
+
+
+def _replace(page: Path, text: str) -> None:
+    from prunebench.leaderboard.writing import replaced
+
+    try:
+        replaced(page, text.encode())
+    except OSError as error:
+        raise BoardError(f"cannot write {page}: {error.strerror}") from None
+    click.echo(f"filled: {page}", err=True)
+
+
+def _printed(board: Board, form: str) -> str:
+    from prunebench.leaderboard import select, table
+
+    selection = select(board.results, board.asked)
+    return _forms()[form](table(selection), selection)
+
+
+def _forms() -> dict[str, Callable[[pd.DataFrame, Selection], str]]:
+    from prunebench import leaderboard
+    from prunebench.leaderboard.interactive import specifications
+    from prunebench.leaderboard.latex import as_latex
+
+    def page(frame: pd.DataFrame, selection: Selection) -> str:
+        text = leaderboard.markdown(frame, selection)
+        return leaderboard.as_html(text, leaderboard.drawings(frame, selection), specifications(frame))
+
+    return {
+        "text": lambda frame, selection: leaderboard.text(frame, shutil.get_terminal_size().columns),
+        "markdown": leaderboard.markdown,
+        "csv": lambda frame, selection: leaderboard.csv(frame).decode(),
+        "json": lambda frame, selection: leaderboard.as_json(frame),
+        "latex": lambda frame, selection: as_latex(frame),
+        "html": page,
+    }

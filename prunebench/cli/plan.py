@@ -49,7 +49,8 @@ def command(
 
 
 def _lines(found: Any) -> list[tuple[str, str]]:
-    from prunebench.cli.progress import bytes_of, duration
+    from prunebench.cli.progress import bytes_of
+    from prunebench.durations import rounded
 
     saved = 1 - found.flops_shared / found.flops_alone if found.flops_alone else 0.0
     return [
@@ -57,6 +58,6 @@ def _lines(found: Any) -> list[tuple[str, str]]:
         ("stages", f"{found.stages_alone} if each trial ran alone, {found.stages} with sharing"),
         ("to run", f"{found.jobs} jobs, {found.steps:,} optimizer steps"),
         ("training cost", f"{found.flops_alone:.3g} FLOPs alone, {found.flops_shared:.3g} shared: {saved:.0%} saved"),
-        ("time", f"about {duration(found.seconds)} of one worker ({found.basis})"),
+        ("time", f"about {rounded(found.seconds)} of one worker ({found.basis})"),
         ("disk", f"about {bytes_of(found.bytes)}"),
     ]

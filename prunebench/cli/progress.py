@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 import click
@@ -11,8 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from prunebench.durations import rounded
 from prunebench.execution.run import Event, Walk
 
+PACKAGE = "prunebench"
 REFRESH = 0.5
 """Seconds between two looks at how far the walk is."""
 
@@ -27,24 +31,26 @@ class Watcher:
         self._ended = threading.Event()
         self._seen = self._total = 0
         self._begun = time.monotonic()
+        self._notices = _Notices(self._print)
 
     def __enter__(self) -> Watcher:
+        logger = logging.getLogger(PACKAGE)
+        logger.addHandler(self._notices)
+        logger.setLevel(logging.INFO)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
+        logging.getLogger(PACKAGE).removeHandler(self._notices)
         if self._bar is not None:
             self._bar.stop()
 
     def watch(self, walk: Walk) -> Watcher:
         """Begin; returns what is to be called with each trial's end."""
         self._total = len(walk.plan.trials)
-        workers = walk.options.workers
-        click.echo(
-            f"{self._total} trials in {len(walk.plan.nodes)} stages; {workers} worker{'s' * (workers > 1)}", err=True
-        )
+        click.echo(f"{self._total} trials in {len(walk.plan.nodes)} stages", err=True)
         if self._console.is_terminal:
             self._bar = Progress(
                 BarColumn(None),
@@ -63,7 +69,9 @@ class Watcher:
         self._seen += 1
         if event.cached:
             return
-        line = f"[{self._seen:{len(str(self._total))}}/{self._total}] {event.planned.trial}  {ending(event)}"
+        self._print(f"[{self._seen:{len(str(self._total))}}/{self._total}] {event.planned.trial}  {ending(event)}")
+
+    def _print(self, line: str) -> None:
         if self._bar is not None:
             self._bar.print(Text(line))
         else:
@@ -81,7 +89,19 @@ class Watcher:
     def _left(self, done: int, left: int) -> str:
         if not done:
             return "about ... left"
-        return f"about {duration((time.monotonic() - self._begun) * left / done)} left"
+        return f"about {rounded((time.monotonic() - self._begun) * left / done)} left"
+
+
+class _Notices(logging.Handler):
+    """What the package logs, as lines among the others."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        super().__init__(logging.INFO)
+        self._show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = f"{record.levelname}: " if record.levelno >= logging.WARNING else ""
+        self._show(prefix + record.getMessage())
 
 
 def ending(event: Event) -> str:
@@ -91,14 +111,6 @@ def ending(event: Event) -> str:
         return f"{result.status.upper()}: {result.reason}"
     figures = result.metrics
     return f"{figures['accuracy']:.2%}  cost {figures['training_cost']:.2f}x"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 45 s, 12 min, 3.5 h, 2.1 d."""
-    for size, unit in ((86400, "d"), (3600, "h")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 def bytes_of(size: float) -> str:

@@ -7,18 +7,38 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from prunebench import durations
 from prunebench.cli import options
+from prunebench.cli.placing import PlacedCommand
 
-INTERRUPTED = 130
+if TYPE_CHECKING:
+    from prunebench.executors import Executor
+
+FAILED, UNFINISHED, INTERRUPTED = 1, 3, 130
+"""Exit codes, beside 0 for all well and 2 for what could not even begin."""
 
 
-@click.command()
+def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """A length of time, in seconds."""
+    try:
+        return None if value is None else durations.parse(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@click.command(cls=PlacedCommand)
 @click.argument("suite", type=click.Path(path_type=Path))
-@click.option("--workers", type=click.IntRange(1), help="Processes at a time; by default one a core.")
+@click.option(
+    "--executor",
+    metavar="NAME",
+    help="Where stages run; `prunebench executors` lists them, and `--executor NAME --help` shows their options.  "
+    "[default: local]",
+)
+@click.option("--workers", type=click.IntRange(1), help="Stages at a time; by default all that there is room for.")
 @click.option(
     "--threads",
     type=click.IntRange(1),
@@ -27,7 +47,18 @@ INTERRUPTED = 130
     help="Of each process. The last bits of results depend on it.",
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option(
+    "--num-cpus", type=click.FloatRange(0, min_open=True), help="Cores of a running stage, for executors that count."
+)
+@click.option("--num-gpus", type=click.FloatRange(0), help="Its GPUs: with 0.25, four stages share one.")
 @click.option("--retry-failed", is_flag=True, help="Try again what failed in an earlier run.")
+@click.option("--timeout", callback=_seconds, metavar="TIME", help="Give a stage up that takes longer, such as 30min.")
+@click.option(
+    "--budget",
+    callback=_seconds,
+    metavar="TIME",
+    help="Stop after this time, such as 2h; begin only what ends by then.",
+)
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
@@ -41,6 +72,7 @@ INTERRUPTED = 130
 @options.plugin_names
 def command(
     suite: Path,
+    executor: Executor,
     files: tuple[str, ...],
     blocked: tuple[str, ...],
     settings: tuple[str, ...],
@@ -52,9 +84,12 @@ def command(
 
     SUITE is a YAML file. The run may be stopped and started again at any time: it goes on where it was, and its
     results are the same, bit for bit.
+
+    The exit code is 0 when all is done, 1 when trials failed or results did not reach MLflow, 2 when something is wrong
+    with what was asked for or with the store, 3 when the budget was used up, and 130 when the run was stopped.
     """
     from prunebench import session
-    from prunebench.cli.progress import Watcher, duration
+    from prunebench.cli.progress import Watcher
 
     loaded = options.load_suite(suite, settings, only, files, blocked)
     output = output or Path("results") / loaded.suite.name
@@ -62,19 +97,24 @@ def command(
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with Watcher() as watcher:
-            outcome = session.run_suite(loaded, output=output, watch=watcher.watch, **how)
+            outcome = session.run_suite(loaded, executor=executor, output=output, watch=watcher.watch, **how)
     except KeyboardInterrupt:
         click.echo("\nstopped; the same command goes on from here", err=True)
         sys.exit(INTERRUPTED)
     _print_leaderboard(outcome.frame)
     counts = outcome.counts
     said = ", ".join(f"{counts[name]} {name}" for name in ("done", "cached", "failed", "skipped"))
-    click.echo(f"{sum(counts.values())} trials: {said}; {duration(time.monotonic() - begun)}")
+    click.echo(f"{sum(counts.values())} trials: {said}; {durations.rounded(time.monotonic() - begun)}")
     if outcome.frame is not None:
         click.echo(f"leaderboard: {output / 'README.md'}")
     if outcome.untracked:
         click.echo(f"MLflow: {outcome.untracked}; the same command sends them", err=True)
-    sys.exit(0 if outcome.ok else 1)
+    if outcome.open:
+        trials = f"{outcome.open} trial{'s are' if outcome.open > 1 else ' is'} open"
+        click.echo(f"the budget is used up: {trials}, and the same command goes on from here", err=True)
+        click.echo(outcome.next, err=True)
+        sys.exit(UNFINISHED)
+    sys.exit(0 if outcome.ok else FAILED)
 
 
 def _print_leaderboard(frame: Any) -> None:

@@ -123,8 +123,17 @@ def claim(store: Store, key: str, about: Work) -> Claim | None:
 
 def running(store: Store) -> list[Running]:
     """The jobs that are under way, in the order in which they began; what died is none, and nothing is changed."""
+    return [note for note in _notes(store) if _is_held(store, note.key)]
+
+
+def abandoned(store: Store) -> list[Running]:
+    """The jobs whose process died in the middle; the next run that needs one of them takes it up."""
+    return [note for note in _notes(store) if not _is_held(store, note.key) and not store.has(note.key)]
+
+
+def _notes(store: Store) -> list[Running]:
     notes = [_read(path) for path in _folder(store).glob("*.json")]
-    return sorted((note for note in notes if note and _is_held(store, note.key)), key=lambda note: note.started)
+    return sorted((note for note in notes if note), key=lambda note: note.started)
 
 
 def _read(path: Path) -> Running | None:

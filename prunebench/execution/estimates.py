@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
 from prunebench.errors import StoreError
-from prunebench.execution.jobs import kept_keys, missing_jobs
+from prunebench.execution.jobs import Job, kept_keys, missing_jobs
 from prunebench.network import Network, describe
 from prunebench.plan import Node, Plan, expected_flops
 from prunebench.stages import Train
@@ -70,6 +70,12 @@ def estimate(plan: Plan, store: Store) -> Estimate:
         basis=basis,
         bytes=sum(_bytes(plan.nodes[key]) for key in jobs),
     )
+
+
+def seconds_of(plan: Plan, store: Store) -> tuple[Callable[[Job], float], str]:
+    """How long a job of a plan takes, as a function; and what that is based on."""
+    pace, basis = _pace(plan, store)
+    return lambda job: sum(_seconds(plan.nodes[key], pace) for key in job.path), basis
 
 
 def _network(node: Node) -> Network:

@@ -1,4 +1,4 @@
-"""Which states are still to be made, and in which portions.
+"""Which states are still to be made, in which portions, and in which order.
 
 A job is a path of stages from one kept state to the next. Kept are the states that something else goes on from: ends
 of trainings, branching points, what is rewound to. What lies between is recomputed with the job, since it takes
@@ -7,8 +7,10 @@ milliseconds and would only fill the disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from heapq import heappop, heappush
 
 from prunebench.plan import Plan
 from prunebench.stages import Train
@@ -79,6 +81,70 @@ def priorities(plan: Plan, jobs: dict[str, Job]) -> dict[str, int]:
 
 def _in_order(jobs: dict[str, Job]) -> list[str]:
     """Keys of the jobs, each after those that it needs."""
-    from graphlib import TopologicalSorter
-
     return list(TopologicalSorter({key: job.needs & jobs.keys() for key, job in jobs.items()}).static_order())
+
+
+class Agenda:
+    """The jobs that are left. What others wait for longest comes first; what was put off, when nothing else can begin.
+
+    Args:
+        running: keys of jobs that have been taken already.
+    """
+
+    def __init__(self, plan: Plan, jobs: dict[str, Job], running: Collection[str] = ()) -> None:
+        self.jobs = jobs
+        self._urgency = priorities(plan, jobs)
+        self._lacking = {key: set(job.needs & jobs.keys()) for key, job in jobs.items()}
+        self._followers: dict[str, list[str]] = {key: [] for key in jobs}
+        for key, lacking in self._lacking.items():
+            for need in lacking:
+                self._followers[need].append(key)
+        self._ready: list[tuple[int, str]] = []
+        self._later: list[tuple[float, str]] = []
+        for key, lacking in self._lacking.items():
+            if not lacking and key not in running:
+                self.put_back(key)
+
+    def __bool__(self) -> bool:
+        return bool(self.jobs)
+
+    @property
+    def next_look(self) -> float | None:
+        """When the first of what was put off is due."""
+        return self._later[0][0] if self._later else None
+
+    def take(self, now: float) -> str | None:
+        """The key of the most urgent job that can begin; it is not given again unless it is put back."""
+        while self._ready:
+            key = heappop(self._ready)[1]
+            if key in self.jobs:
+                return key
+        while self._later and self._later[0][0] <= now:
+            key = heappop(self._later)[1]
+            if key in self.jobs:
+                return key
+        return None
+
+    def put_back(self, key: str) -> None:
+        heappush(self._ready, (-self._urgency[key], key))
+
+    def put_off(self, key: str, until: float) -> None:
+        heappush(self._later, (until, key))
+
+    def done(self, key: str) -> Job:
+        """Take a job off, now that its state is in the store."""
+        for follower in self._followers[key]:
+            lacking = self._lacking[follower]
+            lacking.discard(key)
+            if not lacking and follower in self.jobs:
+                self.put_back(follower)
+        return self.jobs.pop(key)
+
+    def drop(self, key: str) -> list[Job]:
+        """Take a job off that failed, and all that wait for it."""
+        dropped, waiting = list[Job](), [key]
+        while waiting:
+            if (one := waiting.pop()) in self.jobs:
+                dropped.append(self.jobs.pop(one))
+                waiting += self._followers[one]
+        return dropped

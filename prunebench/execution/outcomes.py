@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from prunebench.components import Component
@@ -12,7 +12,7 @@ from prunebench.identity import digest, source_hash
 from prunebench.network import describe
 from prunebench.plan import PlannedTrial
 from prunebench.registry import Registry
-from prunebench.results import Result, Status
+from prunebench.results import DENSITY, Result, Status
 from prunebench.store import Record, Store
 from prunebench.suite.pipelines import Composed
 from prunebench.suite.reading import trial_to_plain
@@ -62,7 +62,7 @@ def _result(
         sparsity=trial.sparsity,
         seed=trial.seed,
         control=trial.entry.method.control,
-        params=_flattened(trial_to_plain(trial)),
+        params=flattened(trial_to_plain(trial)),
         provenance={
             "key": planned.chain[-1] if planned.chain else "",
             "data": fingerprint,
@@ -97,7 +97,18 @@ def _metrics(planned: PlannedTrial, record: Record) -> dict[str, float]:
         "examples": cost.examples,
         "wall_seconds": cost.wall_seconds,
         "collapsed_layers": sum(layer["kept"] == 0 for layer in record["layers"]),
+        **early_stop(record["state"]["history"]),
+        **{DENSITY + layer["name"]: layer["kept"] / layer["total"] for layer in record["layers"]},
     }
+
+
+def early_stop(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Where the validation loss of a training was lowest, and the test accuracy there; nothing without a validation."""
+    points = [point for point in history if "validation_loss" in point]
+    if not points:
+        return {}
+    best = min(points, key=lambda point: (point["validation_loss"], point["step"]))
+    return {"early_stop_step": best["step"], "early_stop_accuracy": best["test_accuracy"]}
 
 
 def _origins(planned: PlannedTrial, registry: Registry) -> dict[str, str]:
@@ -121,12 +132,12 @@ def components(trial: Trial) -> Iterator[tuple[str, Component]]:
     yield "dataset", trial.task.dataset
 
 
-def _flattened(plain: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
+def flattened(plain: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
     """Nested plain values as dotted names; lists as JSON, what is not set left out."""
     flat: dict[str, str | int | float | bool] = {}
     for key, value in plain.items():
         if isinstance(value, Mapping):
-            flat |= _flattened(value, f"{prefix}{key}.")
+            flat |= flattened(value, f"{prefix}{key}.")
         elif value is not None:
             flat[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list) else value
     return flat

@@ -6,8 +6,10 @@ import contextlib
 import json
 import time
 import traceback
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -21,42 +23,12 @@ from prunebench.execution.entries import read_state, rest_of, shapes_of
 from prunebench.execution.exits import BUSY, DONE, FAILED, FULL, LOST
 from prunebench.execution.outcomes import components
 from prunebench.execution.perform import Bench, measured, perform
+from prunebench.executors import Order
 from prunebench.plan import Node, resolve
 from prunebench.stages import Train
 from prunebench.state import State, to_tensors
 from prunebench.store import Record, Store
 from prunebench.suite.reading import trial_from_plain
-
-
-@dataclass(frozen=True)
-class Order:
-    """All that a worker is told, as plain values: it may run in another process or on another machine."""
-
-    trial: dict[str, Any]
-    """The trial to rebuild the chain of, from `trial_to_plain`."""
-    protocol: str
-    path: tuple[str, ...]
-    """Keys of the nodes to perform, first to last."""
-    parent: str | None
-    """Key of the state to begin from."""
-    plugins: tuple[str, ...]
-    """Loose plugin files."""
-    blocked: tuple[str, ...]
-    """Plugins that are left out."""
-    store: str
-    data: str
-    """Folder of the prepared arrays."""
-    fingerprint: str
-    device: str = "cpu"
-    threads: int = 1
-    environment: tuple[tuple[str, str], ...] = ()
-    """Versions and machine, for the record."""
-    checkpoint_every: float = 60.0
-    """Seconds between two checkpoints of a training; 0 for none."""
-
-    @property
-    def key(self) -> str:
-        return self.path[-1]
 
 
 def carry_out(order: Order) -> int:
@@ -166,7 +138,8 @@ def _make(order: Order, store: Store, nodes: list[Node], bench: Bench, held: Cla
     source = state_of(last.source)
     checkpoints = Checkpoints(store, last, order.checkpoint_every, held.reached)
     state = perform(last, begun, source, bench, checkpoints)
-    write_state(store, last, order.parent, state, bench, started, dict(order.environment))
+    told = {"inputs": dict(order.inputs)}
+    write_state(store, last, order.parent, state, bench, started, dict(order.environment), told)
 
 
 def _needed(store: Store, key: str, bench: Bench) -> State:
@@ -208,14 +181,16 @@ def write_state(
     bench: Bench,
     started: float,
     environment: dict[str, str],
+    told: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Put a state into the store, with the figures that rows are made of."""
+    """Put a state into the store, with the figures that rows are made of, and what else there is to tell."""
     kept = state.kept()
     figures, notes = measured(node.stage, state, bench)
     record = {
         "stage": repr(node.stage),
         "trial": str(node.trial),
         "parent": parent,
+        **told,
         "started": started,
         "finished": time.time(),
         "environment": {**environment, "device": _device_name(bench.device)},

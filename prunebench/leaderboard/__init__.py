@@ -2,23 +2,30 @@
 
 select(results, expected)   which results stand in a table, and what is older
 table(selection)            rows: means, deviations, paired differences, tiers
-write(results, directory)   all of it as files: README.md, plots, rows and trials
+files(results)              all of it as files: README.md, index.html, plots, rows and trials
+write(results, directory)   these files in a folder
+stale(results, directory)   which of them are not what the folder has
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
+import matplotlib
 import pandas as pd
 
+from prunebench.leaderboard import published
+from prunebench.leaderboard.html import as_html
+from prunebench.leaderboard.interactive import specifications
 from prunebench.leaderboard.pages import as_json, markdown, text
-from prunebench.leaderboard.plots import accuracy_plot, cost_plot, is_plotted, svg
+from prunebench.leaderboard.plots import accuracy_plot, cost_plot, drawings, svg
 from prunebench.leaderboard.rows import COLUMNS, records, rows, table
 from prunebench.leaderboard.sections import Section, sections
 from prunebench.leaderboard.selection import Asked, Older, Selection, select
+from prunebench.leaderboard.writing import replaced
 from prunebench.results import DEPLOYED, METRICS, Result
 
 __all__ = [
@@ -28,13 +35,18 @@ __all__ = [
     "Section",
     "Selection",
     "accuracy_plot",
+    "as_html",
     "as_json",
     "cost_plot",
+    "csv",
+    "drawings",
+    "files",
     "markdown",
     "records",
     "rows",
     "sections",
     "select",
+    "stale",
     "svg",
     "table",
     "text",
@@ -42,23 +54,60 @@ __all__ = [
 ]
 
 
-def write(results: Iterable[Result], directory: Path, expected: Iterable[Asked] | None = None) -> list[Path]:
-    """Publish the leaderboard of these results: README.md, its plots, rows.csv, rows.json and trials.csv.
+def files(
+    results: Iterable[Result],
+    expected: Iterable[Asked] | None = None,
+    drawn: Mapping[str, bytes] = MappingProxyType({}),
+) -> dict[str, bytes]:
+    """The leaderboard of these results as files, name to bytes; the same results give the same bytes.
 
-    Each file is replaced as a whole, the page last; the same results give the same bytes.
+    Args:
+        drawn: plots to take as they are.
+    """
+    found = list(results)
+    asked = None if expected is None else frozenset(expected)
+    selection = select(found, asked)
+    frame = table(selection)
+    contents = {name: drawn.get(name, content) for name, content in drawings(frame, selection).items()}
+    page = markdown(frame, selection)
+    contents["index.html"] = as_html(page, contents, specifications(frame)).encode()
+    contents["rows.csv"] = csv(frame)
+    contents["rows.json"] = as_json(frame).encode()
+    contents["trials.csv"] = csv(trials(selection))
+    contents[published.FILE] = published.dump(found, asked).encode()
+    contents["README.md"] = page.encode()
+    return contents
+
+
+def write(results: Iterable[Result], directory: Path, expected: Iterable[Asked] | None = None) -> list[Path]:
+    """Publish the leaderboard of these results in a folder.
+
+    Each file is replaced as a whole, the page last; a file that is as it should be is left alone.
 
     Returns:
-        the files written.
+        the files of the board.
     """
-    selection = select(results, expected)
-    frame = table(selection)
-    contents = _plots(frame)
-    contents["rows.csv"] = _csv(frame)
-    contents["rows.json"] = as_json(frame).encode()
-    contents["trials.csv"] = _csv(trials(selection))
-    contents["README.md"] = markdown(frame, selection).encode()
+    contents = files(results, expected)
     directory.mkdir(parents=True, exist_ok=True)
-    return [_replaced(directory / name, content) for name, content in contents.items()]
+    return [replaced(directory / name, content) for name, content in contents.items()]
+
+
+def stale(results: Iterable[Result], directory: Path, expected: Iterable[Asked] | None = None) -> list[Path]:
+    """The files of a published board that are missing, or not what these results give."""
+    contents = files(results, expected, _drawn_otherwise(directory))
+    paths = {directory / name: content for name, content in contents.items()}
+    return [path for path, content in paths.items() if not path.is_file() or path.read_bytes() != content]
+
+
+def _drawn_otherwise(directory: Path) -> dict[str, bytes]:
+    """The plots that another version of the library drew: their bytes say nothing about the results."""
+    found = {}
+    for path in sorted(directory.glob("*.svg")):
+        content = path.read_bytes()
+        version = re.search(rb"<dc:title>Matplotlib v([^,<]+)", content)
+        if version is not None and version[1].decode(errors="replace") != matplotlib.__version__:
+            found[path.name] = content
+    return found
 
 
 def trials(selection: Selection) -> pd.DataFrame:
@@ -82,27 +131,7 @@ def trials(selection: Selection) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _plots(frame: pd.DataFrame) -> dict[str, bytes]:
-    contents = {}
-    for section in filter(is_plotted, sections(frame)):
-        contents[f"{section.file}.svg"] = svg(accuracy_plot(section))
-        contents[f"{section.file}-cost.svg"] = svg(cost_plot(section))
-    return contents
-
-
-def _csv(frame: pd.DataFrame) -> bytes:
-    return frame.to_csv(index=False, lineterminator="\n").encode()
-
-
-def _replaced(path: Path, content: bytes) -> Path:
-    """Written aside and renamed: a reader sees the old file or the new one."""
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(aside).chmod(0o644)
-        Path(aside).replace(path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
-    return path
+def csv(frame: pd.DataFrame) -> bytes:
+    """Rows as CSV, with the same bytes on every system."""
+    text: str = frame.to_csv(index=False, lineterminator="\n")
+    return text.encode()

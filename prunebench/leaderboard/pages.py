@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -59,6 +60,20 @@ def markdown(frame: pd.DataFrame, selection: Selection) -> str:
         parts += _section(section, selection)
     parts += ["## What the numbers mean", STATISTICS, _meanings()]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def fragments(section: Section) -> dict[str, str]:
+    """Tables and sentences of a task's section by name, for other pages to show."""
+    return {
+        "caption": _caption(section),
+        "pivot": _pivot(section, _bold),
+        "cost-caption": f"{COST} {_counted(section)}",
+        "cost": _pivot(section, _cost),
+        "rows": _full(section),
+        "seeds": _seeds(section),
+        "denominator": _denominator(section),
+        "title": _escaped(section.title),
+    }
 
 
 def text(frame: pd.DataFrame, width: int = 80) -> str:
@@ -260,7 +275,8 @@ def _date(seconds: float) -> str:
 
 def _escaped(text: str) -> str:
     """Text that Markdown shows as it is, in a table too."""
-    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").split())
+    text = re.sub(r"[\\|*`]|\[(?=[^\]]*\]\()", r"\\\g<0>", re.sub(r"&(?=#?\w+;)", "&amp;", text))
+    return " ".join(text.replace("<", "&lt;").split())
 
 
 def _points(row: Row) -> str:

@@ -11,13 +11,15 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import BoxStyle, FancyBboxPatch
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from prunebench.leaderboard.sections import Row, Section, percent
+from prunebench.leaderboard.sections import Row, Section, percent, sections
+from prunebench.leaderboard.selection import Selection
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#AA4499", "#E69F00", "#56B4E9", "#882255", "#999933")
 """Okabe and Ito's colours, and three of Tol's: told apart with any colour vision, and on paper by marker and line."""
@@ -57,6 +59,20 @@ class Look:
     color: str
     marker: str
     line: str
+
+
+def drawings(frame: pd.DataFrame, selection: Selection) -> dict[str, bytes]:
+    """The plots of a leaderboard as files: name to bytes.
+
+    Args:
+        frame: the rows, from `table(selection)`.
+        selection: the results behind them.
+    """
+    contents = {}
+    for section in filter(is_plotted, sections(frame)):
+        contents[f"{section.file}.svg"] = svg(accuracy_plot(section))
+        contents[f"{section.file}-cost.svg"] = svg(cost_plot(section))
+    return contents
 
 
 def is_plotted(section: Section) -> bool:

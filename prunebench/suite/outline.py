@@ -16,6 +16,7 @@ from typing_extensions import Doc
 
 from prunebench import stages
 from prunebench.components import Method
+from prunebench.executors import Resources
 from prunebench.suite.nodes import shown
 
 LABEL = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}"
@@ -105,6 +106,7 @@ class SuiteOutline:
         Doc("how many seeds, counted from 0; or a list of them"),
     ]
     description: str = ""
+    resources: Resources = field(default_factory=Resources)
 
 
 COMPONENT_KEYS = tuple(one.name for one in fields(ComponentOutline))

@@ -61,6 +61,7 @@ def to_plain(suite: Suite) -> dict[str, Any]:
         "methods": [_entry_to_plain(entry) for entry in suite.entries],
         "sparsities": list(suite.sparsities),
         "seeds": list(suite.seeds),
+        "resources": dumped(suite.resources),
     }
 
 
@@ -91,6 +92,15 @@ def trial_from_plain(plain: Mapping[str, Any], registry: Registry) -> Trial:
     assert task is not None
     assert entry is not None
     return Trial(suite=plain["suite"], task=task, entry=entry, sparsity=float(plain["sparsity"]), seed=plain["seed"])
+
+
+def task_from_plain(plain: Mapping[str, Any], registry: Registry) -> Task:
+    """Raises SuiteError for what this registry does not know."""
+    mistakes = Mistakes()
+    task = _task(Node.of(plain, Place(0, 0, 0, "task")), registry, mistakes)
+    mistakes.report()
+    assert task is not None
+    return task
 
 
 def _task_to_plain(task: Task) -> dict[str, Any]:
@@ -145,6 +155,7 @@ def _suite(root: Node, registry: Registry, mistakes: Mistakes) -> Suite | None:
         sparsities=outline.sparsities,
         seeds=tuple(range(outline.seeds)) if isinstance(outline.seeds, int) else outline.seeds,
         description=outline.description,
+        resources=outline.resources,
     )
 
 

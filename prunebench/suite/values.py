@@ -16,6 +16,7 @@ from typing_extensions import Doc
 
 from prunebench import times
 from prunebench.components import Component, Dataset, Method, Model
+from prunebench.executors import Resources
 
 if TYPE_CHECKING:
     from prunebench.network import Network
@@ -186,6 +187,8 @@ class Suite:
     sparsities: tuple[float, ...]
     seeds: tuple[int, ...]
     description: str = ""
+    resources: Resources = field(default_factory=Resources)
+    """Of each running stage. No fact of a trial: no key holds it."""
 
     def trials(self) -> Iterator[Trial]:
         """The grid in a fixed order; controls have one sparsity, 0."""

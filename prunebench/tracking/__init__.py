@@ -1,6 +1,7 @@
 """Room 4: tracking. Results go to MLflow, one run a trial, and come back from it; nothing else here knows MLflow."""
 
 from prunebench.tracking.connection import URI_VARIABLE, tracking_uri
+from prunebench.tracking.publisher import Publisher
 from prunebench.tracking.tracker import Tracker, read_results
 
-__all__ = ["URI_VARIABLE", "Tracker", "read_results", "tracking_uri"]
+__all__ = ["URI_VARIABLE", "Publisher", "Tracker", "read_results", "tracking_uri"]

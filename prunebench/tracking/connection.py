@@ -36,6 +36,8 @@ _ENVIRONMENT = {
 }
 """Defaults, each of which the environment may overrule. MLflow's own would wait four minutes for a dead server."""
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_ADVISORY = int.from_bytes(b"prune")
+"""The number of our lock in a PostgreSQL, of which there is one in each of its databases."""
 _PATIENCE = 120
 """Seconds to wait for whoever holds the lock of a database: making one takes some."""
 
@@ -118,10 +120,34 @@ def sqlite_file(uri: str) -> Path | None:
     return Path.cwd() / path.partition("?")[0]
 
 
+def lockable(uri: str) -> bool:
+    """Whether `locked` keeps the other users of this address out."""
+    return sqlite_file(uri) is not None or _is_postgresql(uri)
+
+
 def locked(uri: str) -> AbstractContextManager[Any]:
-    """Alone with a database file, among the processes that use this; a server needs no such thing."""
+    """Alone with a database, among the processes that use this; MLflow's server has no such thing."""
+    if _is_postgresql(uri):
+        return _advisory_lock(uri)
     file = sqlite_file(uri)
     return nullcontext() if file is None else FileLock(f"{file}.lock", timeout=_PATIENCE)
+
+
+def _is_postgresql(uri: str) -> bool:
+    return uri.partition(":")[0].partition("+")[0] == "postgresql"
+
+
+@contextmanager
+def _advisory_lock(uri: str) -> Iterator[None]:
+    """A lock of PostgreSQL's own, which goes with the connection however that ends."""
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.pool import NullPool
+
+    engine = create_engine(uri, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"SET lock_timeout = '{_PATIENCE}s'"))
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY})
+        yield
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from prunebench.results import Result, Status
+from prunebench.results import ASKED, Result, Status
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -29,9 +29,12 @@ _LARGEST = sys.float_info.max
 
 
 def digest(result: Result) -> str:
-    """Hash of everything that a run says of a result: equal for equal results, in any process."""
+    """Hash of everything that a run says of a result, but for how it was asked for: equal for equal results, in any
+    process, so that asking otherwise renews nothing."""
     plain = {part.name: getattr(result, part.name) for part in fields(result)}
-    text = json.dumps(plain | {"masks": result.masks is not None}, sort_keys=True, default=float)
+    made_with = {key: value for key, value in result.provenance.items() if not key.startswith(ASKED)}
+    plain |= {"masks": result.masks is not None, "provenance": made_with}
+    text = json.dumps(plain, sort_keys=True, default=float)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from prunebench.errors import TrackingError
 from prunebench.results import Result
-from prunebench.tracking.connection import URI_VARIABLE, connect, locked, sqlite_file, tracking_uri, translated
+from prunebench.tracking.connection import (
+    URI_VARIABLE,
+    connect,
+    lockable,
+    locked,
+    sqlite_file,
+    tracking_uri,
+    translated,
+)
 from prunebench.tracking.records import (
     PROVENANCE,
     STATUSES,
@@ -37,10 +45,15 @@ EXPERIMENT = "prunebench/"
 """What the name of an experiment starts with; the suite's name follows."""
 _METRICS_A_BATCH, _VALUES_A_BATCH = 800, 50
 _PAGE = 1000
+_DOUBLES = 50
+"""The most runs of one trial that are looked at; they come of publishing it at the same time in different places."""
 
 
 class Tracker:
-    """A connection that publishes results; one process should publish a suite at a time.
+    """A connection that publishes results.
+
+    However many publish a suite at the same time, a trial has one run when all of them are through: those who share
+    a database look and write one after the other, those who share a server withdraw the doubles that they made.
 
     Raises:
         TrackingError: from the constructor and every method, within seconds, when MLflow cannot be reached.
@@ -59,6 +72,11 @@ class Tracker:
             runs = _runs(self._client, [self._experiment(suite)])
             self._known[suite] = {trial: published_of(run) for trial, run in _best(runs).items()}
         return dict(self._known[suite])
+
+    def check(self) -> None:
+        """Whether MLflow answers at all."""
+        with translated(self.uri):
+            self._client.search_experiments(max_results=1)
 
     def publish(self, result: Result) -> str:
         """Write a result as a run, or complete or renew the run of the same trial.
@@ -86,7 +104,17 @@ class Tracker:
         self._attach(run_id, record, result.masks)
         end = milliseconds(result.finished or time.time())
         self._client.set_terminated(run_id, STATUSES[result.status], end)
+        if not lockable(self.uri):
+            self._withdraw_doubles(experiment, result.trial)
         return Published(run_id, result.status, digest(result), result.finished, complete=True)
+
+    def _withdraw_doubles(self, experiment: str, trial: str) -> None:
+        """Leave one of a trial's complete runs: whoever completes the last of them sees them all."""
+        runs = self._runs_of(experiment, trial)
+        best = _best(runs).get(trial)
+        for run in runs:
+            if run is not best and published_of(run).complete:
+                self._client.delete_run(run.info.run_id)
 
     def _experiment(self, suite: str) -> str:
         if suite not in self._experiments:
@@ -94,8 +122,10 @@ class Tracker:
         return self._experiments[suite]
 
     def _find(self, experiment: str, trial: str) -> Run | None:
-        runs = self._client.search_runs([experiment], f"tags.{TAG}trial = '{trial}'", max_results=10)
-        return _best(runs).get(trial)
+        return _best(self._runs_of(experiment, trial)).get(trial)
+
+    def _runs_of(self, experiment: str, trial: str) -> list[Run]:
+        return list(self._client.search_runs([experiment], f"tags.{TAG}trial = '{trial}'", max_results=_DOUBLES))
 
     def _opened(self, run: Run | None, record: Record, experiment: str, result: Result) -> str:
         """A run that is open for this record: the one there is, or a new one where that one says otherwise."""
@@ -168,7 +198,12 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
     with locked(uri):
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
-            return str(client.create_experiment(name, artifact_location=_artifacts(uri, name)))
+            try:
+                return str(client.create_experiment(name, artifact_location=_artifacts(uri, name)))
+            except Exception:
+                experiment = client.get_experiment_by_name(name)  # somebody else may have made it meanwhile
+                if experiment is None:
+                    raise
         if experiment.lifecycle_stage == "deleted":
             client.restore_experiment(experiment.experiment_id)
     return str(experiment.experiment_id)

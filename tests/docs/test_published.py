@@ -1,18 +1,43 @@
-"""What is published is what was measured."""
+"""What is published is what was measured: pages are made of the trials beside them, the README's tables of the pages."""
 
-import re
 from pathlib import Path
 
+import pandas as pd
+import pytest
+
+from prunebench import leaderboard
+from prunebench.leaderboard.markers import fill, linked, regions
+from prunebench.leaderboard.published import read_board
+
 ROOT = Path(__file__).parents[2]
+BOARDS = sorted(path.parent for path in (ROOT / "leaderboard").glob("*/trials.jsonl"))
+REMEDY = "run `prunebench leaderboard leaderboard/NAME --output leaderboard/NAME --into README.md`"
 
 
-def tables(text):
-    """The tables of a page, whole."""
-    return re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+def test_boards_are_published():
+    assert BOARDS
 
 
-def test_the_tables_that_the_readme_opens_with_are_those_of_the_published_board():
-    opening = (ROOT / "README.md").read_text("utf-8").partition("## Two commands")[0]
-    published = tables((ROOT / "leaderboard/digits/README.md").read_text("utf-8"))
-    assert len(tables(opening)) == 2
-    assert all(table in published for table in tables(opening))
+@pytest.mark.parametrize("folder", BOARDS, ids=lambda folder: folder.name)
+def test_a_published_board_is_what_its_trials_give(folder):
+    board = read_board(folder)
+    assert leaderboard.stale(board.results, folder, board.asked) == [], REMEDY
+
+
+@pytest.mark.parametrize("folder", BOARDS, ids=lambda folder: folder.name)
+def test_the_trials_of_a_board_are_those_of_its_table(folder):
+    listed = pd.read_csv(folder / "trials.csv")
+    found = {result.trial: result.metrics.get("accuracy") for result in read_board(folder).results}
+    assert listed["trial"].isin(found).all()
+    assert [found[trial] for trial in listed["trial"]] == pytest.approx(list(listed["accuracy"]), nan_ok=True)
+
+
+def test_the_tables_that_the_readme_opens_with_are_those_of_the_published_boards():
+    text = (ROOT / "README.md").read_text("utf-8")
+    opening = regions(text.partition("## Two commands")[0].splitlines(keepends=True), "README.md")
+    assert [region.name for region in opening][:2] == ["digits/pivot", "digits/cost"]
+    for name in {region.name.partition("/")[0] for region in regions(text.splitlines(keepends=True), "README.md")}:
+        folder = ROOT / "leaderboard" / name
+        board = read_board(folder)
+        frame = leaderboard.table(leaderboard.select(board.results, board.asked))
+        assert fill(text, "README.md", name, frame, linked(folder, ROOT / "README.md")) == text, REMEDY

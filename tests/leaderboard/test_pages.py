@@ -157,6 +157,11 @@ def test_text_cannot_break_out_of_the_tables(result):
     assert len(line_of(page, "a\\|b&lt;i>\\*c\\*", "90")) == len(line_of(page, "method", "target %"))
 
 
+def test_text_makes_no_links_pictures_or_code(result):
+    page = page_of([result(method="![a](b) [c] `d` &lt;", seed=seed) for seed in (0, 1)])
+    assert r"| !\[a](b) [c] \`d\` &amp;lt; |" in page
+
+
 def test_a_page_without_results_says_so():
     assert page_of([]).startswith("# Leaderboard\n")
     assert "No results yet." in page_of([], [("digits", "a", 0.5, 0)])

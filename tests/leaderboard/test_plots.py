@@ -148,7 +148,8 @@ def table_of(path):
 
 def test_a_leaderboard_is_a_page_with_plots_and_data(board, tmp_path):
     written = leaderboard.write(board, tmp_path / "new" / "board")
-    names = ["digits.svg", "digits-cost.svg", "rows.csv", "rows.json", "trials.csv", "README.md"]
+    names = ["digits.svg", "digits-cost.svg", "index.html", "rows.csv", "rows.json", "trials.csv", "trials.jsonl"]
+    names.append("README.md")
     assert [path.name for path in written] == names
     assert sorted(path.name for path in (tmp_path / "new" / "board").iterdir()) == sorted(names)
     for name in ("digits.svg", "digits-cost.svg"):
@@ -176,12 +177,8 @@ def test_only_what_is_expected_is_written(board, tmp_path):
 
 
 def test_a_leaderboard_of_nothing_is_a_page_all_the_same(tmp_path):
-    assert [path.name for path in leaderboard.write([], tmp_path)] == [
-        "rows.csv",
-        "rows.json",
-        "trials.csv",
-        "README.md",
-    ]
+    names = ["index.html", "rows.csv", "rows.json", "trials.csv", "trials.jsonl", "README.md"]
+    assert [path.name for path in leaderboard.write([], tmp_path)] == names
 
 
 def test_the_same_results_give_the_same_bytes_in_every_process(board, tmp_path):
@@ -208,4 +205,4 @@ def test_a_write_that_fails_leaves_the_old_file(board, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         leaderboard.write(board[:2], tmp_path)
     assert (tmp_path / "rows.csv").read_bytes() == before
-    assert len(list(tmp_path.iterdir())) == 6
+    assert len(list(tmp_path.iterdir())) == 8

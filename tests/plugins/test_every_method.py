@@ -3,10 +3,15 @@
 import pytest
 
 from prunebench import registry as plugins
+from prunebench.descriptions import parameters
 from prunebench.errors import Unreachable
 from prunebench.network import describe
 
-METHODS = [name for name in plugins.load().names("method") if not plugins.load().find("method", name)[0].control]
+METHODS = [
+    name
+    for name, cls in sorted(plugins.load().components["method"].items())
+    if not cls.control and not any(one.required for one in parameters(cls))  # what needs a file has tests of its own
+]
 
 
 @pytest.fixture

@@ -1,106 +1,18 @@
-"""Results go into MLflow once, and come back as they were."""
+"""Results go into MLflow once, and come back as they were, wherever it keeps them."""
 
 import json
 import math
-import os
-import socket
 import sqlite3
-import subprocess
-import sys
-import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
-from prunebench import tracking
-from prunebench.errors import PrunebenchError, TrackingError
-from prunebench.results import METRICS, Result
-from prunebench.tracking import Tracker, connection, read_results, tracking_uri
+from prunebench.errors import TrackingError
+from prunebench.results import METRICS
+from prunebench.tracking import Tracker, connection, read_results
 from prunebench.tracking import tracker as tracker_module
-from prunebench.tracking.connection import redacted
 from prunebench.tracking.records import decoded, encoded
-
-
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory):
-    """A database of the tests' own; making one takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/results.db"
-
-
-@pytest.fixture(scope="module")
-def tracker(uri):
-    return Tracker(uri)
-
-
-@pytest.fixture
-def suite(request):
-    return request.node.name
-
-
-@pytest.fixture
-def client(uri, tracker):
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=uri)
-
-
-@pytest.fixture
-def runs(client, suite):
-    """The runs of this test's suite."""
-
-    def found():
-        experiment = client.get_experiment_by_name(f"prunebench/{suite}")
-        return [] if experiment is None else list(client.search_runs([experiment.experiment_id]))
-
-    return found
-
-
-@pytest.fixture
-def done(suite, tmp_path):
-    """A done trial, by changes."""
-
-    def make(**changes):
-        masks = tmp_path / "some-masks.safetensors"
-        masks.write_bytes(b"bits")
-        plain = {
-            "trial": "t0",
-            "suite": suite,
-            "task": "digits",
-            "protocol": "p1",
-            "method": "scores",
-            "variant": "v1",
-            "sparsity": 0.9,
-            "seed": 3,
-            "control": False,
-            "status": "done",
-            "params": {"recipe.optimizer.lr": 0.0012, "recipe.epochs": 40, "method.name": "scores"},
-            "metrics": {name: index + 0.25 for index, name in enumerate(METRICS)},
-            "history": [
-                {"step": 10, "time": 1700000000.123, "test_accuracy": 0.5, "train_loss": 1.5},
-                {"step": 20, "time": 1700000001.456, "test_accuracy": 0.75, "train_loss": 0.5},
-            ],
-            "layers": [{"name": "0.weight", "shape": [3, 4], "total": 12, "kept": 5, "flops": 24.0}],
-            "provenance": {"data": "d1", "machine": "a machine"},
-            "masks": masks,
-            "started": 1700000000.0123,
-            "finished": 1700000002.5,
-        }
-        return Result(**(plain | changes))
-
-    return make
-
-
-@pytest.fixture
-def failed(done):
-    """The same trial, failed."""
-    return lambda **changes: done(
-        **({"status": "failed", "reason": "out of memory", "metrics": {}, "history": []} | changes),
-        layers=[],
-        masks=None,
-    )
 
 
 def dump(uri):
@@ -112,116 +24,16 @@ def dump(uri):
         connection.close()
 
 
+def contents(client, runs):
+    """Everything that MLflow says of some runs."""
+    return [
+        (run.to_dictionary(), [client.get_metric_history(run.info.run_id, key) for key in sorted(run.data.metrics)])
+        for run in runs
+    ]
+
+
 def points(client, run):
     return {key: len(client.get_metric_history(run.info.run_id, key)) for key in run.data.metrics}
-
-
-# Addresses
-
-
-def test_the_uri_is_the_explicit_one_else_the_environments_else_a_file_in_this_folder(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(tracking.URI_VARIABLE, raising=False)
-    assert tracking_uri() == f"sqlite:///{tmp_path}/mlflow.db"
-    monkeypatch.setenv(tracking.URI_VARIABLE, "http://tracking.example:5000")
-    assert tracking_uri() == "http://tracking.example:5000"
-    assert tracking_uri("sqlite:///other/some.db?timeout=3") == f"sqlite:///{tmp_path}/other/some.db?timeout=3"
-    assert tracking_uri("sqlite:////abs/some.db") == "sqlite:////abs/some.db"
-    assert tracking_uri("sqlite:///s") == f"sqlite:///{tmp_path}/s"
-    assert tracking_uri("sqlite:///:memory:") == "sqlite:///:memory:"
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("postgresql://me:s3cret@host/db", "postgresql://***@host/db"),
-        ("https://t0ken@host:5000", "https://***@host:5000"),
-        ("GET http://me:p@ss@host/x failed", "GET http://***@host/x failed"),
-        ("postgresql://host/db?user=me&password=s3cret", "postgresql://host/db?user=me&password=***"),
-        ("http://host:5000/a@b", "http://host:5000/a@b"),
-    ],
-)
-def test_redacted_hides_passwords_and_nothing_else(text, shown):
-    assert redacted(text) == shown
-
-
-def test_importing_tracking_does_not_import_mlflow():
-    code = "import sys, prunebench.tracking; print([m for m in ('mlflow', 'sqlalchemy', 'torch') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
-
-
-def test_a_connection_keeps_mlflow_silent_about_itself(tracker, done):
-    tracker.publish(done())
-    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
-    assert os.environ["MLFLOW_TRUNCATE_LONG_VALUES"] == "false"
-    assert [thread.name for thread in threading.enumerate() if "elemetry" in thread.name] == []
-
-
-@pytest.mark.parametrize("scheme", ["http", "postgresql"])
-def test_an_unreachable_server_is_an_error_within_seconds_that_hides_the_password(scheme):
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{bound.getsockname()[1]}"
-        start = time.monotonic()
-        with pytest.raises(TrackingError, match=address) as caught:
-            Tracker(f"{scheme}://me:s3cret@{address}/db")
-    assert time.monotonic() - start < 8
-    assert "refused" in str(caught.value)
-    assert "s3cret" not in str(caught.value)
-    assert caught.value.__suppress_context__
-    assert isinstance(caught.value, PrunebenchError)
-
-
-def test_a_server_that_never_answers_is_an_error_within_seconds(monkeypatch):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        start = time.monotonic()
-        with pytest.raises(TrackingError):
-            read_results(f"http://127.0.0.1:{silent.getsockname()[1]}")
-    assert time.monotonic() - start < 8
-
-
-def test_an_unknown_kind_of_address_is_an_error():
-    with pytest.raises(TrackingError, match="gopher"):
-        Tracker("gopher://somewhere")
-
-
-def test_reading_makes_no_database(tmp_path):
-    with pytest.raises(TrackingError, match=r"none\.db.*run a suite first"):
-        read_results(f"sqlite:///{tmp_path}/none.db")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_database_is_opened_by_one_user_at_a_time(monkeypatch, uri):
-    monkeypatch.setattr(connection, "_PATIENCE", 0.05)
-    with FileLock(f"{connection.sqlite_file(uri)}.lock"), pytest.raises(TrackingError, match="lock"):
-        Tracker(uri)
-
-
-@pytest.mark.slow
-def test_first_users_at_the_same_time_share_one_new_database(tmp_path):
-    code = f"from prunebench.tracking import Tracker; Tracker('sqlite:///{tmp_path}/new/shared.db').published('s')"
-    processes = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    assert [(process.communicate()[1], process.returncode) for process in processes] == [("", 0)] * 2
-
-
-def test_a_new_database_writes_ahead(uri, tracker):
-    assert sqlite3.connect(connection.sqlite_file(uri)).execute("PRAGMA journal_mode").fetchone() == ("wal",)
-
-
-def test_a_database_of_somebody_else_keeps_its_journal_and_this_folders_own_does_not(monkeypatch, tmp_path):
-    for name in ("theirs.db", "mlflow.db"):
-        sqlite3.connect(tmp_path / name).execute("CREATE TABLE t (x)")
-    monkeypatch.chdir(tmp_path)
-    for uri in (f"sqlite:///{tmp_path}/theirs.db", f"sqlite:///{tmp_path}/mlflow.db"):
-        connection._prepare(uri)
-    modes = [
-        sqlite3.connect(tmp_path / n).execute("PRAGMA journal_mode").fetchone()[0] for n in ("theirs.db", "mlflow.db")
-    ]
-    assert modes == ["delete", "wal"]
-
-
-# Writing and reading
 
 
 def test_what_is_read_is_what_was_published(tracker, uri, suite, done):
@@ -294,13 +106,20 @@ def test_a_run_says_all_that_the_ui_needs(tracker, client, runs, done, suite):
     ]
 
 
-def test_masks_and_layers_are_artifacts_beside_the_database(tracker, uri, runs, done):
+def test_masks_and_layers_are_artifacts(tracker, client, runs, done, tmp_path):
     tracker.publish(done())
-    folder = Path(runs()[0].info.artifact_uri)
-    assert folder.is_relative_to(connection.sqlite_file(uri).parent / "mlruns")
+    folder = Path(client.download_artifacts(runs()[0].info.run_id, "", str(tmp_path)))
     assert (folder / "masks.safetensors").read_bytes() == b"bits"
     assert json.loads((folder / "layers.json").read_text()) == done().layers
-    assert sorted(path.name for path in folder.iterdir()) == ["layers.json", "masks.safetensors"]
+    assert [file.path for file in client.list_artifacts(runs()[0].info.run_id)] == ["layers.json", "masks.safetensors"]
+
+
+def test_the_artifacts_of_a_file_are_beside_it_wherever_one_stands(sqlite, suite, done):
+    from mlflow import MlflowClient
+
+    run = MlflowClient(sqlite).get_run(Tracker(sqlite).publish(done()))
+    assert (Path(run.info.artifact_uri) / "masks.safetensors").read_bytes() == b"bits"
+    assert Path(run.info.artifact_uri).is_relative_to(connection.sqlite_file(sqlite).parent / "mlruns")
 
 
 @pytest.mark.parametrize(("status", "shown"), [("failed", "FAILED"), ("skipped", "KILLED")])
@@ -311,11 +130,28 @@ def test_what_is_not_done_is_published_with_its_reason(tracker, uri, suite, runs
     assert read_results(uri, suite) == [result]
 
 
-def test_publishing_twice_writes_nothing(tracker, uri, done):
+def test_the_same_result_asked_for_otherwise_writes_nothing(sqlite, done):
+    tracker = Tracker(sqlite)
+    tracker.publish(done(provenance={"data": "d1", "suite.file": "a.yaml"}))
+    before = dump(sqlite)
+    tracker.publish(done(provenance={"data": "d1", "suite.file": "b.yaml", "suite.settings": '["seeds=1"]'}))
+    assert dump(sqlite) == before
+    tracker.publish(done(provenance={"data": "d2", "suite.file": "a.yaml"}))
+    assert dump(sqlite) != before
+
+
+def test_publishing_twice_changes_nothing(tracker, uri, client, runs, done):
     first = tracker.publish(done())
-    before = dump(uri)
+    before = contents(client, runs())
     assert Tracker(uri).publish(done()) == first
-    assert dump(uri) == before
+    assert contents(client, runs()) == before
+
+
+def test_publishing_twice_writes_nothing(sqlite, done):
+    first = Tracker(sqlite).publish(done())
+    before = dump(sqlite)
+    assert Tracker(sqlite).publish(done()) == first
+    assert dump(sqlite) == before
 
 
 @pytest.mark.parametrize("step", ["log_batch", "log_artifacts", "set_terminated"])
@@ -421,14 +257,15 @@ def test_after_the_look_new_and_changed_trials_are_still_written(uri, suite, fai
     assert [result.status for result in read_results(uri, suite)] == ["done", "done"]
 
 
-def test_nothing_is_cut_silently(tracker, uri, suite, runs, failed):
+def test_nothing_is_cut_silently(tracker, uri, suite, client, runs, failed, tmp_path):
     reason, text = "out of memory " * 1000, "x" * 7000
     tracker.publish(failed(reason=reason, params={"text": text}))
     (read,) = read_results(uri, suite)
     assert read.reason.startswith("out of memory out of memory")
     assert "14000 characters, all of them in long-values.json" in read.reason
     assert "7000 characters" in read.params["text"]
-    whole = json.loads(Path(runs()[0].info.artifact_uri, "long-values.json").read_text())
+    path = client.download_artifacts(runs()[0].info.run_id, "long-values.json", str(tmp_path))
+    whole = json.loads(Path(path).read_text())
     assert whole == {"prunebench.reason": reason, "text": text}
 
 
@@ -480,30 +317,3 @@ def test_an_experiment_that_was_deleted_comes_back_with_the_next_result(uri, sui
     assert read_results(uri, suite) == []
     Tracker(uri).publish(done(trial="t1"))
     assert {result.trial for result in read_results(uri, suite)} >= {"t1"}
-
-
-def test_errors_of_the_program_are_not_taken_for_mlflows():
-    with pytest.raises(ZeroDivisionError), connection.translated("sqlite:///x.db"):
-        _ = 1 / 0
-
-
-def test_a_database_whose_making_was_cut_off_is_made_again(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / ".mlflow.db.new").write_bytes(b"half of a database")
-    Tracker()
-    assert read_results() == []
-    assert not list(tmp_path.glob(".mlflow.db.new*"))
-
-
-def test_no_database_stands_under_its_name_before_it_is_whole(tmp_path, monkeypatch):
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    def cut_off(*_):
-        assert not (tmp_path / "mlflow.db").exists()
-        raise KeyboardInterrupt
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(SqlAlchemyStore, "__init__", cut_off)
-    with pytest.raises(KeyboardInterrupt):
-        Tracker()
-    assert not (tmp_path / "mlflow.db").exists()

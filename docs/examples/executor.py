@@ -1,0 +1,75 @@
+"""An executor: where stages run. This one starts a process for each, behind any command that starts processes."""
+
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from typing import Annotated
+
+from typing_extensions import Doc
+
+import prunebench
+
+
+class Launch(prunebench.Executor):
+    """Each stage is a command; what is put before it says where it runs. Every place must see the store's folder."""
+
+    name = "launch"
+
+    prefix: Annotated[str, Doc("what to put before the command, such as `srun --ntasks=1 --gpus=1`")] = ""
+
+    def open(self, site: prunebench.Site) -> prunebench.Crew:
+        return Launched(shlex.split(self.prefix), site.workers or 1)
+
+
+class Launched(prunebench.Crew):
+    """The commands that run now."""
+
+    def __init__(self, prefix: list[str], slots: int) -> None:
+        self.command = [*prefix, sys.executable, "-m", "prunebench.execution"]
+        self.slots = slots
+        self.place = f"{slots} at a time: {shlex.join(self.command)}"
+        self.running: dict[str, subprocess.Popen[str]] = {}
+
+    @property
+    def free(self) -> int:
+        return self.slots - len(self.running)
+
+    def submit(self, order: prunebench.Order) -> None:
+        with order.log.open("w") as log:
+            process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=log, stderr=log, text=True)
+        process.stdin.write(order.to_json())
+        process.stdin.close()
+        self.running[order.key] = process
+
+    def wait(self, timeout: float | None) -> list[prunebench.Ended]:
+        until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            codes = {key: process.poll() for key, process in self.running.items()}
+            ended = [prunebench.Ended(key, code) for key, code in codes.items() if code is not None]
+            if ended or (until is not None and time.monotonic() >= until):
+                break
+            time.sleep(0.1)
+        for end in ended:
+            del self.running[end.key]
+        return ended
+
+    def cancel(self, key: str) -> None:
+        process = self.running.pop(key)
+        process.kill()
+        process.wait()
+
+    def shutdown(self) -> None:
+        for process in self.running.values():
+            process.send_signal(signal.SIGTERM)
+        for key in list(self.running):
+            try:
+                self.running[key].wait(5)
+            except subprocess.TimeoutExpired:
+                self.cancel(key)
+
+
+@prunebench.hookimpl
+def register_executors():
+    return [Launch]

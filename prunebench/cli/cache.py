@@ -1,0 +1,193 @@
+"""`prunebench cache`."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from prunebench.cli import options, output
+
+if TYPE_CHECKING:
+    from prunebench.execution.collection import Item, Needs, Size, Surplus
+    from prunebench.store import Store
+
+SHOWN = 12
+"""Methods whose states are named before `and n more`."""
+
+
+@click.command()
+@click.argument("suites", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--collect", is_flag=True, help="Show what none of the suites needs; with --yes, delete it.")
+@click.option("--yes", is_flag=True, help="Delete it.")
+@click.option("--check", is_flag=True, help="Verify every checksum, and discard what is damaged.")
+@options.settings
+@options.store
+@options.data
+@options.json
+@options.plugin_names
+def command(
+    suites: tuple[Path, ...],
+    files: tuple[str, ...],
+    blocked: tuple[str, ...],
+    settings: tuple[str, ...],
+    store: Path,
+    data: Path | None,
+    collect: bool,
+    yes: bool,
+    check: bool,
+    as_json: bool,
+) -> None:
+    """Show what the store holds; check it; collect what no suite needs.
+
+    With SUITES it says how much of it they need. `--collect` is about all that none of them needs: states, failures
+    and logs of other suites and of earlier code, and data sets. It deletes nothing without --yes, nothing that one of
+    the suites needs, and nothing at all while something else runs in the store. Give --set, --data and --plugin as
+    the runs had them: a suite that is changed needs other states.
+    """
+    from prunebench.execution.collection import sizes
+    from prunebench.store import Store
+
+    if (collect or yes) and check:
+        raise click.UsageError("--check looks at everything: call it without --collect and --yes")
+    if yes and not collect:
+        raise click.UsageError("--yes belongs to --collect")
+    if collect and not suites:
+        raise click.UsageError("--collect needs the suites whose results are to stay, such as suites/*.yaml")
+    opened = Store(store.resolve())
+    if check:
+        sys.exit(_check(opened, as_json))
+    wanted = _needs(opened, suites, settings, data, files, blocked) if suites else None
+    if wanted is not None and collect:
+        _collect(opened, wanted, yes, as_json)
+    else:
+        _show(store, sizes(opened), _needed(opened, wanted), as_json)
+
+
+def _needs(
+    store: Store,
+    suites: Iterable[Path],
+    settings: tuple[str, ...],
+    data: Path | None,
+    files: tuple[str, ...],
+    blocked: tuple[str, ...],
+) -> Needs:
+    from prunebench import session
+    from prunebench.execution.collection import needs
+
+    loaded = [options.load_suite(suite, settings, (), files, blocked) for suite in suites]
+    return reduce(or_, (needs(one.trials, session.prepared_already(one, data, store.root), store) for one in loaded))
+
+
+def _needed(store: Store, wanted: Needs | None) -> dict[str, Size] | None:
+    from prunebench.execution.collection import sizes_needed
+
+    return None if wanted is None else sizes_needed(store, wanted)
+
+
+def _show(root: Path, found: Mapping[str, Size], needed: Mapping[str, Size] | None, as_json: bool) -> None:
+    from prunebench.cli.progress import bytes_of
+    from prunebench.execution.collection import Size
+
+    if as_json:
+        both = {"size": _plain(found)} | ({} if needed is None else {"needed": _plain(needed)})
+        output.show_json({"store": str(root.resolve()), **both})
+        return
+    click.echo(f"{root}: {bytes_of(sum(size.bytes for size in found.values()))}\n")
+    table = output.table("kind", "entries", "size", *([] if needed is None else ["needed", "size of that"]))
+    for kind, size in found.items():
+        own = [] if needed is None else _cells(needed.get(kind, Size()))
+        table.add_row(kind, *_cells(size), *own)
+    output.show(table)
+
+
+def _cells(size: Size) -> list[str]:
+    from prunebench.cli.progress import bytes_of
+
+    return [f"{size.entries:,}", bytes_of(size.bytes)]
+
+
+def _plain(found: Mapping[str, Size]) -> dict[str, object]:
+    return {kind: asdict(size) for kind, size in found.items()}
+
+
+# --- collecting
+
+
+def _collect(store: Store, wanted: Needs, delete: bool, as_json: bool) -> None:
+    from prunebench.cli.progress import bytes_of
+    from prunebench.execution.collection import collect, surplus
+
+    found = surplus(store, wanted)
+    lines = [] if as_json else list(_whose(found.items))
+    if delete:
+        found = collect(store, wanted)
+    if as_json:
+        output.show_json({"deleted": delete, "size": _plain(found.sizes), "held": [asdict(one) for one in found.held]})
+        return
+    click.echo("no suite needs these:\n" if found.items else "the suites need all that is there")
+    for line in lines:
+        click.echo(f"  {line}")
+    _say_held(found)
+    if found.items:
+        said = f"{len(found.items):,} entries, {bytes_of(found.bytes)}"
+        click.echo(f"\ndeleted: {said}" if delete else f"\n{said}; nothing was deleted: --yes deletes them")
+
+
+def _say_held(found: Surplus) -> None:
+    if found.held:
+        output.note(
+            f"{found.held[0].trial} is being run, and none of the suites has it: nothing is deleted till it ends"
+        )
+
+
+def _whose(items: Iterable[Item]) -> Iterable[str]:
+    """What is to go, in lines: the states by task and method, the rest by kind."""
+    from prunebench.cli.progress import bytes_of
+    from prunebench.execution.collection import trial_of
+
+    counts, weights = Counter[str](), Counter[str]()
+    rest, heavy = Counter[str](), Counter[str]()
+    for item in items:
+        if item.kind == "states":
+            name = "/".join(trial_of(item).split("/")[:2]) or "half-written ones"
+            counts[name] += 1
+            weights[name] += item.bytes
+        else:
+            rest[item.kind] += 1
+            heavy[item.kind] += item.bytes
+    for name, weight in weights.most_common(SHOWN):
+        yield f"{bytes_of(weight):>7}  {counts[name]:,} states of {name}"
+    if len(weights) > SHOWN:
+        others = [name for name, _ in weights.most_common()[SHOWN:]]
+        total, number = sum(weights[name] for name in others), sum(counts[name] for name in others)
+        yield f"{bytes_of(total):>7}  {number:,} states of {len(others):,} more"
+    for kind, weight in heavy.most_common():
+        yield f"{bytes_of(weight):>7}  {rest[kind]:,} in {kind}"
+
+
+# --- checking
+
+
+def _check(store: Store, as_json: bool) -> int:
+    """Says what is damaged, then discards it; the exit code is 1 if there was anything."""
+    from prunebench.execution.collection import damages, discard
+
+    found = []
+    for damage in damages(store):
+        found.append({"kind": damage.item.kind, "name": damage.item.name, "reason": damage.text})
+        if not as_json:
+            click.echo(f"damaged: {damage.text}; discarded, and a run makes it again")
+        discard(damage)
+    if as_json:
+        output.show_json({"damaged": found})
+    elif not found:
+        click.echo("every state and data set is what was written")
+    return 1 if found else 0

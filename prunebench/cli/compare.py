@@ -1,0 +1,69 @@
+"""`prunebench compare`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from prunebench.cli import options
+
+if TYPE_CHECKING:
+    from prunebench.leaderboard.published import Board
+
+KINDS = ("worse", "gone", "not comparable", "better", "new")
+
+
+@click.command()
+@click.argument("before", metavar="A")
+@click.argument("after", metavar="B")
+@click.option("--format", "form", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True)
+@click.option("--all", "everything", is_flag=True, help="List the rows that are the same too.")
+@click.option(
+    "--any-variant", is_flag=True, help="Compare rows of one protocol though their method's code or parameters changed."
+)
+@click.option(
+    "--fail-on", type=click.Choice(KINDS), multiple=True, help="Exit with 1 when there is such a row; may be repeated."
+)
+@options.plugin_names
+def command(
+    before: str,
+    after: str,
+    form: str,
+    everything: bool,
+    any_variant: bool,
+    fail_on: tuple[str, ...],
+    files: tuple[str, ...],
+    blocked: tuple[str, ...],
+) -> None:
+    """Say what is better, worse, new, gone or not comparable in B, against A.
+
+    A and B are boards: a published folder; a folder with mlflow.db, or an address of MLflow, with #SUITE for one suite
+    of several; a suite's YAML file, or its name, in the MLflow that is the default. Accuracies are paired by seed. Rows
+    of another protocol or variant are not compared, and the reason is told.
+
+    \b
+    ▲ better   ▼ worse   + new   − gone   ≠ not comparable   = the same, or not told apart
+    """
+    from prunebench.leaderboard.comparison import as_json, as_markdown, as_text, compare
+
+    found = compare(_board(before, files, blocked), _board(after, files, blocked), any_variant=any_variant)
+    if form == "json":
+        click.echo(as_json(found), nl=False)
+    elif form == "markdown":
+        click.echo(as_markdown(found, everything), nl=False)
+    else:
+        click.echo(as_text(found, shutil.get_terminal_size().columns, everything), nl=False)
+    sys.exit(1 if any(found.counts[kind] for kind in fail_on) else 0)
+
+
+def _board(source: str, files: tuple[str, ...], blocked: tuple[str, ...]) -> Board:
+    from prunebench.leaderboard.published import Board
+    from prunebench.leaderboard.sources import read_source, tracked
+
+    if not source.endswith((".yaml", ".yml")):
+        return read_source(source)
+    loaded = options.load_suite(source, (), (), files, blocked)
+    return Board(source, tracked(loaded.suite.name).results, frozenset(loaded.asked))

@@ -1,0 +1,69 @@
+"""`prunebench export`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from prunebench.cli import options
+
+ENDINGS = {"ticket": ".safetensors", "state-dict": "-state-dict.safetensors", "onnx": ".onnx"}
+
+
+@click.command()
+@click.argument("suite", type=click.Path(path_type=Path))
+@click.argument("trial")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(ENDINGS)),
+    default="ticket",
+    show_default=True,
+    help="ticket: masks, initial and final weights; the others: the pruned network.",
+)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="What to write.  [default: TASK-METHOD-SPARSITY-SEED and an ending]",
+)
+@options.settings
+@options.store
+@options.data
+@options.plugin_names
+def command(
+    suite: Path,
+    trial: str,
+    form: str,
+    output: Path | None,
+    settings: tuple[str, ...],
+    store: Path,
+    data: Path | None,
+    files: tuple[str, ...],
+    blocked: tuple[str, ...],
+) -> None:
+    """Write a trial's ticket, or its pruned network, to a file.
+
+    SUITE is a YAML file, TRIAL one that was run, as a run prints it: task/method/sparsity/seed. A ticket is loaded with
+    prunebench.load_ticket(FILE), and can be the mask that another trial begins with: {name: transfer, ticket: FILE}.
+    """
+    from prunebench.cli.progress import bytes_of
+    from prunebench.inspection import export, open_trial
+
+    loaded = options.load_suite(suite, settings, (), files, blocked)
+    again = run_command(suite, settings, store, files, blocked)
+    finished = open_trial(loaded, trial, store, data, command=again)
+    output = output or Path(str(finished.trial).replace("/", "-") + ENDINGS[form])
+    export(finished, output, form)
+    click.echo(f"{output}: {form} of {finished.trial}, {bytes_of(output.stat().st_size)}")
+
+
+def run_command(suite: Path, settings: Sequence[str], store: Path, files: Sequence[str], blocked: Sequence[str]) -> str:
+    """The command that would run the suite which these options describe."""
+    given = [("--set", one) for one in settings]
+    given += [("--store", str(store))] if str(store) != ".prunebench" else []
+    given += [*(("--plugin", one) for one in files), *(("--no-plugin", one) for one in blocked)]
+    return shlex.join(["prunebench", "run", str(suite), *(word for pair in given for word in pair)])

@@ -1,0 +1,47 @@
+"""`prunebench merge`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from prunebench.errors import BoardError
+
+
+@click.command()
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Publish the board there.",
+)
+@click.option(
+    "--name", metavar="NAME", help="Of the suite that all results are then of.  [default: each keeps its own]"
+)
+@click.option("--fail-on-conflict", is_flag=True, help="Exit with 1, and write nothing, when sources do not agree.")
+def command(sources: tuple[str, ...], output: Path, name: str | None, fail_on_conflict: bool) -> None:
+    """Make one board of the results of several machines or people.
+
+    Each SOURCE is a published folder; a folder with mlflow.db, or an address of MLflow, with #SUITE for one suite of
+    several; or the name of a suite, in the MLflow that is the default. A trial that several have is in the board once.
+    Where they have other figures of it, that is said, and the newest of those that are done is kept.
+    """
+    from prunebench.leaderboard import write
+    from prunebench.leaderboard.merging import merge
+    from prunebench.leaderboard.sources import read_source
+
+    merged = merge([read_source(source) for source in sources], name)
+    for conflict in merged.conflicts:
+        click.echo(f"conflict: {conflict}", err=True)
+    if merged.conflicts and fail_on_conflict:
+        sys.exit(1)
+    try:
+        write(merged.board.results, output, merged.board.asked)
+    except OSError as error:
+        raise BoardError(f"cannot write to {output}: {error.strerror}") from None
+    counts = (f"{len(merged.board.results)} trials", f"{merged.doubles} doubles", f"{len(merged.conflicts)} conflicts")
+    click.echo(f"{', '.join(counts)}: {output / 'README.md'}")

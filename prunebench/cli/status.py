@@ -1,0 +1,143 @@
+"""`prunebench status`."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.padding import Padding
+from rich.text import Text
+
+from prunebench.cli import options, output
+
+if TYPE_CHECKING:
+    from prunebench.execution.claims import Running
+    from prunebench.execution.progress import Progress
+
+
+@click.command()
+@click.argument("suite", type=click.Path(path_type=Path))
+@options.settings
+@options.only
+@options.store
+@options.data
+@options.json
+@options.plugin_names
+def command(
+    suite: Path,
+    files: tuple[str, ...],
+    blocked: tuple[str, ...],
+    settings: tuple[str, ...],
+    only: tuple[str, ...],
+    store: Path,
+    data: Path | None,
+    as_json: bool,
+) -> None:
+    """Show how far a suite is, while it runs or not.
+
+    Only the store is read, so that this may be asked at any time, on any machine that sees the store. Give the
+    options of the run: what --set changes is another suite.
+    """
+    from prunebench import session
+    from prunebench.execution.progress import progress
+    from prunebench.store import Store
+
+    loaded = options.load_suite(suite, settings, only, files, blocked)
+    prepared = session.prepared_already(loaded, data, store)
+    found = progress(session.plan_suite(loaded, prepared), Store(store.resolve()))
+    if as_json:
+        output.show_json({"suite": loaded.suite.name, **found.as_json()})
+        return
+    click.echo(f"{loaded.suite.name}: {suite}\n")
+    output.show(output.grid(_lines(found)))
+    unread = sorted({trial.task.label for trial in loaded.trials} - prepared.keys())
+    if unread:
+        output.note(f"the data of {', '.join(unread)} was not read here yet: its trials count as left")
+    _print_running(found)
+    _print_reasons("failed", found.failed)
+    _print_reasons("skipped", found.skipped)
+
+
+def _lines(found: Progress) -> list[tuple[str, str]]:
+    counts = {
+        "done": found.done,
+        "failed": len(found.failed),
+        "skipped": len(found.skipped),
+        "left": found.left,
+    }
+    said = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name == "done")
+    made = max(0, found.steps - found.steps_left)
+    jobs = f"{len(found.running):,} running, {found.waiting:,} waiting"
+    if found.others:
+        jobs += f"; {found.others:,} of other suites are running in this store"
+    return [
+        ("trials", f"{found.trials:,}: {said}"),
+        ("jobs", jobs),
+        ("steps", f"{made:,} of {found.steps:,} optimizer steps{_rate(found)}"),
+        ("time", _time_left(found)),
+        ("disk", _disk(found)),
+    ]
+
+
+def _rate(found: Progress) -> str:
+    rate = found.pace.rate
+    return f"; {rate:,.0f} a second" if rate >= 10 else f"; {rate:.2g} a second" if rate else ""
+
+
+def _time_left(found: Progress) -> str:
+    from prunebench.cli.progress import duration
+
+    seconds = found.seconds_left
+    if not found.left:
+        return "nothing is left" + ("; --retry-failed tries again what failed" if found.failed else "")
+    if seconds is None:
+        return "not known: nothing of this suite was measured yet"
+    if found.running:
+        return f"about {duration(seconds)} left at the pace of the last jobs"
+    return f"about {duration(seconds)} of running left; nobody is at work now"
+
+
+def _disk(found: Progress) -> str:
+    from prunebench.cli.progress import bytes_of
+
+    total = sum(size.bytes for size in found.disk.values())
+    parts = [f"{bytes_of(size.bytes)} {kind}" for kind, size in found.disk.items() if size.bytes]
+    return f"{bytes_of(total)} in the store{': ' if parts else ''}{', '.join(parts)}"
+
+
+def _print_running(found: Progress) -> None:
+    for title, marks in (("running", found.running), ("died in the middle; a run takes them up", found.dead)):
+        if marks:
+            click.echo(f"\n{title}")
+        for mark in marks:
+            _print_below(f"{mark.trial}: {mark.stage}", 2)
+            _print_below(_place(mark, title == "running"), 6)
+
+
+def _place(mark: Running, alive: bool) -> str:
+    from prunebench.cli.progress import duration
+
+    now = time.time()
+    span = f"for {duration(now - mark.started)}" if alive else f"last seen {duration(now - mark.updated)} ago"
+    where = f"{mark.host}, process {mark.pid}, {span}"
+    return f"{where}, step {mark.step:,} of {mark.start:,} to {mark.stop:,}" if mark.stop > mark.start else where
+
+
+def _print_reasons(title: str, reasons: Mapping[str, str]) -> None:
+    """Trials by the reason that they share."""
+    grouped: defaultdict[str, list[str]] = defaultdict(list)
+    for trial, reason in reasons.items():
+        grouped[reason].append(trial)
+    if grouped:
+        click.echo(f"\n{title}")
+    for reason, trials in grouped.items():
+        more = f" and {len(trials) - 1:,} more" if len(trials) > 1 else ""
+        _print_below(f"{trials[0]}{more}: {reason}", 2)
+
+
+def _print_below(text: str, indent: int) -> None:
+    output.show(Padding(Text(text), (0, 0, 0, indent)))

@@ -1,0 +1,162 @@
+"""`prunebench verify`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from prunebench.cli import options
+from prunebench.errors import BoardError
+
+if TYPE_CHECKING:
+    from prunebench.leaderboard.published import Board
+    from prunebench.leaderboard.reproduction import Verdict
+    from prunebench.results import Result
+    from prunebench.session import Loaded
+
+DIFFERENT = 1
+
+
+@click.command()
+@click.argument("suite", type=click.Path(path_type=Path))
+@click.argument("row")
+@click.option(
+    "--board", "source", metavar="BOARD", help="Where the row is published.  [default: what MLflow has of the suite]"
+)
+@click.option("--seed", "seeds", type=click.IntRange(0), multiple=True, help="Only this seed; may be repeated.")
+@click.option(
+    "--store",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Take what this store has for granted.  [default: a new one, so that all is run again]",
+)
+@click.option("--workers", type=click.IntRange(1), help="Processes at a time; by default one a core.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of each process.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@options.settings
+@options.data
+@options.plugin_names
+def command(
+    suite: Path,
+    row: str,
+    source: str | None,
+    seeds: tuple[int, ...],
+    store: Path | None,
+    settings: tuple[str, ...],
+    data: Path | None,
+    files: tuple[str, ...],
+    blocked: tuple[str, ...],
+    workers: int | None,
+    threads: int,
+    device: str,
+) -> None:
+    """Run a published row again, and say whether its number is reproduced.
+
+    ROW is task/method/sparsity, as in digits-mlp/imp/0.9, of the SUITE's YAML file. BOARD is a published folder, an
+    address of MLflow, or the name of a suite. Nothing is tracked, and nothing of this folder's store is used.
+
+    A number is reproduced when every figure but those of a clock is the same bit for bit, or when the mean accuracy
+    lies in the 95 % prediction interval of the published seeds, mean ± t · s · √(1/n + 1/m); else the exit code is 1.
+    """
+    from prunebench import session
+    from prunebench.leaderboard.reproduction import judge
+    from prunebench.leaderboard.sources import read_source
+
+    loaded = options.load_suite(suite, settings, (), files, blocked)
+    published = _published(read_source(source or loaded.suite.name), row)
+    wanted = _wanted(loaded, published, row, seeds)
+    with tempfile.TemporaryDirectory(prefix="prunebench-verify-") as name, _apart(Path(name)):
+        place = store or Path(name) / "store"
+        again = session.run_suite(
+            wanted, store=place, data=data, workers=workers, threads=threads, device=device
+        ).results
+    verdict = judge(published, again)
+    click.echo("\n".join(_said(row, verdict, published, again)))
+    sys.exit(0 if verdict.reproduced else DIFFERENT)
+
+
+def _published(board: Board, row: str) -> list[Result]:
+    """The row's results. Raises BoardError when the board has no such row, or no number in it."""
+    from prunebench.leaderboard import select
+
+    groups: dict[str, list[Result]] = {}
+    for result in select(board.results, board.asked).results:
+        groups.setdefault(f"{result.task}/{result.method}/{result.sparsity:g}", []).append(result)
+    if row not in groups:
+        near = get_close_matches(row, groups, n=1, cutoff=0)
+        raise BoardError(f"{board.name} has no row {row!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    if len({result.suite for result in groups[row]}) > 1:
+        raise BoardError(f"{row!r} is a row of several suites in {board.name}: name one, as in {board.name}#SUITE")
+    if not any(result.status == "done" for result in groups[row]):
+        raise BoardError(f"{row!r} has no number in {board.name}: {groups[row][0].status}, {groups[row][0].reason}")
+    return groups[row]
+
+
+def _wanted(loaded: Loaded, published: Sequence[Result], row: str, seeds: Sequence[int]) -> Loaded:
+    """The suite's trials that are the published ones."""
+    first, done = published[0], {result.seed for result in published if result.status == "done"}
+    place = (first.task, first.method, first.sparsity)
+    trials = [trial for trial in loaded.trials if (trial.task.label, trial.entry.label, trial.sparsity) == place]
+    if not trials:
+        raise BoardError(f"the suite {loaded.suite.name!r} has no row {row!r}")
+    if absent := sorted(set(seeds) - done):
+        raise BoardError(f"{row!r} has no published seed {', '.join(map(str, absent))}; it has {sorted(done)}")
+    chosen = tuple(trial for trial in trials if trial.seed in (seeds or done))
+    if not chosen:
+        raise BoardError(f"the suite {loaded.suite.name!r} has none of the published seeds {sorted(done)} of {row!r}")
+    return replace(loaded, trials=chosen)
+
+
+@contextmanager
+def _apart(folder: Path) -> Iterator[None]:
+    """Tracking goes to a database of its own: what is run to verify a board is no part of it."""
+    from prunebench.tracking import URI_VARIABLE
+
+    before = os.environ.get(URI_VARIABLE)
+    os.environ[URI_VARIABLE] = f"sqlite:///{(folder / 'mlflow.db').as_posix()}"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[URI_VARIABLE]
+        else:
+            os.environ[URI_VARIABLE] = before
+
+
+def _said(row: str, verdict: Verdict, published: Sequence[Result], again: Sequence[Result]) -> Iterator[str]:
+    def shown(accuracy: float | None) -> str:
+        return "none" if accuracy is None else f"{100 * accuracy:.2f} %"
+
+    numbers = f"published {shown(verdict.published)}, again {shown(verdict.again)}"
+    interval = "" if verdict.reach is None else f"; prediction interval ± {100 * verdict.reach:.2f}"
+    seeds = f"seed {', '.join(map(str, verdict.seeds))}"
+    yield f"{row}: {'reproduced, ' if verdict.reproduced else ''}{verdict.kind} ({seeds}: {numbers}{interval})"
+    yield from (f"  {reason}" for reason in verdict.reasons)
+    if verdict.differing:
+        yield f"  not the same bit for bit: {', '.join(verdict.differing)}"
+    yield from (f"  {change}" for change in _elsewhere(published, again))
+
+
+def _elsewhere(published: Sequence[Result], again: Sequence[Result]) -> Iterator[str]:
+    """What was another when the row was published: code, data, versions, machine."""
+    from prunebench.leaderboard.selection import changes
+
+    for kind in ("protocol", "variant"):
+        old, new = {getattr(result, kind) for result in published}, {getattr(result, kind) for result in again}
+        if old != new:
+            yield f"another {kind} than when it was published: " + ", ".join(changes(published, again, kind))
+    for name in ("torch", "threads", "machine"):
+        before, after = (
+            {r.provenance.get(name, "") for r in some if r.status == "done"} for some in (published, again)
+        )
+        if before != after and before and after:
+            yield f"another {name}: {' / '.join(sorted(before))} → {' / '.join(sorted(after))}"

@@ -1,0 +1,103 @@
+"""`prunebench why`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from prunebench.cli import options, output
+
+if TYPE_CHECKING:
+    from prunebench.execution.reasons import Change, Reason
+
+
+@click.command()
+@click.argument("suite", type=click.Path(path_type=Path))
+@click.argument("trial")
+@options.settings
+@options.store
+@options.data
+@options.json
+@options.plugin_names
+def command(
+    suite: Path,
+    trial: str,
+    files: tuple[str, ...],
+    blocked: tuple[str, ...],
+    settings: tuple[str, ...],
+    store: Path,
+    data: Path | None,
+    as_json: bool,
+) -> None:
+    """Say why a trial is not taken from the store.
+
+    TRIAL is called as in the lines of a run: task/method/sparsity/seed. It is compared with what was made for it
+    before: what is said is which parameter, source file or data changed; or that it failed, is damaged, is being
+    made, or was never run.
+    """
+    from prunebench import session
+    from prunebench.execution.reasons import trial_named, why
+    from prunebench.plan import UNKNOWN_DATA
+    from prunebench.store import Store
+
+    loaded = options.load_suite(suite, settings, (), files, blocked)
+    prepared = session.prepared_already(loaded, data, store)
+    plan = session.plan_suite(loaded, prepared)
+    planned = trial_named(plan, trial)
+    known = prepared.get(planned.trial.task.label)
+    reason = why(planned, plan, Store(store.resolve()), known.fingerprint if known else UNKNOWN_DATA)
+    if as_json:
+        output.show_json({"trial": trial, **asdict(reason)})
+        return
+    click.echo(f"{trial}: {HEADLINES[reason.kind]}\n")
+    output.show(output.grid(_lines(reason)))
+
+
+HEADLINES = {
+    "stored": "in the store, and taken from there",
+    "skipped": "skipped in every run",
+    "running": "being made now",
+    "failed": "failed before; --retry-failed tries again",
+    "damaged": "its entry is damaged; a run makes it again",
+    "changed": "not in the store: something changed",
+    "unfinished": "not in the store: begun, and not finished",
+    "unread": "not known: its data was not read here",
+    "never": "not in the store: never run",
+}
+
+
+def _lines(reason: Reason) -> list[tuple[str, str]]:
+    lines = [("entry" if reason.kind == "stored" else "why", reason.text)]
+    if reason.since:
+        lines.append(("since", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(reason.since))))
+    lines += [("changed" if not place else "", _changed(change)) for place, change in enumerate(reason.changes)]
+    if missing := reason.missing:
+        lines.append(("missing", f"{missing.stage}: stage {missing.place} of {missing.stages}, and all after it"))
+        lines.append(("to run", f"{missing.jobs} jobs, {missing.steps:,} optimizer steps"))
+    return lines
+
+
+def _changed(change: Change) -> str:
+    from prunebench.execution.inputs import CORE, DATA, SOURCE
+
+    if change.name == DATA:
+        return f"the data: {change.before[:8]} → {change.after[:8]}"
+    if SOURCE in change.name:
+        kind, _, file = change.name.partition(SOURCE)
+        return f"the code of the {kind}, {file}{_presence(change)}"
+    if change.name.startswith(CORE):
+        return f"the code of the core, {change.name}{_presence(change)}"
+    return f"{change.name}: {change.before} → {change.after}"
+
+
+def _presence(change: Change) -> str:
+    """Whether a file came or went."""
+    from prunebench.execution.reasons import NOT_SET
+
+    if change.before == NOT_SET:
+        return " (new)"
+    return " (gone)" if change.after == NOT_SET else ""

@@ -1,0 +1,33 @@
+"""Lengths of time as people write them: `90s`, `30min`, `2h`, `1.5d`, `1h30min`."""
+
+from __future__ import annotations
+
+import re
+
+UNITS = {"d": 86400.0, "h": 3600.0, "min": 60.0, "s": 1.0}
+_PART = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(min|[dhs])"
+
+
+def parse(text: str) -> float:
+    """Seconds. Raises ValueError, with the forms that are understood, for anything else: a bare number could be any."""
+    spoken = text.replace(" ", "")
+    if not re.fullmatch(f"(?:{_PART})+", spoken):
+        raise ValueError(f"{text!r} is no length of time: write 90s, 30min, 2h, 1.5d or 1h30min")
+    seconds = sum(float(amount) * UNITS[unit] for amount, unit in re.findall(_PART, spoken))
+    if seconds <= 0:
+        raise ValueError(f"{text!r} is no time at all")
+    return seconds
+
+
+def written(seconds: float) -> str:
+    """The shortest text that `parse` reads as so many seconds."""
+    whole = (f"{seconds / size:g}{unit}" for unit, size in UNITS.items() if seconds >= size and not seconds % size)
+    return next(whole, f"{seconds:g}s")
+
+
+def rounded(seconds: float) -> str:
+    """Seconds as people say them: 45 s, 12 min, 3.5 h, 2.1 d."""
+    for size, unit in ((86400, "d"), (3600, "h")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -1,0 +1,64 @@
+"""Until when a run may go on, and what by the estimates still ends before that."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from functools import cached_property
+
+from prunebench.execution.estimates import seconds_of
+from prunebench.execution.jobs import Job
+from prunebench.plan import Plan
+from prunebench.store import Store
+
+
+class Budget:
+    """The time of a run. Without a deadline everything fits.
+
+    What this run has seen of a task goes before what the store has measured.
+
+    Args:
+        deadline: as `time.monotonic()` counts.
+    """
+
+    def __init__(self, deadline: float | None, plan: Plan, store: Store) -> None:
+        self.deadline = deadline
+        self._plan, self._store = plan, store
+        self._steps: defaultdict[str, int] = defaultdict(int)
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+
+    @property
+    def over(self) -> bool:
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    def fits(self, job: Job) -> bool:
+        """Whether a job that begins now ends in time."""
+        return self.deadline is None or time.monotonic() + self.estimate(job) < self.deadline
+
+    def estimate(self, job: Job) -> float:
+        """How many seconds a job takes."""
+        label, steps = self._facts(job)
+        if label in self._steps:
+            return self._seconds[label] / self._steps[label] * steps
+        return self._estimated[0](job)
+
+    @property
+    def basis(self) -> str:
+        """What the estimates are based on."""
+        return "measured in this run" if self._steps else self._estimated[1]
+
+    def ended(self, job: Job, seconds: float) -> None:
+        """Note how long a job took."""
+        label, steps = self._facts(job)
+        if steps:
+            self._steps[label] += steps
+            self._seconds[label] += seconds
+
+    def _facts(self, job: Job) -> tuple[str, int]:
+        nodes = [self._plan.nodes[key] for key in job.path]
+        return nodes[0].trial.task.label, sum(node.steps for node in nodes)
+
+    @cached_property
+    def _estimated(self) -> tuple[Callable[[Job], float], str]:
+        return seconds_of(self._plan, self._store)

@@ -1,0 +1,126 @@
+"""A trial's end as something to take away: a ticket, a state dict, an ONNX file."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from prunebench.errors import PrunebenchError
+from prunebench.execution.perform import fresh_model
+from prunebench.inspection.trials import Finished
+from prunebench.network import describe
+from prunebench.stages import Deploy
+from prunebench.suite.reading import trial_to_plain
+from prunebench.tickets import Facts, Ticket, replaced
+from prunebench.training import load
+
+FORMATS = ("ticket", "state-dict", "onnx")
+
+
+def ticket_of(finished: Finished) -> Ticket:
+    """The masks of a trial, the weights that it finished with, and those that they were trained from."""
+    end, origin = finished.end, finished.origin(len(finished.nodes))
+    facts = finished.trial.task.dataset.facts()
+    return Ticket(
+        Facts(
+            trial=str(finished.trial),
+            configuration=trial_to_plain(finished.trial),
+            layers=tuple((layer.name, layer.shape) for layer in describe(finished.trial.task).layers),
+            shape=facts.shape,
+            classes=facts.classes,
+            initial_step=origin.step,
+            figures=_figures(finished),
+            key=finished.last.key,
+            protocol=finished.protocol,
+            fingerprint=finished.prepared.fingerprint,
+            environment=finished.record["environment"],
+        ),
+        masks=dict(end.masks),
+        initial=origin.parameters | origin.buffers,
+        final=end.parameters | end.buffers,
+    )
+
+
+def _figures(finished: Finished) -> dict[str, float]:
+    """Of the network itself: those of one that was delivered are not its own."""
+    figures = finished.record["figures"]
+    if isinstance(finished.last.stage, Deploy):
+        history = finished.record["state"]["history"]
+        same = bool(history) and history[-1]["step"] == finished.end.step
+        figures = {key: value for key, value in history[-1].items() if key.startswith("test_")} if same else {}
+    return {key.removeprefix("test_"): value for key, value in figures.items()}
+
+
+def export(finished: Finished, path: Path, form: str = "ticket") -> None:
+    """Write a trial's end to a file.
+
+    Args:
+        form: `ticket`; `state-dict`, the pruned network's tensors as safetensors; or `onnx`.
+
+    Raises PrunebenchError when the file cannot be written, or when what ONNX needs is not installed.
+    """
+    if form == "ticket":
+        ticket_of(finished).save(path)
+        return
+    model = fresh_model(finished.trial, "scratch")
+    load(model, finished.end)
+    replaced(path, {"state-dict": _state_dict, "onnx": _onnx}[form](model.eval(), finished))
+
+
+def _state_dict(model: nn.Module, finished: Finished) -> bytes:
+    """What `model.load_state_dict(safetensors.torch.load_file(path))` takes."""
+    import safetensors.torch
+
+    tensors = {name: value.detach().clone().contiguous() for name, value in model.state_dict().items()}
+    # One entry of metadata: safetensors writes several in any order.
+    return safetensors.torch.save(tensors, {"prunebench": json.dumps(_told(finished), sort_keys=True)})
+
+
+def _onnx(model: nn.Module, finished: Finished) -> bytes:
+    """A model from `input`, normalized and of any batch size, to `logits`."""
+    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise PrunebenchError(f"ONNX needs {' and '.join(missing)}: pip install 'prunebench[onnx]'")
+    import onnx
+
+    example = torch.zeros(2, *finished.trial.task.dataset.facts().shape)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter about its own parts
+        path = Path(folder) / "model.onnx"
+        torch.onnx.export(
+            model,
+            (example,),
+            path,
+            input_names=["input"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            external_data=False,
+            verbose=False,
+            dynamo=True,
+        )
+        written = onnx.load(path)
+    onnx.helper.set_model_props(written, {key: str(value) for key, value in _told(finished).items()})
+    onnx.checker.check_model(written)
+    content: bytes = written.SerializeToString(deterministic=True)
+    return content
+
+
+def _told(finished: Finished) -> dict[str, object]:
+    """What somebody with the network alone has to know of it."""
+    dataset = finished.trial.task.dataset
+    return {
+        "trial": str(finished.trial),
+        "key": finished.last.key,
+        "input": "(bytes - mean) / std, per channel",
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+        "shape": list(dataset.facts().shape),
+        "classes": dataset.facts().classes,
+        **{name: value for name, value in _figures(finished).items() if name == "accuracy"},
+    }

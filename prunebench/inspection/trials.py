@@ -1,0 +1,152 @@
+"""A trial of a suite that has ended, and the states of its chain from the store."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from prunebench.data import Data, Prepared, find
+from prunebench.errors import PrunebenchError, StoreError, Unreachable
+from prunebench.execution.perform import Bench, fresh_model, perform
+from prunebench.execution.worker import read_state
+from prunebench.plan import Node, protocol, resolve
+from prunebench.stages import Initialize, Reinitialize, Rewind, Train
+from prunebench.state import State
+from prunebench.store import Record, Store
+from prunebench.suite.values import Trial
+from prunebench.training import snapshot
+
+if TYPE_CHECKING:
+    from prunebench.session import Loaded
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A trial whose last state is in the store."""
+
+    trial: Trial
+    nodes: tuple[Node, ...]
+    """Of its chain, first to last."""
+    store: Store
+    prepared: Prepared
+    protocol: str
+    bench: Bench
+    _states: dict[str, State] = field(default_factory=dict, repr=False)
+
+    @property
+    def last(self) -> Node:
+        return self.nodes[-1]
+
+    @functools.cached_property
+    def record(self) -> Record:
+        """What the store has noted of the trial's end."""
+        return self.store.record(self.last.key)
+
+    @property
+    def end(self) -> State:
+        return self.state(self.last.key)
+
+    def state(self, key: str) -> State:
+        """The state after a stage: from the store, or made again from what is there, if that needs no training.
+
+        Raises StoreError for one that is no longer there.
+        """
+        if key not in self._states:
+            self._states[key] = read_state(self.store, key) if self.store.has(key) else self._made_again(key)
+        return self._states[key]
+
+    def _made_again(self, key: str) -> State:
+        node = next(node for node in self.nodes if node.key == key)
+        if isinstance(node.stage, Train):
+            raise StoreError(f"the store no longer has the state of {self.trial} at step {node.stop}: run it again")
+        parent = self.state(node.parent) if node.parent else None
+        return perform(node, parent, self.state(node.source) if node.source else None, self.bench)
+
+    def origin(self, before: int) -> State:
+        """What the weights at some place of the chain were trained from, nothing pruned.
+
+        That is the initialization; or what a later stage went back to, or drew anew.
+
+        Args:
+            before: number of stages that have passed.
+        """
+        for node in reversed(self.nodes[:before]):
+            if isinstance(node.stage, Rewind) and node.stage.weights and node.source:
+                return self.state(node.source)
+            if isinstance(node.stage, Reinitialize):
+                return State(step=0, **snapshot(fresh_model(self.trial, "reinitialize")), masks={})
+            if isinstance(node.stage, Initialize):
+                return self.state(node.key)
+        raise PrunebenchError(f"{self.trial} has no initialization")
+
+
+def open_trial(
+    loaded: Loaded,
+    name: str,
+    store: Path = Path(".prunebench"),
+    data: Path | None = None,
+    device: str = "cpu",
+    command: str = "prunebench run SUITE",
+) -> Finished:
+    """The trial of a suite that a run calls `name`: task/method/sparsity/seed.
+
+    Args:
+        command: what runs the suite, for the message of an error.
+
+    Raises PrunebenchError for a name that the suite does not have, StoreError for a trial that is not in the store.
+    """
+    trial = named(loaded.trials, name, loaded.suite.name)
+    opened = Store(store.resolve())
+    again = f"`{command} --only {narrowed(trial)}`"
+    prepared = find(trial.task.dataset, data, opened.data)
+    if prepared is None:
+        raise StoreError(f"{trial} is not in the store {store}, nor is its data: {again} runs it")
+    common = protocol(trial.task, prepared.fingerprint)
+    try:
+        nodes = tuple(resolve(trial, common))
+    except Unreachable as reason:
+        raise PrunebenchError(f"{trial} is skipped, so that there is nothing to see: {reason}") from None
+    if not opened.has(nodes[-1].key):
+        failure = next((found for node in nodes if (found := opened.failure(node.key))), None)
+        if failure is not None:
+            raise StoreError(f"{trial} failed: {failure['reason']}; {again} --retry-failed tries it again")
+        raise StoreError(
+            f"{trial} is not in the store {store}, or was made by other code or other parameters: {again} runs it"
+        )
+    where = torch.device(device)
+    bench = Bench(trial, where, lambda: Data(trial.task, prepared, where))
+    return Finished(trial, nodes, opened, prepared, common, bench)
+
+
+def named(trials: Sequence[Trial], name: str, suite: str) -> Trial:
+    """The trial of that name; raises PrunebenchError with the nearest one."""
+    parts = name.strip().split("/")
+    names = {str(trial): trial for trial in trials}
+    if name in names:
+        return names[name]
+    if len(parts) != 4:
+        raise PrunebenchError(f"{name!r} is no trial: write task/method/sparsity/seed, such as {next(iter(names))}")
+    for trial in trials:
+        if parts[:2] == [trial.task.label, trial.entry.label] and _numbers(parts[2:]) == (trial.sparsity, trial.seed):
+            return trial
+    near = get_close_matches(name, names, n=1)
+    raise PrunebenchError(f"suite {suite!r} has no trial {name!r}{f'; did you mean {near[0]!r}?' if near else ''}")
+
+
+def _numbers(parts: Sequence[str]) -> tuple[float, int] | None:
+    try:
+        return float(parts[0]), int(parts[1])
+    except ValueError:
+        return None
+
+
+def narrowed(trial: Trial) -> str:
+    """The value of `--only` that means one trial."""
+    own = f"method={trial.entry.label},sparsity={trial.sparsity:g}," if not trial.entry.method.control else ""
+    return f"task={trial.task.label},{own}seed={trial.seed}"

@@ -1,0 +1,93 @@
+"""Results of several machines or people as one board: each trial once, and what they do not agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from prunebench.leaderboard.published import Board
+from prunebench.leaderboard.selection import Asked, cell, grouped, precedence
+from prunebench.results import Result
+
+MEASURED = ("wall_seconds", "latency_")
+"""Begins the names of metrics that are measured with a clock, and so never twice the same."""
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Two results of the same work that differ in what must not."""
+
+    kept: Result
+    other: Result
+    kept_from: str
+    other_from: str
+    names: tuple[str, ...]
+    """The metrics that differ."""
+
+    def __str__(self) -> str:
+        trial = f"{self.kept.task}/{self.kept.method}/{self.kept.sparsity:g}/seed {self.kept.seed}"
+        first = self.names[0]
+        more = f" and {len(self.names) - 1} more" if len(self.names) > 1 else ""
+        ours, theirs = (_figure(result, first) for result in (self.kept, self.other))
+        return f"{trial}: {first} is {ours} in {self.kept_from}, which is kept, and {theirs} in {self.other_from}{more}"
+
+
+@dataclass(frozen=True)
+class Merged:
+    """One board of several, and how it came about."""
+
+    board: Board
+    doubles: int
+    """Results that were there already."""
+    conflicts: tuple[Conflict, ...]
+
+
+def merge(boards: Sequence[Board], name: str | None = None) -> Merged:
+    """One board of all results. Of several results of the same work a done one counts, then the newest.
+
+    Args:
+        name: of the suite that all results are then of; by default each keeps its own.
+    """
+    everything = [(board.name, _of(result, name)) for board in boards for result in board.results]
+    origins = {id(result): origin for origin, result in everything}
+    groups = grouped([result for _, result in everything], lambda result: (result.suite, result.trial))
+    kept: list[Result] = []
+    conflicts: list[Conflict] = []
+    for some in groups.values():
+        best, *others = sorted(some, key=precedence, reverse=True)
+        kept.append(best)
+        for other in others:
+            names = tuple(differences(best, other))
+            conflicts += [Conflict(best, other, origins[id(best)], origins[id(other)], names)] if names else []
+    title = name or ", ".join(dict.fromkeys(board.name for board in boards))
+    return Merged(Board(title, tuple(kept), _asked(boards)), len(everything) - len(kept), tuple(conflicts))
+
+
+def differences(one: Result, other: Result) -> Iterator[str]:
+    """The metrics that two done results of the same work should share and do not; nothing where either is not done."""
+    if one.status != "done" or other.status != "done":
+        return
+    for name in sorted(one.metrics.keys() | other.metrics.keys()):
+        ours, theirs = one.metrics.get(name), other.metrics.get(name)
+        if not name.startswith(MEASURED) and ours != theirs and not (_is_nan(ours) and _is_nan(theirs)):
+            yield name
+
+
+def _of(result: Result, name: str | None) -> Result:
+    return result if name is None else replace(result, suite=name)
+
+
+def _asked(boards: Sequence[Board]) -> frozenset[Asked] | None:
+    """What any board was asked to show; where none says so, nothing is missing."""
+    if all(board.asked is None for board in boards):
+        return None
+    cells = (frozenset(map(cell, board.results)) if board.asked is None else board.asked for board in boards)
+    return frozenset().union(*cells)
+
+
+def _figure(result: Result, name: str) -> str:
+    return repr(result.metrics[name]) if name in result.metrics else "absent"
+
+
+def _is_nan(value: float | None) -> bool:
+    return value is not None and value != value

@@ -1,0 +1,139 @@
+"""status, why and cache as a person types them, beside a run that is real."""
+
+import json
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests import runs
+
+SUITE = """
+name: small
+tasks:
+  - label: small
+    dataset: digits
+    model: {name: mlp, hidden: [8]}
+    recipe: {epochs: 1, batch_size: 200, optimizer: {name: sgd, lr: 0.1}}
+methods: [{name: mine, finetune: 2it}]
+sparsities: [0.5]
+seeds: 1
+"""
+PLUGIN = '''
+import prunebench
+
+
+class Mine(prunebench.Method):
+    """The largest stay."""
+
+    name = "mine"
+    finetune: str = "1it"
+
+    def scores(self, scoring):
+        return {name: weight.abs() for name, weight in scoring.weights.items()}
+
+    def stages(self, trial):
+        yield prunebench.Initialize()
+        yield prunebench.Train()
+        yield prunebench.Prune(by=self, density=trial.density)
+        yield prunebench.Train(f"+{self.finetune}")
+
+
+@prunebench.hookimpl
+def register_methods():
+    return [Mine]
+'''
+NAME = "small/mine/0.5/0"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder in which a small suite was run with a plugin file."""
+    folder = tmp_path_factory.mktemp("watching")
+    (folder / "small.yaml").write_text(SUITE)
+    (folder / "mine.py").write_text(PLUGIN)
+    done = runs.prunebench("run", "small.yaml", "--plugin", "mine.py", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def say(folder):
+    """What a command prints, which is never wider than a terminal."""
+
+    def call(*arguments, plugin="mine.py", code=0):
+        done = runs.prunebench(*arguments, "--plugin", plugin, cwd=folder, COLUMNS="80")
+        assert done.returncode == code, done.stderr
+        assert max(map(len, done.stdout.splitlines())) <= 80
+        return done.stdout
+
+    return call
+
+
+def test_status_shows_a_suite_that_is_done(say):
+    printed = say("status", "small.yaml")
+    assert re.search(r"^trials +2: 2 done$", printed, re.MULTILINE)
+    assert "0 running, 0 waiting" in printed
+    assert "nothing is left" in printed
+
+
+def test_why_knows_what_is_stored_and_what_changed(say, folder):
+    assert f"{NAME}: in the store" in say("why", "small.yaml", NAME)
+    changed = say("why", "small.yaml", NAME, "--set", "methods.0.finetune=3it")
+    assert "method.finetune: 2it → 3it" in changed
+    assert "prune to density 0.5 by mine" in changed
+
+
+def test_why_names_the_file_of_a_method_whose_code_changed(say, folder, tmp_path):
+    other = tmp_path / "mine.py"
+    other.write_text(PLUGIN.replace("weight.abs()", "weight.abs() + 1"))
+    printed = say("why", "small.yaml", NAME, plugin=other)
+    assert "the code of the method, mine.py" in printed
+    assert "to run" in printed
+    other.write_text(PLUGIN.replace("The largest stay", "A docstring is no code"))
+    assert f"{NAME}: in the store" in say("why", "small.yaml", NAME, plugin=other)
+
+
+def test_cache_collects_nothing_that_the_suite_needs_and_nothing_without_being_told(say, folder):
+    states = set(folder.glob(".prunebench/states/*/*"))
+    assert "the suites need all that is there" in say("cache", "--collect", "small.yaml", "--yes")
+    dry = say("cache", "--collect", "small.yaml", "--set", "methods.0.finetune=3it")
+    assert "small/mine" in dry
+    assert "nothing was deleted" in dry
+    assert set(folder.glob(".prunebench/states/*/*")) == states
+    assert json.loads(say("cache", "--json", "small.yaml"))["needed"]["states"]["entries"] == len(states)
+
+
+def test_cache_check_says_what_is_damaged_discards_it_and_exits_with_1(say, folder):
+    assert "every state and data set" in say("cache", "--check")
+    weights = next(iter(folder.glob(".prunebench/states/*/*/weights.safetensors")))
+    weights.write_bytes(weights.read_bytes()[:-1])
+    assert weights.parent.name in say("cache", "--check", code=1).replace("\n", "")
+    assert not weights.parent.exists()
+    assert "every state and data set" in say("cache", "--check")
+
+
+@pytest.mark.slow
+def test_status_sees_a_run_from_another_terminal_and_a_run_that_was_killed(tmp_path):
+    (tmp_path / "small.yaml").write_text(SUITE.replace("epochs: 1", "epochs: 50000"))
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    arguments = ("small.yaml", "--plugin", "mine.py")
+    running = subprocess.Popen(runs.command("run", *arguments), cwd=tmp_path, env=runs.environment())
+    try:
+        while not list(tmp_path.glob(".prunebench/running/*.json")):
+            assert running.poll() is None
+            time.sleep(0.1)
+        found = json.loads(runs.prunebench("status", *arguments, "--json", cwd=tmp_path).stdout)
+        [mark] = found["running"]
+        assert mark["trial"].startswith("small/")
+        assert running.poll() is None
+    finally:
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+    for _ in range(50):
+        found = json.loads(runs.prunebench("status", *arguments, "--json", cwd=tmp_path).stdout)
+        if not found["running"]:
+            break
+    assert [one["key"] for one in found["dead"]] == [mark["key"]]

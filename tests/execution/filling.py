@@ -1,0 +1,51 @@
+"""Stores that are filled without running anything: entries with the records that a run would write."""
+
+import torch
+
+from prunebench import session
+from prunebench.execution.inputs import inputs_of
+from prunebench.execution.jobs import missing_jobs
+from prunebench.execution.reasons import described
+from prunebench.store import Store
+from tests import runs
+
+PRINT = "f" * 32
+
+
+def opened(folder):
+    return Store.open(folder / "store")
+
+
+def loaded(folder, *settings, **options):
+    return session.load_suite(runs.write_suite(folder), settings=settings, **options)
+
+
+def planned(suite, fingerprint=PRINT):
+    """The plan of a suite for data of this fingerprint."""
+    return session.make_plan(suite.trials, {trial.task.label: fingerprint for trial in suite.trials})
+
+
+def fill(store, plan, names=None, *, fingerprint=PRINT, began=1000.0, seconds=2.0):
+    """Write the entries that a run of some trials leaves, one after the other; gives their keys in that order."""
+    ends = [one.key for one in plan.trials if one.chain and (names is None or str(one.trial) in names)]
+    jobs = missing_jobs(plan, store, ends)
+    made = []
+    while jobs:
+        key = next(key for key, job in jobs.items() if not job.needs & jobs.keys())
+        del jobs[key]
+        node = plan.nodes[key]
+        record = {
+            "stage": described(node),
+            "trial": str(node.trial),
+            "parent": node.parent,
+            "inputs": inputs_of(node.trial, fingerprint),
+            "started": began + seconds * len(made),
+            "finished": began + seconds * (len(made) + 1),
+        }
+        store.write(key, record, {"weights": {"w": torch.zeros(8)}})
+        made.append(key)
+    return made
+
+
+def trial(plan, name):
+    return next(one for one in plan.trials if str(one.trial) == name)

@@ -1,0 +1,233 @@
+"""What the end of a worker means: each exit code, being killed, taking too long, and running out of time."""
+
+import logging
+import time
+
+import pytest
+
+import prunebench
+from prunebench.errors import StoreError
+from prunebench.execution import exits
+from prunebench.execution.run import ATTEMPTS, LOSSES
+from tests import runs
+
+
+def statuses(events):
+    return {event.planned.trial.entry.label: event.result.status for event in events}
+
+
+ALL_DONE = {"dense": "done", "random": "done", "magnitude": "done"}
+
+
+@pytest.fixture
+def whole(walk_of, tmp_path):
+    """The states of a walk in which nothing happens."""
+    assert statuses(walk_of(store="whole").events()) == ALL_DONE
+    return runs.states(tmp_path / "whole")
+
+
+def test_a_store_that_is_full_stops_the_run_at_once_with_what_the_worker_said(walk_of, key_of, tmp_path):
+    def story(order, times):
+        if order.key != key_of("random"):
+            return None
+        order.log.write_text("starting\ncannot write abc: No space left on device\n\n", "utf-8")
+        return exits.FULL
+
+    walk = walk_of(story)
+    with pytest.raises(StoreError, match=r"^cannot write abc: No space left on device$"):
+        list(walk.events())
+    assert walk.crew.closed
+    assert not list((tmp_path / "store" / "failures").iterdir())
+    assert statuses(walk_of().events()) == ALL_DONE
+
+
+def test_a_disk_without_room_for_the_log_is_told_too(walk_of, tmp_path):
+    with pytest.raises(StoreError, match=r"cannot write to the store .*store: make room, and the same command goes on"):
+        list(walk_of(lambda order, times: exits.FULL).events())
+
+
+def test_what_a_job_needs_is_made_again_when_it_was_lost(walk_of, key_of, whole, caplog):
+    def story(order, times):
+        if order.key == key_of("magnitude") and times == 1:
+            walk.store.discard(order.parent)
+            return exits.LOST
+        return None
+
+    walk = walk_of(story)
+    events = list(walk.events())
+    assert statuses(events) == ALL_DONE
+    assert len(events) == 3
+    assert walk.crew.times[key_of("dense")] == 2
+    assert runs.states(walk.store.root) == whole
+    [warning] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warning == "tiny/magnitude/0.5/0: an entry that it needs was missing or damaged; it is made again"
+
+
+def test_a_running_job_is_not_started_twice_when_another_loses_its_entry(walk_of, key_of, whole):
+    def story(order, times):
+        if order.key == key_of("magnitude") and times == 1:
+            walk.store.discard(order.parent)
+            return exits.LOST
+        return None
+
+    walk = walk_of(story, slots=3)  # Hands.submit asserts that no key is there twice
+    assert statuses(walk.events()) == ALL_DONE
+    assert runs.states(walk.store.root) == whole
+
+
+def test_a_disk_that_loses_everything_ends_in_a_failed_row(walk_of, key_of):
+    walk = walk_of(lambda order, times: exits.LOST if order.key == key_of("magnitude") else None)
+    events = list(walk.events())
+    assert statuses(events) == {**ALL_DONE, "magnitude": "failed"}
+    assert walk.crew.times[key_of("magnitude")] == LOSSES + 1
+    [failed] = [event.result.reason for event in events if event.result.status == "failed"]
+    assert f"missing or damaged {LOSSES} times" in failed
+
+
+def test_an_entry_that_is_damaged_before_it_is_read_is_made_again(walk_of, key_of, whole, caplog):
+    def story(order, times):
+        if order.key == key_of("random") and times == 1:
+            assert prunebench.carry_out(order) == exits.DONE
+            record = walk.store.folder(order.key) / "record.json"
+            record.write_text(record.read_text("utf-8").replace("step", "stop", 1), "utf-8")
+            return exits.DONE
+        return None
+
+    walk = walk_of(story)
+    assert statuses(walk.events()) == ALL_DONE
+    assert walk.crew.times[key_of("random")] == 2
+    assert runs.states(walk.store.root) == whole
+    assert "checksum" in caplog.text
+
+
+def test_a_job_of_another_run_is_looked_at_again_after_the_others(walk_of, key_of, monkeypatch):
+    monkeypatch.setattr("prunebench.execution.run.LOOK", 0.05)
+    walk = walk_of(lambda order, times: exits.BUSY if order.key == key_of("random") and times < 3 else None)
+    assert statuses(walk.events()) == ALL_DONE
+    assert walk.crew.times[key_of("random")] == 3
+    assert walk.crew.times[key_of("dense")] == 1
+
+
+def test_what_another_run_has_made_meanwhile_is_not_made_again(walk_of, key_of, monkeypatch):
+    monkeypatch.setattr("prunebench.execution.run.LOOK", 0.05)
+
+    def story(order, times):
+        if order.key != key_of("random"):
+            return None
+        assert prunebench.carry_out(order) == exits.DONE  # as the other run
+        return exits.BUSY
+
+    walk = walk_of(story)
+    events = list(walk.events())
+    assert statuses(events) == ALL_DONE
+    assert len(events) == 3
+    assert walk.crew.times[key_of("random")] == 1
+
+
+def test_being_busy_is_never_held_against_a_job(walk_of, key_of, monkeypatch):
+    monkeypatch.setattr("prunebench.execution.run.LOOK", 0.01)
+    walk = walk_of(lambda order, times: exits.BUSY if times <= 2 * ATTEMPTS + LOSSES else None)
+    assert statuses(walk.events()) == ALL_DONE
+
+
+@pytest.mark.parametrize("kills", range(1, ATTEMPTS + 1))
+def test_a_killed_worker_is_tried_again_up_to_three_times(walk_of, key_of, kills):
+    def story(order, times):
+        lost = order.key == key_of("random") and times <= kills
+        return prunebench.Ended(order.key, -9, "the loss of node 7") if lost else None
+
+    walk = walk_of(story)
+    events = list(walk.events())
+    failed = [event.result.reason for event in events if event.result.status == "failed"]
+    if kills < ATTEMPTS:
+        assert failed == []
+        assert walk.crew.times[key_of("random")] == kills + 1
+    else:
+        assert failed == ["its worker was killed by the loss of node 7 3 times (out of memory?)"]
+        assert walk.store.failure(key_of("random")) is None
+
+
+def test_an_executor_that_only_says_done_is_not_believed(walk_of):
+    events = list(walk_of(lambda order, times: exits.DONE).events())
+    assert {event.result.status for event in events} == {"failed"}
+    assert "no entry in the store" in events[0].result.reason
+
+
+def test_an_unknown_exit_code_is_a_failure_that_names_it(walk_of, key_of):
+    events = list(walk_of(lambda order, times: 42 if order.key == key_of("random") else None).events())
+    assert [e.result.reason for e in events if e.result.status == "failed"] == ["its worker stopped with exit code 42"]
+
+
+def test_a_job_that_takes_too_long_is_killed_and_fails_alone(walk_of, key_of):
+    walk = walk_of(lambda order, times: "hangs" if order.key == key_of("random") else None, slots=2, timeout=0.3)
+    events = list(walk.events())
+    assert statuses(events) == {**ALL_DONE, "random": "failed"}
+    assert walk.crew.cancelled == [key_of("random")]
+    [failed] = [event.result.reason for event in events if event.result.status == "failed"]
+    assert failed == "took longer than --timeout 0.3s"
+    again = walk_of()
+    [failed] = [event.result.reason for event in again.events() if event.result.status == "failed"]
+    assert failed == "took longer than --timeout 0.3s (failed before; --retry-failed tries again)"
+    assert statuses(walk_of(retry_failed=True).events()) == ALL_DONE
+
+
+def test_all_that_waits_for_a_job_that_took_too_long_fails_with_it(walk_of, key_of):
+    walk = walk_of(lambda order, times: "hangs" if order.key == key_of("dense") else None, slots=2, timeout=0.3)
+    assert statuses(walk.events()) == {"dense": "failed", "magnitude": "failed", "random": "done"}
+
+
+def test_the_time_that_an_order_waits_for_its_turn_does_not_count(walk_of, key_of, monkeypatch):
+    monkeypatch.setattr("prunebench.execution.run.LOOK", 0.2)
+    begun = []
+
+    def story(order, times):
+        return "waits" if order.key == key_of("random") else None
+
+    walk = walk_of(story, slots=2, timeout=0.5)
+    events = walk.events()
+    started = time.monotonic()
+    for event in events:
+        if event.planned.trial.entry.label == "magnitude":
+            while time.monotonic() - started < 1.5:  # longer than the limit
+                time.sleep(0.1)
+            assert walk.crew.cancelled == []
+            walk.crew.fates[key_of("random")] = "hangs"
+            begun.append(time.monotonic())
+    assert walk.crew.cancelled == [key_of("random")]
+    assert time.monotonic() - begun[0] >= 0.5
+
+
+def test_nothing_begins_when_the_time_is_up(walk_of):
+    walk = walk_of(deadline=time.monotonic() - 1)
+    assert list(walk.events()) == []
+    assert len(walk.left) == 3
+    assert walk.crew.times == {}
+
+
+def test_nothing_begins_that_would_not_end_in_time(walk_of, key_of, monkeypatch):
+    monkeypatch.setattr("prunebench.execution.estimates.SECONDS_A_STEP", 1.0)  # ten steps of each training
+    walk = walk_of(deadline=time.monotonic() + 8)
+    begun = time.monotonic()
+    assert list(walk.events()) == []
+    assert time.monotonic() - begun < 5
+    assert {key_of(label) for label in ALL_DONE}.isdisjoint(walk.crew.times)  # initializing takes no time
+    assert walk.outlook.startswith("the shortest job that is left takes about 10 s (a guess")
+
+
+def test_what_the_run_has_seen_goes_before_a_guess(walk_of, monkeypatch):
+    monkeypatch.setattr("prunebench.execution.estimates.SECONDS_A_STEP", 1.0)
+    walk = walk_of(deadline=time.monotonic() + 15)  # one training at a time by the guess, three as it is
+    assert statuses(walk.events()) == ALL_DONE
+    assert walk.left == []
+    assert walk.outlook == ""
+
+
+def test_what_runs_is_stopped_when_the_time_is_up(walk_of, key_of):
+    walk = walk_of(lambda order, times: "hangs" if order.key == key_of("random") else None, slots=2)
+    walk.budget.deadline = time.monotonic() + 5
+    walk.budget.estimate = lambda job: 0.0
+    assert statuses(walk.events()) == {"dense": "done", "magnitude": "done"}
+    assert walk.crew.closed
+    assert [planned.trial.entry.label for planned in walk.left] == ["random"]
+    assert walk.store.failure(key_of("random")) is None
+    assert statuses(walk_of().events()) == ALL_DONE

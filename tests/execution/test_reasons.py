@@ -1,0 +1,176 @@
+"""Why a trial is not taken from the store."""
+
+import os
+import shutil
+
+import pytest
+
+from prunebench import plan as plans
+from prunebench.errors import PrunebenchError
+from prunebench.execution import claims, inputs
+from prunebench.execution.reasons import Change, trial_named, why
+from tests.execution import filling
+
+NAME = "tiny/imp/0.7/0"
+
+
+@pytest.fixture
+def suite(tmp_path):
+    return filling.loaded(tmp_path)
+
+
+@pytest.fixture
+def plan(suite):
+    return filling.planned(suite)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return filling.opened(tmp_path)
+
+
+def asked(plan, store, name=NAME, fingerprint=filling.PRINT):
+    return why(trial_named(plan, name), plan, store, fingerprint)
+
+
+def test_what_is_whole_in_the_store_is_taken_from_there(plan, store):
+    filling.fill(store, plan)
+    reason = asked(plan, store)
+    assert (reason.kind, reason.missing) == ("stored", None)
+    assert reason.text.endswith(filling.trial(plan, NAME).key)
+
+
+def test_a_trial_that_nothing_was_made_for_was_never_run(plan, store):
+    reason = asked(plan, store)
+    assert reason.kind == "never"
+    assert (reason.missing.stage, reason.missing.place) == ("initialize", 1)
+    filling.fill(store, plan, {"tiny/dense/0/0"})
+    reason = asked(plan, store)
+    assert reason.kind == "never"
+    assert reason.missing.stage == "prune to density 0.8 by magnitude"
+    assert reason.missing.place == len(filling.trial(plan, "tiny/dense/0/0").chain) + 2  # the ticket stops at step 3
+
+
+def test_a_parameter_of_the_method_that_changed_is_named_with_both_values(tmp_path, plan, store):
+    filling.fill(store, plan, began=5000.0)
+    reason = asked(filling.planned(filling.loaded(tmp_path, "methods.1.rewind_to=4it")), store)
+    assert reason.kind == "changed"
+    assert reason.changes == (Change("method.rewind_to", "3it", "4it"),)
+    assert reason.since > 5000.0
+
+
+@pytest.mark.parametrize(
+    ("setting", "change"),
+    [
+        ("tasks.recipe.epochs=3", Change("recipe.epochs", "2", "3")),
+        ("tasks.model.hidden=[13]", Change("model.hidden", "[12]", "[13]")),
+        ("tasks.recipe.optimizer.nesterov=true", Change("recipe.optimizer.nesterov", "false", "true")),
+    ],
+)
+def test_a_recipe_or_model_that_changed_is_named(tmp_path, plan, store, setting, change):
+    filling.fill(store, plan)
+    reason = asked(filling.planned(filling.loaded(tmp_path, setting)), store)
+    assert (reason.kind, reason.changes) == ("changed", (change,))
+    assert reason.missing.place == 1
+
+
+def test_other_data_is_named(suite, plan, store):
+    filling.fill(store, plan)
+    reason = asked(filling.planned(suite, "e" * 32), store, fingerprint="e" * 32)
+    assert reason.changes == (Change("data", "f" * 32, "e" * 32),)
+
+
+def test_data_that_was_not_read_is_no_change(tmp_path, plan, store):
+    unread = filling.planned(filling.loaded(tmp_path, "tasks.recipe.epochs=3"), plans.UNKNOWN_DATA)
+    assert asked(unread, store, fingerprint=plans.UNKNOWN_DATA).kind == "unread"
+    filling.fill(store, plan)
+    reason = asked(unread, store, fingerprint=plans.UNKNOWN_DATA)
+    assert reason.kind == "unread"
+    assert reason.changes == (Change("recipe.epochs", "2", "3"),)
+
+
+def test_code_of_the_core_that_changed_is_named(suite, plan, store, monkeypatch):
+    filling.fill(store, plan)
+    hashes = inputs.core_hashes()
+    changed = hashes | {"training.py": "other", "plan.py": "other"}
+    monkeypatch.setattr(inputs, "core_hashes", lambda: changed)
+    monkeypatch.setattr(plans, "core_version", lambda: "other")
+    reason = asked(filling.planned(suite), store)
+    assert reason.kind == "changed"
+    assert [change.name for change in reason.changes] == ["prunebench/training.py"]
+
+
+def test_a_chain_that_other_code_makes_is_told_from_what_is_in_a_key(suite, plan, store, monkeypatch):
+    filling.fill(store, plan)
+    changed = inputs.core_hashes() | {"plan.py": "other"}
+    monkeypatch.setattr(inputs, "core_hashes", lambda: changed)
+    monkeypatch.setattr(plans, "core_version", lambda: "other")
+    assert [change.name for change in asked(filling.planned(suite), store).changes] == ["prunebench/plan.py"]
+
+
+def test_the_nearest_of_several_earlier_entries_is_compared_with(tmp_path, plan, store):
+    far = filling.planned(filling.loaded(tmp_path, "tasks.recipe.epochs=5", "methods.1.rewind_to=5it"))
+    filling.fill(store, far, began=9000.0)
+    filling.fill(store, plan, began=1000.0)
+    reason = asked(filling.planned(filling.loaded(tmp_path, "methods.1.rewind_to=4it")), store)
+    assert [change.name for change in reason.changes] == ["method.rewind_to"]
+
+
+def test_a_trial_that_was_begun_is_not_finished(plan, store):
+    filling.fill(store, plan)
+    store.discard(filling.trial(plan, "tiny/imp/0.7/0").key)
+    shutil.rmtree(store.folder(plan.nodes[filling.trial(plan, NAME).key].parent), ignore_errors=True)
+    reason = asked(plan, store)
+    assert reason.kind == "unfinished"
+    assert reason.changes == ()
+
+
+def test_a_stage_that_failed_is_told_with_its_reason(plan, store):
+    filling.fill(store, plan, {"tiny/dense/0/0"})
+    first = asked(plan, store)
+    key = next(key for key in filling.trial(plan, NAME).chain if not store.has(key) and plan.nodes[key].steps)
+    store.write_failure(key, {"reason": "no luck", "time": 77.0})
+    reason = asked(plan, store)
+    assert (reason.kind, reason.text, reason.since) == ("failed", "no luck", 77.0)
+    assert reason.missing == first.missing
+
+
+@pytest.mark.parametrize("file", ["record.json", "weights.safetensors"])
+def test_a_damaged_entry_is_told_with_its_file(plan, store, file):
+    filling.fill(store, plan)
+    path = store.folder(filling.trial(plan, NAME).key) / file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    reason = asked(plan, store)
+    assert reason.kind == "damaged"
+    assert file in reason.text
+    assert path.exists()
+
+
+def test_a_damaged_state_that_a_chain_goes_on_from_is_told(plan, store):
+    filling.fill(store, plan)
+    end = filling.trial(plan, NAME).key
+    store.discard(end)
+    begin = next(key for key in reversed(filling.trial(plan, NAME).chain) if key != end and store.has(key))
+    (store.folder(begin) / "weights.safetensors").write_bytes(b"")
+    assert asked(plan, store).kind == "damaged"
+
+
+def test_a_stage_under_way_is_told_with_its_place(plan, store):
+    job = filling.trial(plan, "tiny/dense/0/0").key
+    with claims.claim(store, job, claims.Work(trial="tiny/dense/0/0", stage="train", start=0, stop=30)):
+        reason = asked(plan, store, "tiny/dense/0/0")
+    assert reason.kind == "running"
+    assert f"process {os.getpid()}" in reason.text
+
+
+def test_a_skipped_trial_has_its_own_reason(tmp_path, store):
+    plan = filling.planned(filling.loaded(tmp_path, "sparsities=[0.99999]"))
+    name = next(str(one.trial) for one in plan.trials if one.skipped)
+    assert asked(plan, store, name).kind == "skipped"
+
+
+def test_an_unknown_trial_is_an_error_with_the_nearest_name(plan):
+    with pytest.raises(PrunebenchError, match=r"no trial 'tiny/impp/0\.7/0'; did you mean 'tiny/imp/0\.7/0'"):
+        trial_named(plan, "tiny/impp/0.7/0")
