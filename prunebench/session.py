@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import queue
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,6 +30,7 @@ from prunebench.store import Store
 from prunebench.suite.narrowing import narrow, unlisted
 from prunebench.suite.reading import from_plain, read_suite, to_plain
 from prunebench.suite.values import Suite, Trial
+from prunebench.tracking import Publisher
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -214,9 +213,16 @@ def run_suite(
             results.append(event.result)
             publisher.put(event.result)
             on_event(event)
-    finally:
-        untracked = publisher.close()
-    frame = None if untracked else make_leaderboard(loaded.suite.name, loaded.asked, output)
+    except BaseException:
+        publisher.abandon()
+        raise
+    untracked = publisher.close()
+    frame = None
+    if not untracked:
+        try:
+            frame = make_leaderboard(loaded.suite.name, loaded.asked, output)
+        except TrackingError as error:  # it went away at the very end
+            untracked = str(error)
     return Outcome(counts, frame, untracked, tuple(results), len(walk.left), walk.outlook)
 
 
@@ -240,44 +246,3 @@ def make_leaderboard(
     if output is not None:
         write(results, output, asked)
     return table(select(results, asked))
-
-
-class Publisher:
-    """Sends results to MLflow from a thread of its own, so that no worker waits for a database.
-
-    A server that cannot be reached stops the sending and nothing else: every result is in the store.
-    """
-
-    def __init__(self, suite: str) -> None:
-        self._suite = suite
-        self._queue: queue.SimpleQueue[Result | None] = queue.SimpleQueue()
-        self._trouble = ""
-        self._waiting = 0
-        self._thread = threading.Thread(target=self._send, name="publisher", daemon=True)
-        self._thread.start()
-
-    def put(self, result: Result) -> None:
-        self._queue.put(result)
-
-    def close(self) -> str:
-        """Wait until all is sent; returns what went wrong, or nothing."""
-        self._queue.put(None)
-        self._thread.join()
-        return f"{self._trouble} ({self._waiting} results wait in the store)" if self._trouble else ""
-
-    def _send(self) -> None:
-        from prunebench.tracking import Tracker
-
-        try:
-            tracker = Tracker()
-            tracker.published(self._suite)  # one look at all runs instead of one for each
-        except TrackingError as error:
-            self._trouble = str(error)
-        while (result := self._queue.get()) is not None:
-            if not self._trouble:
-                try:
-                    tracker.publish(result)
-                    continue
-                except TrackingError as error:
-                    self._trouble = str(error)
-            self._waiting += 1

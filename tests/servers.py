@@ -27,7 +27,7 @@ from typing import Any
 
 VARIABLE = "PRUNEBENCH_TEST_POSTGRESQL"
 """Names a PostgreSQL that is running already, without a database: `postgresql+psycopg2://user:password@host:port`."""
-PATIENCE, GRACE = 120, 10
+PATIENCE, GRACE = 300, 10
 """Seconds that a server has to answer, and to end before it is killed."""
 _SUPERUSER = "prunebench"
 _UNPRIVILEGED = "nobody"

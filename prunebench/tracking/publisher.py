@@ -59,7 +59,7 @@ class Publisher:
         more = True
         while more:
             more = self._collect()
-            if self._is_time(more):
+            if self._is_time(more) and not self._abandoned:
                 self._attempt()
 
     def _collect(self) -> bool:

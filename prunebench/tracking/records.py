@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from sys import intern
 from typing import TYPE_CHECKING, Any, cast
 
 from prunebench.results import ASKED, Result, Status
@@ -184,7 +185,10 @@ def decoded(text: str) -> Scalar:
 
 
 def result_of(client: MlflowClient, run: Run, with_history: bool, with_layers: bool) -> Result:
-    """The result that a run was made of; its curves and layers are asked for only if they are wanted."""
+    """The result that a run was made of; its curves and layers are asked for only if they are wanted.
+
+    What thousands of results say in the same words is kept once.
+    """
     tags = run.data.tags
     text = defaultdict(str, {key.removeprefix(TAG): tags[key] for key in tags if key.startswith(TAG)})
     return Result(
@@ -199,11 +203,15 @@ def result_of(client: MlflowClient, run: Run, with_history: bool, with_layers: b
         control=text["control"] == "true",
         status=cast(Status, text["status"]),
         reason=text["reason"],
-        params={key: decoded(value) for key, value in run.data.params.items()},
-        metrics={key: _number(value) for key, value in run.data.metrics.items() if not key.startswith(CURVE)},
+        params={intern(key): decoded(value) for key, value in run.data.params.items()},
+        metrics={intern(key): _number(value) for key, value in run.data.metrics.items() if not key.startswith(CURVE)},
         history=_history(client, run) if with_history else [],
         layers=_layers(client, run) if with_layers else [],
-        provenance={key.removeprefix(PROVENANCE): tags[key] for key in sorted(tags) if key.startswith(PROVENANCE)},
+        provenance={
+            intern(key.removeprefix(PROVENANCE)): intern(tags[key])
+            for key in sorted(tags)
+            if key.startswith(PROVENANCE)
+        },
         started=float(text["started"]),
         finished=float(text["finished"]),
     )

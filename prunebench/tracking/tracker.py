@@ -7,10 +7,9 @@ import re
 import shutil
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prunebench.errors import TrackingError
 from prunebench.results import Result
@@ -41,10 +40,13 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+Kept = TypeVar("Kept")
+
 EXPERIMENT = "prunebench/"
 """What the name of an experiment starts with; the suite's name follows."""
 _METRICS_A_BATCH, _VALUES_A_BATCH = 800, 50
-_PAGE = 1000
+_PAGE = 200
+"""Runs a request: more would take a server longer than we wait for one, and memory that is not given back."""
 _DOUBLES = 50
 """The most runs of one trial that are looked at; they come of publishing it at the same time in different places."""
 
@@ -70,7 +72,7 @@ class Tracker:
         """Every published trial of a suite by its key, in one look; `publish` then asks no more for those."""
         with translated(self.uri):
             runs = _runs(self._client, [self._experiment(suite)])
-            self._known[suite] = {trial: published_of(run) for trial, run in _best(runs).items()}
+            self._known[suite] = _best(runs, published_of)
         return dict(self._known[suite])
 
     def check(self) -> None:
@@ -111,7 +113,7 @@ class Tracker:
     def _withdraw_doubles(self, experiment: str, trial: str) -> None:
         """Leave one of a trial's complete runs: whoever completes the last of them sees them all."""
         runs = self._runs_of(experiment, trial)
-        best = _best(runs).get(trial)
+        best = max(runs, key=_precedence, default=None)
         for run in runs:
             if run is not best and published_of(run).complete:
                 self._client.delete_run(run.info.run_id)
@@ -122,7 +124,7 @@ class Tracker:
         return self._experiments[suite]
 
     def _find(self, experiment: str, trial: str) -> Run | None:
-        return _best(self._runs_of(experiment, trial)).get(trial)
+        return max(self._runs_of(experiment, trial), key=_precedence, default=None)
 
     def _runs_of(self, experiment: str, trial: str) -> list[Run]:
         return list(self._client.search_runs([experiment], f"tags.{TAG}trial = '{trial}'", max_results=_DOUBLES))
@@ -186,10 +188,13 @@ def read_results(
         raise TrackingError(f"no results at {uri}: run a suite first, or name the place by {URI_VARIABLE}")
     with translated(uri):
         client = connect(uri)
-        results = []
+
+        def result(run: Run) -> Result | None:
+            return result_of(client, run, with_history, with_layers) if published_of(run).complete else None
+
+        results: list[Result] = []
         for experiment in _experiments(client, suite):
-            best = _best(_runs(client, [experiment])).values()
-            results += [result_of(client, run, with_history, with_layers) for run in best if published_of(run).complete]
+            results += filter(None, _best(_runs(client, [experiment]), result).values())
     return sorted(results, key=lambda result: (result.suite, name_of(result), result.trial))
 
 
@@ -239,13 +244,17 @@ def _pages(page: Any) -> Iterator[Any]:
             return
 
 
-def _best(runs: Iterable[Run]) -> dict[str, Run]:
-    """One run a trial; where there are two by accident, always the same one."""
-    found: dict[str, list[Run]] = defaultdict(list)
+def _best(runs: Iterable[Run], kept: Callable[[Run], Kept]) -> dict[str, Kept]:
+    """What is kept of one run a trial; where there are two by accident, always the same one counts.
+
+    The runs themselves, ten times as large as a result, are let go as they are read.
+    """
+    found: dict[str, tuple[tuple[Any, ...], Kept]] = {}
     for run in runs:
-        if TAG + "trial" in run.data.tags:
-            found[run.data.tags[TAG + "trial"]].append(run)
-    return {trial: max(some, key=_precedence) for trial, some in found.items()}
+        trial, precedence = run.data.tags.get(TAG + "trial"), _precedence(run)
+        if trial is not None and (trial not in found or precedence > found[trial][0]):
+            found[trial] = precedence, kept(run)
+    return {trial: what for trial, (_, what) in found.items()}
 
 
 def _precedence(run: Run) -> tuple[Any, ...]:
