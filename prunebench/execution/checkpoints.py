@@ -6,6 +6,7 @@ training that ended there would have left, and the loop does not care where it b
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
@@ -69,10 +70,10 @@ def newest(store: Store, node: Node, bench: Bench) -> State | None:
             state = read_state(entries, name, bench)
             _check_own(entries, name, state, node)
         except StoreError as error:
-            print(f"not used: {error}", flush=True)
+            say(f"not used: {error}")
             entries.discard(name)
         else:
-            print(f"goes on from a checkpoint at step {state.step}", flush=True)
+            say(f"goes on from a checkpoint at step {state.step}")
             return state
     return None
 
@@ -81,6 +82,12 @@ def _check_own(entries: Entries, name: str, state: State, node: Node) -> None:
     own = isinstance(node.stage, Train) and node.start <= state.step <= node.stop
     if not own or state.trajectory != node.trajectory or entries.record(name).get("node") != node.key:
         raise CorruptEntry(f"{entries.folder(name)} is of another training than {node.key}")
+
+
+def say(text: object) -> None:
+    """A line of the worker's log; a full disk has no room for that either, and it is worth no result."""
+    with contextlib.suppress(OSError):
+        print(text, flush=True)
 
 
 def forget(store: Store, key: str) -> None:

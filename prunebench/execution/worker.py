@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import json
 import time
 import traceback
@@ -17,7 +17,7 @@ import torch
 from prunebench import registry, tracebacks
 from prunebench.data import Data, Prepared
 from prunebench.errors import CorruptEntry, MissingEntry, PrunebenchError, StoreError
-from prunebench.execution.checkpoints import Checkpoints, forget, newest
+from prunebench.execution.checkpoints import Checkpoints, forget, newest, say
 from prunebench.execution.claims import Claim, Work, claim
 from prunebench.execution.entries import read_state, rest_of, shapes_of
 from prunebench.execution.exits import BUSY, DONE, FAILED, FULL, LOST
@@ -29,6 +29,8 @@ from prunebench.stages import Train
 from prunebench.state import State, to_tensors
 from prunebench.store import Record, Store
 from prunebench.suite.reading import trial_from_plain
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def carry_out(order: Order) -> int:
@@ -44,7 +46,9 @@ def carry_out(order: Order) -> int:
         except StoreError:
             raise
         except Exception as error:
-            traceback.print_exc()
+            if isinstance(error, OSError) and error.errno in NO_ROOM:  # of a method that prints, say: no fault of its
+                return _said(error, FULL)
+            say(traceback.format_exc())
             store.write_failure(order.key, _failure(error, order))
             return FAILED
     except (MissingEntry, CorruptEntry) as error:
@@ -54,8 +58,7 @@ def carry_out(order: Order) -> int:
 
 
 def _said(why: object, code: int) -> int:
-    with contextlib.suppress(OSError):  # a full disk has no room for the log either
-        print(why, flush=True)
+    say(why)
     return code
 
 
@@ -111,7 +114,7 @@ def _is_there(store: Store, key: str) -> bool:
     except MissingEntry:
         return False
     except CorruptEntry as error:
-        print(f"made again: {error}", flush=True)
+        say(f"made again: {error}")
         store.discard(key)
         return False
     return True

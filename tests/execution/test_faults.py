@@ -383,6 +383,16 @@ def test_a_failure_that_cannot_be_written_is_a_full_disk(trained, store, monkeyp
     assert store.failure(trained.key) is None
 
 
+def test_a_log_without_room_is_no_failure_of_the_method(trained, store, monkeypatch, capsys):
+    def prints(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("prunebench.execution.worker.perform", prints)
+    assert carry_out(trained) == FULL
+    assert "No space left on device" in capsys.readouterr().out.splitlines()[-1]
+    assert store.failure(trained.key) is None
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of a few hundred kilobytes; gives a function that fills it but for so many bytes."""
