@@ -4,11 +4,11 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, Len
@@ -18,10 +18,15 @@ import prunebench
 from prunebench.environment import cores
 from prunebench.errors import DataError
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 TEST_FOLDERS = ("test", "val", "valid", "validation")
 IN_MEMORY = 2**32
 """Bytes of a split that are decoded in memory; a larger one is decoded into a temporary file."""
+DECODED = 16 * 10**9
+"""Bytes that are kept decoded; what would take more is streamed."""
 BLOCK = 500
 """Pictures that a thread decodes at a time."""
 
@@ -35,9 +40,12 @@ class ImageFolder(prunebench.Dataset):
     Classes are numbered in the order of their names. A plan touches no data, so a suite says how many pictures and
     classes there are; where the folder has others, the error says how many.
 
-    Every picture is decoded once, scaled and cropped to a square, and kept as 3 * size * size bytes: ImageNet at 224
-    takes 200 GB of disk, and as much again while it is decoded. Training reads them from memory-mapped arrays, batch by
-    batch where they do not fit on the GPU. Decoders differ in the last bits of a JPEG, and so may fingerprints.
+    Every picture is decoded once, scaled and cropped to a square, and kept as 3 * size * size bytes, which training
+    reads from memory-mapped arrays. Decoders differ in the last bits of a JPEG, and so may fingerprints.
+
+    What would take more than 16 GB that way, such as ImageNet, is streamed instead: files are decoded while a network
+    trains, by as many processes beside it as it has threads (on a CPU one fewer), and `resized-crop` is cut out of the
+    whole picture, as torchvision does it. The fingerprint is then that of the files.
     """
 
     name = "image-folder"
@@ -56,6 +64,7 @@ class ImageFolder(prunebench.Dataset):
     test: Annotated[int, Ge(1), Doc("how many test pictures there are")]
     size: Annotated[int, Ge(1), Doc("width and height that networks see, in pixels")] = 224
     crop: Annotated[float, Gt(0), Le(1), Doc("share of a picture's shorter side that is kept, in its middle")] = 1.0
+    stream: Annotated[bool, Doc("decode while training; by default what is larger than 16 GB")] | None = None
 
     def __post_init__(self) -> None:
         if Path(self.path).is_absolute() or ".." in Path(self.path).parts:
@@ -64,7 +73,33 @@ class ImageFolder(prunebench.Dataset):
     def facts(self) -> prunebench.DataFacts:
         return prunebench.DataFacts((3, self.size, self.size), self.classes, self.train, self.test)
 
+    @property
+    def streamed(self) -> bool:
+        """Whether pictures are decoded while a network trains."""
+        return (self.train + self.test) * 3 * self.size**2 > DECODED if self.stream is None else self.stream
+
     def load(self, root: Path | None) -> prunebench.Arrays:
+        pictures, test_pictures = self._listed(root)
+        return prunebench.Arrays(
+            *decoded(pictures, self.size, self.crop),
+            *decoded(test_pictures, self.size, self.crop),
+        )
+
+    def files(self, root: Path | None) -> prunebench.Files | None:
+        if not self.streamed:
+            return None
+        splits = self._listed(root)
+        folder = self._folders(root)[0].parent
+        check_pictures(path for pictures in splits for path, _ in pictures)
+        parts = [([str(path.relative_to(folder)) for path, _ in one], [label for _, label in one]) for one in splits]
+        return prunebench.Files(folder, *parts[0], *parts[1])
+
+    def decode(self, path: Path, draw: int | None) -> np.ndarray:
+        picture = opened(path)
+        return pixels(middle(picture, self.size, self.crop) if draw is None else random_part(picture, self.size, draw))
+
+    def _listed(self, root: Path | None) -> tuple[Pictures, Pictures]:
+        """The training and the test pictures; raises DataError for other numbers than the suite says."""
         train, test = self._folders(root)
         names = class_names(train)
         pictures, test_pictures = listed(train, names), listed(test, names)
@@ -72,10 +107,7 @@ class ImageFolder(prunebench.Dataset):
         if found != {key: getattr(self, key) for key in found}:
             numbers = ", ".join(f"{key}: {number}" for key, number in found.items())
             raise DataError(f"data set {self.name!r}: for {train.parent} the suite must say {{{numbers}}}")
-        return prunebench.Arrays(
-            *decoded(pictures, self.size, self.crop),
-            *decoded(test_pictures, self.size, self.crop),
-        )
+        return pictures, test_pictures
 
     def signature(self, root: Path | None) -> str:
         return signature_of(root and root / self.path)
@@ -123,27 +155,68 @@ def decoded(pictures: Pictures, size: int, crop: float = 1.0) -> tuple[np.ndarra
 
     def fill(start: int) -> None:
         for index, (path, _) in enumerate(pictures[start : start + BLOCK], start):
-            inputs[index] = _decoded(path, size, crop)
+            inputs[index] = pixels(middle(opened(path), size, crop))
 
     with ThreadPoolExecutor(cores()) as pool:
         list(pool.map(fill, range(0, len(pictures), BLOCK)))
     return inputs, np.array([label for _, label in pictures], np.int64)
 
 
-def _decoded(path: Path, size: int, crop: float) -> np.ndarray:
+def opened(path: Path) -> "Image.Image":
+    """A picture in three colours; raises DataError for a file that is none."""
     from PIL import Image
 
     try:
-        with Image.open(path) as opened:
-            picture = opened.convert("RGB")
+        with Image.open(path) as file:
+            return file.convert("RGB")
     except Exception as error:  # whatever a decoder makes of bytes that are no picture
-        raise DataError(f"{path} cannot be read as a picture ({error}); replace or remove it") from error
-    if picture.size != (size, size) or crop < 1:
-        # The square of side `size` in the middle of the picture, once that is scaled to size / crop.
-        side = crop * min(picture.size)
-        left, top = ((length - side) / 2 for length in picture.size)
-        box = (left, top, left + side, top + side)
-        picture = picture.resize((size, size), Image.Resampling.BILINEAR, box=box)
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} cannot be read as a picture ({error}); replace or remove it")
+
+
+def check_pictures(paths: Iterable[Path]) -> None:
+    """Raise DataError for a file that does not begin as a picture does: minutes for a million, not hours."""
+    from PIL import Image
+
+    def check(path: Path) -> None:
+        try:
+            Image.open(path).close()
+        except Exception as error:  # as above
+            raise _unreadable(path, error) from error
+
+    with ThreadPoolExecutor(cores()) as pool:
+        for _ in pool.map(check, paths):
+            pass
+
+
+def middle(picture: "Image.Image", size: int, crop: float) -> "Image.Image":
+    """The square of side `size` in the middle of a picture, once that is scaled to size / crop."""
+    from PIL import Image
+
+    if picture.size == (size, size) and crop == 1:
+        return picture
+    side = crop * min(picture.size)
+    left, top = ((length - side) / 2 for length in picture.size)
+    box = (left, top, left + side, top + side)
+    return picture.resize((size, size), Image.Resampling.BILINEAR, box=box)
+
+
+def random_part(picture: "Image.Image", size: int, draw: int) -> "Image.Image":
+    """What torchvision's RandomResizedCrop makes of a picture, once torch is seeded with `draw`."""
+    import torch
+    from torchvision.transforms import RandomResizedCrop
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(draw)
+        part: Image.Image = RandomResizedCrop(size)(picture)
+    return part
+
+
+def pixels(picture: "Image.Image") -> np.ndarray:
+    """Bytes of shape (3, height, width)."""
     return np.asarray(picture).transpose(2, 0, 1)
 
 

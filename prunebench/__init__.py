@@ -5,7 +5,7 @@ What a plugin needs is here: subclass `Method`, `Model`, `Dataset` or `Executor`
 
 from typing import TYPE_CHECKING, Any
 
-from prunebench.components import Arrays, DataFacts, Dataset, Method, Model, Preset
+from prunebench.components import Arrays, DataFacts, Dataset, Files, Method, Model, Preset
 from prunebench.executors import Crew, Ended, Executor, Order, Resources, Site
 from prunebench.files import File
 from prunebench.hooks import hookimpl
@@ -46,6 +46,7 @@ __all__ = [
     "Ended",
     "Executor",
     "File",
+    "Files",
     "Initialize",
     "Method",
     "Model",

@@ -154,6 +154,17 @@ class Arrays:
     test_labels: np.ndarray
 
 
+@dataclass(frozen=True)
+class Files:
+    """A data set that no memory holds: the names of its files, seen from `folder`, and their labels."""
+
+    folder: Path
+    train: Sequence[str]
+    train_labels: Sequence[int]
+    test: Sequence[str]
+    test_labels: Sequence[int]
+
+
 class Dataset(Component):
     """A data set of images as bytes."""
 
@@ -175,6 +186,27 @@ class Dataset(Component):
             DataError: what was looked for, where, and how to get it.
         """
         raise NotImplementedError
+
+    def files(self, root: Path | None) -> Files | None:
+        """The files of data that is too large to be kept decoded; None, as here, where `load` reads it at once.
+
+        They are decoded while a network trains, each time that it sees them, and `load` is not called.
+
+        Raises:
+            DataError: what was looked for, where, and how to get it.
+        """
+        return None
+
+    def decode(self, path: Path, draw: int | None) -> np.ndarray:
+        """One of `files` as bytes of the shape that `facts` says; called in other processes.
+
+        Args:
+            draw: the seed of a random resized crop; None for what a test sees.
+
+        Raises:
+            DataError: naming the file.
+        """
+        raise NotImplementedError(f"data set {self.name!r} has no files to decode")
 
     def signature(self, root: Path | None) -> str:
         """Changes when what `load` would read changes, so that it is then read again; cheap, as it is often asked for.

@@ -1,4 +1,7 @@
-"""Data sets, decoded once a machine, fingerprinted, and read from memory-mapped arrays after that."""
+"""Data sets, decoded once a machine, fingerprinted, and read from memory-mapped arrays after that.
+
+What is too large for that is decoded while a network trains: see `prunebench.streaming`.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +9,29 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from prunebench import seeds
+from prunebench import seeds, streaming
 from prunebench.augmentation import augment
-from prunebench.components import Arrays, Dataset
+from prunebench.components import Arrays, DataFacts, Dataset, Files
 from prunebench.errors import DataError
 from prunebench.identity import digest
+from prunebench.splits import Split
 from prunebench.suite.values import Task
 
 PARTS = ("train_inputs", "train_labels", "test_inputs", "test_labels")
-SHARE = 0.4
-"""Of a GPU's free memory that one split may take."""
+Examples = Split | streaming.Stream
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data set on this machine: its arrays in `folder`, and the hash of every pixel and label."""
+    """A data set on this machine: its arrays, or the names of its files, in `folder`; and the hash of all its bytes."""
 
     folder: Path
     fingerprint: str
@@ -39,11 +44,11 @@ def find(dataset: Dataset, root: Path | None, cache: Path) -> Prepared | None:
 
 def _noted(index: Path, cache: Path) -> Prepared | None:
     try:
-        fingerprint = json.loads(index.read_text("utf-8"))["fingerprint"]
+        note = json.loads(index.read_text("utf-8"))
+        fingerprint, folder = note["fingerprint"], cache / note.get("folder", note["fingerprint"])
     except (FileNotFoundError, ValueError, KeyError):
         return None
-    folder = cache / fingerprint
-    return Prepared(folder, fingerprint) if _is_whole(folder) else None
+    return Prepared(folder, fingerprint) if _is_whole(folder) or streaming.is_streamed(folder) else None
 
 
 def _is_whole(folder: Path) -> bool:
@@ -51,7 +56,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def prepare(dataset: Dataset, root: Path | None, cache: Path) -> Prepared:
-    """The data set, loaded and written to `cache` unless that was done before.
+    """The data set, loaded and written to `cache` unless that was done before; or its files, hashed and listed there.
 
     Raises DataError when the data is not there, or not what the data set says of itself.
     """
@@ -59,19 +64,54 @@ def prepare(dataset: Dataset, root: Path | None, cache: Path) -> Prepared:
     found = _noted(index, cache)
     if found is not None:
         return found
+    files = dataset.files(root)
+    prepared = _listed(dataset, files, index) if files is not None else _decoded(dataset, root, cache)
+    note = {"dataset": dataset.name, "fingerprint": prepared.fingerprint, "folder": prepared.folder.name}
+    index.with_suffix(".part").write_text(json.dumps(note), "utf-8")
+    index.with_suffix(".part").replace(index)
+    return prepared
+
+
+def _decoded(dataset: Dataset, root: Path | None, cache: Path) -> Prepared:
     arrays = _checked(dataset, dataset.load(root))
     fingerprint = _fingerprint(arrays)
-    folder, aside = cache / fingerprint, cache / f".{fingerprint}.{os.getpid()}"
+    folder = cache / fingerprint
     # The same data may have come by another root or name; what another run is reading is not taken away from it.
     if not _is_whole(folder):
-        aside.mkdir(parents=True, exist_ok=True)
-        for part in PARTS:
-            np.save(aside / f"{part}.npy", getattr(arrays, part))
-        shutil.rmtree(folder, ignore_errors=True)  # half of an earlier one
-        aside.rename(folder)
-    index.with_suffix(".part").write_text(json.dumps({"dataset": dataset.name, "fingerprint": fingerprint}), "utf-8")
-    index.with_suffix(".part").replace(index)
+        _written(folder, lambda aside: _save(arrays, aside))
     return Prepared(folder, fingerprint)
+
+
+def _save(arrays: Arrays, folder: Path) -> None:
+    for part in PARTS:
+        np.save(folder / f"{part}.npy", getattr(arrays, part))
+
+
+def _listed(dataset: Dataset, files: Files, index: Path) -> Prepared:
+    facts = dataset.facts()
+    for split, names, labels, expected in (
+        ("train", files.train, files.train_labels, facts.train),
+        ("test", files.test, files.test_labels, facts.test),
+    ):
+        if not len(names) == len(labels) == expected:
+            raise DataError(
+                f"data set {dataset.name!r}: there are {len(names)} {split} files with {len(labels)} labels, "
+                f"and should be {expected}"
+            )
+        _check_labels(dataset, facts, f"{split}_labels", np.asarray(labels))
+    # Where files lie is this machine's business: the folder is that of the root, and not of the bytes.
+    folder = index.with_suffix(".files")
+    _written(folder, lambda aside: streaming.write(files, aside))
+    return Prepared(folder, streaming.fingerprint(files))
+
+
+def _written(folder: Path, save: Callable[[Path], None]) -> None:
+    """A folder that is there whole or not at all."""
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    aside.mkdir(parents=True, exist_ok=True)
+    save(aside)
+    shutil.rmtree(folder, ignore_errors=True)  # half of an earlier one
+    aside.rename(folder)
 
 
 def _index(dataset: Dataset, root: Path | None, cache: Path) -> Path:
@@ -96,10 +136,13 @@ def _checked(dataset: Dataset, arrays: Arrays) -> Arrays:
                 f"and should be {np.dtype(kind)} of shape {shape}"
             )
     for part in ("train_labels", "test_labels"):
-        labels = getattr(arrays, part)
-        if labels.min() < 0 or labels.max() >= facts.classes:
-            raise DataError(f"data set {dataset.name!r}: {part} are not all in 0..{facts.classes - 1}")
+        _check_labels(dataset, facts, part, getattr(arrays, part))
     return arrays
+
+
+def _check_labels(dataset: Dataset, facts: DataFacts, part: str, labels: np.ndarray) -> None:
+    if labels.min() < 0 or labels.max() >= facts.classes:
+        raise DataError(f"data set {dataset.name!r}: {part} are not all in 0..{facts.classes - 1}")
 
 
 def _fingerprint(arrays: Arrays) -> str:
@@ -111,39 +154,20 @@ def _fingerprint(arrays: Arrays) -> str:
     return state.hexdigest()[:32]
 
 
-@dataclass(frozen=True)
-class Split:
-    """Inputs as bytes, uint8 of shape (N, channels, height, width), and labels, int64 of shape (N,)."""
-
-    inputs: torch.Tensor
-    labels: torch.Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, index: torch.Tensor) -> Split:
-        """Some of the examples; on the labels' device, also from inputs that were left in the host's memory."""
-        inputs = self.inputs[index.to(self.inputs.device)]
-        return Split(inputs.to(self.labels.device), self.labels[index])
-
-
 class Data:
     """A task's data on a device: splits, normalization, and the batch of any step."""
 
     def __init__(self, task: Task, prepared: Prepared, device: torch.device) -> None:
-        arrays = {part: torch.from_numpy(_opened(prepared.folder / f"{part}.npy")) for part in PARTS}
-        full = Split(arrays["train_inputs"], arrays["train_labels"])
+        full, test = _splits(task.dataset, prepared.folder)
         held_out = task.recipe.validation
         # The draw is the data set's own, not the trial's: every seed selects on the same examples.
         order = torch.randperm(len(full), generator=seeds.generator("validation", prepared.fingerprint))
-        if held_out:
-            train, validation = full.take(order[held_out:].sort().values), full.take(order[:held_out].sort().values)
-        else:
-            train, validation = full, full.take(order[:0])
+        validation = full.part(order[:held_out].sort().values).to(device)
+        train = (full.part(order[held_out:].sort().values) if held_out else full).to(device)
         self.recipe = task.recipe
         self.classes = task.dataset.facts().classes
-        self.train, self.validation = _on(train, device), _on(validation, device)
-        self.test = _on(Split(arrays["test_inputs"], arrays["test_labels"]), device)
+        self.train, self.validation, self.test = train, validation, test.to(device)
+        self._feeder = streaming.Feeder(train) if isinstance(train, streaming.Stream) else None
         self._mean = torch.tensor(task.dataset.mean, device=device).view(1, -1, 1, 1)
         self._scale = 1 / torch.tensor(task.dataset.std, device=device).view(1, -1, 1, 1)
         self._order: tuple[tuple[int, str, int], torch.Tensor] | None = None
@@ -154,21 +178,47 @@ class Data:
 
     def batch(self, seed: int, stream: str, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The (inputs, labels) that a step trains on: which, from (seed, epoch); how augmented, from (seed, step)."""
-        epoch, position = divmod(step, -(-len(self.train) // self.recipe.batch_size))
-        order = self._epoch_order(seed, stream, epoch)
-        chosen = self.train.take(order[position * self.recipe.batch_size :][: self.recipe.batch_size])
-        inputs = self.normalized(chosen.inputs)
-        if self.recipe.augmentation:
-            generator = seeds.generator(seed, stream, "augmentation", step)
-            inputs = augment(inputs, self.recipe.augmentation, generator)
-        return inputs, chosen.labels
+        kinds = self.recipe.augmentation
+        if self._feeder is not None:
+            cropped = "resized-crop" in kinds
+            chosen = partial(self._chosen, seed, stream)
+            inputs, labels = self._feeder.batch(seed, stream, step, cropped, chosen)
+            kinds = tuple(kind for kind in kinds if kind != "resized-crop")
+        else:
+            batch = self.train.take(self._chosen(seed, stream, step))
+            inputs, labels = batch.inputs, batch.labels
+        if kinds:
+            inputs = augment(inputs, kinds, seeds.generator(seed, stream, "augmentation", step))
+        return self.normalized(inputs), labels
+
+    def in_order(self, split: Examples, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """All of a split as (inputs, labels), in batches of `size`, neither shuffled nor augmented."""
+        for batch in split.in_order(size):
+            yield self.normalized(batch.inputs), batch.labels
+
+    def _chosen(self, seed: int, stream: str, step: int) -> torch.Tensor:
+        """Which training examples a step sees."""
+        size = self.recipe.batch_size
+        epoch, position = divmod(step, -(-len(self.train) // size))
+        return self._epoch_order(seed, stream, epoch)[position * size :][:size]
 
     def _epoch_order(self, seed: int, stream: str, epoch: int) -> torch.Tensor:
         key = (seed, stream, epoch)
         if self._order is None or self._order[0] != key:
             order = torch.randperm(len(self.train), generator=seeds.generator(seed, stream, "order", epoch))
-            self._order = key, order.to(self.train.labels.device)
+            self._order = key, order
         return self._order[1]
+
+
+def _splits(dataset: Dataset, folder: Path) -> tuple[Examples, Examples]:
+    """All training examples, and all test examples."""
+    if streaming.is_streamed(folder):
+        return streaming.opened(dataset, folder, "train"), streaming.opened(dataset, folder, "test")
+    arrays = {part: torch.from_numpy(_opened(folder / f"{part}.npy")) for part in PARTS}
+    return (
+        Split(arrays["train_inputs"], arrays["train_labels"]),
+        Split(arrays["test_inputs"], arrays["test_labels"]),
+    )
 
 
 def _opened(path: Path) -> np.ndarray:
@@ -178,9 +228,3 @@ def _opened(path: Path) -> np.ndarray:
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is damaged ({error}); delete its folder, and it is made again") from error
     return array
-
-
-def _on(split: Split, device: torch.device) -> Split:
-    """The split on a device; inputs that would fill its memory stay where they are, and go there batch by batch."""
-    fits = device.type != "cuda" or split.inputs.nbytes < SHARE * torch.cuda.mem_get_info(device)[0]
-    return Split(split.inputs.to(device) if fits else split.inputs, split.labels.to(device))

@@ -6,6 +6,7 @@
     ├── DataError         a data set that is missing or damaged: what was looked for, and where
     ├── TicketError       a file that is no ticket, or one that does not fit
     ├── StoreError        a store that cannot be read or written
+    │   ├── MissingEntry  an entry that is not there
     │   └── CorruptEntry  an entry whose bytes are not those that were written
     ├── TrackingError     an MLflow that cannot be reached or refuses: names the address, never its password
     ├── BoardError        a published board, or a page with places for its tables, that cannot be read or compared
@@ -40,6 +41,10 @@ class TicketError(PrunebenchError):
 
 class StoreError(PrunebenchError):
     """A store that cannot be read or written."""
+
+
+class MissingEntry(StoreError):
+    """An entry that is not there."""
 
 
 class CorruptEntry(StoreError):

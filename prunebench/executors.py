@@ -55,6 +55,8 @@ class Order:
     threads: int = 1
     environment: tuple[tuple[str, str], ...] = ()
     """Versions and machine, for the record."""
+    checkpoint_every: float = 60.0
+    """Seconds between two checkpoints of a training; 0 for none."""
     inputs: Mapping[str, Any] = field(default_factory=dict)
     """What the keys are made of, for the record."""
 

@@ -5,7 +5,9 @@ A mask is a bool tensor of its weight's shape, True where the weight is kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import accumulate
 from math import prod
 
 import numpy as np
@@ -21,14 +23,52 @@ Masks = dict[str, torch.Tensor]
 
 def top(scores: torch.Tensor, k: int) -> torch.Tensor:
     """A bool mask of exactly the `k` highest of one-dimensional `scores`; among equals the first are kept."""
-    kept = torch.zeros(scores.shape, dtype=torch.bool, device=scores.device)
-    if k == 0:
-        return kept
-    threshold = torch.kthvalue(scores, scores.numel() - k + 1).values
-    torch.gt(scores, threshold, out=kept)
-    ties = torch.nonzero(scores == threshold).flatten()
-    kept[ties[: k - int(kept.sum())]] = True
+    (kept,) = _highest([(scores.numel(), lambda: scores)], k)
     return kept
+
+
+def _highest(parts: Sequence[tuple[int, Callable[[], torch.Tensor]]], k: int) -> list[torch.Tensor]:
+    """A mask for each part of exactly the `k` highest of all; among equals the first are kept.
+
+    Beside the scores one copy of them is in memory, where `torch.kthvalue` and `torch.topk` need three and more.
+
+    Args:
+        parts: the size of each, and what makes it, one-dimensional.
+    """
+    if k == 0:
+        return [torch.zeros_like(make(), dtype=torch.bool) for _, make in parts]
+    threshold = _kth_highest(_joined(parts), k)
+    masks = [make().to(threshold.dtype) > threshold for _, make in parts]
+    missing = k - sum(int(mask.sum()) for mask in masks)
+    for (_, make), mask in zip(parts, masks, strict=True):
+        ties = torch.nonzero(make().to(threshold.dtype) == threshold).flatten()[:missing]
+        mask[ties] = True
+        missing -= len(ties)
+    return masks
+
+
+def _joined(parts: Sequence[tuple[int, Callable[[], torch.Tensor]]]) -> torch.Tensor:
+    """All parts in one new tensor, each gone as soon as it is copied."""
+    joined = torch.empty(0)
+    for start, (size, make) in zip(accumulate((size for size, _ in parts), initial=0), parts, strict=False):
+        part = make()
+        if start == 0:
+            joined = part.new_empty(sum(size for size, _ in parts))
+        joined = joined.to(torch.promote_types(joined.dtype, part.dtype))
+        joined[start : start + size] = part
+    return joined
+
+
+def _kth_highest(scores: torch.Tensor, k: int) -> torch.Tensor:
+    """The k-th highest of the scores, which are left in another order."""
+    place = scores.numel() - k
+    if scores.device.type != "cpu":
+        return torch.kthvalue(scores, place + 1).values
+    if scores.dtype == torch.bfloat16:  # unknown to numpy
+        scores = scores.float()
+    values = scores.numpy()
+    values.partition(place)
+    return scores[place]
 
 
 def keep_highest(
@@ -47,21 +87,23 @@ def keep_highest(
 
     Raises Unreachable when fewer weights are left than the density asks for.
     """
-    flat = {layer.name: _candidates(scores, masks, layer) for layer in layers}
+    for layer in layers:
+        _check_scores(scores, masks, layer)
+    flat = {layer.name: partial(_candidates, scores[layer.name], masks[layer.name]) for layer in layers}
     if structure is not None:
         return {
-            layer.name: masks[layer.name] & _top_of_groups(flat[layer.name].view(layer.shape), structure)
+            layer.name: masks[layer.name] & _top_of_groups(flat[layer.name]().view(layer.shape), structure)
             for layer in layers
         }
     if allocation == "global":
         k = total_kept(sum(layer.size for layer in layers), density)
         _check_left(sum(int(masks[layer.name].sum()) for layer in layers), k, "the network")
-        chosen = torch.split(top(torch.cat([*flat.values()]), k), [layer.size for layer in layers])
-        return {layer.name: part.view(layer.shape).clone() for layer, part in zip(layers, chosen, strict=True)}
+        chosen = _highest([(layer.size, flat[layer.name]) for layer in layers], k)
+        return {layer.name: part.view(layer.shape) for layer, part in zip(layers, chosen, strict=True)}
     counts = kept_counts(layers, density, allocation)
     for layer in layers:
         _check_left(int(masks[layer.name].sum()), counts[layer.name], layer.name)
-    return {layer.name: top(flat[layer.name], counts[layer.name]).view(layer.shape) for layer in layers}
+    return {layer.name: top(flat[layer.name](), counts[layer.name]).view(layer.shape) for layer in layers}
 
 
 def _top_of_groups(scores: torch.Tensor, structure: Structure) -> torch.Tensor:
@@ -75,17 +117,20 @@ def _top_of_groups(scores: torch.Tensor, structure: Structure) -> torch.Tensor:
     return kept.flatten(-2).movedim(-1, 1)
 
 
-def _candidates(scores: Mapping[str, torch.Tensor], masks: Mapping[str, torch.Tensor], layer: Layer) -> torch.Tensor:
-    """The layer's scores as one dimension, what is pruned already below all others."""
+def _check_scores(scores: Mapping[str, torch.Tensor], masks: Mapping[str, torch.Tensor], layer: Layer) -> None:
     if layer.name not in scores:
         raise PrunebenchError(f"the scores lack {layer.name!r}; they cover {sorted(scores)}")
-    score, mask = scores[layer.name].detach(), masks[layer.name]
+    score, mask = scores[layer.name], masks[layer.name]
     if tuple(score.shape) != layer.shape:
         raise PrunebenchError(f"the scores of {layer.name!r} have shape {tuple(score.shape)}, not {layer.shape}")
     if not bool(torch.isfinite(score[mask]).all()):
         raise PrunebenchError(f"the scores of {layer.name!r} are not all finite")
+
+
+def _candidates(score: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """A layer's scores as one dimension, what is pruned already below all others."""
     # -inf is below every finite score, so what is pruned can only come back if too few are left, which is an error.
-    return torch.where(mask, score, -torch.inf).flatten()
+    return torch.where(mask, score.detach(), -torch.inf).flatten()
 
 
 def _check_left(left: int, k: int, where: str) -> None:

@@ -12,7 +12,10 @@ from torch import nn
 
 from prunebench import times
 from prunebench.errors import SuiteError
+from prunebench.suite import optimizers
 from prunebench.suite.values import Optimizer, Recipe
+
+TORCH: dict[str, Any] = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 def learning_rate(recipe: Recipe, clock: times.Clock, step: int) -> float:
@@ -36,34 +39,19 @@ def learning_rate(recipe: Recipe, clock: times.Clock, step: int) -> float:
 def make_optimizer(spec: Optimizer, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """The optimizer of a recipe, with no state yet.
 
-    Raises SuiteError when neither torch nor timm.optim has one of that name.
+    Raises SuiteError when neither torch nor timm.optim has one of that name, or when it lacks an option.
     """
-    parameters = list(parameters)
-    adaptive: dict[str, Any] = {"betas": spec.betas, "eps": spec.eps, "weight_decay": spec.weight_decay}
-    # The fused kernels do a whole step in one call: on a small network a third of the step's time.
-    if spec.name == "sgd":
-        return torch.optim.SGD(
-            parameters,
-            lr=spec.lr,
-            momentum=spec.momentum,
-            nesterov=spec.nesterov,
-            weight_decay=spec.weight_decay,
-            fused=True,
-        )
-    if spec.name in ("adam", "adamw"):
-        kind = torch.optim.Adam if spec.name == "adam" else torch.optim.AdamW
-        return kind(parameters, lr=spec.lr, fused=True, **adaptive)
-    return _timm_optimizer(spec, parameters)
+    for _, reason in optimizers.amiss(spec):
+        raise SuiteError(reason)
+    parameters, options = list(parameters), optimizers.given(spec)
+    optimizer: torch.optim.Optimizer
+    if spec.name in TORCH:
+        # The fused kernels do a whole step in one call: on a small network a third of the step's time.
+        optimizer = TORCH[spec.name](parameters, lr=spec.lr, fused=True, **options)
+    else:
+        from timm import optim  # seconds to import, and seldom needed
 
-
-def _timm_optimizer(spec: Optimizer, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    from timm import optim  # seconds to import, and seldom needed
-
-    if spec.name not in optim.list_optimizers():
-        raise SuiteError(f"unknown optimizer {spec.name!r}: sgd, adam, adamw, or one of timm.optim.list_optimizers()")
-    optimizer: torch.optim.Optimizer = optim.create_optimizer_v2(
-        parameters, opt=spec.name, lr=spec.lr, weight_decay=spec.weight_decay, momentum=spec.momentum
-    )
+        optimizer = optim.create_optimizer_v2(parameters, opt=spec.name, lr=spec.lr, **options)
     return optimizer
 
 

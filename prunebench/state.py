@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any
 
 import torch
@@ -36,6 +37,9 @@ class State:
     """Of the training losses since the last evaluation, so that a split training reports what a whole one does."""
     loss_steps: int = 0
     """How many losses that is."""
+    unbooked: Cost = field(default_factory=Cost)
+    """What a training that is not done has cost so far; `cost` gets it at once at the end, so that the sums of a
+    training that was interrupted are those of one that was not."""
 
     def changed(self, **changes: Any) -> State:
         return replace(self, **changes)
@@ -66,9 +70,12 @@ def from_tensors(files: dict[str, Tensors], shapes: dict[str, list[int]], rest: 
 
     Args:
         shapes: of each masked weight.
-        rest: the fields that are not tensors: `step`, `trajectory`, `cost`, `history`, `loss_sum`, `loss_steps`.
+        rest: the fields that are not tensors: `step`, `trajectory`, `cost`, `history`, `loss_sum`, `loss_steps`, and
+            `unbooked` of a training that is not done.
+
+    Raises ValueError, KeyError or TypeError for what `to_tensors` never made.
     """
-    masks = {name: unpack(files.get("masks", {})[name], shape) for name, shape in shapes.items()}
+    masks = {name: _unpacked_mask(name, files["masks"][name], shape) for name, shape in shapes.items()}
     weights = dict(_unpacked(name, value, masks) for name, value in files["weights"].items())
     return State(
         step=rest["step"],
@@ -82,7 +89,14 @@ def from_tensors(files: dict[str, Tensors], shapes: dict[str, list[int]], rest: 
         history=tuple(rest["history"]),
         loss_sum=rest["loss_sum"],
         loss_steps=rest["loss_steps"],
+        unbooked=Cost(**rest.get("unbooked", {})),
     )
+
+
+def _unpacked_mask(name: str, bits: torch.Tensor, shape: list[int]) -> torch.Tensor:
+    if bits.dtype != torch.uint8 or bits.shape != ((prod(shape) + 7) // 8,):
+        raise ValueError(f"the mask of {name!r} is not one bit for each weight of shape {shape}")
+    return unpack(bits, shape)
 
 
 def under(prefix: str, tensors: Tensors) -> Tensors:
@@ -107,6 +121,8 @@ def _unpacked(name: str, value: torch.Tensor, masks: Masks) -> tuple[str, torch.
         return name, value.clone()
     name = name.removesuffix(_KEPT)
     mask = masks[name.partition("/")[2]]
+    if value.shape != (int(mask.sum()),):
+        raise ValueError(f"{name!r} has not one value for each weight that is kept")
     whole = torch.zeros(mask.shape, dtype=value.dtype)
     whole[mask] = value
     return name, whole

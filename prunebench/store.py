@@ -4,9 +4,11 @@
                               weights.safetensors
                               optimizer.safetensors
                               masks.safetensors       bit-packed; absent for a dense network
+    <root>/checkpoints/<key>/<step>/                  the same, of a training that is not done yet
     <root>/failures/<key>.json                        why a stage failed; never taken for a result
     <root>/data/                                      decoded data sets
     <root>/logs/                                      what the workers printed
+    <root>/running/                                   who is at work on what
 
 An entry is written aside and renamed, so it is there whole or not at all. It holds no path, host or worker count:
 the stores of two machines are merged by copying.
@@ -14,39 +16,167 @@ the stores of two machines are merged by copying.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prunebench.errors import CorruptEntry, StoreError
+from prunebench.errors import CorruptEntry, MissingEntry, StoreError
 
 if TYPE_CHECKING:
     from prunebench.state import Tensors
 
 Record = dict[str, Any]
 FORMAT = 1
+PARTS = ("states", "checkpoints", "failures", "data", "logs", "running")
+PROBE = bytes(4096)
+"""What a store must have room for, or it is full."""
 
 
 @dataclass(frozen=True)
-class Store:
-    """A folder of entries."""
+class Entries:
+    """A folder of entries by name."""
 
     root: Path
+
+    def folder(self, key: str) -> Path:
+        return self.root / key
+
+    def has(self, key: str) -> bool:
+        return (self.folder(key) / "record.json").is_file()
+
+    def record(self, key: str) -> Record:
+        """What an entry says of itself, checked. Raises MissingEntry or CorruptEntry."""
+        path = self.folder(key) / "record.json"
+        try:
+            record: Record = json.loads(path.read_bytes())
+            sound = record.pop("checksum") == _checksum(record) and record["key"] == key
+            sound = sound and all(name.isidentifier() for name in {**record["files"]})
+        except FileNotFoundError:
+            raise MissingEntry(f"the store has no entry {key}") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise CorruptEntry(f"{path} cannot be read: {error}") from error
+        if not sound:
+            raise CorruptEntry(f"{path} is not what was written: its checksum differs")
+        return record
+
+    def verified(self, key: str) -> Record:
+        """An entry's record, once every byte of its files is checked too. Raises MissingEntry or CorruptEntry."""
+        record = self.record(key)
+        for name in record["files"]:
+            self._content(key, name, record)
+        return record
+
+    def tensors(self, key: str, record: Record) -> dict[str, Tensors]:
+        """An entry's tensors by file, checked against the record's checksums. Raises CorruptEntry."""
+        import safetensors
+        import safetensors.torch
+
+        found = {}
+        for name in record["files"]:
+            content = self._content(key, name, record)
+            try:
+                found[name] = safetensors.torch.load(content)
+            except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+                raise CorruptEntry(f"{self._path(key, name)} is not a safetensors file: {error}") from error
+        return found
+
+    def masks(self, key: str) -> Path | None:
+        """The file of an entry's bit-packed masks, if it has one, checked. Raises MissingEntry or CorruptEntry."""
+        record = self.record(key)
+        if "masks" not in record["files"]:
+            return None
+        self._content(key, "masks", record)
+        return self._path(key, "masks")
+
+    def write(self, key: str, record: Record, files: Mapping[str, Tensors]) -> None:
+        """Write an entry whole, or raise StoreError and leave none."""
+        import safetensors.torch
+
+        aside = self._aside(key)
+        try:
+            aside.mkdir(parents=True)
+            sums = {}
+            for name, tensors in files.items():
+                content = safetensors.torch.save(tensors)
+                sums[name] = hashlib.sha256(content).hexdigest()
+                _write_through(aside / f"{name}.safetensors", content)
+            record = {"format": FORMAT, "key": key, **record, "files": sums}
+            text = json.dumps({**record, "checksum": _checksum(record)}, indent=1)
+            _write_through(aside / "record.json", text.encode())
+            self._publish(key, aside)
+        except OSError as error:
+            raise StoreError(f"cannot write {self.folder(key)}: {error.strerror or error}") from error
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def discard(self, key: str) -> None:
+        """Take an entry away, at once as a whole: nobody ever reads half of it."""
+        gone = self._aside(key)
+        with contextlib.suppress(OSError):
+            self.folder(key).rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def sweep(self, key: str) -> None:
+        """Take away what a writer of this entry left that was killed; for whoever alone may write it."""
+        for path in self.folder(key).parent.glob(f".{key}.*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _publish(self, key: str, aside: Path) -> None:
+        """Give an entry that is written its name. One that is there already stays if it is sound: it is as good."""
+        for again in (True, False):
+            try:
+                aside.rename(self.folder(key))
+                return
+            except OSError:
+                if self._is_sound(key):
+                    return
+                if not again:
+                    raise
+                self.discard(key)
+
+    def _is_sound(self, key: str) -> bool:
+        try:
+            self.verified(key)
+        except StoreError:
+            return False
+        return True
+
+    def _content(self, key: str, name: str, record: Record) -> bytes:
+        path = self._path(key, name)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise CorruptEntry(f"{path} cannot be read: {error.strerror}") from error
+        if hashlib.sha256(content).hexdigest() != record["files"][name]:
+            raise CorruptEntry(f"{path} is not what was written: its checksum differs")
+        return content
+
+    def _path(self, key: str, name: str) -> Path:
+        return self.folder(key) / f"{name}.safetensors"
+
+    def _aside(self, key: str) -> Path:
+        """A new place beside an entry, for what is not one yet or any more."""
+        return self.folder(key).parent / f".{key}.{uuid.uuid4().hex}"
+
+
+@dataclass(frozen=True)
+class Store(Entries):
+    """A folder of states by key, and of what belongs to them."""
 
     @classmethod
     def open(cls, root: Path) -> Store:
         """The store at `root`, made if need be. Raises StoreError when it cannot be written to."""
         try:
-            for part in ("states", "failures", "data", "logs"):
+            for part in PARTS:
                 (root / part).mkdir(parents=True, exist_ok=True)
-            probe = root / f".writable.{os.getpid()}"
-            probe.touch()
-            probe.unlink()
+                _probe(root / part)
         except OSError as error:
             raise StoreError(
                 f"cannot write to the store {root}: {error.strerror}; name another with --store"
@@ -64,75 +194,9 @@ class Store:
     def folder(self, key: str) -> Path:
         return self.root / "states" / key[:2] / key
 
-    def has(self, key: str) -> bool:
-        return (self.folder(key) / "record.json").is_file()
-
-    def record(self, key: str) -> Record:
-        """What an entry says of itself, checked. Raises CorruptEntry."""
-        path = self.folder(key) / "record.json"
-        try:
-            record: Record = json.loads(path.read_bytes())
-            sound = record.pop("checksum") == _checksum(record) and record["key"] == key
-        except FileNotFoundError:
-            raise StoreError(f"the store has no entry {key}") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CorruptEntry(f"{path} cannot be read: {error}") from error
-        if not sound:
-            raise CorruptEntry(f"{path} is not what was written: its checksum differs")
-        return record
-
-    def tensors(self, key: str, record: Record) -> dict[str, Tensors]:
-        """An entry's tensors by file, checked against the record's checksums. Raises CorruptEntry."""
-        import safetensors
-        import safetensors.torch
-
-        found = {}
-        for name, expected in record["files"].items():
-            path = self.folder(key) / f"{name}.safetensors"
-            try:
-                content = path.read_bytes()
-            except OSError as error:
-                raise CorruptEntry(f"{path} cannot be read: {error.strerror}") from error
-            if hashlib.sha256(content).hexdigest() != expected:
-                raise CorruptEntry(f"{path} is not what was written: its checksum differs")
-            try:
-                found[name] = safetensors.torch.load(content)
-            except safetensors.SafetensorError as error:
-                raise CorruptEntry(f"{path} is not a safetensors file: {error}") from error
-        return found
-
-    def masks(self, key: str) -> Path | None:
-        """The file of an entry's bit-packed masks."""
-        path = self.folder(key) / "masks.safetensors"
-        return path if path.is_file() else None
-
-    def write(self, key: str, record: Record, files: Mapping[str, Tensors]) -> None:
-        """Write an entry whole, or raise StoreError and leave none."""
-        import safetensors.torch
-
-        folder = self.folder(key)
-        aside = folder.parent / f".{key}.{os.getpid()}"
-        try:
-            shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir(parents=True)
-            sums = {}
-            for name, tensors in files.items():
-                content = safetensors.torch.save(tensors)
-                sums[name] = hashlib.sha256(content).hexdigest()
-                _write_through(aside / f"{name}.safetensors", content)
-            record = {"format": FORMAT, "key": key, **record, "files": sums}
-            text = json.dumps({**record, "checksum": _checksum(record)}, indent=1)
-            _write_through(aside / "record.json", text.encode())
-            self.discard(key)  # a damaged one that is being replaced
-            aside.rename(folder)
-        except OSError as error:
-            shutil.rmtree(aside, ignore_errors=True)
-            if self.has(key):  # another run finished the same stage first: its entry is as good
-                return
-            raise StoreError(f"cannot write {folder}: {error.strerror or error}") from error
-
-    def discard(self, key: str) -> None:
-        shutil.rmtree(self.folder(key), ignore_errors=True)
+    def checkpoints(self, key: str) -> Entries:
+        """The checkpoints of a training, by its step."""
+        return Entries(self.root / "checkpoints" / key)
 
     def failure(self, key: str) -> Record | None:
         """Why a stage failed when it was last tried."""
@@ -143,12 +207,28 @@ class Store:
         return failure
 
     def write_failure(self, key: str, failure: Record) -> None:
+        """Write why a stage failed. Raises StoreError."""
         path = self.root / "failures" / f"{key}.json"
-        path.with_suffix(f".{os.getpid()}").write_text(json.dumps(failure, indent=1), "utf-8")
-        path.with_suffix(f".{os.getpid()}").replace(path)
+        aside = path.with_suffix(f".{uuid.uuid4().hex}")
+        try:
+            aside.write_text(json.dumps(failure, indent=1), "utf-8")
+            aside.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                aside.unlink(missing_ok=True)
+            raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 
     def forget_failure(self, key: str) -> None:
         (self.root / "failures" / f"{key}.json").unlink(missing_ok=True)
+
+
+def _probe(folder: Path) -> None:
+    """Find out whether there is leave and room to write."""
+    probe = folder / f".writable.{uuid.uuid4().hex}"
+    try:
+        probe.write_bytes(PROBE)
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _checksum(record: Record) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import reprlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -20,7 +20,7 @@ from torch import nn
 
 from prunebench import seeds, times
 from prunebench.cost import Cost
-from prunebench.data import Data, Split
+from prunebench.data import Data, Examples
 from prunebench.errors import Diverged, PluginError, PrunebenchError
 from prunebench.masks import Masks, keep_highest
 from prunebench.network import Network
@@ -47,13 +47,33 @@ class Trainer:
     seed: int
 
 
-def train(trainer: Trainer, state: State, stop: int, stream: str, updater: Updater, fresh: bool) -> State:
+class Keeper:
+    """Is told of every step of a training, and may keep the state after it; this one keeps none."""
+
+    def wants(self, step: int) -> bool:
+        """Called after each step; True for a state to keep."""
+        return False
+
+    def keep(self, state: State) -> None:
+        """Called with a state that was wanted: training goes on from it as if it had never stopped."""
+
+
+def train(
+    trainer: Trainer,
+    state: State,
+    stop: int,
+    stream: str,
+    updater: Updater,
+    fresh: bool,
+    keeper: Keeper | None = None,
+) -> State:
     """Train from the state's step up to step `stop`.
 
     Args:
         stream: names the randomness of data order, augmentation and dropout.
         updater: what changes the masks meanwhile.
         fresh: whether the updater begins here; otherwise it goes on with the state's memory.
+        keeper: keeps states on the way.
 
     Raises:
         Diverged: when the loss of an evaluation is not finite.
@@ -91,15 +111,20 @@ def train(trainer: Trainer, state: State, stop: int, stream: str, updater: Updat
                 updater.impose(training)
                 journal.evaluate(trainer, step + 1)
                 updater.lift(training)
+            if keeper and keeper.wants(step + 1):
+                updater.impose(training)
+                keeper.keep(state.changed(**snapshot(model), **training.remembered(), **journal.written(step + 1)))
+                updater.lift(training)
     updater.impose(training)
     return state.changed(**snapshot(model), **training.remembered(), **journal.closed(stop))
 
 
 class Written(TypedDict):
-    """The fields of a state that a journal ends with."""
+    """The fields of a state that are a journal's."""
 
     step: int
     cost: Cost
+    unbooked: Cost
     history: tuple[dict[str, float], ...]
     loss_sum: float
     loss_steps: int
@@ -111,7 +136,7 @@ class Journal:
     def __init__(self, state: State, device: torch.device) -> None:
         self._begun = state
         self._history = list(state.history)
-        self._examples, self._flops = 0, 0.0
+        self._examples, self._flops = state.unbooked.examples, state.unbooked.training_flops
         # On the device, so that no step waits for it.
         self._loss_sum = torch.tensor(state.loss_sum, dtype=torch.float64, device=device)
         self._loss_steps = state.loss_steps
@@ -136,11 +161,21 @@ class Journal:
     def closed(self, stop: int) -> Written:
         """All of it, at the training's end. Raises Diverged if the losses since the last evaluation are not finite."""
         _check_finite(float(self._loss_sum), stop)
+        written = self.written(stop)
+        return {**written, "cost": written["cost"] + written["unbooked"], "unbooked": Cost()}
+
+    def written(self, step: int) -> Written:
+        """All of it after so many steps, in the middle of the training."""
         before = self._begun
-        spent = Cost(training_flops=self._flops, steps=stop - before.step, examples=self._examples)
         return {
-            "step": stop,
-            "cost": before.cost + spent,
+            "step": step,
+            "cost": before.cost,
+            "unbooked": Cost(
+                training_flops=self._flops,
+                steps=before.unbooked.steps + step - before.step,
+                examples=self._examples,
+                wall_seconds=before.unbooked.wall_seconds,
+            ),
             "history": tuple(self._history),
             "loss_sum": float(self._loss_sum),
             "loss_steps": self._loss_steps,
@@ -296,12 +331,12 @@ def evaluate(model: nn.Module, data: Data, step: int) -> dict[str, float]:
 
 
 @torch.no_grad()
-def _measured(model: nn.Module, data: Data, split: Split) -> dict[str, float]:
+def _measured(model: nn.Module, data: Data, split: Examples) -> dict[str, float]:
     """Summed over examples, so that a ragged last batch weighs what it holds; top-5 accuracy with many classes."""
     loss = torch.zeros((), dtype=torch.float64, device=split.labels.device)
     correct = torch.zeros((), dtype=torch.int64, device=split.labels.device)
     among_five = torch.zeros_like(correct)
-    for inputs, labels in _batches(data, split):
+    for inputs, labels in data.in_order(split, EVALUATION_BATCH):
         logits = model(inputs).float()
         loss += nn.functional.cross_entropy(logits, labels, reduction="sum")
         correct += (logits.argmax(1) == labels).sum()
@@ -309,12 +344,6 @@ def _measured(model: nn.Module, data: Data, split: Split) -> dict[str, float]:
             among_five += (logits.topk(5).indices == labels[:, None]).sum()
     top5 = {"accuracy_top5": int(among_five) / len(split)} if data.classes >= MANY_CLASSES else {}
     return {"loss": float(loss) / len(split), "accuracy": int(correct) / len(split), **top5}
-
-
-def _batches(data: Data, split: Split) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    for start in range(0, len(split), EVALUATION_BATCH):
-        part = slice(start, start + EVALUATION_BATCH)
-        yield data.normalized(split.inputs[part]), split.labels[part]
 
 
 @torch.no_grad()

@@ -50,6 +50,30 @@ def test_a_crop_shifts_each_image_by_up_to_four_pixels_with_zeros_around_it():
     assert len(set(shifts)) > 50
 
 
+def test_bytes_are_cropped_and_flipped_as_torchvision_does_it(monkeypatch):
+    """RandomCrop(32, padding=4), RandomHorizontalFlip, ToTensor, Normalize, with the same offsets."""
+    from torchvision.transforms import v2
+
+    pixels = torch.arange(3 * 32 * 32).remainder(251).add(1).to(torch.uint8).view(1, 3, 32, 32)
+    mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+    scale = 255 * torch.tensor([mean, std])[:, None, :, None, None]
+    for top, left, mirrored in [(0, 0, False), (8, 8, True), (0, 8, True), (4, 4, False), (3, 6, True)]:
+        monkeypatch.setattr(torch, "randint", lambda *_, top=top, left=left, **__: torch.tensor([[[top]], [[left]]]))
+        monkeypatch.setattr(torch, "rand", lambda *_, mirrored=mirrored, **__: torch.tensor([0.4 if mirrored else 0.6]))
+        cropped = augment(pixels, ("flip", "crop"), generator("test"))
+        theirs = v2.functional.crop(v2.functional.pad(pixels, [PADDING]), top, left, 32, 32)
+        theirs = v2.functional.horizontal_flip(theirs) if mirrored else theirs
+        assert torch.equal(cropped, theirs)
+        seen = v2.functional.normalize(v2.functional.to_dtype(theirs, torch.float32, scale=True), mean, std)
+        assert torch.allclose((cropped.float() - scale[0]) / scale[1], seen, atol=1e-5)
+
+
+def test_bytes_stay_bytes_where_no_pixel_lies_between_two_others():
+    pixels = torch.full((4, 1, 9, 9), 200, dtype=torch.uint8)
+    assert augment(pixels, ("crop", "flip"), generator("test")).dtype == torch.uint8
+    assert augment(pixels, ("resized-crop",), generator("test")).dtype == torch.float32
+
+
 @pytest.mark.parametrize("kinds", [("flip",), ("crop",), ("crop", "flip")])
 def test_the_generator_alone_decides(kinds):
     images = pictures()

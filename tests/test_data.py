@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from prunebench.components import Arrays
-from prunebench.data import PARTS, Data, _on, find, prepare
+from prunebench.data import PARTS, Data, find, prepare
 from prunebench.errors import DataError
 
 CPU = torch.device("cpu")
@@ -154,7 +154,8 @@ def test_nothing_is_left_beside_the_arrays_and_their_index(changed, tmp_path):
     prepared = prepare(changed(), None, tmp_path)
     assert sorted(path.name for path in prepared.folder.iterdir()) == sorted(f"{part}.npy" for part in PARTS)
     (index,) = [path for path in tmp_path.iterdir() if path != prepared.folder]
-    assert json.loads(index.read_text()) == {"dataset": "blobs", "fingerprint": prepared.fingerprint}
+    note = {"dataset": "blobs", "fingerprint": prepared.fingerprint, "folder": prepared.fingerprint}
+    assert json.loads(index.read_text()) == note
 
 
 def test_the_files_hold_the_bytes_that_were_loaded(tiny, changed, tmp_path):
@@ -310,6 +311,14 @@ def test_augmentation_changes_the_pictures_and_neither_their_order_nor_the_store
     assert torch.equal(before, moved.train.inputs)
 
 
+def test_the_border_of_a_crop_is_black_as_a_network_sees_black(tiny, data_of):
+    black = (0 - 100.0) / 50.0
+    data = data_of(tiny.task(dataset=tiny.Blobs(train=1), augmentation=("crop",)))
+    data.train.inputs.fill_(250)
+    seen = torch.cat([data.batch(0, "train", step)[0] for step in range(20)])
+    assert set(seen.unique().tolist()) == {black, 3.0}
+
+
 def test_augmentation_is_another_one_in_every_step(tiny, data_of):
     # One and the same example in every batch.
     data = data_of(tiny.task(dataset=tiny.Blobs(train=1), augmentation=("crop",)))
@@ -355,7 +364,7 @@ def test_inputs_that_fill_the_devices_memory_stay_in_the_hosts(tiny, data_of, mo
     monkeypatch.setattr(torch.Tensor, "to", lambda tensor, device: moved.append(tensor.dtype) or tensor)
     for free["bytes"], expected in ((10**6, [torch.uint8, torch.int64]), (split.inputs.nbytes, [torch.int64])):
         moved.clear()
-        _on(split, torch.device("cuda"))
+        split.to(torch.device("cuda"))
         assert moved == expected
 
 
@@ -364,7 +373,7 @@ def test_inputs_that_fill_the_devices_memory_stay_in_the_hosts(tiny, data_of, mo
 def test_a_batch_is_the_same_wherever_its_inputs_lie(tiny, prepared, monkeypatch):
     task = tiny.task(validation=20, augmentation=("crop", "flip"))
     there = Data(task, prepared(task.dataset), torch.device("cuda"))
-    monkeypatch.setattr("prunebench.data.SHARE", 0.0)
+    monkeypatch.setattr("prunebench.splits.SHARE", 0.0)
     here = Data(task, prepared(task.dataset), torch.device("cuda"))
     assert (there.train.inputs.device.type, here.train.inputs.device.type) == ("cuda", "cpu")
     for one, other in zip(there.batch(0, "train", 1), here.batch(0, "train", 1), strict=True):

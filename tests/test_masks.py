@@ -202,3 +202,20 @@ def test_the_first_weight_is_in_the_highest_bit():
     mask = torch.zeros(3, 3, dtype=torch.bool)
     mask[0, 0] = mask[0, 2] = mask[2, 2] = True
     assert pack(mask).tolist() == [0b10100000, 0b10000000]
+
+
+def test_layers_of_different_precision_are_ranked_together_exactly(layer):
+    fine = 1.0 + 2.0**-40  # above 1, and 1 in single precision
+    scores = {"a": torch.tensor([[1.0, 0.5]]), "b": torch.tensor([[fine, 1.0]], dtype=torch.float64)}
+    layers = [layer("a", 1, 2), layer("b", 1, 2)]
+    dense = {name: torch.ones(1, 2, dtype=torch.bool) for name in scores}
+    kept = keep_highest(scores, dense, layers, 0.25, "global")
+    assert [mask.flatten().tolist() for mask in kept.values()] == [[False, False], [True, False]]
+    kept = keep_highest(scores, dense, layers, 0.5, "global")
+    assert [mask.flatten().tolist() for mask in kept.values()] == [[True, False], [True, False]]
+
+
+def test_ranking_leaves_the_scores_as_they_were(layer):
+    scores = {"a": torch.tensor([[3.0, 1.0, 2.0]])}
+    keep_highest(scores, {"a": torch.ones(1, 3, dtype=torch.bool)}, [layer("a", 1, 3)], 2 / 3, "global")
+    assert scores["a"].tolist() == [[3.0, 1.0, 2.0]]

@@ -7,7 +7,8 @@ import torch
 
 import prunebench
 from prunebench.cost import Cost
-from prunebench.execution.worker import read_state, write_state
+from prunebench.execution.entries import read_state
+from prunebench.execution.worker import write_state
 from prunebench.seeds import generator
 from prunebench.state import State, from_tensors, to_tensors
 from prunebench.store import Store
@@ -19,7 +20,8 @@ def rest_of(state):
     """The fields that are not tensors, as a record holds them."""
     names = State.__dataclass_fields__.keys() - TENSORS
     plain = {name: getattr(state, name) for name in names}
-    return plain | {"cost": asdict(state.cost), "history": list(state.history)}
+    costs = {"cost": asdict(state.cost), "unbooked": asdict(state.unbooked)}
+    return plain | costs | {"history": list(state.history)}
 
 
 def round_trip(state):
@@ -139,7 +141,7 @@ def test_every_state_of_a_chain_comes_back_from_the_store(tiny, run_chain, tmp_p
     store = Store.open(tmp_path / "store")
     for node in chain.nodes:
         write_state(store, node, node.parent, chain.states[node.key], chain.bench, 0.0, {})
-        assert_same(read_state(store, node.key), chain.states[node.key])
+        assert_same(read_state(store, node.key, chain.bench), chain.states[node.key])
     assert [type(node.stage) for node in chain.nodes] == [prunebench.Initialize, prunebench.Prune, prunebench.Train]
     assert bool(chain.end.optimizer) == (optimizer == "adam")
     assert ("1.num_batches_tracked" in chain.end.buffers) == (model == "Conv")

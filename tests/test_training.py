@@ -11,7 +11,9 @@ from torch.nn.functional import cross_entropy
 
 import prunebench
 from prunebench import Initialize, Prune, Rewind, Train, training
+from prunebench.data import Data
 from prunebench.errors import Diverged, PrunebenchError
+from prunebench.execution.perform import Bench, fresh_model
 from prunebench.state import State, from_tensors, to_tensors
 from prunebench.suite.values import Optimizer, Schedule
 
@@ -29,7 +31,8 @@ def through_disk(state):
     """The state as it comes back from the store."""
     plain = {name: getattr(state, name) for name in State.__dataclass_fields__.keys() - TENSORS}
     shapes = {name: list(mask.shape) for name, mask in state.masks.items()}
-    return from_tensors(to_tensors(state), shapes, plain | {"cost": asdict(state.cost)})
+    costs = {"cost": asdict(state.cost), "unbooked": asdict(state.unbooked)}
+    return from_tensors(to_tensors(state), shapes, plain | costs)
 
 
 def without_time(history):
@@ -459,3 +462,36 @@ def test_a_really_compiled_training_is_nearly_the_same(tiny, run_stages):
     for name, value in plain.parameters.items():
         assert torch.allclose(value, whole.parameters[name], atol=1e-3)
     assert_same(pieces, whole)
+
+
+class Unwaiting(prunebench.Updater):
+    """Makes it an error to wait for the GPU in any step but the first two and the last two of twenty."""
+
+    def after_step(self, training):
+        torch.cuda.set_sync_debug_mode("error" if 2 <= training.step + 1 < 18 else "default")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {},
+        {"augmentation": ("resized-crop", "crop", "flip"), "validation": 7},
+        {"precision": "bfloat16", "channels_last": True, "clip_norm": 1.0},
+        {"optimizer": ADAM},
+    ],
+)
+@pytest.mark.parametrize("share", [0.4, 0.0], ids=["inputs-there", "inputs-here"])
+def test_no_step_waits_for_the_gpu(tiny, prepared, monkeypatch, recipe, share):
+    monkeypatch.setattr("prunebench.splits.SHARE", share)
+    task, device = tiny.task(tiny.Conv(), **recipe | {"evaluate_every": "end"}), torch.device("cuda")
+    trial = tiny.trial(tiny.ByChance(), task=task)
+    bench = Bench(trial, device, lambda: Data(task, prepared(task.dataset), device))
+    fresh = training.snapshot(fresh_model(trial, "initialize"))
+    masks = {"3.weight": torch.rand(fresh["parameters"]["3.weight"].shape) < 0.5}
+    try:
+        begun = State(step=0, **fresh, masks=masks)
+        training.train(bench.trainer, begun, 20, "train", Unwaiting(), fresh=True)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

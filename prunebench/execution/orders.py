@@ -16,10 +16,9 @@ def carry_out(order: Order) -> int:
     from prunebench.execution import worker  # torch comes with it
 
     try:
-        worker.carry_out(order)
+        return worker.carry_out(order)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else exits.FAILED
     except BaseException:
         traceback.print_exc()
         return exits.FAILED
-    return exits.DONE

@@ -20,8 +20,8 @@ from prunebench.suite.values import Trial
 
 
 def result_of(planned: PlannedTrial, store: Store, registry: Registry, fingerprint: str) -> Result:
-    """The result of a trial whose last state is in the store."""
-    record = store.record(planned.key)
+    """The result of a trial whose last state is in the store. Raises MissingEntry or CorruptEntry."""
+    record = store.verified(planned.key)
     return _result(
         planned,
         registry,

@@ -25,7 +25,7 @@ from prunebench.scoring import Scoring
 from prunebench.stages import Deploy, Initialize, Prune, Reinitialize, Rewind, Shuffle, Stage, Train
 from prunebench.state import State, Tensors
 from prunebench.suite.values import Trial
-from prunebench.training import Trainer, evaluate, load, snapshot, train
+from prunebench.training import Keeper, Trainer, evaluate, load, snapshot, train
 from prunebench.updating import Updater
 
 
@@ -63,25 +63,26 @@ def fresh_model(trial: Trial, purpose: str) -> nn.Module:
         return trial.task.model.build(facts.shape, facts.classes)
 
 
-def perform(node: Node, state: State | None, source: State | None, bench: Bench) -> State:
+def perform(node: Node, state: State | None, source: State | None, bench: Bench, keeper: Keeper | None = None) -> State:
     """The state after a node's stage, with the seconds that it took added to its cost.
 
     Args:
-        state: the parent's; None before Initialize.
+        state: the parent's, or one that a keeper kept of this very training; None before Initialize.
         source: that of the node's `source`, for the stages which have one.
+        keeper: keeps states of a training on its way.
     """
     begun = time.perf_counter()
-    after = _performed(node, state, source, bench)
+    after = _performed(node, state, source, bench, keeper)
     return after.changed(cost=after.cost + Cost(wall_seconds=time.perf_counter() - begun))
 
 
-def _performed(node: Node, state: State | None, source: State | None, bench: Bench) -> State:
+def _performed(node: Node, state: State | None, source: State | None, bench: Bench, keeper: Keeper | None) -> State:
     stage = node.stage
     if isinstance(stage, Initialize):
         return State(step=0, **snapshot(fresh_model(bench.trial, "initialize")), masks={})
     assert state is not None, f"{stage} follows no state"
     if isinstance(stage, Train):
-        return _train(stage, node, state, bench)
+        return _train(stage, node, state, bench, keeper)
     if isinstance(stage, Prune):
         return _prune(stage, state, bench)
     if isinstance(stage, Deploy):
@@ -97,11 +98,11 @@ def _performed(node: Node, state: State | None, source: State | None, bench: Ben
     raise PrunebenchError(f"nobody knows how to perform {stage}")
 
 
-def _train(stage: Train, node: Node, state: State, bench: Bench) -> State:
+def _train(stage: Train, node: Node, state: State, bench: Bench, keeper: Keeper | None) -> State:
     updater = Updater() if stage.by is None else _updater(stage.by, stage.density)
     fresh = state.trajectory != node.trajectory
     begun = state.changed(memory={}, trajectory=node.trajectory) if fresh else state
-    return train(bench.trainer, begun, node.stop, stage.stream, updater, fresh)
+    return train(bench.trainer, begun, node.stop, stage.stream, updater, fresh, keeper)
 
 
 def _updater(by: Method, density: float | None) -> Updater:

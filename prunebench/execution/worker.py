@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 import traceback
@@ -15,25 +16,50 @@ import torch
 
 from prunebench import registry, tracebacks
 from prunebench.data import Data, Prepared
-from prunebench.errors import PrunebenchError
+from prunebench.errors import CorruptEntry, MissingEntry, PrunebenchError, StoreError
+from prunebench.execution.checkpoints import Checkpoints, forget, newest, say
+from prunebench.execution.claims import Claim, Work, claim
+from prunebench.execution.entries import read_state, rest_of, shapes_of
+from prunebench.execution.exits import BUSY, DONE, FAILED, FULL, LOST
 from prunebench.execution.outcomes import components
 from prunebench.execution.perform import Bench, measured, perform
 from prunebench.executors import Order
 from prunebench.plan import Node, resolve
-from prunebench.state import State, from_tensors, to_tensors
+from prunebench.stages import Train
+from prunebench.state import State, to_tensors
 from prunebench.store import Record, Store
 from prunebench.suite.reading import trial_from_plain
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
-def carry_out(order: Order) -> None:
-    """Perform an order. An exception of the work itself is written to the store as a failure, and raised again."""
+
+def carry_out(order: Order) -> int:
+    """Perform an order; returns one of the codes in `prunebench.execution.exits`, and prints why if it is not DONE.
+
+    An exception of the work itself is written to the store as a failure, which FAILED says.
+    """
     torch.set_num_threads(order.threads)
     store = Store(Path(order.store))
     try:
-        _carry_out(order, store)
-    except Exception as error:
-        store.write_failure(order.key, _failure(error, order))
-        raise
+        try:
+            return _carry_out(order, store)
+        except StoreError:
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in NO_ROOM:  # of a method that prints, say: no fault of its
+                return _said(error, FULL)
+            say(traceback.format_exc())
+            store.write_failure(order.key, _failure(error, order))
+            return FAILED
+    except (MissingEntry, CorruptEntry) as error:
+        return _said(error, LOST)
+    except StoreError as error:
+        return _said(error, FULL)
+
+
+def _said(why: object, code: int) -> int:
+    say(why)
+    return code
 
 
 def _failure(error: Exception, order: Order) -> Record:
@@ -59,26 +85,86 @@ def _authors_files(order: Order) -> set[Path]:
     return tracebacks.files_of(component for _, component in components(trial))
 
 
-def _carry_out(order: Order, store: Store) -> None:
-    started = time.time()
+def _carry_out(order: Order, store: Store) -> int:
     trial = trial_from_plain(order.trial, registry.load(order.plugins, frozenset(order.blocked)))
     device = torch.device(order.device)
     prepared = Prepared(Path(order.data), order.fingerprint)
     bench = Bench(trial, device, lambda: Data(trial.task, prepared, device))
     nodes = _nodes(order, bench)
+    held = claim(store, order.key, _work(nodes[-1]))
+    if held is None:
+        return _said(f"another run is at work on {order.key}", BUSY)
+    with held:
+        if not _is_there(store, order.key):
+            store.sweep(order.key)
+            _make(order, store, nodes, bench, held)
+        forget(store, order.key)
+    return DONE
+
+
+def _work(node: Node) -> Work:
+    trains = isinstance(node.stage, Train)
+    return Work(str(node.trial), repr(node.stage), node.start if trains else node.stop, node.stop)
+
+
+def _is_there(store: Store, key: str) -> bool:
+    """Whether another run has made the entry meanwhile; a damaged one is taken away."""
+    try:
+        store.verified(key)
+    except MissingEntry:
+        return False
+    except CorruptEntry as error:
+        say(f"made again: {error}")
+        store.discard(key)
+        return False
+    return True
+
+
+def _make(order: Order, store: Store, nodes: list[Node], bench: Bench, held: Claim) -> None:
+    """Perform the nodes, from the last checkpoint on if there is one, and write the last one's state."""
+    started = time.time()
     states: dict[str, State] = {}
 
     def state_of(key: str | None) -> State | None:
         if key is not None and key not in states:
-            states[key] = read_state(store, key)
+            states[key] = _needed(store, key, bench)
         return None if key is None else states[key]
 
-    parent = order.parent
-    for node in nodes:
-        states[node.key] = perform(node, state_of(parent), state_of(node.source), bench)
-        parent = node.key
+    *before, last = nodes
+    begun = newest(store, last, bench)
+    if begun is None:
+        parent = order.parent
+        for node in before:
+            states[node.key] = perform(node, state_of(parent), state_of(node.source), bench)
+            parent = node.key
+        begun = state_of(parent)
+    source = state_of(last.source)
+    checkpoints = Checkpoints(store, last, order.checkpoint_every, held.reached)
+    state = perform(last, begun, source, bench, checkpoints)
     told = {"inputs": dict(order.inputs)}
-    write_state(store, nodes[-1], order.parent, states[order.key], bench, started, dict(order.environment), told)
+    write_state(store, last, order.parent, state, bench, started, dict(order.environment), told)
+
+
+def _needed(store: Store, key: str, bench: Bench) -> State:
+    """The state of an entry that the work begins from. One that is damaged is taken away, to be made again."""
+    try:
+        return read_state(store, key, bench)
+    except CorruptEntry:
+        owner = claim(store, key, Work(str(bench.trial), "taken away: damaged", 0, 0))
+        if owner is not None:  # otherwise somebody is making it again already
+            with owner:
+                _discard_damaged(store, key, bench)
+        raise
+
+
+def _discard_damaged(store: Store, key: str, bench: Bench) -> None:
+    """Look again, now that nobody else may write the entry: it may have been made anew."""
+    try:
+        read_state(store, key, bench)
+    except CorruptEntry:
+        store.discard(key)
+    except MissingEntry:
+        pass
 
 
 def _nodes(order: Order, bench: Bench) -> list[Node]:
@@ -88,12 +174,6 @@ def _nodes(order: Order, bench: Bench) -> list[Node]:
         return [chain[key] for key in order.path]
     except KeyError:
         raise PrunebenchError("the code of a plugin or of prunebench changed while the run was on: run again") from None
-
-
-def read_state(store: Store, key: str) -> State:
-    """The state of an entry."""
-    record = store.record(key)
-    return from_tensors(store.tensors(key, record), record["shapes"], record["state"])
 
 
 def write_state(
@@ -124,15 +204,8 @@ def write_state(
             for layer in bench.network.layers
         ],
         "inference_flops": bench.network.flops_at(kept),
-        "shapes": {name: list(mask.shape) for name, mask in state.masks.items()},
-        "state": {
-            "step": state.step,
-            "trajectory": state.trajectory,
-            "cost": asdict(state.cost),
-            "history": list(state.history),
-            "loss_sum": state.loss_sum,
-            "loss_steps": state.loss_steps,
-        },
+        "shapes": shapes_of(state),
+        "state": rest_of(state),
     }
     files = to_tensors(state)
     store.write(node.key, json.loads(json.dumps(record)), {name: part for name, part in files.items() if part})

@@ -14,12 +14,12 @@ from typing import Any
 from prunebench.components import Dataset, Method, Model
 from prunebench.errors import SuiteError
 from prunebench.registry import Registry
-from prunebench.suite import document, pipelines
+from prunebench.suite import document, optimizers, pipelines
 from prunebench.suite.checking import checked, dumped
 from prunebench.suite.lookup import brief, component, name_of, named, part
 from prunebench.suite.lookup import to_plain as component_to_plain
 from prunebench.suite.narrowing import apply
-from prunebench.suite.nodes import Mistakes, Node, Place, kind_of, near, shown, written
+from prunebench.suite.nodes import Mistakes, Node, Place, kind_of, written
 from prunebench.suite.outline import (
     ABLATIONS,
     METHOD_KEYS,
@@ -31,8 +31,6 @@ from prunebench.suite.outline import (
 )
 from prunebench.suite.pipelines import Composed
 from prunebench.suite.values import Entry, Prunable, Recipe, Suite, Task, Trial
-
-TORCH_OPTIMIZERS = ("sgd", "adam", "adamw")
 
 
 def read_suite(source: str | os.PathLike[str], registry: Registry, settings: Sequence[str] = ()) -> Suite:
@@ -185,12 +183,10 @@ def _task(node: Node, registry: Registry, mistakes: Mistakes) -> Task | None:
 
 def _recipe(node: Node | None, mistakes: Mistakes) -> Recipe | None:
     recipe = checked(Recipe, node, mistakes) if node else None
-    if node and recipe and recipe.optimizer.name not in TORCH_OPTIMIZERS:
-        from timm import optim  # seconds to import, and seldom needed
-
-        name, names = recipe.optimizer.name, [*TORCH_OPTIMIZERS, *optim.list_optimizers()]
-        if name not in names:
-            mistakes.add(node.value["optimizer"].value["name"], f"unknown optimizer {shown(name)}{near(name, names)}")
+    if node and recipe:
+        optimizer = node.value["optimizer"]
+        for key, reason in optimizers.amiss(recipe.optimizer):
+            mistakes.add(optimizer.get(key) or optimizer, reason)
     return recipe
 
 

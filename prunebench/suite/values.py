@@ -27,20 +27,23 @@ Beta = Annotated[float, Interval(ge=0, lt=1)]
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """`sgd`, `adam` and `adamw` are torch's; any other name is looked up in timm.optim."""
+    """`sgd`, `adam` and `adamw` are torch's; any other name is looked up in timm.optim.
+
+    What is not given is as the optimizer has it (timm's momentum is 0.9); what it does not have cannot be given.
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
 
     name: Annotated[str, Doc("sgd, adam, adamw, or a name of timm.optim")]
     lr: Annotated[float, Gt(0)]
-    momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.0
-    nesterov: bool = False
     weight_decay: Annotated[float, Ge(0)] = 0.0
-    betas: Annotated[tuple[Beta, Beta], Doc("adam: decay of the running means")] = (0.9, 0.999)
-    eps: Annotated[float, Gt(0)] = 1e-8
+    momentum: Annotated[float, Interval(ge=0, lt=1)] | None = None
+    nesterov: bool | None = None
+    betas: Annotated[tuple[Beta, ...], Len(2, 3), Doc("adam and its kin: decay of the running means")] | None = None
+    eps: Annotated[float, Gt(0)] | None = None
 
     def __post_init__(self) -> None:
-        if self.nesterov and not self.momentum:
+        if self.name == "sgd" and self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
 
 

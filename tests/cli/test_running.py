@@ -2,13 +2,18 @@
 
 import contextlib
 import json
+import os
+import random
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from prunebench.execution import claims
+from prunebench.store import Store
 from tests import runs
 
 
@@ -144,28 +149,82 @@ def _workers_of(folder):
     return found
 
 
+CHECKPOINTED = """
+import functools, sys
+from prunebench.execution import run
+run.Order = functools.partial(run.Order, checkpoint_every=0.02)
+from prunebench.cli import main
+main()
+"""
+"""The command line, with checkpoints fifty times a second."""
+
+
+def _begin(folder):
+    return subprocess.Popen(
+        [sys.executable, "-c", CHECKPOINTED, "run", "tiny.yaml"],
+        cwd=folder,
+        env=runs.environment(),
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def _seconds_to_work(folder, running):
+    begun = time.monotonic()
+    while not claims.running(Store(folder / ".prunebench")) and running.poll() is None:
+        time.sleep(0.05)
+    return time.monotonic() - begun
+
+
 @pytest.mark.slow
 def test_runs_killed_at_random_moments_end_with_the_states_of_one_that_was_not(tmp_path):
-    for name in ("whole", "broken"):
-        (tmp_path / name).mkdir()
-        runs.write_suite(tmp_path / name, runs.SUITE.replace("epochs: 2", "epochs: 20"))
-    assert runs.prunebench("run", "tiny.yaml", cwd=tmp_path / "whole").returncode == 0
-    for moment in range(6):
-        running = subprocess.Popen(
-            runs.command("run", "tiny.yaml"),
-            cwd=tmp_path / "broken",
-            env=runs.environment(),
-            stderr=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
-        time.sleep(6 + 1.3 * moment)
+    whole, broken, chance = tmp_path / "whole", tmp_path / "broken", random.Random(0)
+    for folder in (whole, broken):
+        folder.mkdir()
+        runs.write_suite(folder, runs.SUITE.replace("epochs: 2", "epochs: 20"))
+    begun = time.monotonic()
+    assert runs.prunebench("run", "tiny.yaml", cwd=whole).returncode == 0
+    lasted = time.monotonic() - begun
+    killed = 0
+    for moment in range(20):
+        running = _begin(broken)
+        _seconds_to_work(broken, running)
+        time.sleep(chance.uniform(0, lasted / 10))
+        workers = claims.running(Store(broken / ".prunebench"))
+        if moment % 2 and workers:  # a worker, and the run a moment later
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(chance.choice(workers).pid, signal.SIGKILL)
+            time.sleep(chance.uniform(0, 1))
+        killed += running.poll() is None
         running.kill()
         running.wait()
-    assert runs.prunebench("run", "tiny.yaml", cwd=tmp_path / "broken").returncode == 0
-    assert runs.states(tmp_path / "broken/.prunebench") == runs.states(tmp_path / "whole/.prunebench")
+    assert killed > 10
+    assert runs.prunebench("run", "tiny.yaml", cwd=broken).returncode == 0
+    assert runs.states(broken / ".prunebench") == runs.states(whole / ".prunebench")
     boards = [
-        runs.prunebench("leaderboard", "tiny", "--format", "json", cwd=tmp_path / name).stdout
-        for name in ("whole", "broken")
+        runs.prunebench("leaderboard", "tiny", "--format", "json", cwd=folder).stdout for folder in (whole, broken)
     ]
-    whole, broken = ([{**row, "wall_seconds": 0} for row in json.loads(board)] for board in boards)
-    assert whole == broken
+    unbroken, mended = ([{**row, "wall_seconds": 0} for row in json.loads(board)] for board in boards)
+    assert unbroken == mended
+    left = broken / ".prunebench"
+    assert [path for part in ("checkpoints", "running") for path in (left / part).iterdir()] == []
+    assert list(left.glob("states/*/.*")) == []
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_share_a_store(tmp_path):
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    for folder in (alone, shared):
+        folder.mkdir()
+        runs.write_suite(folder)
+    assert runs.prunebench("run", "tiny.yaml", cwd=alone).returncode == 0
+    command = runs.command("run", "tiny.yaml")
+    pair = [subprocess.Popen(command, cwd=shared, env=runs.environment(), stderr=subprocess.PIPE) for _ in range(2)]
+    said = [process.communicate(timeout=600)[1] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], said
+    assert runs.states(shared / ".prunebench") == runs.states(alone / ".prunebench")
+    boards = [
+        runs.prunebench("leaderboard", "tiny", "--format", "json", cwd=folder).stdout for folder in (alone, shared)
+    ]
+    one, two = ([{**row, "wall_seconds": 0} for row in json.loads(board)] for board in boards)
+    assert one == two

@@ -1,12 +1,15 @@
 """Folders of pictures: listed, counted, decoded; and everything that can be amiss in them."""
 
 import os
-from pathlib import Path
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from prunebench_plugins import image_folder
+from torchvision.transforms import RandomResizedCrop
 
 import prunebench
 from prunebench.data import find, prepare
@@ -222,4 +225,57 @@ def test_every_mistake_in_a_suite_is_told(tmp_path, registry):
 
 
 def test_importing_the_plugin_decodes_nothing():
-    assert "PIL" not in Path(image_folder.__file__).read_text(encoding="utf-8").partition("class ImageFolder")[0]
+    code = "import sys, prunebench_plugins.image_folder; sys.exit(bool({'PIL', 'torch'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_is_larger_decoded_than_16_gb_is_streamed_unless_the_suite_says_otherwise(dataset):
+    assert not dataset().streamed
+    assert dataset(stream=True).streamed
+    assert not dataset(train=81_000, test=20_000, size=224, classes=3, stream=False).streamed
+    assert dataset(train=81_000, test=25_300, size=224).streamed  # 106,300 pictures of 150,528 bytes
+    assert not dataset(train=81_000, test=25_200, size=224).streamed
+
+
+def test_what_is_not_streamed_has_no_files(dataset, tmp_path, animals):
+    assert dataset().files(tmp_path) is None
+
+
+def test_files_are_listed_in_the_order_in_which_they_are_decoded(dataset, tmp_path, animals):
+    files = dataset(stream=True).files(tmp_path)
+    assert files.folder == animals
+    assert files.train == [f"train/{kind}/{name}" for kind in COLOURS for name in ("a.bmp", "b.png")]
+    assert files.test == [f"val/{kind}/c.PNG" for kind in COLOURS]
+    assert (files.train_labels, files.test_labels) == ([0, 0, 1, 1, 2, 2], [0, 1, 2])
+
+
+def test_files_that_are_no_pictures_or_are_too_few_are_an_error_before_any_work(dataset, tmp_path, animals):
+    with pytest.raises(DataError, match=r"the suite must say .*train: 6"):
+        dataset(stream=True, train=7).files(tmp_path)
+    (animals / "train" / "dogs" / "a.bmp").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"train.dogs.a\.bmp cannot be read as a picture .*; replace or remove it"):
+        dataset(stream=True).files(tmp_path)
+
+
+def test_a_streamed_picture_is_decoded_for_a_test_as_any_other(dataset, tmp_path, animals):
+    draw_gradient(animals / "val" / "cats" / "c.PNG", (40, 30))
+    for crop in (1.0, 0.875):
+        arrays = dataset(crop=crop).load(tmp_path)
+        seen = dataset(crop=crop, stream=True).decode(animals / "val" / "cats" / "c.PNG", None)
+        assert np.array_equal(seen, arrays.test_inputs[0])
+
+
+def test_a_random_part_is_torchvisions_and_leaves_the_global_generator_alone(dataset, tmp_path, animals):
+    draw_gradient(path := animals / "train" / "cats" / "b.png", (40, 30))
+    torch.manual_seed(7)
+    theirs = RandomResizedCrop(8)(Image.open(path).convert("RGB"))
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    assert np.array_equal(dataset().decode(path, 7), np.asarray(theirs).transpose(2, 0, 1))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert len({dataset().decode(path, draw).tobytes() for draw in range(9)}) == 9
+
+
+def draw_gradient(path, size):
+    across, down = np.meshgrid(np.arange(size[0]) * 6, np.arange(size[1]) * 8)
+    Image.fromarray(np.stack([across, down, across], 2).astype(np.uint8)).save(path)

@@ -171,7 +171,7 @@ FOUND = """\
 7:15: tasks.0.recipe.epochs: must be a whole number of at least 1, not 4.5
 9:19: tasks.0.recipe.batch_size: must be a whole number of at least 1, not true
 10:35: tasks.0.recipe.optimizer.lr: must be a number above 0, not -1
-10:46: tasks.0.recipe.optimizer.betas: must be a list of 2 numbers of at least 0 and below 1, not [0.9]
+10:46: tasks.0.recipe.optimizer.betas: must be a list (2 to 3 items) of numbers of at least 0 and below 1, not [0.9]
 10:63: tasks.0.recipe.optimizer.momentum: must be a number of at least 0 and below 1, not 1
 11:48: tasks.0.recipe.schedule.milestones.0: 3 is not a time: write 0, end, steps like 500it, epochs like 2ep, \
 or a share like 5%
@@ -342,12 +342,20 @@ def test_two_tasks_of_one_label_are_a_mistake(mistake, replaced):
 def test_an_optimizer_is_looked_up_in_timm_only_when_torch_has_none_of_that_name(mistake, replaced, read, monkeypatch):
     optim = types.ModuleType("optim")
     optim.list_optimizers = lambda: ["lamb", "lion"]
+    optim.get_optimizer_info = lambda name: types.SimpleNamespace(
+        opt_class=dict, second_order=False, has_eps=False, has_betas=True, num_betas=2
+    )
+    optim.Adafactor = object
+    optim.get_optimizer_class = lambda name, bind_defaults: lambda params, lr, betas, eps, weight_decay: None
     timm = types.ModuleType("timm")
     timm.optim = optim
     monkeypatch.setitem(sys.modules, "timm", timm)
     assert read(replaced("name: adam", "name: lion")).tasks[0].recipe.optimizer.name == "lion"
     assert mistake(replaced("name: adam", "name: lino")) == (
         "suite.yaml:5:59: tasks.0.recipe.optimizer.name: unknown optimizer 'lino'; did you mean 'lion'?"
+    )
+    assert mistake(replaced("name: adam", "name: lion, eps: 0.1, betas: [0.9, 0.99]")) == (
+        "suite.yaml:5:71: tasks.0.recipe.optimizer.eps: lion has no eps; it has lr, betas, weight_decay"
     )
     monkeypatch.setitem(sys.modules, "timm", None)
     assert read(replaced("name: adam", "name: adamw"))

@@ -1,0 +1,425 @@
+"""How fast it is, in ratios of one run: the harness, masked steps, two workers, top-k, starting.
+
+    python benchmarks/speed.py                          everything, into benchmarks/results; half an hour
+    python benchmarks/speed.py --only top-k --only start
+
+What is compared runs in turns, A/B/A/B, on one thread, and the median of the turns' ratios counts. Ratios of processor
+time stand beside those of wall time: on a machine with other work they alone mean something, and the report says so.
+MNIST and CIFAR-10 are looked for under PRUNEBENCH_DATA, or --data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import prunebench
+from prunebench.augmentation import augment
+from prunebench.data import Data, Prepared, prepare
+from prunebench.environment import commit, cores, machine
+from prunebench.execution.perform import Bench, perform
+from prunebench.masks import keep_highest
+from prunebench.network import Layer
+from prunebench.plan import protocol, resolve
+from prunebench.session import load_suite
+from prunebench.state import State, to_tensors
+from prunebench.store import Store
+from prunebench.suite.values import Trial
+from prunebench.training import Trainer, train
+from prunebench.updating import Updater
+
+CPU = torch.device("cpu")
+ROOT = Path(__file__).parent.parent
+RESULTS = Path(__file__).parent / "results"
+BUSY = 0.5
+"""Processes that wait for a core before anything here begins; and as a share, the least of a core that is ours."""
+SUITE = """
+name: speed
+tasks:
+  - {{dataset: {dataset}, model: {model}, recipe: {recipe}}}
+methods: [random, {{name: rigl, interval: 3it, until: 100%}}]
+sparsities: [0.8]
+seeds: 1
+"""
+LENET = (
+    "mnist",
+    "lenet-300-100",
+    "{steps: 1000, batch_size: 60, optimizer: {name: adam, lr: 1.2e-3}, validation: 5000, evaluate_every: 100it}",
+)
+RESNET = (
+    "cifar10",
+    "resnet20",
+    "{steps: 30, batch_size: 128, optimizer: {name: sgd, lr: 0.1, momentum: 0.9, weight_decay: 1e-4}, "
+    "augmentation: [flip, crop], evaluate_every: end}",
+)
+STEPS = (*RESNET[:2], RESNET[2].replace("steps: 30", "steps: 1000"))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where data is, and where there is room."""
+
+    data: Path
+    scratch: Path
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How long one run took."""
+
+    wall: float
+    cpu: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A promise, and what was measured of it."""
+
+    what: str
+    limit: float
+    turns: Sequence[float]
+    """Ratios or seconds of wall time, one a turn."""
+    cpu: float | None = None
+    unit: str = "×"
+    least: bool = False
+    """Whether the limit is a least."""
+
+    @property
+    def value(self) -> float:
+        return median(self.turns)
+
+    @property
+    def kept(self) -> bool:
+        return self.value >= self.limit if self.least else self.value <= self.limit
+
+
+def timed(run: Callable[[], object]) -> Turn:
+    begun = time.perf_counter(), time.process_time()
+    run()
+    return Turn(time.perf_counter() - begun[0], time.process_time() - begun[1])
+
+
+def in_turns(one: Callable[[], object], other: Callable[[], object], rounds: int) -> list[tuple[Turn, Turn]]:
+    """Both, one after the other, so many times; the first time of each is not counted."""
+    one(), other()
+    return [(timed(one), timed(other)) for _ in range(rounds)]
+
+
+def compared(what: str, limit: float, turns: Sequence[tuple[Turn, Turn]]) -> Finding:
+    """How much longer the first of each turn took than the second."""
+    cpu = median(one.cpu / other.cpu for one, other in turns)
+    return Finding(what, limit, [one.wall / other.wall for one, other in turns], cpu)
+
+
+def trial_of(setup: Sequence[str], method: str, place: Place) -> tuple[Trial, Prepared]:
+    path = place.scratch / "speed.yaml"
+    path.write_text(SUITE.format(dataset=setup[0], model=setup[1], recipe=setup[2]), "utf-8")
+    (trial,) = (one for one in load_suite(path).trials if one.entry.label == method)
+    return trial, prepare(trial.task.dataset, place.data, place.scratch)
+
+
+def performed(trial: Trial, prepared: Prepared, store: Store | None = None, stages: int | None = None) -> State:
+    """The state after a trial's first stages, by default all of them; written to a store."""
+    bench = Bench(trial, CPU, lambda: Data(trial.task, prepared, CPU))
+    states: dict[str | None, State] = {None: None}  # type: ignore[dict-item]
+    nodes = list(resolve(trial, protocol(trial.task, prepared.fingerprint)))[:stages]
+    for node in nodes:
+        states[node.key] = perform(node, states[node.parent], states.get(node.source), bench)
+    end = states[nodes[-1].key]
+    if store is not None:
+        files = {name: part for name, part in to_tensors(end).items() if part}
+        store.write(nodes[-1].key, {"history": list(end.history)}, files)
+    return end
+
+
+def by_hand(trial: Trial, prepared: Prepared) -> nn.Module:
+    """The same steps, as one writes them for a single experiment: no masks, seeds, history or store."""
+    recipe, dataset = trial.task.recipe, trial.task.dataset
+    names = ("train_inputs", "train_labels", "test_inputs", "test_labels")
+    arrays = [torch.from_numpy(np.load(prepared.folder / f"{name}.npy")) for name in names]
+    inputs, labels, test_inputs, test_labels = arrays
+    held_out = recipe.validation
+    splits = [(inputs[:held_out], labels[:held_out])] if held_out else []
+    splits.append((test_inputs, test_labels))
+    inputs, labels = inputs[held_out:], labels[held_out:]
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (dataset.mean, dataset.std))
+    facts = dataset.facts()
+    net = trial.task.model.build(facts.shape, facts.classes)
+    spec = recipe.optimizer
+    if spec.name == "adam":
+        optimizer: torch.optim.Optimizer = torch.optim.Adam(net.parameters(), spec.lr, fused=True)
+    else:
+        optimizer = torch.optim.SGD(net.parameters(), spec.lr, spec.momentum, 0, spec.weight_decay, fused=True)
+    interval = 100 if recipe.evaluate_every == "100it" else trial.task.clock.total
+    order, generator = torch.randperm(len(labels)), torch.Generator()
+    for step in range(trial.task.clock.total):
+        batch = order[step * recipe.batch_size :][: recipe.batch_size]
+        seen = augment(inputs[batch], recipe.augmentation, generator) if recipe.augmentation else inputs[batch]
+        loss = nn.functional.cross_entropy(net((seen.float() - mean) / std), labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if (step + 1) % interval == 0:
+            net.eval()
+            for examples, truth in splits:
+                evaluate(net, examples, truth, mean, std)
+            net.train()
+    return net
+
+
+@torch.no_grad()
+def evaluate(net: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, mean: Any, std: Any) -> tuple[float, float]:
+    loss, correct = 0.0, 0
+    for some, truth in zip(inputs.split(1000), labels.split(1000), strict=True):
+        logits = net((some.float() - mean) / std)
+        loss += nn.functional.cross_entropy(logits, truth, reduction="sum").item()
+        correct += int((logits.argmax(1) == truth).sum())
+    return loss / len(labels), correct / len(labels)
+
+
+def harness(place: Place) -> Iterator[Finding]:
+    """Training with masks, evaluation, history and store against a loop by hand."""
+    store = Store.open(place.scratch / "store")
+    for name, setup, rounds in (("LeNet-300-100 on MNIST", LENET, 7), ("ResNet-20 on CIFAR-10", RESNET, 5)):
+        trial, prepared = trial_of(setup, "random", place)
+        turns = in_turns(
+            lambda trial=trial, prepared=prepared: performed(trial, prepared, store),  # type: ignore[misc]
+            lambda trial=trial, prepared=prepared: by_hand(trial, prepared),  # type: ignore[misc]
+            rounds,
+        )
+        yield compared(f"{name}: the harness with masks against a loop by hand", 1.10, turns)
+
+
+class Stopwatch(Updater):
+    """Notes when each step ends, and leaves the rest to another updater."""
+
+    def __init__(self, inner: Updater) -> None:
+        self._inner, self.ends = inner, list[tuple[float, float]]()
+
+    def begin(self, training: Any) -> None:
+        self._inner.begin(training)
+
+    def after_backward(self, training: Any) -> bool:
+        return self._inner.after_backward(training)
+
+    def after_step(self, training: Any) -> None:
+        self._inner.after_step(training)
+        self.ends.append((time.perf_counter(), time.process_time()))
+
+    def flops(self, training: Any) -> float:
+        return self._inner.flops(training)
+
+    def turns(self) -> list[Turn]:
+        """The steps, but for the first."""
+        return [Turn(after[0] - before[0], after[1] - before[1]) for before, after in zip(self.ends, self.ends[1:])]  # noqa: B905
+
+
+def steps(place: Place) -> Iterator[Finding]:
+    """A masked step, and RigL's, against others of ResNet-20."""
+    trial, prepared = trial_of(STEPS, "random", place)
+    moving, _ = trial_of(STEPS, "rigl", place)
+    bench = Bench(trial, CPU, lambda: Data(trial.task, prepared, CPU))
+    trainer = Trainer(trial.task, bench.network, bench.model, bench.data, trial.seed)
+    dense, masked = performed(trial, prepared, stages=1), performed(trial, prepared, stages=2)
+    rigl = performed(moving, prepared, stages=2)
+
+    def five(state: State, inner: Updater) -> list[Turn]:
+        watch = Stopwatch(inner)
+        train(trainer, state, 6, "train", watch, True)
+        return watch.turns()
+
+    found: dict[str, list[Turn]] = {"dense": [], "masked": [], "rigl": [], "update": []}
+    for turn in range(7):
+        parts = five(dense, Updater()), five(masked, Updater()), five(rigl, moving.entry.method.updater(0.2))
+        if turn:  # the first is for warming up
+            found["dense"] += parts[0]
+            found["masked"] += parts[1]
+            found["update"].append(parts[2][2])  # the step at which three are made
+            found["rigl"] += [*parts[2][:2], *parts[2][3:]]
+    yield compared("ResNet-20: a masked step against a dense one", 1.05, pairs(found["masked"], found["dense"]))
+    static, own, update = (
+        Turn(median(one.wall for one in found[name]), median(one.cpu for one in found[name]))
+        for name in ("masked", "rigl", "update")
+    )
+    ratio = [
+        (99 * getattr(own, kind) + getattr(update, kind)) / (100 * getattr(static, kind)) for kind in ("wall", "cpu")
+    ]
+    yield Finding("ResNet-20: RigL's steps, one update in a hundred, against static ones", 1.05, ratio[:1], ratio[1])
+
+
+def pairs(one: Sequence[Turn], other: Sequence[Turn]) -> list[tuple[Turn, Turn]]:
+    return list(zip(one, other, strict=True))
+
+
+def command(*arguments: str | Path, place: Place, **variables: str) -> float:
+    """Seconds that a command of prunebench takes."""
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{place.scratch / 'mlflow.db'}", **variables}
+    begun = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "prunebench", *map(str, arguments)],
+        cwd=place.scratch,
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    return time.perf_counter() - begun
+
+
+def workers(place: Place) -> Iterator[Finding]:
+    """Two workers against one, on eight trainings of the mnist-lenet suite at 6,000 of its 50,000 iterations."""
+    suite = ROOT / "suites" / "mnist-lenet.yaml"
+    settings = ("--set", "tasks.0.recipe.steps=6000", "--set", "seeds=4", "--set", "sparsities=[0.789275852968]")
+    ratios = []
+    for turn in range(2):
+        took = {}
+        for number in (1, 2):
+            store = place.scratch / f"store-{turn}-{number}"
+            prepare(load_suite(suite).suite.tasks[0].dataset, place.data, store / "data")
+            how = ("--only", "method=random", "--store", store, "--data", place.data, "--output", store / "board")
+            took[number] = command("run", suite, *settings, *how, "--workers", str(number), place=place)
+        ratios.append(took[1] / took[2])
+    yield Finding("mnist-lenet: two workers are faster than one by", 1.8, ratios, least=True)
+
+
+SIZE, LAYERS = 500_000, 50
+MEMORY = """
+import resource, torch
+from prunebench.masks import keep_highest
+from prunebench.network import Layer
+layers = [Layer(str(number), (500, 1000), 0.0) for number in range(50)]
+scores = {one.name: torch.rand(one.shape) for one in layers}
+masks = {one.name: torch.ones(one.shape, dtype=torch.bool) for one in layers}
+few = Layer("w", (9, 9), 0.0)
+keep_highest({"w": torch.rand(9, 9)}, {"w": torch.ones(9, 9, dtype=torch.bool)}, [few], 0.5, "global")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+keep_highest(scores, masks, layers, 0.2, "global")
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / (25e6 * 4))
+"""
+
+
+def top_k(place: Place) -> Iterator[Finding]:
+    """The exact masks of 25 million weights against the bare search for the threshold."""
+    layers = [Layer(str(number), (500, 1000), 0.0) for number in range(LAYERS)]
+    scores = {one.name: torch.rand(one.shape) for one in layers}
+    masks = {one.name: torch.ones(one.shape, dtype=torch.bool) for one in layers}
+    flat = torch.cat([one.flatten() for one in scores.values()])
+    kept = SIZE * LAYERS // 5
+    for name, bare in (
+        ("torch.kthvalue", lambda: torch.kthvalue(flat, len(flat) - kept + 1)),
+        ("torch.topk", lambda: torch.topk(flat, kept)),
+    ):
+        turns = in_turns(lambda: keep_highest(scores, masks, layers, 0.2, "global"), bare, 5)
+        yield compared(f"exact global top-k of 25 million weights, masks and all, against {name} alone", 1.5, turns)
+    code = [sys.executable, "-c", MEMORY]
+    grown = [float(subprocess.run(code, check=True, capture_output=True, text=True).stdout) for _ in range(3)]
+    yield Finding("its memory beside the scores, against theirs", 2.0, grown)
+
+
+def start(place: Place) -> Iterator[Finding]:
+    """How long one waits before anything happens."""
+    code = "import sys, prunebench; print(len({'torch', 'mlflow', 'pandas'} & sys.modules.keys()))"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    yield Finding("of torch, mlflow and pandas `import prunebench` loads", 0, [float(loaded)], unit="")
+    yield Finding("`prunebench --help`", 0.3, [command("--help", place=place) for _ in range(7)], unit="s")
+    path = place.scratch / "ten-thousand.yaml"
+    text = SUITE.format(
+        dataset="digits", model="mlp", recipe="{epochs: 2, batch_size: 64, optimizer: {name: sgd, lr: 1}}"
+    )
+    text = re.sub(r"methods.*", "methods: [random]", text)
+    sparsities = [round(0.001 + 0.0098 * number, 4) for number in range(100)]
+    path.write_text(text.replace("[0.8]", json.dumps(sparsities)).replace("seeds: 1", "seeds: 100"), "utf-8")
+    planned = [command("plan", path, "--store", place.scratch / "plans", place=place) for _ in range(3)]
+    yield Finding("`prunebench plan` of 10,000 trials", 5, planned, unit="s")
+    suite, store = ROOT / "suites" / "digits.yaml", place.scratch / "finished"
+    run = ("run", suite, "--set", "seeds=1", "--store", store, "--output", store / "board")
+    command(*run, place=place)
+    yield Finding(
+        "`prunebench run` of the finished digits suite", 5, [command(*run, place=place) for _ in range(3)], unit="s"
+    )
+
+
+BENCHMARKS: dict[str, Callable[[Place], Iterator[Finding]]] = {
+    "harness": harness,
+    "steps": steps,
+    "top-k": top_k,
+    "workers": workers,
+    "start": start,
+}
+
+
+def row(finding: Finding) -> str:
+    bound = "at least" if finding.least else "at most"
+    low, high = min(finding.turns), max(finding.turns)
+    cpu = "" if finding.cpu is None else f"{finding.cpu:.3f}"
+    verdict = "yes" if finding.kept else "**no**"
+    promise = f"{bound} {finding.limit:g} {finding.unit}".strip()
+    return f"| {finding.what} | {promise} | {finding.value:.3f} ({low:.3f}–{high:.3f}) | {cpu} | {verdict} |"
+
+
+def report(rows: Sequence[str], load: float, busy: bool) -> str:
+    said = (
+        f"**The machine was busy** ({load:.1f} processes ran before this began): of the ratios only those of processor "
+        "time mean something, and none of the seconds."
+        if busy
+        else f"The machine was idle otherwise (a load of {load:.1f} before this began)."
+    )
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "mlflow"))
+    return "\n".join(
+        [
+            "# How fast it is",
+            "",
+            f"{machine()}; prunebench {prunebench.__version__} {commit()}, {packages}; one thread. {said}",
+            "",
+            "Written by `python benchmarks/speed.py`: medians of turns, with the least and the greatest.",
+            "",
+            "| | promised | wall time | processor time | kept |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", choices=BENCHMARKS, help="only this; may be given more than once")
+    parser.add_argument("--data", type=Path, default=os.environ.get("PRUNEBENCH_DATA"), help="the folder of data sets")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="the folder of the report")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    load, missed, rows = os.getloadavg()[0], 0, []
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Place(Path(options.data or "data").resolve(), Path(scratch))
+        for name in options.only or BENCHMARKS:
+            for finding in BENCHMARKS[name](place):
+                rows.append(row(finding))
+                missed += not finding.kept
+                print(rows[-1], flush=True)
+    busy = load > BUSY
+    options.output.mkdir(parents=True, exist_ok=True)
+    slug = re.sub(r"[^a-z0-9]+", "-", machine().lower()).strip("-")
+    part = "-".join(["", *options.only]) if options.only else ""
+    path = options.output / f"speed-{slug}{part}.md"
+    path.write_text(report(rows, load, busy), "utf-8")
+    print(f"{path}: {missed} of {len(rows)} promises missed{', on a busy machine' if busy else ''}; {cores()} cores")
+    return 1 if missed and not busy else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
