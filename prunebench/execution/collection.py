@@ -33,6 +33,8 @@ BY_KEY = ("states", "checkpoints", "failures", "logs")
 DATA = "data"
 KINDS = (*BY_KEY, DATA)
 """The folders of a store that something may be collected from."""
+LISTED = ".files"
+"""Ends the name of a folder that lists the files of a data set, which lie elsewhere."""
 OTHER = "other"
 YOUNG = 3600.0
 """Seconds for which a half-written folder may still be somebody's."""
@@ -112,10 +114,10 @@ def sizes_needed(store: Store, wanted: Needs) -> dict[str, Size]:
 
 
 def _item(kind: str, path: Path) -> Item:
-    hidden = path.name.startswith(".")
+    hidden = path.name.startswith(".") or path.suffix == ".part"
     name = path.name.lstrip(".").partition(".")[0]
-    if kind == DATA and path.suffix == ".json":
-        name = _fingerprint_in(path)
+    if kind == DATA and path.suffix in (".json", LISTED):
+        name = _fingerprint_in(path.with_suffix(".json"))
     return Item(kind, name, path, _bytes(path), hidden)
 
 
@@ -291,7 +293,7 @@ def damages(store: Store) -> Iterator[Damage]:
         if item.kind == "states":
             if text := _state_damage(store, item):
                 yield Damage(item, text)
-        elif item.kind == DATA and (text := _data_damage(item)):
+        elif item.kind == DATA and item.path.suffix != LISTED and (text := _data_damage(item)):
             yield Damage(item, text)
 
 

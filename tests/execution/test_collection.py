@@ -85,6 +85,16 @@ def test_data_sets_that_no_suite_has_go_with_their_index(tmp_path, store):
     assert sorted(item.name for item in items(store) if item.kind == "data") == [used.fingerprint] * 2
 
 
+def test_the_list_of_a_data_set_that_lies_elsewhere_stays_with_its_index_and_is_no_damage(store):
+    index = store.data / f"pictures-{'d' * 32}.json"
+    index.write_text('{"dataset": "pictures", "fingerprint": "print"}')
+    index.with_suffix(".files").mkdir()
+    assert {item.name for item in items(store)} == {"print"}
+    assert surplus(store, Needs(data=frozenset({"print"}))).items == ()
+    assert list(damages(store)) == []
+    assert len(surplus(store, Needs()).items) == 2
+
+
 def test_nothing_goes_while_another_suite_runs(tmp_path, store):
     suite = filling.loaded(tmp_path)
     made = filling.fill(store, filling.planned(suite))
