@@ -1,0 +1,232 @@
+"""What the Ray executor does with what Ray tells it; Ray itself is played here, and real in test_ray."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from prunebench_plugins import ray as plugin
+
+import prunebench
+from prunebench import session
+from prunebench.data import prepare
+from prunebench.errors import PrunebenchError
+from prunebench.execution import exits
+from prunebench.execution.run import Options, Walk
+from prunebench.executors import Resources, Site
+from prunebench.store import Store
+from tests import runs
+
+TEXT = runs.SUITE.split("methods:")[0].replace("epochs: 2", "epochs: 1")
+TEXT += "methods: [{name: magnitude, finetune: 1ep}]\nsparsities: [0.5]\nseeds: 1\n"
+
+
+class Lost(Exception):
+    """As Ray's errors are."""
+
+
+class WorkerCrashedError(Lost):
+    pass
+
+
+class TaskError(Lost):
+    pass
+
+
+class Played:
+    """Ray, whose tasks run in this process when they are asked for their answers."""
+
+    exceptions = SimpleNamespace(RayError=Lost, RayTaskError=TaskError)
+
+    def __init__(self, *nodes):
+        self.resources = nodes or ({"CPU": 2.0},)
+        self.losses = []
+        """Raised in place of the next results."""
+        self.cancelled, self.options_seen = [], {}
+        self.util = SimpleNamespace(
+            scheduling_strategies=SimpleNamespace(NodeAffinitySchedulingStrategy=lambda node, soft: node)
+        )
+
+    def is_initialized(self):
+        return True
+
+    def nodes(self):
+        return [{"Alive": True, "NodeID": str(n), "Resources": one} for n, one in enumerate(self.resources)]
+
+    def put(self, value):
+        return (value,)
+
+    def get(self, reference):
+        if isinstance(reference[0], dict) and "exitcode" in reference[0] and self.losses:
+            raise self.losses.pop()
+        return reference[0]
+
+    def remote(self, **options):
+        self.options_seen |= options
+
+        def decorated(function):
+            call = lambda *arguments: self._answers(function, arguments)  # noqa: E731
+            return SimpleNamespace(remote=call, options=lambda **_: SimpleNamespace(remote=call))
+
+        return decorated
+
+    def _answers(self, function, arguments):
+        result = function(*arguments)
+        return map(self.put, result) if result is not None else None
+
+    def wait(self, answers, num_returns, timeout, fetch_local=True):
+        return answers[:1], answers[1:]
+
+    def cancel(self, answers, force):
+        self.cancelled.append(answers)
+
+
+@pytest.fixture
+def played(monkeypatch, tmp_path):
+    ray = Played()
+    monkeypatch.setattr(plugin, "_imported", lambda: ray)
+    monkeypatch.setitem(plugin.sys.modules, "ray", ray)
+    monkeypatch.setattr(plugin, "_run", lambda order: prunebench.Ended(order.key, prunebench.carry_out(order)))
+    monkeypatch.setattr(plugin.tempfile, "gettempdir", lambda: str(tmp_path / "node"))
+    return ray
+
+
+@pytest.fixture
+def walk_of(tmp_path):
+    loaded = session.load_suite(runs.write_suite(tmp_path, TEXT))
+
+    def make(executor, store="store", **options):
+        opened = Store.open(tmp_path / store)
+        prepared = {trial.task.label: prepare(trial.task.dataset, None, opened.data) for trial in loaded.trials}
+        chosen = Options(executor=executor, **options)
+        return Walk(session.plan_suite(loaded, prepared), opened, loaded.registry, prepared, chosen)
+
+    return make
+
+
+class Abroad(plugin.Ray):
+    """As if no node saw the store."""
+
+    name = "abroad"
+
+    def open(self, site):
+        crew = super().open(site)
+        crew._token.unlink()
+        return crew
+
+
+def statuses(walk):
+    return [event.result.status for event in walk.events()]
+
+
+def test_the_same_states_are_made_where_the_store_is_seen_and_where_they_travel(played, walk_of, tmp_path):
+    assert statuses(walk_of(plugin.Ray())) == ["done", "done"]
+    assert statuses(walk_of(Abroad(), "other")) == ["done", "done"]
+    assert runs.states(tmp_path / "store") == runs.states(tmp_path / "other") != {}
+    assert list((tmp_path / "node").glob("*/*")) == []  # nothing is left on the node
+    assert not [path.name for path in (tmp_path / "other").iterdir() if path.name.startswith(".")]
+    assert played.options_seen["max_retries"] == 0
+
+
+def test_a_node_works_in_a_folder_of_its_own(played, walk_of, monkeypatch, tmp_path):
+    orders = []
+    carry_out = plugin._run
+    monkeypatch.setattr(plugin, "_run", lambda order: (orders.append(order), carry_out(order))[1])
+    statuses(walk_of(Abroad()))
+    assert orders
+    for order in orders:
+        assert (tmp_path / "node") in Path(order.store).parents
+        assert (tmp_path / "node") in Path(order.data).parents
+
+
+def test_a_damaged_state_does_not_travel_and_is_made_again(played, walk_of, monkeypatch, caplog):
+    damaged = []
+    walk = walk_of(Abroad())
+    home = plugin.Tasks._home
+
+    def arrived(self, key, said):
+        ended = home(self, key, said)
+        parts = list(self._store.folder(key).glob("weights.safetensors"))
+        if parts and not damaged and key == walk.plan.trials[-1].chain[1]:
+            damaged.append(key)
+            parts[0].write_bytes(parts[0].read_bytes()[:-1])
+        return ended
+
+    monkeypatch.setattr(plugin.Tasks, "_home", arrived)
+    assert sorted(statuses(walk)) == ["done", "done"]
+    assert damaged
+    assert "an entry that it needs was missing or damaged" in caplog.text
+
+
+@pytest.mark.parametrize("losses", [1, 2, 3])
+def test_a_worker_that_ray_loses_is_tried_three_times(played, walk_of, losses):
+    played.losses = [WorkerCrashedError() for _ in range(losses)]
+    walk = walk_of(plugin.Ray(), workers=1)
+    reasons = [event.result.reason for event in walk.events()]
+    if losses < 3:
+        assert reasons == ["", ""]
+    else:
+        assert set(reasons) == {"its worker was killed by the crash of its Ray worker 3 times (out of memory?)"}
+
+
+def test_what_fails_outside_of_the_work_is_told_with_its_last_line(played, walk_of):
+    played.losses = [TaskError("Traceback\n  File x\nModuleNotFoundError: No module named 'prunebench'\n")]
+    reasons = {event.result.reason for event in walk_of(plugin.Ray(), workers=1).events()}
+    assert "its Ray task failed: ModuleNotFoundError: No module named 'prunebench'" in reasons
+
+
+def test_a_node_whose_disk_is_full_is_named(played, walk_of, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(plugin, "_data", full)
+    with pytest.raises(PrunebenchError, match=r": .*No space left on device"):
+        statuses(walk_of(Abroad()))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "facts", "places"),
+    [
+        ([{"CPU": 4.0}, {"CPU": 2.0}], {}, 6),
+        ([{"CPU": 4.0}, {"CPU": 2.0}], {"threads": 2}, 3),
+        ([{"CPU": 4.0}, {"CPU": 1.0}], {"resources": Resources(num_cpus=2)}, 2),
+        ([{"CPU": 8.0, "GPU": 2.0}, {"CPU": 8.0}], {"device": "cuda"}, 2),
+        ([{"CPU": 8.0, "GPU": 2.0}], {"device": "cuda", "resources": Resources(num_gpus=0.25)}, 8),
+        ([{"CPU": 3.0, "GPU": 2.0}], {"device": "cuda", "resources": Resources(num_gpus=0.25)}, 3),
+        ([{"CPU": 4.0}], {"resources": Resources(num_gpus=0.5)}, 4),
+        ([{"CPU": 4.0}], {"workers": 3}, 3),
+    ],
+)
+def test_there_are_as_many_places_as_fit_on_each_node(played, tmp_path, nodes, facts, places):
+    played.resources = nodes
+    assert plugin.Ray().open(Site(store=tmp_path, **facts)).free == places
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"resources": Resources(num_cpus=64)}, "has 64 CPUs, there are 2 CPUs and 0 GPUs"),
+        ({"device": "cuda"}, "has 1 CPUs and 1 GPUs"),
+    ],
+)
+def test_what_no_node_has_is_refused_before_any_work(played, tmp_path, facts, words):
+    with pytest.raises(PrunebenchError, match=words):
+        plugin.Ray().open(Site(store=tmp_path, **facts))
+    assert list(tmp_path.glob(".seen*")) == []
+
+
+def test_a_crew_that_is_left_cancels_what_runs(played, walk_of, tmp_path):
+    crew = plugin.Ray().open(Site(store=tmp_path))
+    crew._tasks["k"] = plugin.Task(None, "answers")
+    assert not crew.begun("k")
+    crew.shutdown()
+    assert played.cancelled == ["answers"]
+    assert list(tmp_path.glob(".seen*")) == []
+
+
+def test_a_busy_or_full_node_is_heard(played, walk_of, monkeypatch):
+    codes = [exits.BUSY]
+    carry_out = plugin._run
+    monkeypatch.setattr(
+        plugin, "_run", lambda order: prunebench.Ended(order.key, codes.pop()) if codes else carry_out(order)
+    )
+    assert statuses(walk_of(Abroad())) == ["done", "done"]
