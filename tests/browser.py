@@ -1,6 +1,5 @@
 """A headless Chromium, driven by its own protocol: pages, keys, requests, pictures."""
 
-import base64
 import itertools
 import json
 import shutil
@@ -140,8 +139,3 @@ class Page:
         """Errors of scripts, and what the page's policy has blocked."""
         thrown = [event["exceptionDetails"]["text"] for event in self.events("Runtime.exceptionThrown")]
         return thrown + [e["entry"]["text"] for e in self.events("Log.entryAdded") if e["entry"]["level"] == "error"]
-
-    def picture(self, path, whole=True):
-        """A PNG of the page."""
-        shot = self.send("Page.captureScreenshot", captureBeyondViewport=whole, format="png")
-        path.write_bytes(base64.b64decode(shot["data"]))

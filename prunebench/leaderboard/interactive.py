@@ -78,7 +78,13 @@ def accuracy_specification(section: Section) -> Spec:
 
 def cost_specification(section: Section) -> Spec:
     """Test accuracy against training cost, as a multiple of one dense training."""
-    axis = {"title": "training cost, in dense trainings", "labelExpr": "format(datum.value, '~g') + '×'"}
+    costs = [1.0, *(point["cost"] for point in _points(section) if point["cost"])]
+    decades = range(math.floor(math.log10(min(costs))), math.ceil(math.log10(max(costs))) + 1)
+    axis = {
+        "title": "training cost, in dense trainings",
+        "labelExpr": "format(datum.value, '~g') + '×'",
+        "values": [float(f"{step}e{decade}") for decade in decades for step in (1, 2, 5)],
+    }
     across = {
         "field": "cost",
         "type": "quantitative",

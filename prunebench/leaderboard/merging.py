@@ -28,7 +28,7 @@ class Conflict:
         trial = f"{self.kept.task}/{self.kept.method}/{self.kept.sparsity:g}/seed {self.kept.seed}"
         first = self.names[0]
         more = f" and {len(self.names) - 1} more" if len(self.names) > 1 else ""
-        ours, theirs = (_figure(result, first) for result in (self.kept, self.other))
+        ours, theirs = (repr(result.metrics[first]) for result in (self.kept, self.other))
         return f"{trial}: {first} is {ours} in {self.kept_from}, which is kept, and {theirs} in {self.other_from}{more}"
 
 
@@ -64,11 +64,14 @@ def merge(boards: Sequence[Board], name: str | None = None) -> Merged:
 
 
 def differences(one: Result, other: Result) -> Iterator[str]:
-    """The metrics that two done results of the same work should share and do not; nothing where either is not done."""
+    """The metrics that two done results of the same work both have and should agree on, and do not.
+
+    What only one has says nothing: versions record more, or less.
+    """
     if one.status != "done" or other.status != "done":
         return
-    for name in sorted(one.metrics.keys() | other.metrics.keys()):
-        ours, theirs = one.metrics.get(name), other.metrics.get(name)
+    for name in sorted(one.metrics.keys() & other.metrics.keys()):
+        ours, theirs = one.metrics[name], other.metrics[name]
         if not name.startswith(MEASURED) and ours != theirs and not (_is_nan(ours) and _is_nan(theirs)):
             yield name
 
@@ -85,9 +88,5 @@ def _asked(boards: Sequence[Board]) -> frozenset[Asked] | None:
     return frozenset().union(*cells)
 
 
-def _figure(result: Result, name: str) -> str:
-    return repr(result.metrics[name]) if name in result.metrics else "absent"
-
-
-def _is_nan(value: float | None) -> bool:
-    return value is not None and value != value
+def _is_nan(value: float) -> bool:
+    return value != value

@@ -18,6 +18,11 @@ def test_what_a_clock_says_is_no_conflict(result):
     assert merge([Board("a", (result(),)), Board("b", (other,))]).conflicts == ()
 
 
+def test_a_figure_that_only_one_has_is_no_conflict(result):
+    other = result(metrics={"density/1.weight": 0.5}, finished=1e9)
+    assert merge([Board("a", (result(),)), Board("b", (other,))]).conflicts == ()
+
+
 def test_other_figures_of_the_same_trial_are_told_and_the_newer_are_kept(result):
     old, new = result(accuracy=0.5, finished=1.0), result(accuracy=0.625, metrics={"loss": 1.5}, finished=2.0)
     for boards in ([Board("a", (old,)), Board("b", (new,))], [Board("b", (new,)), Board("a", (old,))]):
