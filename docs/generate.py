@@ -18,7 +18,7 @@ from typing import Any
 from click.testing import CliRunner
 
 import prunebench
-from prunebench import cli, components, executors, hooks, network, stages, testing, times
+from prunebench import cli, components, executors, hooks, leaderboard, network, stages, testing, times
 from prunebench.descriptions import Parameter, parameters, plain, written
 from prunebench.suite import outline, values
 
@@ -54,6 +54,7 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
     "What a method may give": ("Updater", "Deployed"),
     "What an executor is given, and gives": ("Site", "Resources", "Order", "Crew", "Ended", "carry_out"),
     "What is taken home": ("load_ticket", "Ticket", "File"),
+    "From Python": ("load_suite", "run_suite", "leaderboard"),
     "Stages": (
         "Stage",
         "Initialize",
@@ -70,7 +71,11 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
 }
 """The public names, in the order of the page; and two classes that plugins meet without naming them."""
 
-_UNNAMED = {"Component": components.Component, "Layer": network.Layer}
+_UNNAMED = {
+    "Component": components.Component,
+    "Layer": network.Layer,
+    "leaderboard": leaderboard.leaderboard,
+}
 _ALIASES = {"Allocation": stages, "Time": times}
 """Names of types that are no classes, and the modules that say what they are."""
 TYPES = {name: written(vars(module)[name]) for name, module in _ALIASES.items()}

@@ -28,8 +28,10 @@ from prunebench.updating import Updater
 if TYPE_CHECKING:
     from prunebench.deployment import Deployed
     from prunebench.execution.orders import carry_out
+    from prunebench.leaderboard import leaderboard
     from prunebench.network import Network
     from prunebench.scoring import Scoring
+    from prunebench.session import load_suite, run_suite
     from prunebench.tickets import Ticket, load_ticket
     from prunebench.training import Training
 
@@ -71,24 +73,31 @@ __all__ = [
     "__version__",
     "carry_out",
     "hookimpl",
+    "leaderboard",
+    "load_suite",
     "load_ticket",
+    "run_suite",
 ]
 
-_WITH_TORCH = {
+_LATER = {
     "Deployed": "prunebench.deployment",
     "Network": "prunebench.network",
     "Scoring": "prunebench.scoring",
     "Ticket": "prunebench.tickets",
     "Training": "prunebench.training",
     "carry_out": "prunebench.execution.orders",
+    "leaderboard": "prunebench.leaderboard",
+    "load_suite": "prunebench.session",
     "load_ticket": "prunebench.tickets",
+    "run_suite": "prunebench.session",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Names whose modules need torch are imported when they are first used."""
-    if name in _WITH_TORCH:
+    """Names whose modules need torch or pandas are imported when they are first used."""
+    if name in _LATER:
         from importlib import import_module
 
-        return getattr(import_module(_WITH_TORCH[name]), name)
+        module = import_module(_LATER[name])
+        return module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
     raise AttributeError(f"module 'prunebench' has no attribute {name!r}")

@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -20,9 +20,14 @@ from prunebench import registry as plugins
 from prunebench.components import Method
 from prunebench.data import Prepared, find, prepare
 from prunebench.environment import environment
-from prunebench.errors import TrackingError
+from prunebench.errors import CorruptEntry, StoreError, TrackingError
+from prunebench.execution.claims import running
+from prunebench.execution.jobs import missing_jobs
+from prunebench.execution.outcomes import stored_result
+from prunebench.execution.progress import lost
 from prunebench.execution.run import DEFAULT, Event, Options, Walk, named_executor
 from prunebench.executors import Executor, chosen
+from prunebench.identity import digest
 from prunebench.plan import Plan, make_plan
 from prunebench.registry import Registry
 from prunebench.results import ASKED, Result
@@ -38,6 +43,8 @@ if TYPE_CHECKING:
     from prunebench.leaderboard import Asked
 
 STORE = Path(".prunebench")
+UNSENT = "unsent"
+"""The folder of a store with a note for each run whose results were not all sent."""
 
 
 @dataclass(frozen=True)
@@ -203,12 +210,13 @@ def run_suite(
         deadline=deadline,
         environment=environment(threads),
     )
+    note = _noted(loaded, prepared, opened)
     walk = Walk(plan_suite(loaded, prepared), opened, loaded.registry, prepared, options)
     publisher, counts, results = Publisher(loaded.suite.name), Counter[str](), []
     on_event = watch(walk) if watch else lambda event: None
     try:
         for event in walk.events():
-            event = _asked_for(event, loaded.origin)
+            event = replace(event, result=_asked_for(event.result, loaded.origin))
             counts["cached" if event.cached else event.result.status] += 1
             results.append(event.result)
             publisher.put(event.result)
@@ -217,6 +225,8 @@ def run_suite(
         publisher.abandon()
         raise
     untracked = publisher.close()
+    if not untracked:
+        note.unlink(missing_ok=True)
     frame = None
     if not untracked:
         try:
@@ -226,8 +236,104 @@ def run_suite(
     return Outcome(counts, frame, untracked, tuple(results), len(walk.left), walk.outlook)
 
 
-def _asked_for(event: Event, origin: Mapping[str, str]) -> Event:
-    return replace(event, result=replace(event.result, provenance={**event.result.provenance, **origin}))
+def _asked_for(result: Result, origin: Mapping[str, str]) -> Result:
+    return replace(result, provenance={**result.provenance, **origin})
+
+
+def _noted(loaded: Loaded, prepared: Mapping[str, Prepared], store: Store) -> Path:
+    """Write down what a run is about to send; the note goes when all has been sent, and `sync_all` reads it."""
+    note = {
+        "suite": to_plain(loaded.suite),
+        "trials": [str(trial) for trial in loaded.trials],
+        "prints": {label: data.fingerprint for label, data in prepared.items()},
+        "files": loaded.files,
+        "blocked": loaded.blocked,
+        "origin": dict(loaded.origin),
+    }
+    path = store.root / UNSENT / f"{digest(note)}.json"
+    try:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(note), "utf-8")
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+    return path
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What sending the results of a suite came to; counts of trials."""
+
+    suite: str
+    sent: int
+    there: int
+    """Those that MLflow had already."""
+    open: int
+    """Those that have no result yet."""
+    damaged: int = 0
+    """Those whose entry in the store is damaged; a run makes it again."""
+
+
+def sync_suite(loaded: Loaded, *, store: Path = STORE, data: Path | None = None) -> Sent:
+    """Send what the store has of a suite's results to MLflow, and run nothing; what is there is not sent again.
+
+    Raises:
+        TrackingError: when MLflow cannot be reached.
+    """
+    known = prepared_already(loaded, data, store)
+    return _sent(loaded, {label: found.fingerprint for label, found in known.items()}, Store(store.resolve()))
+
+
+def sync_all(store: Path = STORE) -> Iterator[Sent]:
+    """The same for every suite whose last run in this store did not send all of its results.
+
+    Raises:
+        TrackingError: when MLflow cannot be reached.
+        StoreError: for a note that cannot be read.
+        PrunebenchError: for a suite whose plugins are not there any more.
+    """
+    opened = Store(store.resolve())
+    for path in sorted((opened.root / UNSENT).glob("*.json")):
+        loaded, prints = _remembered(path)
+        sent = _sent(loaded, prints, opened)
+        if not (sent.open or sent.damaged):
+            path.unlink(missing_ok=True)
+        yield sent
+
+
+def _remembered(path: Path) -> tuple[Loaded, dict[str, str]]:
+    try:
+        note = json.loads(path.read_text("utf-8"))
+        files, blocked = tuple(note["files"]), tuple(note["blocked"])
+        registry = plugins.load(files, frozenset(blocked))
+        suite, names = from_plain(note["suite"], registry), set(note["trials"])
+        trials = tuple(trial for trial in suite.trials() if str(trial) in names)
+        return Loaded(suite, trials, registry, files, blocked, note["origin"]), dict(note["prints"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} cannot be read ({error!r}): delete it, and name the suite") from error
+
+
+def _sent(loaded: Loaded, prints: Mapping[str, str], store: Store) -> Sent:
+    from prunebench.tracking import Tracker
+
+    plan = make_plan(loaded.trials, prints)
+    jobs = missing_jobs(plan, store, (one.key for one in plan.trials if one.chain))
+    failures = lost(store, jobs, {work.key for work in running(store)})
+    tracker, name, counts = Tracker(), loaded.suite.name, Counter[str]()
+    published = tracker.published(name)
+    for planned in plan.trials:
+        try:
+            result = stored_result(planned, store, loaded.registry, prints.get(planned.trial.task.label), failures)
+        except CorruptEntry:
+            counts["damaged"] += 1
+            continue
+        if result is None:
+            counts["open"] += 1
+            continue
+        result = _asked_for(result, loaded.origin)
+        there = result.trial in published and published[result.trial].stands_against(result)
+        counts["there" if there else "sent"] += 1
+        tracker.publish(result)
+    return Sent(name, counts["sent"], counts["there"], counts["open"], counts["damaged"])
 
 
 def make_leaderboard(
@@ -238,11 +344,6 @@ def make_leaderboard(
     Args:
         asked: the cells it is to show; by default all that there are.
     """
-    from prunebench.leaderboard import select, table, write
-    from prunebench.tracking import read_results
+    from prunebench.leaderboard import leaderboard
 
-    asked = None if asked is None else list(asked)
-    results = read_results(suite=suite)
-    if output is not None:
-        write(results, output, asked)
-    return table(select(results, asked))
+    return leaderboard(suite, asked=asked, output=output)

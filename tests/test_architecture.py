@@ -159,7 +159,10 @@ def test_the_public_names_are_these():
         "__version__",
         "carry_out",
         "hookimpl",
+        "leaderboard",
+        "load_suite",
         "load_ticket",
+        "run_suite",
     ]
 
 

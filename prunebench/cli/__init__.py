@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "plan": ("prunebench.cli.plan:command", "Show what a suite would run, and what it would cost."),
     "status": ("prunebench.cli.status:command", "Show how far a suite is, while it runs or not."),
     "why": ("prunebench.cli.why:command", "Say why a trial is not taken from the store."),
+    "sync": ("prunebench.cli.sync:command", "Send the results that wait in the store to MLflow; run nothing."),
     "cache": ("prunebench.cli.cache:command", "Show what the store holds; check it; collect what no suite needs."),
     "leaderboard": ("prunebench.cli.leaderboard:command", "Turn tracked results into tables and plots."),
     "compare": ("prunebench.cli.compare:command", "Say what is better, worse, new, gone or not comparable."),

