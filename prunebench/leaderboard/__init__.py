@@ -21,10 +21,11 @@ import matplotlib
 import pandas as pd
 
 from prunebench.leaderboard import published
+from prunebench.leaderboard.gallery import drawings
 from prunebench.leaderboard.html import as_html
 from prunebench.leaderboard.interactive import specifications
 from prunebench.leaderboard.pages import as_json, markdown, text
-from prunebench.leaderboard.plots import accuracy_plot, cost_plot, drawings, svg
+from prunebench.leaderboard.plots import accuracy_plot, cost_plot, svg
 from prunebench.leaderboard.rows import COLUMNS, records, rows, table
 from prunebench.leaderboard.sections import Section, sections
 from prunebench.leaderboard.selection import Asked, Older, Selection, select

@@ -13,12 +13,14 @@ from datetime import UTC, datetime
 import pandas as pd
 from tabulate import tabulate
 
-from prunebench.leaderboard.plots import is_plotted
+from prunebench.leaderboard import evidence
+from prunebench.leaderboard.gallery import Drawing, across, of_section
+from prunebench.leaderboard.ranks import Ranking, ranking
 from prunebench.leaderboard.rows import COLUMNS, records
 from prunebench.leaderboard.sections import Row, Section, percent, sections, spread, state
 from prunebench.leaderboard.selection import LABELS, OF_THE_METHOD, OWN_KEY, Older, Selection, shared
 from prunebench.leaderboard.statistics import CONFIDENCE, FEWEST_PAIRS, SIGNIFICANCE
-from prunebench.results import Result
+from prunebench.results import ASKED, Result
 
 NAMES = {"data": "data fingerprint"}
 SHOWN_VALUES = 3
@@ -30,10 +32,15 @@ STATISTICS = f"""\
 Figures are means over seeds; ± is the sample standard deviation. The difference to the dense network is paired: the
 two accuracies of a seed are subtracted, and the interval is Student's t interval ({CONFIDENCE:.0%}) of their mean.
 
-Tiers compare the methods of one task and sparsity. The best by mean accuracy, and every method whose two-sided paired
-t-test against it has p ≥ {SIGNIFICANCE:g} after Holm's correction for the comparisons with it, share a tier; the others
-are compared anew. One tier means "not distinguished with these seeds", not "equal". With fewer than {FEWEST_PAIRS}
-shared seeds no tier is claimed. Incomplete rows are shown, and not ranked.
+Tiers compare the methods of one task and sparsity, all pairs of them, by Welch's two-sided t-test, which allows each
+method a spread of its own (pruned networks near collapse have wide ones); two methods alone by the paired one. Holm's
+correction over all pairs keeps the chance of any false difference at {SIGNIFICANCE:g}, as the best is not known
+beforehand. Going down by mean, a new tier begins with the first method that is told from the best of the last, so no
+method is in a better tier than one with a higher mean. A tier with a question mark: the mean puts the method there, but
+its spread is so wide that it is not itself told from the best of the tier above. Assumed are normal accuracies, and
+seeds that do not make methods differ in opposite ways; what seeds do to all alike is not taken out, which costs power
+and no truth. One tier means "not distinguished with these seeds", not "equal". With fewer than {FEWEST_PAIRS} shared
+seeds no tier is claimed. Incomplete rows are shown, and not ranked.
 
 FLOPs and speed-up are counted, not measured. Seconds are measured, on the machines named above, and depend on what else
 these did."""
@@ -58,6 +65,7 @@ def markdown(frame: pd.DataFrame, selection: Selection) -> str:
     parts = [_heading(frame)]
     for section in sections(frame):
         parts += _section(section, selection)
+    parts += _across(ranking(sections(frame)))
     parts += ["## What the numbers mean", STATISTICS, _meanings()]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -104,13 +112,47 @@ def _section(section: Section, selection: Selection) -> Iterator[str]:
     if section.methods:
         yield f"{COST} {_counted(section)}"
         yield _pivot(section, _cost)
-    yield from _plots(section)
+    yield from map(_drawing, of_section(section, results))
     yield "### Every row"
     yield _full(section)
+    yield from _evidence(section, results)
     yield from _notes("Not done", [_undone(row) for row in section.rows if row["status"] != "done"])
     older = [old for old in selection.older if (old.suite, old.task) == (section.suite, section.task)]
     yield from _notes("Not comparable", [_not_comparable(old) for old in older if old.kind == "protocol"])
     yield from _notes("Superseded", [_superseded(old) for old in older if old.kind == "variant"])
+
+
+def _evidence(section: Section, results: Sequence[Result]) -> Iterator[str]:
+    """What stands below the rows: tickets, deployed networks, ShrinkBench's list, commands."""
+    if section.methods and results:
+        found = evidence.tickets(section)
+        yield "### Early stopping and tickets"
+        yield evidence.TICKETS if found else evidence.NO_VALIDATION
+        yield _grid(found)
+    if (found := evidence.deployed(section)) is not None:
+        yield from ("### Deployed", evidence.DEPLOYED, _grid(found))
+    if results:
+        yield from ("### What ShrinkBench asks for", _grid(evidence.answers(section, results)))
+    if commands := [row["command"] for row in section.rows if row["command"]]:
+        yield "### Do it again"
+        yield "Each line does the work of a row again, with the dense network of the same seeds, in the rows' order."
+        yield "\n".join(("```bash", *dict.fromkeys(commands), "```"))
+
+
+def _across(ranked: Ranking | None) -> Iterator[str]:
+    if ranked is not None:
+        found, said = evidence.ranks(ranked)
+        yield from ("## Across tasks", evidence.BLOCKS, said, _grid(found))
+        yield from (_drawing(drawing) for drawing in across(ranked))
+
+
+def _grid(grid: evidence.Grid | None) -> str:
+    return _table([[_escaped(text) for text in row] for row in grid.body], list(grid.header)) if grid else ""
+
+
+def _drawing(drawing: Drawing) -> str:
+    picture = f"![{_escaped(drawing.alt)}]({drawing.file})"
+    return f"{picture}\n\n{drawing.caption}" if drawing.caption else picture
 
 
 def _protocol(section: Section, results: Sequence[Result]) -> str:
@@ -145,7 +187,7 @@ def _environment(results: Sequence[Result]) -> list[tuple[str, str]]:
     values: dict[str, set[str]] = {}
     for result in results:
         for name, value in result.provenance.items():
-            if name != OWN_KEY and not name.startswith(OF_THE_METHOD):
+            if name != OWN_KEY and not name.startswith((OF_THE_METHOD, ASKED)):
                 values.setdefault(name, set()).add(value)
     return [(NAMES.get(name, name), _several(found)) for name, found in sorted(values.items())]
 
@@ -214,16 +256,17 @@ def _cell(row: Row | None) -> str:
     return spread(row) if row["status"] == "done" else f"{spread(row)} ({row['n']} of {row['seeds']})"
 
 
-def _plots(section: Section) -> Iterator[str]:
-    if is_plotted(section):
-        yield f"![Test accuracy against sparsity: {_escaped(section.title)}]({section.file}.svg)"
-        yield f"![Test accuracy against training cost: {_escaped(section.title)}]({section.file}-cost.svg)"
-
-
 def _full(section: Section) -> str:
-    body = [[column.show(row) for column in PAGE] for row in section.rows]
-    align = ["left" if column.heading in ("method", "status") else "right" for column in PAGE]
-    return _table(body, [column.heading for column in PAGE], align)
+    """Every row, without the columns that the task has nothing for."""
+    optional = {"top-5 %"}
+    columns = [
+        column
+        for column in PAGE
+        if column.heading not in optional or any(row[column.figures[0]] is not None for row in section.rows)
+    ]
+    body = [[column.show(row) for column in columns] for row in section.rows]
+    align = ["left" if column.heading in ("method", "status") else "right" for column in columns]
+    return _table(body, [column.heading for column in columns], align)
 
 
 def _notes(title: str, lines: Iterable[str]) -> Iterator[str]:
@@ -311,15 +354,28 @@ def _large(name: str) -> Callable[[Row], str]:
     return show
 
 
+def _top_five(row: Row) -> str:
+    if row["accuracy_top5"] is None:
+        return ""
+    center = f"{100 * row['accuracy_top5']:.2f}"
+    return center if row["accuracy_top5_std"] is None else f"{center} ± {100 * row['accuracy_top5_std']:.2f}"
+
+
+def _tier(row: Row) -> str:
+    """With a question mark where it is the mean alone that puts the row there."""
+    return "" if row["tier"] is None else f"{row['tier']}{'?' if row['told_apart'] is False else ''}"
+
+
 PAGE = (
     Column("method", ("method",), lambda row: _escaped(row["method"])),
     Column("target %", ("target_sparsity",), lambda row: percent(row["target_sparsity"])),
     Column("sparsity %", ("sparsity",), lambda row: "" if row["sparsity"] is None else f"{100 * row['sparsity']:.2f}"),
     Column("n", ("n",), _number("n")),
     Column("accuracy %", ("accuracy_mean", "accuracy_std"), lambda row: spread(row, 2)),
+    Column("top-5 %", ("accuracy_top5", "accuracy_top5_std"), _top_five),
     Column("points above dense", ("difference", "difference_low", "difference_high"), _points),
     Column("pairs", ("pairs",), _number("pairs")),
-    Column("tier", ("tier",), _number("tier")),
+    Column("tier", ("tier", "told_apart"), _tier),
     Column("training cost", ("training_cost",), _number("training_cost", "×")),
     Column("training FLOPs", ("training_flops",), _large("training_flops")),
     Column("examples", ("examples",), _large("examples")),

@@ -11,15 +11,13 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import BoxStyle, FancyBboxPatch
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from prunebench.leaderboard.sections import Row, Section, percent, sections
-from prunebench.leaderboard.selection import Selection
+from prunebench.leaderboard.sections import Row, Section, percent
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#AA4499", "#E69F00", "#56B4E9", "#882255", "#999933")
 """Okabe and Ito's colours, and three of Tol's: told apart with any colour vision, and on paper by marker and line."""
@@ -61,20 +59,6 @@ class Look:
     line: str
 
 
-def drawings(frame: pd.DataFrame, selection: Selection) -> dict[str, bytes]:
-    """The plots of a leaderboard as files: name to bytes.
-
-    Args:
-        frame: the rows, from `table(selection)`.
-        selection: the results behind them.
-    """
-    contents = {}
-    for section in filter(is_plotted, sections(frame)):
-        contents[f"{section.file}.svg"] = svg(accuracy_plot(section))
-        contents[f"{section.file}-cost.svg"] = svg(cost_plot(section))
-    return contents
-
-
 def is_plotted(section: Section) -> bool:
     """Whether there is anything to plot."""
     return any(_drawn(rows) for rows in section.methods.values())
@@ -83,26 +67,26 @@ def is_plotted(section: Section) -> bool:
 @matplotlib.rc_context(STYLE)
 def accuracy_plot(section: Section) -> Figure:
     """Test accuracy against sparsity: means, and bands of one sample standard deviation."""
-    figure, axes = _canvas(section, "test accuracy against sparsity")
+    figure, axes = canvas(section, "test accuracy against sparsity")
     _dense(axes, section)
     for label, look in looks(section).items():
-        _band(axes, _drawn(section.methods[label]), _wrapped(label), look)
+        _band(axes, _drawn(section.methods[label]), wrapped(label), look)
     _accuracy_axis(axes, section)
-    _sparsity_axis(axes, section)
-    _legend(figure, axes, _hollow(section))
+    sparsity_axis(axes, section)
+    legend(figure, axes, hollow(section))
     return figure
 
 
 @matplotlib.rc_context(STYLE)
 def cost_plot(section: Section) -> Figure:
     """Test accuracy against training cost, as a multiple of one dense training."""
-    figure, axes = _canvas(section, "test accuracy against training cost")
+    figure, axes = canvas(section, "test accuracy against training cost")
     _dense(axes, section)
     for label, look in looks(section).items():
-        _path(axes, _drawn(section.methods[label]), _wrapped(label), look, section.sparsities)
+        _path(axes, _drawn(section.methods[label]), wrapped(label), look, section.sparsities)
     _accuracy_axis(axes, section)
     _cost_axis(axes, section)
-    _legend(figure, axes, _shrinking(section), _hollow(section))
+    legend(figure, axes, _shrinking(section), hollow(section))
     return figure
 
 
@@ -125,23 +109,23 @@ def looks(section: Section) -> dict[str, Look]:
 
 def _drawn(rows: Mapping[float, Row]) -> list[Row]:
     """The rows with a place in both plots, by sparsity."""
-    return [row for _, row in sorted(rows.items()) if row["accuracy_mean"] is not None and _density(row) > 0]
+    return [row for _, row in sorted(rows.items()) if row["accuracy_mean"] is not None and density(row) > 0]
 
 
-def _density(row: Row) -> float:
+def density(row: Row) -> float:
     """Share of the weights that is kept: as counted, or as asked for where it was not counted."""
     return 1.0 - float(row["target_sparsity"] if row["sparsity"] is None else row["sparsity"])
 
 
-def _canvas(section: Section, title: str) -> tuple[Figure, Axes]:
+def canvas(section: Section, title: str) -> tuple[Figure, Axes]:
     """A white card, so that it reads on any page, as large as the legend needs."""
-    labels = [_wrapped(label) for label in looks(section)]
+    labels = [wrapped(label) for label in looks(section)]
     lines = sum(label.count("\n") + 1 for label in labels) + 4
     longest = max(len(line) for label in labels for line in label.split("\n"))
     width, height = PLOT[0] + 1.7 + LETTER * max(longest, 16), max(PLOT[1] + 1.2, LINE * lines + 0.8)
     figure = Figure(figsize=(width, height))
     figure.patch.set_alpha(0)
-    _card(figure, width, height)
+    card(figure, width, height)
     axes = figure.add_axes((0.8 / width, 0.6 / height, PLOT[0] / width, (height - 1.2) / height))
     axes.set_facecolor("none")
     axes.spines[["top", "right"]].set_visible(False)
@@ -152,14 +136,14 @@ def _canvas(section: Section, title: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _card(figure: Figure, width: float, height: float) -> None:
+def card(figure: Figure, width: float, height: float) -> None:
     style = BoxStyle.Round(pad=0, rounding_size=0.1 / height)
     box = FancyBboxPatch((0.002, 0.003), 0.996, 0.994, boxstyle=style, mutation_aspect=width / height)
     box.set(transform=figure.transFigure, facecolor=CARD, edgecolor=GRID, linewidth=1, zorder=-1)
     figure.add_artist(box)
 
 
-def _wrapped(label: str) -> str:
+def wrapped(label: str) -> str:
     return textwrap.fill(label, 30)
 
 
@@ -174,11 +158,11 @@ def _dense(axes: Axes, section: Section) -> None:
 
 
 def _band(axes: Axes, rows: Sequence[Row], label: str, look: Look) -> None:
-    densities, (low, center, high) = [_density(row) for row in rows], _levels(rows)
+    densities, (low, center, high) = [density(row) for row in rows], _levels(rows)
     axes.fill_between(densities, low, high, color=look.color, alpha=0.14, linewidth=0)
     axes.plot(densities, center, color=look.color, linestyle=look.line, linewidth=1.8)
     _marks(axes, densities, rows, look, [6.0] * len(rows))
-    axes.plot([], [], label=label, linestyle=look.line, linewidth=1.8, **_mark(look, 6.0))
+    axes.plot([], [], label=label, linestyle=look.line, linewidth=1.8, **mark(look, 6.0))
 
 
 def _path(axes: Axes, rows: Sequence[Row], label: str, look: Look, sparsities: Sequence[float]) -> None:
@@ -190,14 +174,14 @@ def _path(axes: Axes, rows: Sequence[Row], label: str, look: Look, sparsities: S
     axes.plot(costs, center, color=look.color, linestyle=look.line, linewidth=1.2)
     ranks = [sparsities.index(row["target_sparsity"]) / max(len(sparsities) - 1, 1) for row in rows]
     _marks(axes, costs, rows, look, [9.5 - 5 * rank for rank in ranks])
-    axes.plot([], [], label=label, linestyle=look.line, linewidth=1.2, **_mark(look, 6.0))
+    axes.plot([], [], label=label, linestyle=look.line, linewidth=1.2, **mark(look, 6.0))
 
 
 def _marks(axes: Axes, places: Sequence[float], rows: Sequence[Row], look: Look, sizes: Sequence[float]) -> None:
     """A marker a row, hollow where seeds are missing."""
     for place, row, size in zip(places, rows, sizes, strict=True):
-        hollow = {} if row["status"] == "done" else {"markerfacecolor": CARD, "markeredgecolor": look.color}
-        axes.plot([place], [100 * row["accuracy_mean"]], linestyle="", **_mark(look, size) | hollow)
+        unfilled = {} if row["status"] == "done" else {"markerfacecolor": CARD, "markeredgecolor": look.color}
+        axes.plot([place], [100 * row["accuracy_mean"]], linestyle="", **mark(look, size) | unfilled)
 
 
 def _levels(rows: Sequence[Row]) -> tuple[list[float], list[float], list[float]]:
@@ -208,7 +192,7 @@ def _levels(rows: Sequence[Row]) -> tuple[list[float], list[float], list[float]]
     return [max(0.0, c - r) for c, r in pairs], centers, [min(100.0, c + r) for c, r in pairs]
 
 
-def _mark(look: Look, size: float) -> dict[str, Any]:
+def mark(look: Look, size: float) -> dict[str, Any]:
     edge = {"markeredgecolor": CARD, "markeredgewidth": size / 8}
     return {"color": look.color, "marker": look.marker, "markersize": size, **edge}
 
@@ -234,7 +218,7 @@ def _height(depth: Any) -> Any:
     return 100 - np.power(10.0, -np.asarray(depth))
 
 
-def _sparsity_axis(axes: Axes, section: Section) -> None:
+def sparsity_axis(axes: Axes, section: Section) -> None:
     """Logarithmic in the share that is kept, and labelled with the share that is not: 80 to 99 % spread out."""
     densities = [1 - sparsity for sparsity in section.sparsities if sparsity < 1] or [1.0]
     axes.set_xlim(max(densities) * 1.12, min(densities) / 1.12)
@@ -271,12 +255,12 @@ def _shrinking(section: Section) -> str:
     return f"markers shrink from\n{lowest} to {highest} % sparsity" if lowest != highest else ""
 
 
-def _hollow(section: Section) -> str:
+def hollow(section: Section) -> str:
     drawn = [row for rows in section.methods.values() for row in _drawn(rows)]
     return "hollow: seeds are missing" if any(row["status"] != "done" for row in drawn) else ""
 
 
-def _legend(figure: Figure, axes: Axes, *notes: str) -> None:
+def legend(figure: Figure, axes: Axes, *notes: str) -> None:
     """Beside the axes, in the order of the ranking, below the notes."""
     handles, labels = axes.get_legend_handles_labels()
     corner = axes.get_position()

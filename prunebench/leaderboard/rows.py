@@ -11,9 +11,19 @@ from typing import Any
 
 import pandas as pd
 
+from prunebench.leaderboard.commands import command
 from prunebench.leaderboard.selection import Asked, Selection, grouped, select
-from prunebench.leaderboard.statistics import CONFIDENCE, deviation, difference, mean, tiers
-from prunebench.results import Result
+from prunebench.leaderboard.statistics import (
+    CONFIDENCE,
+    Difference,
+    Place,
+    deviation,
+    difference,
+    mean,
+    places,
+    verdict,
+)
+from prunebench.results import DEPLOYED, EARLY_STOP, Result
 
 COLUMNS = {
     "task": "label of the task: data set, model and recipe",
@@ -30,7 +40,9 @@ COLUMNS = {
     "difference_low": f"lower end of the {CONFIDENCE:.0%} confidence interval of the difference (Student's t)",
     "difference_high": "upper end of that interval",
     "pairs": "number of seeds that the difference is over",
-    "tier": "among the methods at this sparsity, 1 the best; methods of one tier are not distinguishable from its best",
+    "tier": "among the methods at this sparsity, 1 the best; a tier goes down by mean to the first told from its best",
+    "told_apart": "whether the row itself is told from the best of the tier above; if not, it is its mean that puts it "
+    "below; empty in the first tier",
     "training_flops": "training and scoring FLOPs of the whole chain, as if it ran alone; mean",
     "examples": "training examples seen by the whole chain; mean",
     "inference_flops": "FLOPs (2 per multiply-add) of one example, zeros skipped: theory, not a measurement; mean",
@@ -40,6 +52,31 @@ COLUMNS = {
     "parameters_prunable": "the prunable weights: the denominator of sparsity",
     "collapsed_layers": "prunable layers without a single weight left; the most of any seed",
     "reason": "why seeds are not done",
+    "accuracy_top5": "top-5 test accuracy at the end of training, of 1, where classes are many; mean",
+    "accuracy_top5_std": "its sample standard deviation",
+    "early_stop_step": "iteration of the lowest validation loss of the last training; mean",
+    "early_stop_step_std": "its sample standard deviation",
+    "early_stop_accuracy": "test accuracy at that iteration; mean",
+    "early_stop_accuracy_std": "its sample standard deviation",
+    "early_stop_step_difference": "early_stop_step minus that of the dense network with the same seed; mean",
+    "early_stop_step_difference_low": f"lower end of its {CONFIDENCE:.0%} confidence interval (Student's t)",
+    "early_stop_step_difference_high": "upper end of that interval",
+    "early_stop_accuracy_difference": "early_stop_accuracy minus that of the dense network with the same seed; mean",
+    "early_stop_accuracy_difference_low": f"lower end of its {CONFIDENCE:.0%} confidence interval (Student's t)",
+    "early_stop_accuracy_difference_high": "upper end of that interval",
+    "ticket": "ticket, not or undecided: whether early stopping is shown to come no later and to be no less accurate "
+    "than in the dense network; empty without a validation split or with too few seeds",
+    "size_bytes": "bytes of the deployed network's file; mean",
+    "size_bytes_dense": "bytes of the dense network's file; mean",
+    "latency_ms": "measured milliseconds of one pass of the deployed network, a median; mean over seeds",
+    "latency_ms_iqr": "interquartile range of its passes; mean over seeds",
+    "latency_ms_dense": "the same of the dense network, measured in turn with it",
+    "latency_ms_dense_iqr": "interquartile range of its passes; mean over seeds",
+    "latency_ratio": "measured dense latency / deployed latency of the same seed; mean",
+    "latency_ratio_std": "its sample standard deviation",
+    "latency_note": "why a deployed network has no latency here",
+    "machine": "what it was measured on",
+    "command": "the command that does the row's work again, with the dense network that it is compared with",
     "control": "whether this is the dense network that the others are compared with",
     "seeds": "number of seeds that were asked for",
     "suite": "name of the suite",
@@ -48,7 +85,19 @@ COLUMNS = {
 }
 """What a row says, and what it means."""
 
-_TEXTS = ("task", "method", "status", "reason", "suite", "protocol", "variant")
+_TEXTS = (
+    "task",
+    "method",
+    "status",
+    "reason",
+    "suite",
+    "protocol",
+    "variant",
+    "ticket",
+    "latency_note",
+    "machine",
+    "command",
+)
 _WHOLE = ("n", "pairs", "tier", "collapsed_layers", "parameters_prunable", "seeds")
 
 Figure = Callable[[Mapping[str, float]], float | None]
@@ -104,8 +153,7 @@ class Cell:
 
     @cached_property
     def accuracies(self) -> dict[int, float]:
-        found = {result.seed: result.metrics.get("accuracy", math.nan) for result in self.done}
-        return {seed: accuracy for seed, accuracy in found.items() if math.isfinite(accuracy)}
+        return self.by_seed("accuracy")
 
     @property
     def control(self) -> bool:
@@ -147,6 +195,15 @@ class Cell:
         values = [figure(result.metrics) for result in self.done]
         return mean([value for value in values if value is not None])
 
+    def by_seed(self, metric: str) -> dict[int, float]:
+        """A finite figure by seed."""
+        found = {result.seed: result.metrics.get(metric, math.nan) for result in self.done}
+        return {seed: value for seed, value in found.items() if math.isfinite(value)}
+
+    def said(self, name: str) -> str:
+        """What the provenance of its results has under a name, each once."""
+        return " / ".join(sorted({result.provenance[name] for result in self.done if name in result.provenance}))
+
     def largest(self, metric: str) -> float | None:
         return max((result.metrics[metric] for result in self.done if metric in result.metrics), default=None)
 
@@ -178,20 +235,20 @@ def _dense(cell: Cell, cells: Sequence[Cell]) -> Cell | None:
     return next((one for one in cells if one.control and (one.suite, one.task) == (cell.suite, cell.task)), None)
 
 
-def _ranks(cells: Sequence[Cell]) -> dict[tuple[str, str, str, float], int]:
+def _ranks(cells: Sequence[Cell]) -> dict[tuple[str, str, str, float], Place]:
     """Tiers among the complete methods of one task and sparsity."""
     fields: dict[tuple[str, str, float], dict[str, Cell]] = defaultdict(dict)
     for cell in cells:
         if cell.complete and not cell.control:
             fields[cell.suite, cell.task, cell.sparsity][cell.method] = cell
     return {
-        some[label].place: tier
+        some[label].place: place
         for some in fields.values()
-        for label, tier in tiers({label: cell.accuracies for label, cell in some.items()}).items()
+        for label, place in places({label: cell.accuracies for label, cell in some.items()}).items()
     }
 
 
-def _row(cell: Cell, dense: Cell | None, tier: int | None) -> dict[str, Any]:
+def _row(cell: Cell, dense: Cell | None, place: Place | None) -> dict[str, Any]:
     newest = max(cell.results.values(), key=lambda result: result.finished, default=None)
     accuracies = list(cell.accuracies.values())
     return {
@@ -206,23 +263,54 @@ def _row(cell: Cell, dense: Cell | None, tier: int | None) -> dict[str, Any]:
         "seeds": len(cell.seeds),
         "accuracy_mean": mean(accuracies),
         "accuracy_std": deviation(accuracies),
-        "tier": tier,
+        "tier": place.tier if place else None,
+        "told_apart": place.told_apart if place else None,
         "status": cell.status,
         "reason": cell.reason,
+        "machine": cell.said("machine"),
+        "command": command(newest) if newest else "",
         **_compared(cell, dense),
+        **_stopped_early(cell, dense),
         **_figures(cell),
+        **_deployed(cell),
     }
 
 
 def _compared(cell: Cell, dense: Cell | None) -> dict[str, Any]:
-    found = difference(cell.accuracies, dense.accuracies) if dense and not cell.control else None
-    if found is None:
-        return {"pairs": 0}
+    found = _difference(cell, dense, "accuracy")
+    return {"pairs": found.pairs if found else 0, **_interval("difference", found)}
+
+
+def _difference(cell: Cell, dense: Cell | None, metric: str) -> Difference | None:
+    return difference(cell.by_seed(metric), dense.by_seed(metric)) if dense and not cell.control else None
+
+
+def _interval(name: str, found: Difference | None) -> dict[str, float | None]:
+    return {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high} if found else {}
+
+
+def _stopped_early(cell: Cell, dense: Cell | None) -> dict[str, Any]:
+    steps, accuracy = (_difference(cell, dense, metric) for metric in EARLY_STOP)
+    figures: dict[str, Any] = {"ticket": verdict(steps, accuracy) or ""}
+    for metric, found in zip(EARLY_STOP, (steps, accuracy), strict=True):
+        figures |= {**_spread(cell, metric), **_interval(f"{metric}_difference", found)}
+    return figures
+
+
+def _spread(cell: Cell, metric: str) -> dict[str, float | None]:
+    values = list(cell.by_seed(metric).values())
+    return {metric: mean(values), f"{metric}_std": deviation(values)}
+
+
+def _deployed(cell: Cell) -> dict[str, Any]:
+    """What was measured of a network as it is delivered, beside the dense one."""
+    ratios = [_ratio("latency_ms_dense", "latency_ms")(result.metrics) for result in cell.done]
+    known = [ratio for ratio in ratios if ratio is not None]
     return {
-        "difference": found.mean,
-        "difference_low": found.low,
-        "difference_high": found.high,
-        "pairs": found.pairs,
+        **{name: cell.mean(_metric(name)) for name in DEPLOYED},
+        "latency_ratio": mean(known),
+        "latency_ratio_std": deviation(known),
+        "latency_note": cell.said("note.latency_ms"),
     }
 
 
@@ -242,6 +330,7 @@ def _figures(cell: Cell) -> dict[str, float | None]:
         "compression": cell.mean(_ratio("parameters_prunable", "parameters_kept")),
         "parameters_prunable": cell.largest("parameters_prunable"),
         "collapsed_layers": cell.largest("collapsed_layers"),
+        **_spread(cell, "accuracy_top5"),
     }
 
 
@@ -265,6 +354,8 @@ def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
 def _dtype(name: str) -> str:
     if name in _TEXTS:
         return "str"
+    if name == "told_apart":
+        return "boolean"
     return "bool" if name == "control" else "Int64" if name in _WHOLE else "float64"
 
 

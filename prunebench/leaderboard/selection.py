@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from prunebench.results import Result
+from prunebench.results import ASKED, Result
 
 Asked = tuple[str, str, float, int]
 """What a suite asks for: task label, method label, target sparsity, seed."""
@@ -96,7 +96,8 @@ def _names(results: Sequence[Result]) -> list[str]:
 
 def _recorded(result: Result) -> dict[str, str]:
     params = {key.removeprefix("task."): _shown(value) for key, value in result.params.items()}
-    return {**result.provenance, **params}
+    made_with = {key: value for key, value in result.provenance.items() if not key.startswith(ASKED)}
+    return {**made_with, **params}
 
 
 def _shown(value: str | int | float | bool) -> str:

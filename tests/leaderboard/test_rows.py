@@ -204,3 +204,55 @@ def test_the_trials_show_what_was_measured_of_a_deployed_network_where_there_is_
     assert "latency_ms" not in plain.columns
     assert list(deployed["latency_ms"]) == [0.25]
     assert "latency_ms_dense" not in deployed.columns
+
+
+def test_early_stopping_is_compared_with_the_dense_network_of_the_same_seed(result):
+    def stopped(step, accuracy, **changes):
+        return result(metrics={"early_stop_step": step, "early_stop_accuracy": accuracy}, **changes)
+
+    dense = [stopped(500, 0.90, seed=seed, method="unpruned", control=True) for seed in range(3)]
+    ours = [stopped(300 - 100 * seed, 0.91 + seed / 100, seed=seed) for seed in range(3)]
+    control, row = rows([*dense, *ours]).to_dict("records")
+    assert (row["early_stop_step"], row["early_stop_step_std"]) == (200, 100)
+    assert row["early_stop_step_difference"] == -300
+    # 4.302653 * 100 / sqrt(3) = 248.414
+    assert row["early_stop_step_difference_high"] == pytest.approx(-51.586, abs=1e-3)
+    assert row["early_stop_accuracy_difference"] == pytest.approx(0.02)
+    assert row["ticket"] == "ticket"
+    assert control["ticket"] == ""
+
+
+def test_without_early_stopping_there_is_no_verdict(seeds):
+    _, row = rows([*seeds(0.9, 0.9, 0.9, control=True, method="unpruned"), *seeds(0.9, 0.9, 0.9)]).to_dict("records")
+    assert row["ticket"] == ""
+    assert math.isnan(row["early_stop_step"])
+
+
+def test_latency_is_compared_with_the_dense_network_seed_by_seed(result):
+    def deployed(ours, dense, **changes):
+        return result(metrics={"latency_ms": ours, "latency_ms_dense": dense, "size_bytes": 100.0}, **changes)
+
+    (row,) = rows([deployed(1.0, 2.0, seed=0), deployed(2.0, 8.0, seed=1)]).to_dict("records")
+    assert row["latency_ms"] == 1.5
+    assert row["latency_ratio"] == 3.0
+    assert row["latency_ratio_std"] == pytest.approx(math.sqrt(2))
+    assert row["size_bytes"] == 100.0
+
+
+def test_a_latency_that_does_not_apply_has_a_reason(result):
+    (row,) = rows([result(provenance={"note.latency_ms": "no sparse path"})]).to_dict("records")
+    assert row["latency_note"] == "no sparse path"
+    assert math.isnan(row["latency_ms"])
+
+
+def test_a_row_names_every_machine_that_it_was_measured_on(result):
+    (row,) = rows([result(seed=seed, provenance={"machine": f"machine {seed % 2}"}) for seed in range(3)]).to_dict(
+        "records"
+    )
+    assert row["machine"] == "machine 0 / machine 1"
+
+
+def test_how_a_row_was_asked_for_makes_it_no_other(result):
+    made = [result(seed=seed, provenance={"suite.file": f"{seed}.yaml"}) for seed in range(2)]
+    assert not select(made).older
+    assert rows(made)["n"].tolist() == [2]

@@ -1,0 +1,110 @@
+"""How dense each method leaves each layer, as a heat map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from prunebench.leaderboard.plots import CARD, FAINT, INK, STYLE, card
+from prunebench.leaderboard.sections import Section, percent
+from prunebench.leaderboard.statistics import mean
+from prunebench.results import DENSITY, Result
+
+Densities = Mapping[str, Mapping[str, float]]
+"""By method its layers' densities."""
+
+CELL, LINE = 0.52, 0.24
+"""Inches of a cell."""
+COLUMNS = 25
+"""As many cells stand side by side; panels that do not fit are left out, the least sparse first."""
+LEAST = 1e-3
+"""Below this share the colour no longer changes."""
+
+
+def layer_densities(section: Section, results: Sequence[Result]) -> dict[float, dict[str, dict[str, float]]]:
+    """By sparsity and method the mean density of each layer, the methods in the order of the ranking."""
+    found: dict[float, dict[str, dict[str, float]]] = {}
+    for sparsity in section.sparsities:
+        methods = {
+            label: _means([one for one in results if (one.method, one.sparsity) == (label, sparsity)])
+            for label in section.methods
+        }
+        if known := {label: layers for label, layers in methods.items() if layers}:
+            found[sparsity] = known
+    return found
+
+
+def _means(results: Sequence[Result]) -> dict[str, float]:
+    done = [result.metrics for result in results if result.status == "done"]
+    names = dict.fromkeys(name for metrics in done for name in sorted(metrics) if name.startswith(DENSITY))
+    means = {name.removeprefix(DENSITY): mean([metrics[name] for metrics in done if name in metrics]) for name in names}
+    return {name: value for name, value in means.items() if value is not None}
+
+
+def shown(densities: Mapping[float, Densities]) -> list[float]:
+    """The sparsities that have a panel: as many of the highest as fit, one at least."""
+    layers = len(_layers(densities))
+    return sorted(densities)[-max(1, COLUMNS // max(layers, 1)) :]
+
+
+@matplotlib.rc_context(STYLE)
+def heatmap(title: str, densities: Mapping[float, Densities]) -> Figure:
+    """A panel a sparsity: methods by layers, with the share of weights that each layer keeps in percent."""
+    panels, layers = shown(densities), _layers(densities)
+    methods = _methods(densities)
+    left, top = 0.5 + 0.085 * max(map(len, methods)), 0.95
+    bottom = 0.35 + 0.085 * max(map(len, layers))
+    panel = CELL * len(layers)
+    width = max(left + (panel + 0.2) * len(panels) + 0.3, 6.5)
+    height = top + LINE * len(methods) + bottom
+    figure = Figure(figsize=(width, height))
+    figure.patch.set_alpha(0)
+    card(figure, width, height)
+    heading = f"{title}: weights kept in each layer, %"
+    figure.text(0.25 / width, 1 - 0.34 / height, heading, fontsize=11.5, fontweight="bold")
+    for index, sparsity in enumerate(panels):
+        corner = (left + index * (panel + 0.2)) / width
+        axes = figure.add_axes((corner, bottom / height, panel / width, LINE * len(methods) / height))
+        _panel(axes, [[densities[sparsity].get(m, {}).get(layer) for layer in layers] for m in methods])
+        axes.set_title(f"{percent(sparsity)} % sparsity", fontsize=10)
+        axes.set_xticks([index + 0.5 for index in range(len(layers))], layers, rotation=90, fontsize=8)
+        axes.set_yticks(
+            [i + 0.5 for i in range(len(methods))], methods if index == 0 else [""] * len(methods), fontsize=9
+        )
+    return figure
+
+
+def _methods(densities: Mapping[float, Densities]) -> list[str]:
+    """Those with the most panels first, each group in the order of the ranking."""
+    found = list(dict.fromkeys(label for methods in densities.values() for label in methods))
+    return sorted(found, key=lambda label: -sum(label in methods for methods in densities.values()))
+
+
+def _layers(densities: Mapping[float, Densities]) -> list[str]:
+    return list(dict.fromkeys(name for methods in densities.values() for some in methods.values() for name in some))
+
+
+def _panel(axes: Axes, table: Sequence[Sequence[float | None]]) -> None:
+    """Dark is dense. Every cell says its number, so that colour is a help and not the message."""
+    values = np.array([[np.nan if value is None else value for value in row] for row in table])
+    colors = matplotlib.colormaps["cividis_r"].with_extremes(bad=CARD)
+    norm = LogNorm(LEAST, 1)
+    axes.pcolormesh(np.clip(values, LEAST, 1), cmap=colors, norm=norm, edgecolors=CARD, linewidth=1, rasterized=False)
+    axes.set_xlim(0, values.shape[1])
+    axes.set_ylim(values.shape[0], 0)
+    for (row, column), value in np.ndenumerate(values):
+        if not np.isnan(value):
+            ink = "#ffffff" if norm(max(value, LEAST)) > 0.5 else INK
+            axes.text(column + 0.5, row + 0.5, _said(value), color=ink, ha="center", va="center", fontsize=7.5)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, color=FAINT)
+
+
+def _said(value: float) -> str:
+    """A density in percent; a layer without a weight stands out."""
+    return "none" if value == 0 else "100" if value == 1 else f"{100 * value:.2g}"
