@@ -9,6 +9,7 @@ from prunebench.data import prepare
 from prunebench.network import describe
 from prunebench.stages import Initialize, Prune, Rewind, Train
 from prunebench.testing import conformance
+from tests import runs
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 FILES = sorted(EXAMPLES.glob("*.py"))
@@ -77,3 +78,12 @@ def test_the_chain_goes_back_to_the_initial_weights(chain_of):
 def test_every_method_keeps_the_contract(loaded, label):
     report = conformance(loaded.registry.find("method", label)[0])
     assert report.ok, str(report)
+
+
+def test_register_executors_brings_a_place_where_a_suite_runs(tmp_path):
+    runs.write_suite(tmp_path, runs.SUITE.replace("seeds: 2", "seeds: 1").replace("epochs: 2", "epochs: 1"))
+    how = ["--plugin", EXAMPLES / "executor.py", "--executor", "launch", "--prefix", "env PASSED=on"]
+    done = runs.prunebench("run", "tiny.yaml", *how, "--only", "method=random,sparsity=0.5", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "2 done, 0 cached, 0 failed" in done.stdout
+    assert "1 at a time: env PASSED=on " in done.stderr

@@ -1,0 +1,210 @@
+"""The Ray executor on a cluster of two nodes on this machine: the same bits, and what is lost when something dies."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from prunebench import session
+from prunebench.data import prepare
+from prunebench.errors import PrunebenchError
+from prunebench.execution.run import Options, Walk
+from prunebench.executors import Resources, Site
+from prunebench.store import Store
+from tests import runs
+
+pytest.importorskip("ray")
+from prunebench_plugins.ray import Ray
+
+slow = pytest.mark.slow
+TEXT = runs.SUITE.replace("seeds: 2", "seeds: 1").replace("[0.5, 0.7]", "[0.5]")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Two nodes with a core each; whoever needs another one adds it."""
+    folder = tmp_path_factory.mktemp("home")
+    saved = dict(os.environ)
+    os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0", HOME=str(folder))
+    import ray
+    from ray.cluster_utils import Cluster
+
+    handler = signal.getsignal(signal.SIGTERM)
+    small = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+    nodes = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
+    nodes.add_node(**small)
+    nodes.small = small
+    yield nodes
+    with contextlib.suppress(Exception):
+        ray.shutdown()
+    nodes.shutdown()
+    signal.signal(signal.SIGTERM, handler)
+    os.environ.clear()
+    os.environ.update(saved)
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    return session.load_suite(runs.write_suite(tmp_path_factory.mktemp("suite"), TEXT))
+
+
+@pytest.fixture(scope="module")
+def walk_of(tmp_path_factory, loaded):
+    """Makes a walk of the suite, by the local executor unless another is given."""
+
+    def make(executor=None, loaded=loaded, folder=None, **options):
+        store = Store.open(folder or tmp_path_factory.mktemp("store"))
+        prepared = {trial.task.label: prepare(trial.task.dataset, None, store.data) for trial in loaded.trials}
+        chosen = Options(executor=executor, plugins=loaded.files, **options)
+        return Walk(session.plan_suite(loaded, prepared), store, loaded.registry, prepared, chosen)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def local(walk_of):
+    """The states that the local executor makes."""
+    walk = walk_of(workers=2)
+    assert {event.result.status for event in walk.events()} == {"done"}
+    return runs.states(walk.store.root)
+
+
+class Abroad(Ray):
+    """As if no node saw the store: they know it by a file that is not there."""
+
+    name = "abroad"
+
+    def open(self, site):
+        crew = super().open(site)
+        crew._token.unlink()
+        return crew
+
+
+def ended(walk):
+    return {str(event.planned.trial): event.result.status for event in walk.events()}
+
+
+@slow
+def test_a_cluster_makes_the_same_states_bit_for_bit(cluster, walk_of, local):
+    walk = walk_of(Ray(address=cluster.address))
+    assert set(ended(walk).values()) == {"done"}
+    assert runs.states(walk.store.root) == local
+    assert not list(walk.store.root.glob(".seen.*"))
+
+
+@slow
+def test_states_travel_to_nodes_that_do_not_see_the_store(cluster, walk_of, local):
+    walk = walk_of(Abroad(address=cluster.address))
+    assert set(ended(walk).values()) == {"done"}
+    assert runs.states(walk.store.root) == local
+    assert [path.name for path in walk.store.root.iterdir() if path.name.startswith(".")] == []
+    left = Path(os.environ.get("TMPDIR", "/tmp"), f"prunebench-{os.getuid()}")
+    assert list(left.iterdir()) == []
+
+
+@pytest.fixture
+def troubled(tmp_path):
+    """A suite of one method that has the trouble given; it leaves a mark each time that it is called."""
+
+    def load(code):
+        path = runs.with_trouble(tmp_path, code)
+        text = (
+            TEXT.split("methods:")[0] + f"methods: [{{name: mine, marks: '{tmp_path}'}}]\nsparsities: [0.5]\nseeds: 2\n"
+        )
+        return session.load_suite(runs.write_suite(tmp_path, text), plugin_files=[path])
+
+    return load
+
+
+@slow
+@pytest.mark.parametrize("executor", [Ray, Abroad])
+def test_an_exception_comes_home_with_its_reason(cluster, walk_of, troubled, executor):
+    walk = walk_of(executor(address=cluster.address), troubled("if seed == 1: raise ValueError('no luck')"))
+    events = list(walk.events())
+    [failed] = [event for event in events if event.result.status == "failed"]
+    assert failed.result.reason == "ValueError: no luck (mine.py:26)"
+    assert "Traceback" in walk.store.failure(failed.planned.key)["traceback"]
+    assert "no luck" in (walk.store.logs / f"{failed.planned.key}.log").read_text("utf-8")
+    assert {event.result.status for event in events if event is not failed} == {"done"}
+
+
+@slow
+@pytest.mark.parametrize("executor", [Ray, Abroad])
+def test_a_worker_that_is_killed_costs_a_retry(cluster, walk_of, troubled, tmp_path, executor):
+    code = "if seed == 1 and len(tries) < 3: os.kill(os.getpid(), signal.SIGKILL)"
+    assert set(ended(walk_of(executor(address=cluster.address), troubled(code))).values()) == {"done"}
+    assert (tmp_path / "seed-1").read_text() == "xxx"
+
+
+@slow
+def test_the_death_of_ray_s_own_worker_costs_a_retry_and_its_stage_dies_with_it(cluster, walk_of, troubled, tmp_path):
+    # Its process is the parent of the stage's.
+    code = (
+        "import time\n"
+        "if seed == 1 and len(tries) < 2:\n"
+        "    os.kill(os.getppid_of_ray(), signal.SIGKILL)\n"
+        "    time.sleep(60)\n"
+        "    Path(__file__).with_name('survived').touch()"
+    )
+    code = code.replace("os.getppid_of_ray()", "__import__('multiprocessing').parent_process().pid")
+    begun = time.monotonic()
+    assert set(ended(walk_of(Ray(address=cluster.address), troubled(code))).values()) == {"done"}
+    assert (tmp_path / "seed-1").read_text() == "xx"
+    time.sleep(max(0.0, 65 - (time.monotonic() - begun)))
+    assert not (tmp_path / "survived").exists()
+
+
+@slow
+@pytest.mark.parametrize("executor", [Ray, Abroad])
+def test_a_lost_node_costs_its_running_stages(cluster, walk_of, troubled, tmp_path, executor):
+    node = cluster.add_node(**{**cluster.small, "num_cpus": 2})
+    code = "import time\nif len(tries) < 2: time.sleep(30)"  # both stages go to the nodes, and one at least to this one
+    walk = walk_of(executor(address=cluster.address), troubled(code), resources=Resources(num_cpus=2))
+    remover = threading.Thread(target=lambda: (wait_for(tmp_path / "seed-0"), cluster.remove_node(node)))
+    other = threading.Thread(target=lambda: (remover.join(), cluster.add_node(**{**cluster.small, "num_cpus": 2})))
+    remover.start()
+    other.start()
+    try:
+        assert set(ended(walk).values()) == {"done"}
+    finally:
+        other.join()
+    assert (tmp_path / "seed-0").read_text().startswith("xx")
+
+
+def wait_for(path):
+    while not path.exists():
+        time.sleep(0.1)
+
+
+@slow
+def test_a_hanging_stage_is_killed_on_its_node(cluster, walk_of, troubled, tmp_path):
+    code = "import time\nif seed == 1:\n    time.sleep(600)"
+    walk = walk_of(Ray(address=cluster.address), troubled(code), timeout=60)
+    events = list(walk.events())
+    [failed] = [event.result for event in events if event.result.status == "failed"]
+    assert failed.reason == "took longer than --timeout 1min"
+
+
+@slow
+def test_what_no_node_has_is_refused_before_any_work(cluster, walk_of):
+    walk = walk_of(Ray(address=cluster.address), resources=Resources(num_cpus=64))
+    with pytest.raises(PrunebenchError, match=r"no node of the Ray cluster has 64 CPUs, .*--num-cpus"):
+        list(walk.events())
+
+
+def test_without_ray_the_error_says_how_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(PrunebenchError, match=r"pip install 'prunebench\[ray\]'"):
+        Ray().open(Site(store=tmp_path))
+
+
+def test_no_command_imports_ray_that_does_not_use_it():
+    code = "import sys, prunebench.registry as r; print(r.load().names('executor'), 'ray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['local', 'ray'] False"
