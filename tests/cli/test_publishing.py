@@ -171,6 +171,7 @@ def test_a_suite_without_results_is_an_error_that_names_those_there_are(here, pr
     assert "has no results of suite 'nonsense'; it has those of s" in result.output
 
 
+@pytest.mark.slow
 def test_two_stores_a_suite_and_a_board_are_compared(published, prunebench, here):
     better = [
         replace(one, metrics=one.metrics | {"accuracy": one.metrics["accuracy"] + 0.1 + one.seed / 1000})

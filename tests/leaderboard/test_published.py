@@ -143,7 +143,7 @@ def test_lines_out_of_their_order_are_named(board):
     text = dump(board).splitlines()
     with pytest.raises(BoardError, match=r"^trials\.jsonl:2: a trial stands before the line"):
         parse("\n".join([text[0], *text[2:]]))
-    with pytest.raises(BoardError, match=r"^trials\.jsonl:4: trial 'unpruned-0\.0-0' is there twice"):
+    with pytest.raises(BoardError, match=r"^trials\.jsonl:4: trial 'good-0\.9-0' is there twice"):
         parse("\n".join([*text[:3], text[2]]))
     with pytest.raises(BoardError, match=r"^trials\.jsonl:2: neither a trial nor what trials share: suite unknown"):
         parse("\n".join([text[0], json.dumps({k: v for k, v in json.loads(text[1]).items() if k != "suite"})]))
