@@ -2,19 +2,23 @@
 
     python leaderboard/orderings.py
 
-Every figure is computed from methods/trials.csv, seed by seed.
+Every figure is computed from methods/trials.jsonl, seed by seed.
 """
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from prunebench.leaderboard.statistics import CONFIDENCE, difference
+from prunebench.leaderboard.published import read_board
+from prunebench.leaderboard.statistics import CONFIDENCE, Difference, difference
+from prunebench.results import Result
 
 BOARD = Path(__file__).parent / "methods"
+Figures = dict[tuple[str, float], dict[int, float]]
+"""By (method, target sparsity) and seed."""
 
 
 @dataclass(frozen=True)
@@ -39,51 +43,70 @@ CLAIMS = (
     Claim("Rewinding beats fine-tuning", ("imp-rewind", "lr-rewinding"), "magnitude-iterative", 0.988),
 )
 
+EARLIER = "A ticket of a fifth of the weights has its lowest validation loss earlier than the dense network"
 NOT_HERE = """\
-Not to be seen on this board: that the validation loss of a ticket has its minimum earlier than the dense network's (it
-is evaluated every 1,000 iterations here, which is too coarse), and the claims about ResNets and VGGs. Rewinding is
-reported for ResNets; on this network it is only tried."""
+The validation loss is looked at every 1,000 iterations here: its minimum is known to that alone. Not to be seen on this
+board are the claims about ResNets and VGGs. Rewinding is reported for ResNets; on this network it is only tried."""
 
 
-def accuracies(board: Path) -> dict[tuple[str, float], dict[int, float]]:
-    """Test accuracy by (method, target sparsity) and seed."""
-    found: dict[tuple[str, float], dict[int, float]] = defaultdict(dict)
-    with (board / "trials.csv").open(encoding="utf-8", newline="") as file:
-        for line in csv.DictReader(file):
-            if line["status"] == "done":
-                found[line["method"], float(line["target_sparsity"])][int(line["seed"])] = float(line["accuracy"])
+def figures(results: Iterable[Result], metric: str) -> Figures:
+    """A metric of every trial that is done and has it."""
+    found: Figures = defaultdict(dict)
+    for result in results:
+        if metric in result.metrics:
+            found[result.method, result.sparsity][result.seed] = result.metrics[metric]
     return found
 
 
-def verdict(claim: Claim, better: str, found: dict[tuple[str, float], dict[int, float]]) -> str:
+def earlier(found: Figures) -> str:
+    """The table row of the iteration at which the validation loss is lowest."""
+    gap = difference(found.get(("imp", 0.8), {}), found.get(("dense", 0.0), {}))
+    if gap is None:
+        return f"| {EARLIER} | imp − dense | 80.0% | | not run |"
+    seen = _seen(gap.mean < 0, gap.high is not None and gap.high < 0)
+    return f"| {EARLIER} | imp − dense | 80.0% | {interval(gap, 1, 0)} iterations | {seen} |"
+
+
+def _seen(in_the_mean: bool, in_the_interval: bool) -> str:
+    if not in_the_mean:
+        return "not seen"
+    return "seen" if in_the_interval else "seen in the mean only"
+
+
+def interval(gap: Difference, factor: float, digits: int) -> str:
+    """A mean with its confidence interval."""
+    text = f"{factor * gap.mean:+.{digits}f}"
+    if gap.low is not None and gap.high is not None:
+        text += f" [{factor * gap.low:+.{digits}f}, {factor * gap.high:+.{digits}f}]"
+    return text
+
+
+def verdict(claim: Claim, better: str, found: Figures) -> str:
     """A table row: the paired difference with its interval, and whether the ordering is seen."""
     ours = found.get((better, claim.sparsity), {})
     theirs = found.get((claim.worse, claim.sparsity), found.get((claim.worse, 0.0), {}))
     gap = difference(ours, theirs)
     if gap is None:
         return f"| {claim.sentence} | {better} − {claim.worse} | {claim.sparsity:.1%} | | not run |"
-    points = f"{100 * gap.mean:+.2f}"
-    if gap.low is not None and gap.high is not None:
-        points += f" [{100 * gap.low:+.2f}, {100 * gap.high:+.2f}]"
-    if 100 * gap.mean < claim.margin:
-        seen = "not seen"
-    else:
-        seen = "seen" if gap.low is not None and 100 * gap.low > min(0.0, claim.margin) else "seen in the mean only"
+    points = interval(gap, 100, 2)
+    seen = _seen(100 * gap.mean >= claim.margin, gap.low is not None and 100 * gap.low > min(0.0, claim.margin))
     return f"| {claim.sentence} | {better} − {claim.worse} | {claim.sparsity:.1%} | {points} | {seen} |"
 
 
 def page(board: Path) -> str:
-    found = accuracies(board)
+    results = read_board(board).results
+    found = figures(results, "accuracy")
     rows = [verdict(claim, better, found) for claim in CLAIMS for better in claim.better]
+    rows.append(earlier(figures(results, "early_stop_step")))
     lines = [
         "# Orderings",
         "",
         "What the literature finds robustly, and whether [this board](README.md) shows it: the difference in points",
-        f"of test accuracy, paired by seed, with its {CONFIDENCE:.0%} confidence interval (Student's t). *Seen*: the",
+        f"of test accuracy (or in iterations), paired by seed, with its {CONFIDENCE:.0%} confidence interval (Student's t). *Seen*: the",
         "mean has the claimed margin, and the interval lies above zero (above the margin where that is negative).",
         "*Seen in the mean only*: these seeds are too few to exclude chance.",
         "",
-        "| claim | difference | sparsity | points | here |",
+        "| claim | methods | sparsity | difference | here |",
         "|:--|:--|--:|--:|:--|",
         *rows,
         "",
