@@ -68,7 +68,7 @@ def _option(cls: type[Component], parameter: Parameter) -> click.Option:
     return click.Option(declared, required=parameter.required, help=text)
 
 
-def _made(cls: type[Component], own: Mapping[str, click.Option], given: Mapping[str, Any]) -> Component:
+def _made(cls: Any, own: Mapping[str, click.Option], given: Mapping[str, Any]) -> Component:
     """The executor with these values, read as its annotations say."""
     from pydantic import ValidationError
 
