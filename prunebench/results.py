@@ -93,6 +93,12 @@ DEPLOYED = {
 Where a latency is not applicable it is absent, and `note.latency_ms` says why.
 """
 
+PACE = {
+    "examples_per_second": "training examples a second in the trial's last training, evaluations included",
+    "gpu_utilization": "share of that time in which the GPU worked, where its driver tells",
+}
+"""What a trial reports besides that ends trained: measured on its machine, and no property of its method."""
+
 DENSITY = "density/"
 """Begins the names of the metrics that are the share of weights kept in a prunable layer, whose name follows."""
 

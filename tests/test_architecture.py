@@ -135,6 +135,7 @@ def test_the_public_names_are_these():
         "Ended",
         "Executor",
         "File",
+        "Files",
         "Initialize",
         "Method",
         "Model",

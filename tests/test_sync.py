@@ -37,7 +37,8 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def here(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in ("MLFLOW_TRACKING_URI", "PRUNEBENCH_DATA", "PRUNEBENCH_STORE"):
+        monkeypatch.delenv(name, raising=False)
     return folder
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from prunebench.components import Component
 from prunebench.cost import Cost, dense_training_flops
+from prunebench.execution import pace
 from prunebench.identity import digest, source_hash
 from prunebench.network import describe
 from prunebench.plan import PlannedTrial
@@ -122,6 +123,7 @@ def _metrics(planned: PlannedTrial, record: Record) -> dict[str, float]:
         "wall_seconds": cost.wall_seconds,
         "collapsed_layers": sum(layer["kept"] == 0 for layer in record["layers"]),
         **early_stop(record["state"]["history"]),
+        **pace.reported(record),
         **{DENSITY + layer["name"]: layer["kept"] / layer["total"] for layer in record["layers"]},
     }
 

@@ -22,6 +22,7 @@ from prunebench.execution.claims import Claim, Work, claim
 from prunebench.execution.entries import read_state, rest_of, shapes_of
 from prunebench.execution.exits import BUSY, DONE, FAILED, FULL, LOST
 from prunebench.execution.outcomes import components
+from prunebench.execution.pace import pace, watched
 from prunebench.execution.perform import Bench, measured, perform
 from prunebench.executors import Order
 from prunebench.plan import Node, resolve
@@ -140,8 +141,9 @@ def _make(order: Order, store: Store, nodes: list[Node], bench: Bench, held: Cla
         begun = state_of(parent)
     source = state_of(last.source)
     checkpoints = Checkpoints(store, last, order.checkpoint_every, held.reached)
-    state = perform(last, begun, source, bench, checkpoints)
-    told = {"inputs": dict(order.inputs)}
+    with watched(bench.device) as samples:
+        state = perform(last, begun, source, bench, checkpoints)
+    told = {"inputs": dict(order.inputs), "pace": pace(begun, state, samples)}
     write_state(store, last, order.parent, state, bench, started, dict(order.environment), told)
 
 

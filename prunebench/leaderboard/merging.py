@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from prunebench.leaderboard.published import Board
 from prunebench.leaderboard.selection import Asked, cell, grouped, precedence
-from prunebench.results import Result
+from prunebench.results import PACE, Result
 
-MEASURED = ("wall_seconds", "latency_")
+MEASURED = ("wall_seconds", "latency_", *PACE)
 """Begins the names of metrics that are measured with a clock, and so never twice the same."""
 
 

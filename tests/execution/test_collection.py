@@ -138,7 +138,7 @@ def test_a_link_is_not_followed(tmp_path, store):
 
 def test_notes_of_runs_and_what_nobody_knows_stay(store):
     for name in ("running", "unsent", "mine"):
-        (store.root / name).mkdir()
+        (store.root / name).mkdir(exist_ok=True)
         (store.root / name / "note.json").write_text("{}")
     assert surplus(store, Needs()).items == ()
 
