@@ -167,19 +167,19 @@ def _printed(board: Board, form: str) -> str:
 
 
 def _forms() -> dict[str, Callable[[pd.DataFrame, Selection], str]]:
-    from prunebench import leaderboard
+    from prunebench.leaderboard import as_html, as_json, csv, drawings, markdown, text
     from prunebench.leaderboard.interactive import specifications
     from prunebench.leaderboard.latex import as_latex
 
     def page(frame: pd.DataFrame, selection: Selection) -> str:
-        text = leaderboard.markdown(frame, selection)
-        return leaderboard.as_html(text, leaderboard.drawings(frame, selection), specifications(frame))
+        shown = markdown(frame, selection)
+        return as_html(shown, drawings(frame, selection), specifications(frame))
 
     return {
-        "text": lambda frame, selection: leaderboard.text(frame, shutil.get_terminal_size().columns),
-        "markdown": leaderboard.markdown,
-        "csv": lambda frame, selection: leaderboard.csv(frame).decode(),
-        "json": lambda frame, selection: leaderboard.as_json(frame),
+        "text": lambda frame, selection: text(frame, shutil.get_terminal_size().columns),
+        "markdown": markdown,
+        "csv": lambda frame, selection: csv(frame).decode(),
+        "json": lambda frame, selection: as_json(frame),
         "latex": lambda frame, selection: as_latex(frame),
         "html": page,
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from prunebench import leaderboard
+from prunebench.leaderboard import write
 from prunebench.tracking import Tracker
 from tests.leaderboard.conftest import make
 
@@ -37,7 +37,7 @@ def published(here):
     """Publishes results in a folder of this name, and gives it."""
 
     def publish(name, results):
-        leaderboard.write(results, here / name)
+        write(results, here / name)
         return here / name
 
     return publish

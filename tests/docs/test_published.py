@@ -1,11 +1,11 @@
-"""What is published is what was measured: pages are made of the trials beside them, the README's tables of the pages."""
+"""What is published is what was measured: pages are made of trials, the README's tables of the pages."""
 
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from prunebench import leaderboard
+from prunebench.leaderboard import select, stale, table
 from prunebench.leaderboard.markers import fill, linked, regions
 from prunebench.leaderboard.published import read_board
 
@@ -21,7 +21,7 @@ def test_boards_are_published():
 @pytest.mark.parametrize("folder", BOARDS, ids=lambda folder: folder.name)
 def test_a_published_board_is_what_its_trials_give(folder):
     board = read_board(folder)
-    assert leaderboard.stale(board.results, folder, board.asked) == [], REMEDY
+    assert stale(board.results, folder, board.asked) == [], REMEDY
 
 
 @pytest.mark.parametrize("folder", BOARDS, ids=lambda folder: folder.name)
@@ -39,5 +39,5 @@ def test_the_tables_that_the_readme_opens_with_are_those_of_the_published_boards
     for name in {region.name.partition("/")[0] for region in regions(text.splitlines(keepends=True), "README.md")}:
         folder = ROOT / "leaderboard" / name
         board = read_board(folder)
-        frame = leaderboard.table(leaderboard.select(board.results, board.asked))
+        frame = table(select(board.results, board.asked))
         assert fill(text, "README.md", name, frame, linked(folder, ROOT / "README.md")) == text, REMEDY
