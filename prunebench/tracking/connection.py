@@ -63,6 +63,7 @@ def connect(uri: str) -> MlflowClient:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     _knock(uri)
+    _load(uri)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     _prepare(uri)
     with locked(uri), warnings.catch_warnings():  # two first users at once would break the migrations of the database
@@ -80,6 +81,16 @@ def _knock(uri: str) -> None:
     port = _PORTS.get(parts.scheme.partition("+")[0])
     if port and parts.hostname:
         socket.create_connection((parts.hostname, parts.port or port), timeout=5).close()
+
+
+def _load(uri: str) -> None:
+    """Import what takes seconds, before anything is locked."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of MLflow's own dependencies
+        import mlflow
+
+        if lockable(uri):
+            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 
 def _prepare(uri: str) -> None:

@@ -203,7 +203,7 @@ def test_the_same_results_make_the_same_leaderboard_wherever_they_are_kept(sqlit
     assert [path for path in tmp_path.rglob("*") if path.is_file() and password in path.read_bytes()] == []
 
 
-def test_publishers_at_the_same_time_make_one_run_of_each_trial(uri, suite, done):
+def test_publishers_at_the_same_time_make_one_run_of_each_trial(uri, tracker, suite, done):
     writers, trials = 4, 6
     barrier, told = threading.Barrier(writers, timeout=300), []
 
