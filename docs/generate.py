@@ -49,7 +49,17 @@ def hooks_page() -> str:
 
 
 CHAPTERS: Mapping[str, tuple[str, ...]] = {
-    "What a plugin registers": ("Method", "Model", "Dataset", "Executor", "Component", "Preset", "DataFacts", "Arrays"),
+    "What a plugin registers": (
+        "Method",
+        "Model",
+        "Dataset",
+        "Executor",
+        "Component",
+        "Preset",
+        "DataFacts",
+        "Arrays",
+        "Files",
+    ),
     "What a method is given": ("Trial", "Scoring", "Training", "Network", "Layer"),
     "What a method may give": ("Updater", "Deployed"),
     "What an executor is given, and gives": ("Site", "Resources", "Order", "Crew", "Ended", "carry_out"),

@@ -8,7 +8,7 @@ import pytest
 from prunebench import plan as plans
 from prunebench.errors import PrunebenchError
 from prunebench.execution import claims, inputs
-from prunebench.execution.reasons import Change, trial_named, why
+from prunebench.execution.reasons import NOT_SET, Change, trial_named, why
 from tests.execution import filling
 
 NAME = "tiny/imp/0.7/0"
@@ -64,7 +64,7 @@ def test_a_parameter_of_the_method_that_changed_is_named_with_both_values(tmp_pa
     [
         ("tasks.recipe.epochs=3", Change("recipe.epochs", "2", "3")),
         ("tasks.model.hidden=[13]", Change("model.hidden", "[12]", "[13]")),
-        ("tasks.recipe.optimizer.nesterov=true", Change("recipe.optimizer.nesterov", "false", "true")),
+        ("tasks.recipe.optimizer.nesterov=true", Change("recipe.optimizer.nesterov", NOT_SET, "true")),
     ],
 )
 def test_a_recipe_or_model_that_changed_is_named(tmp_path, plan, store, setting, change):
