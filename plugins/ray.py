@@ -37,10 +37,11 @@ from prunebench.store import Store
 
 from .local import Processes
 
-QUIET = {
+SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",  # 15 by default: stages would wait for whatever else runs, as local ones do not
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # a driver under `uv run` would have its environment made anew on workers
 }
 PIECE = 64 * 2**20
@@ -73,7 +74,7 @@ class Ray(prunebench.Executor):
 
 def _imported() -> Any:
     """Ray, which is imported nowhere else: it takes seconds, and few need it."""
-    for name, value in QUIET.items():
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
         with _own_signals():

@@ -31,7 +31,7 @@ def cluster(tmp_path_factory):
     """Two nodes with a core each; whoever needs another one adds it."""
     folder = tmp_path_factory.mktemp("home")
     saved = dict(os.environ)
-    os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0", HOME=str(folder))
+    os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0", HOME=str(folder))
     import ray
     from ray.cluster_utils import Cluster
 
