@@ -20,8 +20,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from prunebench.data import Data
 from prunebench.environment import environment
 from prunebench.errors import Unreachable
+from prunebench.execution.entries import read_state
 from prunebench.execution.perform import perform
-from prunebench.execution.worker import read_state, write_state
+from prunebench.execution.worker import write_state
 from prunebench.identity import canonical_digest, digest
 from prunebench.inspection.measures import barrier, between
 from prunebench.inspection.trials import Finished
@@ -87,7 +88,7 @@ def child_node(node: Node, stream: str) -> Node:
 def _child(finished: Finished, node: Node, stream: str, note: Callable[[str], object]) -> State:
     child, store = child_node(node, stream), finished.store
     if store.has(child.key):
-        return read_state(store, child.key)
+        return read_state(store, child.key, finished.bench)
     assert node.parent is not None
     parent = finished.state(node.parent)
     note(f"training from step {node.start} to {node.stop} with other noise ({stream})")
@@ -129,8 +130,8 @@ def reestimate(model: nn.Module, norms: list[_BatchNorm], data: Data) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # the mean of all batches, the same weight to each
         norm.train()
-    for start in range(0, len(data.train), EVALUATION_BATCH):
-        model(data.normalized(data.train.inputs[start : start + EVALUATION_BATCH]))
+    for inputs, _ in data.in_order(data.train, EVALUATION_BATCH):
+        model(inputs)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.eval()

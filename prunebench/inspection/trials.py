@@ -13,9 +13,9 @@ import torch
 
 from prunebench.data import Data, Prepared, find
 from prunebench.errors import PrunebenchError, StoreError, Unreachable
+from prunebench.execution.entries import read_state
 from prunebench.execution.outcomes import result_of
 from prunebench.execution.perform import Bench, fresh_model, perform
-from prunebench.execution.worker import read_state
 from prunebench.plan import Node, PlannedTrial, protocol, resolve
 from prunebench.registry import Registry
 from prunebench.results import Result
@@ -68,7 +68,9 @@ class Finished:
         Raises StoreError for one that is no longer there.
         """
         if key not in self._states:
-            self._states[key] = read_state(self.store, key) if self.store.has(key) else self._made_again(key)
+            self._states[key] = (
+                read_state(self.store, key, self.bench) if self.store.has(key) else self._made_again(key)
+            )
         return self._states[key]
 
     def _made_again(self, key: str) -> State:
