@@ -38,12 +38,14 @@ def _highest(parts: Sequence[tuple[int, Callable[[], torch.Tensor]]], k: int) ->
     if k == 0:
         return [torch.zeros_like(make(), dtype=torch.bool) for _, make in parts]
     threshold = _kth_highest(_joined(parts), k)
-    masks = [make().to(threshold.dtype) > threshold for _, make in parts]
-    missing = k - sum(int(mask.sum()) for mask in masks)
-    for (_, make), mask in zip(parts, masks, strict=True):
-        ties = torch.nonzero(make().to(threshold.dtype) == threshold).flatten()[:missing]
-        mask[ties] = True
-        missing -= len(ties)
+    masks = [make().to(threshold.dtype) >= threshold for _, make in parts]
+    surplus = sum(int(mask.sum()) for mask in masks) - k
+    for (_, make), mask in zip(reversed(parts), reversed(masks), strict=True):
+        if not surplus:
+            break
+        ties = torch.nonzero(make().to(threshold.dtype) == threshold).flatten()[-surplus:]
+        mask[ties] = False
+        surplus -= len(ties)
     return masks
 
 
@@ -123,7 +125,7 @@ def _check_scores(scores: Mapping[str, torch.Tensor], masks: Mapping[str, torch.
     score, mask = scores[layer.name], masks[layer.name]
     if tuple(score.shape) != layer.shape:
         raise PrunebenchError(f"the scores of {layer.name!r} have shape {tuple(score.shape)}, not {layer.shape}")
-    if not bool(torch.isfinite(score[mask]).all()):
+    if not bool((torch.isfinite(score) | ~mask).all()):
         raise PrunebenchError(f"the scores of {layer.name!r} are not all finite")
 
 

@@ -355,7 +355,7 @@ def test_an_optimizer_is_looked_up_in_timm_only_when_torch_has_none_of_that_name
         "suite.yaml:5:59: tasks.0.recipe.optimizer.name: unknown optimizer 'lino'; did you mean 'lion'?"
     )
     assert mistake(replaced("name: adam", "name: lion, eps: 0.1, betas: [0.9, 0.99]")) == (
-        "suite.yaml:5:71: tasks.0.recipe.optimizer.eps: lion has no eps; it has lr, betas, weight_decay"
+        "suite.yaml:5:70: tasks.0.recipe.optimizer.eps: lion has no eps; it has lr, betas, weight_decay"
     )
     monkeypatch.setitem(sys.modules, "timm", None)
     assert read(replaced("name: adam", "name: adamw"))
