@@ -139,6 +139,29 @@ def test_a_stopped_run_says_how_to_go_on(ending, tmp_path):
     assert not _workers_of(tmp_path)
 
 
+def test_a_run_whose_budget_is_used_up_says_so_and_goes_on_later(tmp_path):
+    runs.write_suite(tmp_path)
+    how = ["run", "tiny.yaml", "--only", "method=random,sparsity=0.5", "--set", "seeds=1"]
+    ended = runs.prunebench(*how, "--budget", "0.01s", cwd=tmp_path)
+    assert ended.returncode == 3
+    assert "the budget is used up: 2 trials are open, and the same command goes on from here" in ended.stderr
+    assert "the shortest job that is left takes about " in ended.stderr
+    assert "0 trials: 0 done" in ended.stdout
+    assert runs.prunebench(*how, "--budget", "1h", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.slow
+def test_a_stage_that_hangs_is_a_failed_row_and_the_rest_goes_on(tmp_path):
+    path = runs.with_trouble(tmp_path, "import time\ntime.sleep(600)")
+    runs.write_suite(tmp_path, runs.SUITE.replace("- random", f"- {{name: mine, marks: '{tmp_path}'}}"))
+    how = ["--plugin", path, "--only", "method=mine,sparsity=0.5", "--set", "seeds=1", "--timeout", "60s"]
+    done = runs.prunebench("run", "tiny.yaml", *how, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "FAILED: took longer than --timeout 1min" in done.stderr
+    assert "1 done, 0 cached, 1 failed" in done.stdout
+    assert not _workers_of(tmp_path)
+
+
 def _workers_of(folder):
     """Processes that still have a file of this folder open as their output."""
     found = []
