@@ -10,6 +10,7 @@ import torch
 from prunebench import Deploy, Initialize, Prune, Train, load_ticket
 from prunebench.errors import PrunebenchError
 from prunebench.inspection import FORMATS, export, ticket_of
+from prunebench.suite.pipelines import Composed
 
 
 @pytest.fixture
@@ -62,9 +63,9 @@ def test_the_dense_network_is_a_ticket_without_masks(tiny, method, finished):
     assert (ticket.masks, ticket.sparsity) == ({}, 0)
 
 
-def test_a_delivered_trial_gives_the_network_from_before(tiny, finished):
-    chain = (Initialize(), Prune(by=tiny.ByChance(), density=0.5), Train(), Deploy())
-    one = finished(tiny.trial(tiny.Chained(chain=chain), task=tiny.task(steps=7)))
+def test_a_delivered_trial_gives_the_network_from_before(tiny, method, finished):
+    chain = (Initialize(), Prune(by=method("random"), density=0.5), Train(), Deploy())
+    one = finished(tiny.trial(Composed(chain=chain), task=tiny.task(steps=7)))
     figures = ticket_of(one).facts.figures
     assert figures.keys() == {"accuracy", "loss"}
     assert figures["accuracy"] == one.end.history[-1]["test_accuracy"]
