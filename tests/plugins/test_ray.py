@@ -128,7 +128,7 @@ def test_an_exception_comes_home_with_its_reason(cluster, walk_of, troubled, exe
     walk = walk_of(executor(address=cluster.address), troubled("if seed == 1: raise ValueError('no luck')"))
     events = list(walk.events())
     [failed] = [event for event in events if event.result.status == "failed"]
-    assert failed.result.reason == "ValueError: no luck (mine.py:26)"
+    assert failed.result.reason == "ValueError: no luck (mine.py:24)"
     assert "Traceback" in walk.store.failure(failed.planned.key)["traceback"]
     assert "no luck" in (walk.store.logs / f"{failed.planned.key}.log").read_text("utf-8")
     assert {event.result.status for event in events if event is not failed} == {"done"}
@@ -146,13 +146,12 @@ def test_a_worker_that_is_killed_costs_a_retry(cluster, walk_of, troubled, tmp_p
 def test_the_death_of_ray_s_own_worker_costs_a_retry_and_its_stage_dies_with_it(cluster, walk_of, troubled, tmp_path):
     # Its process is the parent of the stage's.
     code = (
-        "import time\n"
+        "import time, multiprocessing\n"
         "if seed == 1 and len(tries) < 2:\n"
-        "    os.kill(os.getppid_of_ray(), signal.SIGKILL)\n"
+        "    os.kill(multiprocessing.parent_process().pid, signal.SIGKILL)\n"
         "    time.sleep(60)\n"
         "    Path(__file__).with_name('survived').touch()"
     )
-    code = code.replace("os.getppid_of_ray()", "__import__('multiprocessing').parent_process().pid")
     begun = time.monotonic()
     assert set(ended(walk_of(Ray(address=cluster.address), troubled(code))).values()) == {"done"}
     assert (tmp_path / "seed-1").read_text() == "xx"
