@@ -18,6 +18,9 @@ from typing_extensions import Doc
 
 from prunebench.components import Component
 
+CHECKPOINT_EVERY = 60.0
+"""Seconds between two checkpoints of a training, unless one asks for others."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
@@ -55,7 +58,7 @@ class Order:
     threads: int = 1
     environment: tuple[tuple[str, str], ...] = ()
     """Versions and machine, for the record."""
-    checkpoint_every: float = 60.0
+    checkpoint_every: float = CHECKPOINT_EVERY
     """Seconds between two checkpoints of a training; 0 for none."""
     inputs: Mapping[str, Any] = field(default_factory=dict)
     """What the keys are made of, for the record."""

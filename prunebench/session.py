@@ -26,7 +26,7 @@ from prunebench.execution.jobs import missing_jobs
 from prunebench.execution.outcomes import stored_result
 from prunebench.execution.progress import lost
 from prunebench.execution.run import DEFAULT, Event, Options, Walk, named_executor
-from prunebench.executors import Executor, chosen
+from prunebench.executors import CHECKPOINT_EVERY, Executor, chosen
 from prunebench.identity import digest
 from prunebench.plan import Plan, make_plan
 from prunebench.registry import Registry
@@ -168,6 +168,7 @@ def run_suite(
     num_gpus: float | None = None,
     retry_failed: bool = False,
     timeout: float | None = None,
+    checkpoint_every: float = CHECKPOINT_EVERY,
     budget: float | None = None,
     output: Path | None = None,
     watch: Callable[[Walk], Callable[[Event], None]] | None = None,
@@ -185,6 +186,7 @@ def run_suite(
         num_gpus: likewise.
         retry_failed: try again what failed in an earlier run.
         timeout: seconds after which a job is killed; its trials have then failed.
+        checkpoint_every: seconds between two checkpoints of a training; 0 for none.
         budget: seconds after which the run stops; nothing begins that by the estimates would not end by then.
         output: the folder that the leaderboard is written to.
         watch: is given the walk when it begins, and returns what is called with each trial's end.
@@ -207,6 +209,7 @@ def run_suite(
         blocked=loaded.blocked,
         retry_failed=retry_failed,
         timeout=timeout,
+        checkpoint_every=checkpoint_every,
         deadline=deadline,
         environment=environment(threads),
     )

@@ -54,6 +54,14 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
 @click.option("--retry-failed", is_flag=True, help="Try again what failed in an earlier run.")
 @click.option("--timeout", callback=_seconds, metavar="TIME", help="Give a stage up that takes longer, such as 30min.")
 @click.option(
+    "--checkpoint-every",
+    callback=_seconds,
+    default="1min",
+    show_default=True,
+    metavar="TIME",
+    help="How much of a training is lost at most when it is killed.",
+)
+@click.option(
     "--budget",
     callback=_seconds,
     metavar="TIME",

@@ -16,7 +16,7 @@ from prunebench.execution.budget import Budget
 from prunebench.execution.inputs import inputs_of
 from prunebench.execution.jobs import Agenda, Job, missing_jobs
 from prunebench.execution.outcomes import result_of, unfinished
-from prunebench.executors import Crew, Ended, Executor, Order, Resources, Site
+from prunebench.executors import CHECKPOINT_EVERY, Crew, Ended, Executor, Order, Resources, Site
 from prunebench.plan import Plan, PlannedTrial
 from prunebench.registry import Registry
 from prunebench.results import Result, Status
@@ -60,6 +60,8 @@ class Options:
     retry_failed: bool = False
     timeout: float | None = None
     """Seconds that a job may take."""
+    checkpoint_every: float = CHECKPOINT_EVERY
+    """Seconds between two checkpoints of a training; 0 for none."""
     deadline: float | None = None
     """When all that runs is stopped, as `time.monotonic()` counts."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -313,6 +315,7 @@ class Walk:
             device=self.options.device,
             threads=self.options.threads,
             environment=tuple(self.options.environment.items()),
+            checkpoint_every=self.options.checkpoint_every,
             inputs=inputs_of(node.trial, self.prepared[label].fingerprint),
         )
 

@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -172,19 +171,9 @@ def _workers_of(folder):
     return found
 
 
-CHECKPOINTED = """
-import functools, sys
-from prunebench.execution import run
-run.Order = functools.partial(run.Order, checkpoint_every=0.02)
-from prunebench.cli import main
-main()
-"""
-"""The command line, with checkpoints fifty times a second."""
-
-
 def _begin(folder):
     return subprocess.Popen(
-        [sys.executable, "-c", CHECKPOINTED, "run", "tiny.yaml"],
+        runs.command("run", "tiny.yaml", "--checkpoint-every", "0.02s"),
         cwd=folder,
         env=runs.environment(),
         stderr=subprocess.DEVNULL,
