@@ -21,14 +21,16 @@ import matplotlib
 import pandas as pd
 
 from prunebench.leaderboard import published
+from prunebench.leaderboard.costs import cost_plot
 from prunebench.leaderboard.gallery import drawings
 from prunebench.leaderboard.html import as_html
 from prunebench.leaderboard.interactive import specifications
 from prunebench.leaderboard.pages import as_json, markdown, text
-from prunebench.leaderboard.plots import accuracy_plot, cost_plot, svg
+from prunebench.leaderboard.plots import accuracy_plot
 from prunebench.leaderboard.rows import COLUMNS, records, rows, table
 from prunebench.leaderboard.sections import Section, sections
 from prunebench.leaderboard.selection import Asked, Older, Selection, select
+from prunebench.leaderboard.style import svg
 from prunebench.leaderboard.writing import replaced
 from prunebench.results import DEPLOYED, METRICS, Result
 from prunebench.suite.values import Suite

@@ -7,8 +7,8 @@ import math
 import matplotlib
 from matplotlib.figure import Figure
 
-from prunebench.leaderboard.plots import FAINT, INK, STYLE, card
 from prunebench.leaderboard.ranks import Ranking
+from prunebench.leaderboard.style import FAINT, INK, STYLE, card
 
 WIDTH, SIDE, LINE = 9.0, 2.9, 0.24
 """Inches: of the figure, of the labels on each side, between labels."""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from prunebench.leaderboard.panels import Curve, Reference, panels
 from prunebench.leaderboard.plots import (
-    DOTS,
-    INK,
-    STYLE,
+    CROWD,
+    FEW,
+    HIGH,
+    TICKS,
     Look,
+    accuracy_axis,
     canvas,
     density,
     hollow,
@@ -23,9 +28,7 @@ from prunebench.leaderboard.plots import (
     wrapped,
 )
 from prunebench.leaderboard.sections import Row, Section
-
-BANDS = 8
-"""With more methods than this, bands of deviations would hide each other."""
+from prunebench.leaderboard.style import STYLE
 
 
 def is_plotted(section: Section) -> bool:
@@ -45,17 +48,31 @@ def accuracy_plot(section: Section) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def _plot(section: Section, figure_of: str, scale: float, label: str) -> Figure:
-    figure, axes = canvas(section, f"{label.removesuffix(', %')} against sparsity")
-    axes.set_ylabel(label)
-    for row in _known(section.controls[:1], figure_of):
-        _reference(axes, scale * row[figure_of], scale * (row[f"{figure_of}_std"] or 0.0), row["method"])
-    banded = len(looks(section)) <= BANDS
-    for method, look in looks(section).items():
-        rows = _known([row for _, row in sorted(section.methods[method].items())], figure_of)
-        if rows:
-            _curve(axes, rows, figure_of, scale, wrapped(method), look, banded)
+    found = {method: _curve(section.methods[method], figure_of, scale) for method in looks(section)}
+    curves = {method: curve for method, curve in found.items() if curve.rows}
+    reference = _reference(section, figure_of, scale)
+    title = f"{label.removesuffix(', %')} against sparsity"
+
+    def scaled(axes: Axes, labels: int = HIGH) -> str:
+        if figure_of == "early_stop_accuracy":
+            return accuracy_axis(axes, section.rows, figure_of, labels)
+        axes.yaxis.set_major_locator(MaxNLocator(min(labels, 8) - 1, integer=True))
+        return ""
+
+    def small(axes: Axes) -> str:
+        sparsity_axis(axes, section, FEW)
+        return scaled(axes)
+
+    if len(curves) > CROWD:
+        return panels(f"{section.title}: {title}", ("sparsity, %", label), curves, reference, small)
+    figure, axes = canvas(section, title)
+    if reference is not None:
+        reference.draw(axes)
+    for method, curve in curves.items():
+        _draw(axes, curve, wrapped(method), looks(section)[method])
+    axes.set_ylabel(label + scaled(axes, TICKS))
     sparsity_axis(axes, section)
-    legend(figure, axes, "" if banded else "deviations are in the table", hollow(section))
+    legend(figure, axes, hollow(section))
     return figure
 
 
@@ -63,18 +80,22 @@ def _known(rows: Sequence[Row], figure_of: str) -> list[Row]:
     return [row for row in rows if row[figure_of] is not None and density(row) > 0]
 
 
-def _reference(axes: Axes, center: float, reach: float, label: str) -> None:
-    """The dense network as a horizontal line, with its band."""
-    axes.axhspan(center - reach, center + reach, color=INK, alpha=0.10, linewidth=0)
-    axes.axhline(center, color=INK, linewidth=1.3, linestyle=DOTS, label=label)
+def _reference(section: Section, figure_of: str, scale: float) -> Reference | None:
+    for row in _known(section.controls[:1], figure_of):
+        return Reference(row["method"], scale * row[figure_of], scale * (row[f"{figure_of}_std"] or 0.0))
+    return None
 
 
-def _curve(axes: Axes, rows: Sequence[Row], figure_of: str, scale: float, label: str, look: Look, banded: bool) -> None:
-    places = [density(row) for row in rows]
+def _curve(found: Mapping[float, Row], figure_of: str, scale: float) -> Curve:
+    rows = _known([row for _, row in sorted(found.items())], figure_of)
     centers = [scale * row[figure_of] for row in rows]
     reaches = [scale * (row[f"{figure_of}_std"] or 0.0) for row in rows]
     pairs = list(zip(centers, reaches, strict=True))
-    if banded:
-        low, high = [c - r for c, r in pairs], [c + r for c, r in pairs]
-        axes.fill_between(places, low, high, color=look.color, alpha=0.14, linewidth=0)
-    axes.plot(places, centers, linestyle=look.line, linewidth=1.8, label=label, **mark(look, 6.0))
+    most = 100.0 if scale == 100 else math.inf
+    low, high = [max(c - r, 0.0) for c, r in pairs], [min(c + r, most) for c, r in pairs]
+    return Curve(rows, [density(row) for row in rows], low, centers, high)
+
+
+def _draw(axes: Axes, curve: Curve, label: str, look: Look) -> None:
+    axes.fill_between(curve.places, curve.low, curve.high, color=look.color, alpha=0.14, linewidth=0)
+    axes.plot(curve.places, curve.center, linestyle=look.line, linewidth=1.8, label=label, **mark(look, 6.0))

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
-from prunebench.leaderboard import early_stops, heatmaps, plots
+from prunebench.leaderboard import costs, early_stops, heatmaps, plots
 from prunebench.leaderboard.diagrams import diagram
 from prunebench.leaderboard.ranks import Ranking, ranking
 from prunebench.leaderboard.sections import Section, percent, sections
 from prunebench.leaderboard.selection import Selection
+from prunebench.leaderboard.style import svg
 from prunebench.results import Result
 
 RANKS = "ranks.svg"
@@ -38,7 +39,7 @@ def drawings(frame: pd.DataFrame, selection: Selection) -> dict[str, bytes]:
     found = sections(frame)
     everything = [drawing for section in found for drawing in of_section(section, selection.results)]
     everything += across(ranking(found))
-    return {drawing.file: plots.svg(drawing.draw()) for drawing in everything}
+    return {drawing.file: svg(drawing.draw()) for drawing in everything}
 
 
 def across(ranked: Ranking | None) -> list[Drawing]:
@@ -55,7 +56,10 @@ def of_section(section: Section, results: Sequence[Result]) -> Iterator[Drawing]
         return
     name, title = section.file, section.title
     yield Drawing(f"{name}.svg", f"Test accuracy against sparsity: {title}", lambda: plots.accuracy_plot(section))
-    yield Drawing(f"{name}-cost.svg", f"Test accuracy against training cost: {title}", lambda: plots.cost_plot(section))
+    if costs.is_plotted(section):
+        yield Drawing(
+            f"{name}-cost.svg", f"Test accuracy against training cost: {title}", lambda: costs.cost_plot(section)
+        )
     if early_stops.is_plotted(section):
         yield Drawing(
             f"{name}-early-stop.svg",

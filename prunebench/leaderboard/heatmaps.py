@@ -10,18 +10,23 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from prunebench.leaderboard.plots import CARD, FAINT, INK, STYLE, card
 from prunebench.leaderboard.sections import Section, percent
 from prunebench.leaderboard.statistics import mean
+from prunebench.leaderboard.style import CARD, FAINT, INK, STYLE, card
 from prunebench.results import DENSITY, Result
 
 Densities = Mapping[str, Mapping[str, float]]
 """By method its layers' densities."""
 
-CELL, LINE = 0.52, 0.24
-"""Inches of a cell."""
-COLUMNS = 25
+WIDTH = 8.33
+"""Inches: 600 points, so that 7 of them are 9 pixels where the plot is shown 800 pixels wide."""
+CELL, LINE, GAP, LETTER = 0.5, 0.2, 0.08, 0.065
+"""Inches of a cell at most, of a line of them, between panels, and of a letter."""
+COLUMNS = 18
 """As many cells stand side by side; panels that do not fit are left out, the least sparse first."""
+LONGEST = 28
+"""Letters of a method's or a layer's name that fit."""
+TEXT = 7.0
 LEAST = 1e-3
 """Below this share the colour no longer changes."""
 
@@ -56,27 +61,32 @@ def shown(densities: Mapping[float, Densities]) -> list[float]:
 def heatmap(title: str, densities: Mapping[float, Densities]) -> Figure:
     """A panel a sparsity: methods by layers, with the share of weights that each layer keeps in percent."""
     panels, layers = shown(densities), _layers(densities)
-    methods = _methods(densities)
-    left, top = 0.5 + 0.085 * max(map(len, methods)), 0.95
-    bottom = 0.35 + 0.085 * max(map(len, layers))
-    panel = CELL * len(layers)
-    width = max(left + (panel + 0.2) * len(panels) + 0.3, 6.5)
+    methods = [m for m in _methods(densities) if any(m in densities[sparsity] for sparsity in panels)]
+    left, top = 0.3 + LETTER * min(max(map(len, methods)), LONGEST), 0.82
+    bottom = 0.25 + LETTER * min(max(map(len, layers)), LONGEST)
+    room = (WIDTH - left - 0.2 - GAP * (len(panels) - 1)) / (len(layers) * len(panels))
+    panel = min(CELL, room) * len(layers)
+    width = max(left + (panel + GAP) * len(panels) + 0.2, 6.5)
     height = top + LINE * len(methods) + bottom
     figure = Figure(figsize=(width, height))
     figure.patch.set_alpha(0)
     card(figure, width, height)
-    heading = f"{title}: weights kept in each layer, %"
-    figure.text(0.25 / width, 1 - 0.34 / height, heading, fontsize=11.5, fontweight="bold")
+    heading = f"{title}: weights kept in each layer, %, by sparsity"
+    figure.text(0.25 / width, 1 - 0.34 / height, heading, fontsize=11, fontweight="bold")
     for index, sparsity in enumerate(panels):
-        corner = (left + index * (panel + 0.2)) / width
+        corner = (left + index * (panel + GAP)) / width
         axes = figure.add_axes((corner, bottom / height, panel / width, LINE * len(methods) / height))
         _panel(axes, [[densities[sparsity].get(m, {}).get(layer) for layer in layers] for m in methods])
-        axes.set_title(f"{percent(sparsity)} % sparsity", fontsize=10)
-        axes.set_xticks([index + 0.5 for index in range(len(layers))], layers, rotation=90, fontsize=8)
-        axes.set_yticks(
-            [i + 0.5 for i in range(len(methods))], methods if index == 0 else [""] * len(methods), fontsize=9
-        )
+        axes.set_title(f"{percent(sparsity)} %", fontsize=8, fontweight="bold", pad=3)
+        axes.set_xticks([i + 0.5 for i in range(len(layers))], map(shortened, layers), rotation=90, fontsize=TEXT)
+        names = map(shortened, methods) if index == 0 else [""] * len(methods)
+        axes.set_yticks([i + 0.5 for i in range(len(methods))], names, fontsize=7.2)
     return figure
+
+
+def shortened(label: str) -> str:
+    """As much of a name as fits: of a layer's the end says most, of a method's the beginning."""
+    return label if len(label) <= LONGEST else f"{label[: LONGEST // 2]}…{label[-LONGEST // 2 + 1 :]}"
 
 
 def _methods(densities: Mapping[float, Densities]) -> list[str]:
@@ -94,13 +104,13 @@ def _panel(axes: Axes, table: Sequence[Sequence[float | None]]) -> None:
     values = np.array([[np.nan if value is None else value for value in row] for row in table])
     colors = matplotlib.colormaps["cividis_r"].with_extremes(bad=CARD)
     norm = LogNorm(LEAST, 1)
-    axes.pcolormesh(np.clip(values, LEAST, 1), cmap=colors, norm=norm, edgecolors=CARD, linewidth=1, rasterized=False)
+    axes.pcolormesh(np.clip(values, LEAST, 1), cmap=colors, norm=norm, edgecolors=CARD, linewidth=0.8, clip_on=False)
     axes.set_xlim(0, values.shape[1])
     axes.set_ylim(values.shape[0], 0)
     for (row, column), value in np.ndenumerate(values):
         if not np.isnan(value):
             ink = "#ffffff" if norm(max(value, LEAST)) > 0.5 else INK
-            axes.text(column + 0.5, row + 0.5, _said(value), color=ink, ha="center", va="center", fontsize=7.5)
+            axes.text(column + 0.5, row + 0.5, _said(value), color=ink, ha="center", va="center", fontsize=TEXT)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, color=FAINT)
 

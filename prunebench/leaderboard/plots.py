@@ -1,8 +1,7 @@
-"""The leaderboard as plots: accuracy against sparsity and against training cost, the same bytes every time."""
+"""Accuracy against sparsity, and what its plots share with those of early stopping and cost."""
 
 from __future__ import annotations
 
-import io
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -14,17 +13,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.patches import BoxStyle, FancyBboxPatch
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from prunebench.leaderboard.panels import Curve, Reference, panels
 from prunebench.leaderboard.sections import Row, Section, percent
+from prunebench.leaderboard.style import CARD, GRID, STYLE, card
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#AA4499", "#E69F00", "#56B4E9", "#882255", "#999933")
 """Okabe and Ito's colours, and three of Tol's: told apart with any colour vision, and on paper by marker and line."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
 LINES = ("-", "--", "-.", ":")
-INK, FAINT, GRID, CARD = "#24292f", "#6e7781", "#e4e7eb", "#ffffff"
-DOTS = (0, (1, 1.5))
 PLOT = (5.6, 3.6)
 """Inches of the axes at least; the card is as large as its legend needs."""
 LETTER, LINE = 0.078, 0.2
@@ -34,20 +32,10 @@ LEAST_ERROR = 0.01
 ACCURACIES = (0, 10, 30, 50, 70, 80, 85, 90, 93, 95, 96, 97, 98, 98.5, 99, 99.3, 99.5, 99.7, 99.9)
 TICKS = 14
 """At most this many labels fit below the axis."""
-STYLE: Any = {
-    "svg.hashsalt": "prunebench",
-    "svg.fonttype": "path",
-    "text.parse_math": False,
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": FAINT,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-}
+FEW, HIGH = 4, 7
+"""And this many below or beside a small panel."""
+CROWD = 10
+"""More methods than this are drawn in a panel each."""
 
 
 @dataclass(frozen=True)
@@ -61,41 +49,36 @@ class Look:
 
 def is_plotted(section: Section) -> bool:
     """Whether there is anything to plot."""
-    return any(_drawn(rows) for rows in section.methods.values())
+    return any(drawn(rows) for rows in section.methods.values())
 
 
 @matplotlib.rc_context(STYLE)
 def accuracy_plot(section: Section) -> Figure:
     """Test accuracy against sparsity: means, and bands of one sample standard deviation."""
+    if len(looks(section)) > CROWD:
+        return _many(section)
     figure, axes = canvas(section, "test accuracy against sparsity")
-    _dense(axes, section)
+    reference = dense(section)
+    if reference is not None:
+        reference.draw(axes)
     for label, look in looks(section).items():
-        _band(axes, _drawn(section.methods[label]), wrapped(label), look)
-    _accuracy_axis(axes, section)
+        _band(axes, drawn(section.methods[label]), wrapped(label), look)
+    axes.set_ylabel("test accuracy, %" + accuracy_axis(axes, section.rows))
     sparsity_axis(axes, section)
     legend(figure, axes, hollow(section))
     return figure
 
 
-@matplotlib.rc_context(STYLE)
-def cost_plot(section: Section) -> Figure:
-    """Test accuracy against training cost, as a multiple of one dense training."""
-    figure, axes = canvas(section, "test accuracy against training cost")
-    _dense(axes, section)
-    for label, look in looks(section).items():
-        _path(axes, _drawn(section.methods[label]), wrapped(label), look, section.sparsities)
-    _accuracy_axis(axes, section)
-    _cost_axis(axes, section)
-    legend(figure, axes, _shrinking(section), hollow(section))
-    return figure
+def _many(section: Section) -> Figure:
+    found = {label: drawn(section.methods[label]) for label in looks(section)}
+    curves = {label: Curve(rows, list(map(density, rows)), *levels(rows)) for label, rows in found.items()}
 
+    def scale(axes: Axes) -> str:
+        sparsity_axis(axes, section, FEW)
+        return accuracy_axis(axes, section.rows, labels=HIGH)
 
-@matplotlib.rc_context(STYLE)
-def svg(figure: Figure) -> bytes:
-    """The figure's bytes, which are the same in every process."""
-    target = io.BytesIO()
-    figure.savefig(target, format="svg", metadata={"Date": None})
-    return target.getvalue()
+    title = f"{section.title}: test accuracy against sparsity"
+    return panels(title, ("sparsity, %", "test accuracy, %"), curves, dense(section), scale)
 
 
 def looks(section: Section) -> dict[str, Look]:
@@ -104,10 +87,10 @@ def looks(section: Section) -> dict[str, Look]:
         label: Look(PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)], LINES[i // len(PALETTE) % len(LINES)])
         for i, label in enumerate(sorted(section.methods))
     }
-    return {label: found[label] for label in section.methods if _drawn(section.methods[label])}
+    return {label: found[label] for label in section.methods if drawn(section.methods[label])}
 
 
-def _drawn(rows: Mapping[float, Row]) -> list[Row]:
+def drawn(rows: Mapping[float, Row]) -> list[Row]:
     """The rows with a place in both plots, by sparsity."""
     return [row for _, row in sorted(rows.items()) if row["accuracy_mean"] is not None and density(row) > 0]
 
@@ -136,55 +119,34 @@ def canvas(section: Section, title: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def card(figure: Figure, width: float, height: float) -> None:
-    style = BoxStyle.Round(pad=0, rounding_size=0.1 / height)
-    box = FancyBboxPatch((0.002, 0.003), 0.996, 0.994, boxstyle=style, mutation_aspect=width / height)
-    box.set(transform=figure.transFigure, facecolor=CARD, edgecolor=GRID, linewidth=1, zorder=-1)
-    figure.add_artist(box)
-
-
 def wrapped(label: str) -> str:
     return textwrap.fill(label, 30)
 
 
-def _dense(axes: Axes, section: Section) -> None:
-    """The dense network as a horizontal line, with its band."""
+def dense(section: Section) -> Reference | None:
+    """The dense network's accuracy in percent."""
     for row in section.controls[:1]:
-        if row["accuracy_mean"] is None:
-            return
-        center, reach = 100 * row["accuracy_mean"], 100 * (row["accuracy_std"] or 0.0)
-        axes.axhspan(center - reach, center + reach, color=INK, alpha=0.10, linewidth=0)
-        axes.axhline(center, color=INK, linewidth=1.3, linestyle=DOTS, label=row["method"])
+        if row["accuracy_mean"] is not None:
+            return Reference(row["method"], 100 * row["accuracy_mean"], 100 * (row["accuracy_std"] or 0.0))
+    return None
 
 
 def _band(axes: Axes, rows: Sequence[Row], label: str, look: Look) -> None:
-    densities, (low, center, high) = [density(row) for row in rows], _levels(rows)
+    densities, (low, center, high) = [density(row) for row in rows], levels(rows)
     axes.fill_between(densities, low, high, color=look.color, alpha=0.14, linewidth=0)
     axes.plot(densities, center, color=look.color, linestyle=look.line, linewidth=1.8)
-    _marks(axes, densities, rows, look, [6.0] * len(rows))
+    marks(axes, densities, rows, look, [6.0] * len(rows))
     axes.plot([], [], label=label, linestyle=look.line, linewidth=1.8, **mark(look, 6.0))
 
 
-def _path(axes: Axes, rows: Sequence[Row], label: str, look: Look, sparsities: Sequence[float]) -> None:
-    """A method from its lowest to its highest sparsity; its markers shrink on the way."""
-    rows = [row for row in rows if row["training_cost"]]
-    costs = [row["training_cost"] for row in rows]
-    low, center, high = _levels(rows)
-    axes.vlines(costs, low, high, color=look.color, alpha=0.3, linewidth=2.5)
-    axes.plot(costs, center, color=look.color, linestyle=look.line, linewidth=1.2)
-    ranks = [sparsities.index(row["target_sparsity"]) / max(len(sparsities) - 1, 1) for row in rows]
-    _marks(axes, costs, rows, look, [9.5 - 5 * rank for rank in ranks])
-    axes.plot([], [], label=label, linestyle=look.line, linewidth=1.2, **mark(look, 6.0))
-
-
-def _marks(axes: Axes, places: Sequence[float], rows: Sequence[Row], look: Look, sizes: Sequence[float]) -> None:
+def marks(axes: Axes, places: Sequence[float], rows: Sequence[Row], look: Look, sizes: Sequence[float]) -> None:
     """A marker a row, hollow where seeds are missing."""
     for place, row, size in zip(places, rows, sizes, strict=True):
         unfilled = {} if row["status"] == "done" else {"markerfacecolor": CARD, "markeredgecolor": look.color}
         axes.plot([place], [100 * row["accuracy_mean"]], linestyle="", **mark(look, size) | unfilled)
 
 
-def _levels(rows: Sequence[Row]) -> tuple[list[float], list[float], list[float]]:
+def levels(rows: Sequence[Row]) -> tuple[list[float], list[float], list[float]]:
     """Mean accuracy in percent, and a standard deviation below and above."""
     centers = [100 * row["accuracy_mean"] for row in rows]
     reaches = [100 * (row["accuracy_std"] or 0.0) for row in rows]
@@ -197,17 +159,36 @@ def mark(look: Look, size: float) -> dict[str, Any]:
     return {"color": look.color, "marker": look.marker, "markersize": size, **edge}
 
 
-def _accuracy_axis(axes: Axes, section: Section) -> None:
-    """Where methods collapse, logarithmic in the error: the methods that did not are then still told apart."""
-    centers = [row["accuracy_mean"] for row in section.rows if row["accuracy_mean"] is not None]
+def accuracy_axis(axes: Axes, rows: Sequence[Row], figure_of: str = "accuracy_mean", labels: int = TICKS) -> str:
+    """Where methods collapse, logarithmic in the error: the methods that did not are then still told apart.
+
+    Args:
+        labels: about as many fit beside the axis.
+
+    Returns:
+        what is to be added to the axis' label.
+    """
+    centers = [row[figure_of] for row in rows if row[figure_of] is not None]
     if max(centers) - min(centers) < COLLAPSE:
-        return
-    bottom = max(axes.get_ylim()[0], 0.0)
+        axes.yaxis.set_major_locator(MaxNLocator(min(labels, 8)))
+        return ""
+    bottom, top = max(axes.get_ylim()[0], 0.0), _height(_depth(100 * max(centers)) + 0.12)
     axes.set_yscale("function", functions=(_depth, _height))
-    axes.set_ylim(bottom, _height(_depth(100 * max(centers)) + 0.12))
-    axes.yaxis.set_major_locator(FixedLocator([tick for tick in ACCURACIES if tick >= bottom]))
+    axes.set_ylim(bottom, top)
+    ticks = [tick for tick in ACCURACIES if bottom <= tick <= top]
+    axes.yaxis.set_major_locator(FixedLocator(_spread_out(ticks, float(_depth(top) - _depth(bottom)) / labels)))
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda accuracy, _: f"{accuracy:g}"))
-    axes.set_ylabel("test accuracy, % (logarithmic in the error)")
+    return " (logarithmic in the error)"
+
+
+def _spread_out(ticks: Sequence[float], reach: float) -> list[float]:
+    """Of rising accuracies those whose labels do not touch, from the best down."""
+    kept: list[float] = []
+    for tick in reversed(ticks):
+        if not kept or _depth(kept[-1]) - _depth(tick) >= reach:
+            kept.append(tick)
+    return kept[::-1]
 
 
 def _depth(accuracy: Any) -> Any:
@@ -218,20 +199,24 @@ def _height(depth: Any) -> Any:
     return 100 - np.power(10.0, -np.asarray(depth))
 
 
-def sparsity_axis(axes: Axes, section: Section) -> None:
-    """Logarithmic in the share that is kept, and labelled with the share that is not: 80 to 99 % spread out."""
+def sparsity_axis(axes: Axes, section: Section, labels: int = TICKS) -> None:
+    """Logarithmic in the share that is kept, and labelled with the share that is not: 80 to 99 % spread out.
+
+    Args:
+        labels: at most so many fit below the axis.
+    """
     densities = [1 - sparsity for sparsity in section.sparsities if sparsity < 1] or [1.0]
     axes.set_xlim(max(densities) * 1.12, min(densities) / 1.12)
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(_apart(densities)))
+    axes.xaxis.set_major_locator(FixedLocator(_apart(densities, labels)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda density, _: percent(1 - density, 3 if density > 0.005 else 5)))
     axes.set_xlabel("sparsity, %")
 
 
-def _apart(densities: Sequence[float]) -> list[float]:
+def _apart(densities: Sequence[float], labels: int) -> list[float]:
     """Of falling densities those whose labels do not touch; the last one always."""
-    reach = math.log(max(densities) / min(densities)) / TICKS
+    reach = math.log(max(densities) / min(densities)) / labels
     kept = [min(densities)]
     for density in sorted(densities):
         if math.log(density / kept[-1]) >= reach > 0:
@@ -239,25 +224,9 @@ def _apart(densities: Sequence[float]) -> list[float]:
     return kept
 
 
-def _cost_axis(axes: Axes, section: Section) -> None:
-    costs = [1.0, *(row["training_cost"] for row in section.rows if row["training_cost"])]
-    axes.set_xlim(min(costs) / 1.2, max(costs) * 1.2)
-    axes.set_xscale("log")
-    axes.axvline(1, color=FAINT, linewidth=1, linestyle=DOTS)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda cost, _: f"{cost:g}×"))
-    axes.set_xlabel("training cost, in dense trainings")
-
-
-def _shrinking(section: Section) -> str:
-    lowest, *_, highest = [percent(sparsity) for sparsity in section.sparsities * 2]
-    return f"markers shrink from\n{lowest} to {highest} % sparsity" if lowest != highest else ""
-
-
 def hollow(section: Section) -> str:
-    drawn = [row for rows in section.methods.values() for row in _drawn(rows)]
-    return "hollow: seeds are missing" if any(row["status"] != "done" for row in drawn) else ""
+    shown = [row for rows in section.methods.values() for row in drawn(rows)]
+    return "hollow: seeds are missing" if any(row["status"] != "done" for row in shown) else ""
 
 
 def legend(figure: Figure, axes: Axes, *notes: str) -> None:

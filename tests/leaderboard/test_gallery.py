@@ -8,8 +8,8 @@ from prunebench.leaderboard import early_stops, heatmaps, sections, select, tabl
 from prunebench.leaderboard.diagrams import diagram
 from prunebench.leaderboard.gallery import drawings
 from prunebench.leaderboard.pages import markdown
-from prunebench.leaderboard.plots import svg
 from prunebench.leaderboard.ranks import Ranking
+from prunebench.leaderboard.style import svg
 
 LAYERS = {"density/fc1.weight": 0.25, "density/fc2.weight": 0.0}
 
@@ -75,6 +75,26 @@ def test_a_heat_map_says_each_layers_density_and_which_has_no_weight_left(board)
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == list(found[0.8])
 
 
+def test_early_stops_of_many_methods_have_a_panel_each(result):
+    early = {"early_stop_step": 300.0, "early_stop_accuracy": 0.91}
+    results = [result(method=f"m{index:02}", metrics=early) for index in range(11)]
+    for figure, height in ((early_stops.step_plot, 300.0), (early_stops.accuracy_plot, 91.0)):
+        panels = figure(section_of(results)).axes
+        assert len(panels) == 11
+        lines = {line.get_label(): line for line in panels[0].lines}
+        assert list(lines["method"].get_ydata()) == pytest.approx([height])
+
+
+def test_names_that_are_too_long_for_a_heat_map_keep_both_ends(board):
+    figure = heatmaps.heatmap("t", {0.9: {"a" * 40 + "z": {"b" * 40 + "y": 0.5}}})
+    (method,), (layer,) = (
+        [t.get_text() for t in labels]
+        for labels in (figure.axes[0].get_yticklabels(), figure.axes[0].get_xticklabels())
+    )
+    assert (len(method), method[-1], len(layer), layer[-1]) == (28, "z", 28, "y")
+    assert figure.get_figwidth() <= heatmaps.WIDTH
+
+
 def test_densities_are_means_over_the_seeds_that_are_done(result):
     results = [result(seed=seed, metrics={"density/a": 0.1 + seed / 5}) for seed in range(2)]
     results.append(result(seed=2, status="failed"))
@@ -82,7 +102,7 @@ def test_densities_are_means_over_the_seeds_that_are_done(result):
 
 
 def test_of_a_deep_network_the_highest_sparsities_are_shown():
-    deep = {sparsity: {"a": {f"layer{index}": 0.5 for index in range(12)}} for sparsity in (0.8, 0.9, 0.95)}
+    deep = {sparsity: {"a": {f"layer{index}": 0.5 for index in range(9)}} for sparsity in (0.8, 0.9, 0.95)}
     assert heatmaps.shown(deep) == [0.9, 0.95]
     deeper = {sparsity: {"a": {f"layer{index}": 0.5 for index in range(60)}} for sparsity in (0.8, 0.9)}
     assert heatmaps.shown(deeper) == [0.9]

@@ -4,17 +4,24 @@ import csv
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from prunebench import leaderboard
-from prunebench.leaderboard.plots import accuracy_plot, cost_plot, is_plotted, looks, svg
+from prunebench.leaderboard import drawings, select, table
+from prunebench.leaderboard.costs import cost_plot, front, shown
+from prunebench.leaderboard.plots import accuracy_plot, is_plotted, looks
 from prunebench.leaderboard.rows import rows
 from prunebench.leaderboard.sections import sections
+from prunebench.leaderboard.style import svg
 
 
 @pytest.fixture
@@ -72,15 +79,66 @@ def test_the_dense_network_is_a_horizontal_line(board):
 
 def test_the_legend_is_in_the_order_of_the_ranking(board):
     assert legend(accuracy_plot(section_of(board))) == ["unpruned", "good", "poor"]
-    assert legend(cost_plot(section_of(board))) == ["unpruned", "good", "poor"]
+    assert legend(cost_plot(section_of(board))) == ["good", "poor"]
 
 
-def test_cost_is_in_dense_trainings_and_what_cost_nothing_is_left_out(board):
-    section = section_of(board)
-    (axes,) = cost_plot(section).axes
-    assert axes.get_xscale() == "log"
-    assert curve(axes, looks(section)["good"].color) == [pytest.approx((0.2, 93.2)), pytest.approx((0.04, 90.8))]
-    assert curve(axes, looks(section)["poor"].color) == [pytest.approx((0.2, 81.1))]
+def points(axes, label):
+    """Where a method stands in a panel."""
+    return [tuple(line.get_xydata()[0]) for line in axes.lines if line.get_label() == label]
+
+
+def test_cost_is_in_dense_trainings_a_panel_a_sparsity_and_what_cost_nothing_is_left_out(board):
+    low, high = cost_plot(section_of(board)).axes
+    assert low.get_xscale() == "log"
+    assert (low.get_title("left"), high.get_title("left")) == ("90 % sparsity", "98 % sparsity")
+    assert points(low, "good") == [pytest.approx((0.2, 93.2))]
+    assert points(low, "poor") == [pytest.approx((0.2, 81.1))]
+    assert points(high, "good") == [pytest.approx((0.04, 90.8))]
+    assert points(high, "poor") == []
+
+
+def test_without_costs_there_is_no_plot_of_them(result):
+    selection = select([result(metrics={"training_cost": 0.0})])
+    assert set(drawings(table(selection), selection)) == {"digits.svg"}
+
+
+def cost(name, cost, accuracy, **changes):
+    row = {"method": name, "training_cost": cost, "accuracy_mean": accuracy, "status": "done", "control": False}
+    return row | changes
+
+
+def test_on_the_front_is_what_nothing_matches_at_no_more_cost():
+    rows = [
+        cost("dear and best", 5.0, 0.95),
+        cost("cheap", 0.1, 0.80),
+        cost("as cheap and worse", 0.1, 0.70),
+        cost("dearer and equal", 0.2, 0.80),
+        cost("middle", 1.0, 0.90),
+        cost("dearer and worse", 2.0, 0.85),
+        cost("of two seeds", 0.01, 0.99, status="incomplete (2 of 3)"),
+        cost("free", 0.0, 0.99),
+        cost("failed", 0.3, None),
+    ]
+    assert [row["method"] for row in front(rows)] == ["cheap", "middle", "dear and best"]
+    assert front(rows[::-1]) == front(rows)
+
+
+def test_the_front_is_drawn_as_steps(result):
+    results = [
+        result(method="cheap", accuracy=0.8, metrics={"training_cost": 0.1}),
+        result(method="dear", accuracy=0.9, metrics={"training_cost": 5.0}),
+        result(method="dearer", accuracy=0.85, metrics={"training_cost": 6.0}),
+    ]
+    (axes,) = cost_plot(section_of(results)).axes
+    (line,) = [line for line in axes.lines if line.get_label() == "front"]
+    assert line.get_drawstyle() == "steps-post"
+    assert [tuple(point) for point in line.get_xydata()] == [pytest.approx((0.1, 80)), pytest.approx((5, 90))]
+
+
+def test_of_many_sparsities_six_have_a_panel_the_lowest_and_the_highest_too(result):
+    section = section_of([result(sparsity=level / 20) for level in range(1, 20)])
+    assert shown(section) == pytest.approx([0.05, 0.25, 0.4, 0.6, 0.75, 0.95])
+    assert len(cost_plot(section).axes) == 6
 
 
 def test_a_lone_point_that_costs_what_the_dense_network_costs_is_drawn(result):
@@ -125,6 +183,72 @@ def test_a_ladder_of_sparsities_keeps_labels_apart(result):
     ticks = sorted(axes.xaxis.get_majorticklocs())
     assert 8 <= len(ticks) <= 15
     assert ticks[0] == pytest.approx(min(densities))
+
+
+def crowd(result, **changes):
+    """Twelve methods, the last the best, at two sparsities."""
+    return [
+        result(method=f"m{index:02}", sparsity=sparsity, accuracy=0.80 + index / 100 - sparsity / 10, **changes)
+        for index in range(12)
+        for sparsity in (0.8, 0.9)
+    ]
+
+
+def test_many_methods_have_a_panel_each_with_all_the_others_behind_it(result):
+    figure = accuracy_plot(section_of([result(method="unpruned", control=True, accuracy=0.95), *crowd(result)]))
+    assert [axes.get_title("left") for axes in figure.axes] == [f"m{index:02}" for index in reversed(range(12))]
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    assert list(lines["method"].get_xdata()) == pytest.approx([0.2, 0.1])
+    assert list(lines["method"].get_ydata()) == pytest.approx([83.0, 82.0])
+    assert np.count_nonzero(~np.isnan(lines["others"].get_xdata())) == 24
+    assert list(lines["unpruned"].get_ydata()) == [95.0, 95.0]
+    assert len({(axes.get_xlim(), axes.get_ylim(), axes.get_xscale()) for axes in figure.axes}) == 1
+
+
+def test_a_point_without_all_its_seeds_is_hollow_in_a_panel_too(result):
+    figure = accuracy_plot(section_of([*crowd(result), result(method="m11", seed=1, accuracy=0.83)]))
+    faces = {
+        axes.get_title("left"): [
+            line.get_markerfacecolor() for line in axes.lines if line.get_label() == "points" and len(line.get_xdata())
+        ]
+        for axes in figure.axes
+    }
+    assert faces["m10"] == ["#ffffff"]
+    assert faces["m11"] == ["#0072B2", "#ffffff"]
+
+
+def test_of_many_methods_the_front_alone_is_named(result):
+    results = crowd(result, metrics={"training_cost": 1.0})
+    results.append(result(method="cheap", sparsity=0.9, accuracy=0.5, metrics={"training_cost": 0.1}))
+    low, high = cost_plot(section_of(results)).axes
+    assert [text.get_text() for text in low.texts] == ["m11"]
+    assert [text.get_text() for text in high.texts] == ["cheap", "m11"]
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("plot", [accuracy_plot, cost_plot])
+def test_text_is_nine_pixels_high_where_a_plot_is_eight_hundred_wide(result, plot, many):
+    figure = plot(section_of(crowd(result) if many else crowd(result)[:4]))
+    sizes = [text.get_fontsize() for text in figure.findobj(Text) if text.get_text().strip()]
+    assert min(sizes) * 800 / (72 * figure.get_figwidth()) >= 9
+
+
+def test_whatever_a_picture_refers_to_is_in_it(result):
+    content = svg(accuracy_plot(section_of(crowd(result)))).decode()
+    named = set(re.findall(r' id="([^"]+)"', content))
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', content))
+    assert used <= named
+    assert len(used) > 20
+
+
+def test_a_point_of_a_picture_is_where_it_was_drawn_to_a_tenth():
+    figure = Figure(figsize=(1, 1))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 72), ylim=(0, 72))
+    axes.plot([10.26, 20.51, 30.04], [40, 50.26, 60], label="line")
+    axes.text(5, 5, "8")
+    content = svg(figure).decode()
+    assert 'd="M 10.3 32 20.5 21.7 30 12"' in content
+    assert re.search(r'<path id="1b" d="M [^"]* Q [^"]* Q ', content)  # the outline of 8 is bent
 
 
 def test_without_accuracies_there_is_no_plot(result, seeds):
