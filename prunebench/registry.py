@@ -258,9 +258,18 @@ def _checked(cls: Any, base: type[Component], hook: str) -> type[Component]:
 def _brief(error: BaseException) -> str:
     """The error on one line, with the last line of the plugin's own code that it came from."""
     text = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_MACHINERY)]
+    machinery = (*_MACHINERY, *_import_hooks())
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(machinery)]
     own = [frame for frame in frames if frame.filename == frames[0].filename]
     return " ".join(text.split()) + (f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else "")
+
+
+def _import_hooks() -> Iterator[str]:
+    """Files of what takes part in every import, such as MLflow once it is loaded."""
+    for finder in sys.meta_path:
+        module = sys.modules.get(getattr(finder, "__module__", type(finder).__module__))
+        if file := getattr(module, "__file__", None):
+            yield file
 
 
 class _Collected:

@@ -38,7 +38,7 @@ def command(
     files: tuple[str, ...],
     blocked: tuple[str, ...],
 ) -> None:
-    """Say what is better, worse, new, gone or not comparable in B, against A.
+    """Say what is better, worse, new, gone or not comparable.
 
     A and B are boards: a published folder; a folder with mlflow.db, or an address of MLflow, with #SUITE for one suite
     of several; a suite's YAML file, or its name, in the MLflow that is the default. Accuracies are paired by seed. Rows

@@ -59,7 +59,7 @@ def command(
     threads: int,
     device: str,
 ) -> None:
-    """Run a published row again, and say whether its number is reproduced.
+    """Run a published row again, and say whether it is reproduced.
 
     ROW is task/method/sparsity, as in digits-mlp/imp/0.9, of the SUITE's YAML file. BOARD is a published folder, an
     address of MLflow, or the name of a suite. Nothing is tracked, and nothing of this folder's store is used.

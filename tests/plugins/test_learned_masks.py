@@ -44,7 +44,8 @@ def through_disk(state):
     """The state as it comes back from the store."""
     plain = {name: getattr(state, name) for name in State.__dataclass_fields__.keys() - TENSORS}
     shapes = {name: list(mask.shape) for name, mask in state.masks.items()}
-    return from_tensors(to_tensors(state), shapes, plain | {"cost": asdict(state.cost)})
+    costs = {"cost": asdict(state.cost), "unbooked": asdict(state.unbooked)}
+    return from_tensors(to_tensors(state), shapes, plain | costs)
 
 
 def same(one, other):
