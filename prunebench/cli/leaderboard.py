@@ -86,12 +86,12 @@ def _board(
 ) -> Board:
     from prunebench.leaderboard.published import Board
     from prunebench.leaderboard.sources import read_source, tracked
-    from prunebench.tracking import read_results
+    from prunebench.tracking import read_results, tracking_uri
 
     if suite is not None and Path(suite).suffix in (".yaml", ".yml"):
         loaded = options.load_suite(suite, settings, only, files, blocked)
         name = loaded.suite.name
-        return Board(name, tuple(read_results(suite=name)), frozenset(loaded.asked))
+        return Board(name, tuple(read_results(suite=name)), frozenset(loaded.asked), uri=tracking_uri())
     given = {"--set": settings, "--only": only, "--plugin": files, "--no-plugin": blocked}
     if ignored := [name for name, values in given.items() if values]:
         what = "every suite" if suite is None else f"{suite!r}"
@@ -106,10 +106,15 @@ def _published(suite: str | None) -> Path | None:
 
 
 def _write(board: Board, output: Path) -> None:
-    from prunebench.leaderboard import write
+    from prunebench.leaderboard import measured_overlaps, write
 
+    overlaps = board.overlaps
+    if board.uri is not None:
+        overlaps, complaints = measured_overlaps(board.results, board.asked, board.uri)
+        for complaint in complaints:
+            click.echo(f"warning: {complaint}", err=True)
     try:
-        write(board.results, output, board.asked)
+        write(board.results, output, board.asked, overlaps)
     except OSError as error:
         raise BoardError(f"cannot write to {output}: {error.strerror}") from None
     click.echo(f"written: {output / 'README.md'}", err=True)

@@ -40,7 +40,7 @@ def command(sources: tuple[str, ...], output: Path, name: str | None, fail_on_co
     if merged.conflicts and fail_on_conflict:
         sys.exit(1)
     try:
-        write(merged.board.results, output, merged.board.asked)
+        write(merged.board.results, output, merged.board.asked, merged.board.overlaps)
     except OSError as error:
         raise BoardError(f"cannot write to {output}: {error.strerror}") from None
     counts = (f"{len(merged.board.results)} trials", f"{merged.doubles} doubles", f"{len(merged.conflicts)} conflicts")

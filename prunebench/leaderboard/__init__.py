@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import re
 import sys
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Protocol
@@ -25,6 +27,7 @@ from prunebench.leaderboard.costs import cost_plot
 from prunebench.leaderboard.gallery import drawings
 from prunebench.leaderboard.html import as_html
 from prunebench.leaderboard.interactive import specifications
+from prunebench.leaderboard.overlaps import FILE, Overlap, current, dump, measure, read_overlaps
 from prunebench.leaderboard.pages import as_json, markdown, text
 from prunebench.leaderboard.plots import accuracy_plot
 from prunebench.leaderboard.rows import COLUMNS, records, rows, table
@@ -32,7 +35,7 @@ from prunebench.leaderboard.sections import Section, sections
 from prunebench.leaderboard.selection import Asked, Older, Selection, select
 from prunebench.leaderboard.style import svg
 from prunebench.leaderboard.writing import replaced
-from prunebench.results import DEPLOYED, METRICS, Result
+from prunebench.results import DEPLOYED, EARLY_STOP, METRICS, Result
 from prunebench.suite.values import Suite
 from prunebench.tracking import read_results
 
@@ -93,7 +96,10 @@ def leaderboard(
     cells = None if asked is None else list(asked)
     results = read_results(suite=name)
     if output is not None:
-        write(results, output, cells)
+        overlaps, complaints = measured_overlaps(results, cells)
+        for complaint in complaints:
+            warnings.warn(complaint, stacklevel=2)
+        write(results, output, cells, overlaps)
     return table(select(results, cells))
 
 
@@ -113,15 +119,18 @@ def files(
     results: Iterable[Result],
     expected: Iterable[Asked] | None = None,
     drawn: Mapping[str, bytes] = MappingProxyType({}),
+    overlaps: Iterable[Overlap] = (),
 ) -> dict[str, bytes]:
     """The leaderboard of these results as files, name to bytes; the same results give the same bytes.
 
     Args:
         drawn: plots to take as they are.
+        overlaps: what masks have in common; those of other results are left out.
     """
     found = list(results)
     asked = None if expected is None else frozenset(expected)
     selection = select(found, asked)
+    selection = replace(selection, overlaps=current(overlaps, selection.results))
     frame = table(selection)
     contents = {name: drawn.get(name, content) for name, content in drawings(frame, selection).items()}
     page = markdown(frame, selection)
@@ -129,27 +138,48 @@ def files(
     contents["rows.csv"] = csv(frame)
     contents["rows.json"] = as_json(frame).encode()
     contents["trials.csv"] = csv(trials(selection))
+    if selection.overlaps:
+        contents[FILE] = dump(selection.overlaps)
     contents[published.FILE] = published.dump(found, asked).encode()
     contents["README.md"] = page.encode()
     return contents
 
 
-def write(results: Iterable[Result], directory: Path, expected: Iterable[Asked] | None = None) -> list[Path]:
+def measured_overlaps(
+    results: Iterable[Result], expected: Iterable[Asked] | None = None, uri: str | None = None
+) -> tuple[tuple[Overlap, ...], list[str]]:
+    """What the masks have in common that MLflow has of these results; and why tasks have no such figures."""
+    overlaps, complaints = measure(select(results, expected).results, uri)
+    return tuple(overlaps), complaints
+
+
+def write(
+    results: Iterable[Result],
+    directory: Path,
+    expected: Iterable[Asked] | None = None,
+    overlaps: Iterable[Overlap] = (),
+) -> list[Path]:
     """Publish the leaderboard of these results in a folder.
 
     Each file is replaced as a whole, the page last; a file that is as it should be is left alone.
 
+    Args:
+        overlaps: what masks have in common; of a task that has none here, those that the folder has stay.
+
     Returns:
         the files of the board.
     """
-    contents = files(results, expected)
+    given = list(overlaps)
+    measured = {(one.suite, one.task) for one in given}
+    given += [one for one in read_overlaps(directory) if (one.suite, one.task) not in measured]
+    contents = files(results, expected, overlaps=given)
     directory.mkdir(parents=True, exist_ok=True)
     return [replaced(directory / name, content) for name, content in contents.items()]
 
 
 def stale(results: Iterable[Result], directory: Path, expected: Iterable[Asked] | None = None) -> list[Path]:
     """The files of a published board that are missing, or not what these results give."""
-    contents = files(results, expected, _drawn_otherwise(directory))
+    contents = files(results, expected, _drawn_otherwise(directory), read_overlaps(directory))
     paths = {directory / name: content for name, content in contents.items()}
     return [path for path, content in paths.items() if not path.is_file() or path.read_bytes() != content]
 
@@ -167,8 +197,8 @@ def _drawn_otherwise(directory: Path) -> dict[str, bytes]:
 
 def trials(selection: Selection) -> pd.DataFrame:
     """The results behind the rows, one line each: what every figure of the leaderboard can be computed from."""
-    deployed = [name for name in DEPLOYED if any(name in result.metrics for result in selection.results)]
-    named = (*METRICS, *deployed)
+    present = {name for result in selection.results for name in result.metrics}
+    named = (*METRICS, *(name for name in (*EARLY_STOP, *DEPLOYED) if name in present))
     lines = [
         {
             "suite": result.suite,

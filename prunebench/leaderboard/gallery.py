@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from prunebench.leaderboard import costs, early_stops, heatmaps, plots
+from prunebench.leaderboard import costs, early_stops, heatmaps, overlap_maps, plots
 from prunebench.leaderboard.diagrams import diagram
 from prunebench.leaderboard.ranks import Ranking, ranking
 from prunebench.leaderboard.sections import Section, percent, sections
 from prunebench.leaderboard.selection import Selection
 from prunebench.leaderboard.style import svg
-from prunebench.results import Result
 
 RANKS = "ranks.svg"
 
@@ -37,7 +36,7 @@ def drawings(frame: pd.DataFrame, selection: Selection) -> dict[str, bytes]:
         selection: the results behind them.
     """
     found = sections(frame)
-    everything = [drawing for section in found for drawing in of_section(section, selection.results)]
+    everything = [drawing for section in found for drawing in of_section(section, selection)]
     everything += across(ranking(found))
     return {drawing.file: svg(drawing.draw()) for drawing in everything}
 
@@ -50,7 +49,7 @@ def across(ranked: Ranking | None) -> list[Drawing]:
     return [Drawing(RANKS, f"Mean ranks across tasks, the best first: {order}", lambda: diagram(ranked))]
 
 
-def of_section(section: Section, results: Sequence[Result]) -> Iterator[Drawing]:
+def of_section(section: Section, selection: Selection) -> Iterator[Drawing]:
     """The plots of a task."""
     if not plots.is_plotted(section):
         return
@@ -71,7 +70,7 @@ def of_section(section: Section, results: Sequence[Result]) -> Iterator[Drawing]
             f"Test accuracy at early stopping against sparsity: {title}",
             lambda: early_stops.accuracy_plot(section),
         )
-    own = [result for result in results if (result.suite, result.task) == (section.suite, section.task)]
+    own = [result for result in selection.results if (result.suite, result.task) == (section.suite, section.task)]
     densities = heatmaps.layer_densities(section, own)
     if densities:
         panels = ", ".join(percent(sparsity) for sparsity in heatmaps.shown(densities))
@@ -82,4 +81,13 @@ def of_section(section: Section, results: Sequence[Result]) -> Iterator[Drawing]
             "Means over seeds; the highest sparsities that fit are shown."
             if len(heatmaps.shown(densities)) < len(densities)
             else "",
+        )
+    overlaps = [one for one in selection.overlaps if (one.suite, one.task) == (section.suite, section.task)]
+    if overlaps:
+        mapped = overlap_maps.shown(overlaps)
+        yield Drawing(
+            f"{name}-overlap.svg",
+            f"Overlap of the masks of methods and of seeds: {title}",
+            lambda: overlap_maps.overlap_map(title, list(section.methods), mapped),
+            overlap_maps.caption(mapped),
         )

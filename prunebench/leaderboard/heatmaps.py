@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from prunebench.leaderboard.sections import Section, percent
 from prunebench.leaderboard.statistics import mean
-from prunebench.leaderboard.style import CARD, FAINT, INK, STYLE, card
+from prunebench.leaderboard.style import CARD, FAINT, INK, STYLE, card, repeat, tile
 from prunebench.results import DENSITY, Result
 
 Densities = Mapping[str, Mapping[str, float]]
@@ -101,16 +101,18 @@ def _layers(densities: Mapping[float, Densities]) -> list[str]:
 
 def _panel(axes: Axes, table: Sequence[Sequence[float | None]]) -> None:
     """Dark is dense. Every cell says its number, so that colour is a help and not the message."""
-    values = np.array([[np.nan if value is None else value for value in row] for row in table])
-    colors = matplotlib.colormaps["cividis_r"].with_extremes(bad=CARD)
-    norm = LogNorm(LEAST, 1)
-    axes.pcolormesh(np.clip(values, LEAST, 1), cmap=colors, norm=norm, edgecolors=CARD, linewidth=0.8, clip_on=False)
-    axes.set_xlim(0, values.shape[1])
-    axes.set_ylim(values.shape[0], 0)
-    for (row, column), value in np.ndenumerate(values):
-        if not np.isnan(value):
-            ink = "#ffffff" if norm(max(value, LEAST)) > 0.5 else INK
-            axes.text(column + 0.5, row + 0.5, _said(value), color=ink, ha="center", va="center", fontsize=TEXT)
+    colors, norm = matplotlib.colormaps["cividis_r"], LogNorm(LEAST, 1)
+    tiles, said = {}, defaultdict(list)
+    for row, values in enumerate(table):
+        for column, value in enumerate(values):
+            if value is not None:
+                depth = norm(min(max(value, LEAST), 1.0))
+                tiles[row, column] = colors(depth)
+                said[_said(value), CARD if depth > 0.5 else INK].append((column + 0.5, row + 0.5))
+    tile(axes, tiles)
+    for (text, ink), places in said.items():
+        repeat(axes, text, places, ink, TEXT)
+    axes.set(xlim=(0, len(table[0])), ylim=(len(table), 0))
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, color=FAINT)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from prunebench.leaderboard.overlaps import Overlap
 from prunebench.leaderboard.published import Board
 from prunebench.leaderboard.selection import Asked, cell, grouped, precedence
 from prunebench.results import PACE, Result
@@ -60,7 +61,11 @@ def merge(boards: Sequence[Board], name: str | None = None) -> Merged:
             names = tuple(differences(best, other))
             conflicts += [Conflict(best, other, origins[id(best)], origins[id(other)], names)] if names else []
     title = name or ", ".join(dict.fromkeys(board.name for board in boards))
-    return Merged(Board(title, tuple(kept), _asked(boards)), len(everything) - len(kept), tuple(conflicts))
+    return Merged(
+        Board(title, tuple(kept), _asked(boards), _overlaps(boards, name)),
+        len(everything) - len(kept),
+        tuple(conflicts),
+    )
 
 
 def differences(one: Result, other: Result) -> Iterator[str]:
@@ -78,6 +83,15 @@ def differences(one: Result, other: Result) -> Iterator[str]:
 
 def _of(result: Result, name: str | None) -> Result:
     return result if name is None else replace(result, suite=name)
+
+
+def _overlaps(boards: Sequence[Board], name: str | None) -> tuple[Overlap, ...]:
+    """Those of all boards, the first of equals; which of them are of the merged results is seen when they are shown."""
+    found: dict[tuple[str, ...], Overlap] = {}
+    for one in (one for board in boards for one in board.overlaps):
+        renamed = one if name is None else replace(one, suite=name)
+        found.setdefault((renamed.suite, one.task, one.method, one.other, one.trials), renamed)
+    return tuple(found.values())
 
 
 def _asked(boards: Sequence[Board]) -> frozenset[Asked] | None:

@@ -112,7 +112,7 @@ def _section(section: Section, selection: Selection) -> Iterator[str]:
     if section.methods:
         yield f"{COST} {_counted(section)}"
         yield _pivot(section, _cost)
-    yield from map(_drawing, of_section(section, results))
+    yield from map(_drawing, of_section(section, selection))
     yield "### Every row"
     yield _full(section)
     yield from _evidence(section, results)

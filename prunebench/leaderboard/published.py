@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.errors import BoardError
+from prunebench.leaderboard.overlaps import Overlap, read_overlaps
 from prunebench.leaderboard.selection import OF_THE_METHOD, OWN_KEY, Asked, cell, grouped, precedence
 from prunebench.results import Result
 
@@ -49,6 +50,10 @@ class Board:
     results: tuple[Result, ...]
     asked: frozenset[Asked] | None = None
     """What the board is to show, where that is known."""
+    overlaps: tuple[Overlap, ...] = ()
+    """What masks of these results have in common, where that was published."""
+    uri: str | None = None
+    """The MLflow that the results come from."""
 
 
 def wanted(results: Iterable[Result], asked: Iterable[Asked] | None = None) -> list[Result]:
@@ -87,7 +92,7 @@ def read_board(folder: Path) -> Board:
     except OSError as error:
         raise BoardError(f"{path} cannot be read: {error.strerror}") from None
     results, asked = parse(text, str(path))
-    return Board(folder.resolve().name, tuple(results), asked)
+    return Board(folder.resolve().name, tuple(results), asked, read_overlaps(folder))
 
 
 def parse(text: str, origin: str = FILE) -> tuple[list[Result], frozenset[Asked] | None]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from prunebench.leaderboard.overlaps import Overlap
 from prunebench.results import ASKED, Result
 
 Asked = tuple[str, str, float, int]
@@ -50,6 +51,8 @@ class Selection:
     results: tuple[Result, ...]
     older: tuple[Older, ...] = ()
     expected: frozenset[Asked] | None = None
+    overlaps: tuple[Overlap, ...] = ()
+    """What the masks of these results have in common, where that is known."""
 
 
 def select(results: Iterable[Result], expected: Iterable[Asked] | None = None) -> Selection:

@@ -49,7 +49,7 @@ def tracked(suite: str | None, uri: str | None = None) -> Board:
         others = sorted({result.suite for result in read_results(uri)}) if suite else []
         there = f"it has those of {', '.join(others)}" if others else "it has none at all"
         raise BoardError(f"MLflow at {where} has no results of {f'suite {suite!r}' if suite else 'any suite'}; {there}")
-    return Board(suite or _named(results), tuple(results))
+    return Board(suite or _named(results), tuple(results), uri=tracking_uri(uri))
 
 
 def _address(where: str) -> str | None:

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import BoxStyle, FancyBboxPatch
+from matplotlib.path import Path
+from matplotlib.textpath import TextPath
 
 INK, FAINT, GRID, CARD = "#24292f", "#6e7781", "#e4e7eb", "#ffffff"
 DOTS = (0, (1, 1.5))
+MANY = 5
+"""At so many places an outline of its own makes the file smaller."""
+DIGIT = 0.729
+"""The height of a digit, of the size of its font."""
 STYLE: Any = {
     "svg.hashsalt": "prunebench",
     "svg.fonttype": "path",
@@ -36,6 +47,37 @@ def card(figure: Figure, width: float, height: float) -> None:
     figure.add_artist(box)
 
 
+def tile(axes: Axes, colors: Mapping[tuple[int, int], Any]) -> None:
+    """Cells of a table, by row and column; the first row is above."""
+    corners = [[(x, y), (x + 1, y), (x + 1, y + 1), (x, y + 1)] for y, x in colors]
+    axes.add_collection(
+        PolyCollection(corners, closed=False, facecolors=[*colors.values()], edgecolors=CARD, clip_on=False)
+    )
+
+
+def repeat(axes: Axes, text: str, places: Sequence[tuple[float, float]], ink: str, size: float) -> None:
+    """A short text at several places. At many its outline is in the file but once: tables have hundreds of numbers."""
+    if len(places) < MANY:
+        for x, y in places:
+            axes.text(x, y, text, color=ink, ha="center", va="center_baseline", fontsize=size)
+        return
+    outline = TextPath((0, 0), text, size=size, prop=FontProperties(family="DejaVu Sans"))
+    box = outline.get_extents()
+    centered = Path(outline.vertices - np.array([(box.x0 + box.x1) / 2, size * DIGIT / 2]), outline.codes)
+    across, down = zip(*places, strict=True)
+    axes.plot(
+        across,
+        down,
+        linestyle="",
+        marker=centered,
+        markersize=2 * float(abs(np.asarray(centered.vertices)).max()),  # as it is: matplotlib scales its markers
+        color=ink,
+        markeredgewidth=0,
+        clip_on=False,
+        label=text,
+    )
+
+
 @matplotlib.rc_context(STYLE)
 def svg(figure: Figure) -> bytes:
     """The figure's bytes, which are the same in every process."""
@@ -58,6 +100,7 @@ def _smaller(content: bytes) -> bytes:
 
 def _rounded(place: re.Match[bytes]) -> bytes:
     """To a tenth of a point, which nobody sees; of a path that is straight all along, lines need no letter."""
-    outline = re.sub(rb"-?\d+\.\d{2,}", lambda number: b"%g" % round(float(number[0]), 1), place[0])
+    bent = re.search(rb"[QC]", place[0]) is not None  # letters: they are small, and in the file once
+    outline = re.sub(rb"-?\d+\.\d{2,}", lambda number: b"%g" % round(float(number[0]), 2 if bent else 1), place[0])
     outline = re.sub(rb"\s+", b" ", outline).strip()
-    return outline if re.search(rb"[QC]", outline) else re.sub(rb"(?<=\d) L (?=[-\d])", b" ", outline)
+    return outline if bent else re.sub(rb"(?<=\d) L (?=[-\d])", b" ", outline)
