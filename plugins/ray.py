@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import json
 import logging
 import os
 import shutil
@@ -28,7 +29,7 @@ from typing import Annotated, Any
 from typing_extensions import Doc
 
 import prunebench
-from prunebench.data import PARTS
+from prunebench import streaming
 from prunebench.environment import environment
 from prunebench.errors import CorruptEntry, PrunebenchError, StoreError
 from prunebench.execution import exits
@@ -48,6 +49,8 @@ PIECE = 64 * 2**20
 """Bytes of a data set that are one object: any object store can hold some of them."""
 OBJECT_STORE = 200 * 2**20
 """Bytes of the object store of a Ray that is started here, where the store is shared and nothing travels."""
+LONGEST = 43
+"""Bytes of the name of that Ray's folder: a socket's name may have 107, of which Ray adds up to 64."""
 LOOK = 1.0
 """Seconds between two looks at the nodes of the cluster, and at Ctrl-C."""
 TIDY = 5.0
@@ -99,6 +102,7 @@ class Goods:
 
     states: Mapping[str, Any]
     data: Mapping[str, Any]
+    """Of each file of the prepared data, by its name, the pieces."""
     plugins: Mapping[str, str]
 
 
@@ -190,12 +194,13 @@ class Tasks(prunebench.Crew):
     def _goods(self, order: prunebench.Order) -> Goods:
         states = {key: self._ray.put(pack(self._store, key)) for key in order.needs}
         if order.fingerprint not in self._data:
-            self._data[order.fingerprint] = {part: list(self._pieces(Path(order.data) / part)) for part in PARTS}
+            files = sorted(Path(order.data).iterdir())
+            self._data[order.fingerprint] = {file.name: list(self._pieces(file)) for file in files}
         plugins = {path: Path(path).read_text("utf-8") for path in order.plugins}
         return Goods(states, self._data[order.fingerprint], plugins)
 
-    def _pieces(self, part: Path) -> Iterator[Any]:
-        with part.with_suffix(".npy").open("rb") as file:
+    def _pieces(self, path: Path) -> Iterator[Any]:
+        with path.open("rb") as file:
             while piece := file.read(PIECE):
                 yield self._ray.put(piece)
 
@@ -295,7 +300,7 @@ def _connect(ray: Any, address: str) -> str:
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     # Deaths of workers are told by the walk; Ray's own words on them have no switch.
     vars(ray._private.worker)["print_worker_logs"] = lambda *_: None
-    scratch = "" if address else tempfile.mkdtemp(prefix="prunebench-ray-")
+    scratch = "" if address else _scratch()
     own: dict[str, Any] = {"address": address}
     if scratch:
         own = {"_temp_dir": scratch, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
@@ -307,6 +312,13 @@ def _connect(ray: Any, address: str) -> str:
         where = f"cannot join the Ray cluster at {address}" if address else "cannot start Ray here"
         raise PrunebenchError(f"{where}: {_brief(error)}") from error
     return scratch
+
+
+def _scratch() -> str:
+    """A new folder whose name leaves room for those of Ray's sockets."""
+    prefix = "prunebench-ray-"
+    long = len(os.fsencode(tempfile.gettempdir())) + 1 + len(prefix) + 8 > LONGEST
+    return tempfile.mkdtemp(prefix=prefix, dir="/tmp" if long else None)
 
 
 @contextlib.contextmanager
@@ -351,15 +363,36 @@ def carried_out(text: str, token: str, goods: Goods | None) -> Iterator[Any]:
         yield FOREIGN
         return
     yield BEGUN
-    if shared:
-        ended = _run(order)
-        yield {"exitcode": ended.exitcode, "cause": ended.cause}
-    else:
-        assert goods is not None
-        yield _brought_and_run(order, _abroad(Path(token)), goods)
+    try:
+        if shared:
+            _check_files(Path(order.data))
+            ended = _run(order)
+            yield {"exitcode": ended.exitcode, "cause": ended.cause}
+        else:
+            assert goods is not None
+            yield _brought_and_run(order, _abroad(Path(token)), goods)
+    except StoreError as error:
+        yield {"exitcode": exits.FULL, "cause": "", "log": f"{os.uname().nodename}: {error}".encode()}
 
 
 _environment = functools.cache(environment)
+
+
+def _check_files(data: Path) -> None:
+    """Raise StoreError when prepared data names files that this node does not see; arrays name none."""
+    if not (data / streaming.FOLDER).is_file():
+        return
+    files = json.loads((data / streaming.FOLDER).read_text("utf-8"))
+    try:
+        with os.scandir(files) as found:
+            there = any(True for _ in found)
+    except OSError:
+        there = False
+    if not there:
+        raise StoreError(
+            f"{files} has no files here, and the data set is decoded from them while a network trains: "
+            "mount that folder on every node"
+        )
 
 
 def _run(order: prunebench.Order) -> prunebench.Ended:
@@ -397,14 +430,14 @@ def tidied(folder: str) -> None:
 def _brought_and_run(order: prunebench.Order, home: Path, goods: Goods) -> dict[str, Any]:
     """Carry out an order with what was sent along; the result has all that the run's store is to have of it."""
     folder = home / "orders" / order.key
+    store = Store.open(folder)
     try:
-        store = Store.open(folder)
         moved = _brought(order, home, store, goods)
-        ended = _run(moved)
-        entry = pack(store, order.key) if ended.exitcode == exits.DONE else None
-    except (OSError, StoreError) as error:
-        said = f"{os.uname().nodename}: {error}"
-        return {"exitcode": exits.FULL, "cause": "", "log": said.encode()}
+    except OSError as error:
+        raise StoreError(str(error)) from error
+    _check_files(Path(moved.data))
+    ended = _run(moved)
+    entry = pack(store, order.key) if ended.exitcode == exits.DONE else None
     log = moved.log.read_bytes() if moved.log.is_file() else None
     failure = store.failure(order.key)
     if ended.exitcode >= 0:  # a killed one leaves what it had got to for the next
@@ -435,16 +468,16 @@ def _put(folder: Path, path: str, text: str) -> Path:
     return file
 
 
-def _data(folder: Path, parts: Mapping[str, Any]) -> Path:
-    """The prepared arrays, fetched once a node."""
+def _data(folder: Path, files: Mapping[str, Any]) -> Path:
+    """The prepared data, fetched once a node."""
     import ray
 
     if folder.is_dir():
         return folder
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
     aside.mkdir(parents=True, exist_ok=True)
-    for part, pieces in parts.items():
-        with (aside / f"{part}.npy").open("wb") as file:
+    for name, pieces in files.items():
+        with (aside / name).open("wb") as file:
             for piece in pieces:
                 file.write(ray.get(piece))
     try:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from prunebench_plugins import ray as plugin
 
@@ -230,3 +231,74 @@ def test_a_busy_or_full_node_is_heard(played, walk_of, monkeypatch):
         plugin, "_run", lambda order: prunebench.Ended(order.key, codes.pop()) if codes else carry_out(order)
     )
     assert statuses(walk_of(Abroad())) == ["done", "done"]
+
+
+STREAMED = '''
+import numpy as np
+import prunebench
+
+
+class Scattered(prunebench.Dataset):
+    """Pictures that lie in files of their own."""
+
+    name = "scattered"
+    mean = (100.0,)
+    std = (50.0,)
+
+    def facts(self):
+        return prunebench.DataFacts(shape=(1, 4, 4), classes=2, train=40, test=10)
+
+    def files(self, root):
+        names = [f"{n}.npy" for n in range(50)]
+        labels = np.arange(50) % 2
+        return prunebench.Files(root, names[:40], labels[:40], names[40:], labels[40:])
+
+    def decode(self, path, seed):
+        return np.load(path)
+
+
+@prunebench.hookimpl
+def register_datasets():
+    return [Scattered]
+'''
+
+
+@pytest.fixture
+def streamed(tmp_path):
+    """Makes a walk of a suite whose data set is decoded while it trains."""
+    plugin_file, root = tmp_path / "scattered.py", tmp_path / "pictures"
+    plugin_file.write_text(STREAMED, "utf-8")
+    root.mkdir()
+    for number in range(50):
+        np.save(root / f"{number}.npy", np.full((1, 4, 4), 5 * number, np.uint8))
+    text = TEXT.replace("dataset: digits", "dataset: scattered").replace("batch_size: 100", "batch_size: 10")
+    loaded = session.load_suite(runs.write_suite(tmp_path, text), plugin_files=[plugin_file])
+
+    def make(executor, store="store"):
+        opened = Store.open(tmp_path / store)
+        prepared = {trial.task.label: prepare(trial.task.dataset, root, opened.data) for trial in loaded.trials}
+        chosen = Options(executor=executor, plugins=loaded.files)
+        return Walk(session.plan_suite(loaded, prepared), opened, loaded.registry, prepared, chosen)
+
+    return make
+
+
+def test_data_that_is_decoded_while_it_trains_is_read_where_its_files_lie(played, streamed, tmp_path):
+    assert statuses(streamed(plugin.Ray())) == ["done", "done"]
+    assert statuses(streamed(Abroad(), "other")) == ["done", "done"]
+    assert runs.states(tmp_path / "store") == runs.states(tmp_path / "other") != {}
+
+
+@pytest.mark.parametrize("executor", [plugin.Ray, Abroad])
+@pytest.mark.parametrize("there", [True, False], ids=["empty", "missing"])
+def test_a_node_that_does_not_see_the_files_of_such_data_ends_the_run_before_any_work(
+    played, streamed, tmp_path, executor, there
+):
+    walk = streamed(executor())
+    (tmp_path / "pictures").rename(tmp_path / "elsewhere")
+    if there:
+        (tmp_path / "pictures").mkdir()
+    with pytest.raises(PrunebenchError, match=r": .*/pictures has no files here, .*: mount that folder on every node"):
+        statuses(walk)
+    assert runs.states(tmp_path / "store") == {}
+    assert list((tmp_path / "store" / "failures").iterdir()) == []
