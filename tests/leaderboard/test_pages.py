@@ -132,7 +132,7 @@ def test_every_column_is_explained(board):
     page = page_of(board)
     for name, meaning in COLUMNS.items():
         assert line_of(page, f"`{name}`")[2] == meaning
-    assert "Holm" in page
+    assert "Games & Howell" in page
 
 
 def test_plots_are_shown_where_there_is_something_to_plot(board, result):
