@@ -38,8 +38,8 @@ beforehand; two methods alone are compared by the paired t-test. Going down by m
 method that is told from the best of the last, so no method is in a better tier than one with a higher mean. A tier with
 a question mark: the mean puts the method there, but its spread is so wide that it is not itself told from the best of
 the tier above. Simulated with equal methods of equal and unequal spreads, any is told apart on at most 7 % of boards of
-up to ten methods, on at most 10 % of boards of thirty with three seeds. Assumed are normal accuracies, and seeds that do
-not make methods differ in opposite ways; what seeds do to all alike is not taken out, which costs power and no truth.
+up to ten methods, on at most 10 % of boards of thirty with three seeds. Assumed are normal accuracies, and seeds that
+do not make methods differ in opposite ways; what seeds do to all alike is not taken out, which costs power and no truth.
 One tier means "not distinguished with these seeds", not "equal". With fewer than {FEWEST_PAIRS} shared seeds no tier is
 claimed. Incomplete rows are shown, and not ranked.
 
