@@ -7,6 +7,7 @@ comes back to the store of the run.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import hashlib
@@ -307,8 +308,13 @@ def _connect(ray: Any, address: str) -> str:
     try:
         with _own_signals():
             ray.init(**own, log_to_driver=False, configure_logging=False)
-    except Exception as error:  # Ray raises many kinds here
-        shutil.rmtree(scratch, ignore_errors=True)
+    except BaseException as error:  # Ray raises many kinds here, and may be interrupted
+        if scratch:
+            with contextlib.suppress(Exception), _own_signals():
+                ray.shutdown()
+            shutil.rmtree(scratch, ignore_errors=True)
+        if not isinstance(error, Exception):
+            raise
         where = f"cannot join the Ray cluster at {address}" if address else "cannot start Ray here"
         raise PrunebenchError(f"{where}: {_brief(error)}") from error
     return scratch
@@ -318,7 +324,9 @@ def _scratch() -> str:
     """A new folder whose name leaves room for those of Ray's sockets."""
     prefix = "prunebench-ray-"
     long = len(os.fsencode(tempfile.gettempdir())) + 1 + len(prefix) + 8 > LONGEST
-    return tempfile.mkdtemp(prefix=prefix, dir="/tmp" if long else None)
+    scratch = tempfile.mkdtemp(prefix=prefix, dir="/tmp" if long else None)
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)  # after what Ray does there at the exit
+    return scratch
 
 
 @contextlib.contextmanager

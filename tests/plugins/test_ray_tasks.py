@@ -302,3 +302,26 @@ def test_a_node_that_does_not_see_the_files_of_such_data_ends_the_run_before_any
         statuses(walk)
     assert runs.states(tmp_path / "store") == {}
     assert list((tmp_path / "store" / "failures").iterdir()) == []
+
+
+@pytest.mark.parametrize(("raised", "expected"), [(KeyboardInterrupt, KeyboardInterrupt), (OSError, PrunebenchError)])
+def test_a_start_of_ray_that_does_not_come_about_leaves_nothing(monkeypatch, tmp_path, raised, expected):
+    made = []
+
+    def init(_temp_dir, **_):
+        made.append(Path(_temp_dir))
+        (made[0] / "session").touch()
+        raise raised("no")
+
+    monkeypatch.setattr(plugin.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(plugin.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(plugin, "LONGEST", 1000)
+    stopped = []
+    ray = SimpleNamespace(
+        _private=SimpleNamespace(worker=SimpleNamespace()), init=init, shutdown=lambda: stopped.append(True)
+    )
+    with pytest.raises(expected):
+        plugin._connect(ray, "")
+    assert stopped
+    assert made[0].parent == tmp_path
+    assert not made[0].exists()
