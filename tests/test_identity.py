@@ -252,7 +252,7 @@ WITHOUT_NUMBERS = {
     "environment": "tells how many cores there are, for as many loaders as may help: pictures do not depend on it",
     "suite": "only holds its modules together",
     "suite.values": "its values are in the keys; the steps of an epoch and a density are pinned by tests",
-    "suite.optimizers": "what an optimizer can be told is in the keys as it is told; its defaults are torch's and timm's",
+    "suite.optimizers": "what an optimizer is told is in the keys; what it is not told is torch's and timm's own",
     "": "the public names",
 }
 """What training and scoring import from the core without its code being in the keys, and why that is right."""

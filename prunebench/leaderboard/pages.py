@@ -33,15 +33,15 @@ Figures are means over seeds; ± is the sample standard deviation. The differenc
 two accuracies of a seed are subtracted, and the interval is Student's t interval ({CONFIDENCE:.0%}) of their mean.
 
 Tiers compare the methods of one task and sparsity by the test of Games & Howell (1976) at {SIGNIFICANCE:g}. It allows
-each method a spread of its own (pruned networks near collapse have wide ones), and allows for the best not being known
-beforehand; two methods alone are compared by the paired t-test. Going down by mean, a new tier begins with the first
-method that is told from the best of the last, so no method is in a better tier than one with a higher mean. A tier with
-a question mark: the mean puts the method there, but its spread is so wide that it is not itself told from the best of
-the tier above. Simulated with equal methods of equal and unequal spreads, any is told apart on at most 7 % of boards of
-up to ten methods, on at most 10 % of boards of thirty with three seeds. Assumed are normal accuracies, and seeds that
-do not make methods differ in opposite ways; what seeds do to all alike is not taken out, which costs power and no truth.
-One tier means "not distinguished with these seeds", not "equal". With fewer than {FEWEST_PAIRS} shared seeds no tier is
-claimed. Incomplete rows are shown, and not ranked.
+each method a spread of its own (pruned networks near collapse have wide ones), and allows for the best not being
+known beforehand; two methods alone are compared by the paired t-test. Going down by mean, a new tier begins with the
+first method that is told from the best of the last, so no method is in a better tier than one with a higher mean. A
+tier with a question mark: the mean puts the method there, but its spread is so wide that it is not itself told from
+the best of the tier above. Simulated with equal methods of equal and unequal spreads, any is told apart on at most
+7 % of boards of up to ten methods, on at most 10 % of boards of thirty with three seeds. Assumed are normal accuracies,
+and seeds that do not make methods differ in opposite ways; what seeds do to all alike is not taken out, which costs
+power and no truth. One tier means "not distinguished with these seeds", not "equal". With fewer than {FEWEST_PAIRS}
+shared seeds no tier is claimed. Incomplete rows are shown, and not ranked.
 
 FLOPs and speed-up are counted, not measured. Seconds are measured, on the machines named above, and depend on what else
 these did."""
