@@ -104,7 +104,7 @@ def page(board: Path) -> str:
         "What the literature finds robustly, and whether [this board](README.md) shows it: the difference in points",
         "of test accuracy (or in iterations), paired by seed, with its confidence interval (Student's",
         f"t, {CONFIDENCE:.0%}). *Seen*: the mean has the claimed margin, and the interval lies on that side of zero",
-        "(above the margin where that is negative). *Seen in the mean only*: these seeds are too few to exclude chance.",
+        "(above the margin where that is negative). *Seen in the mean only*: these seeds cannot exclude chance.",
         "",
         "| claim | methods | sparsity | difference | here |",
         "|:--|:--|--:|--:|:--|",
