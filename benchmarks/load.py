@@ -96,7 +96,7 @@ def measure(trials: int, folder: Path, workers: int | None) -> dict[str, Any]:
     clocks = Clocks()
     clocks.around(session, "plan_suite", "plan")
     clocks.around(tracking.Tracker, "publish", "publish")
-    clocks.around(tracking, "read_results", "read")
+    clocks.around(leaderboard, "read_results", "read")
     clocks.around(leaderboard, "write", "write")
     clocks.around(session, "make_leaderboard", "leaderboard")
     clocks.around(session.Publisher, "close", "drain")

@@ -92,10 +92,11 @@ def _density(ticket: prunebench.Ticket, trial: prunebench.Trial) -> float:
     kept = sum(int(ticket.masks[one.name].sum()) if one.name in ticket.masks else one.size for one in matched)
     size = sum(layer.size for layer in matched)
     total = kept + network.size - size
-    reached = [total / network.size]
+    # The ticket's own target was met to the next whole weight; the output layer may be another one here.
+    reached = [(total, network.size)]
     if network.size <= 1.05 * size:  # a twentieth may be an output layer that stays dense
-        reached.append(kept / size)
-    if min(abs(trial.density - density) for density in reached) > 1e-4:
+        reached.append((kept, size))
+    if min(abs(trial.density * whole - part) for part, whole in reached) > 1:
         raise Unreachable(f"the ticket has a sparsity of {1 - total / network.size:.4g} here, and no other")
     return total / network.size
 
