@@ -186,7 +186,7 @@ class Tasks(prunebench.Crew):
     def _check(self, key: str) -> None:
         """Discard an entry that is damaged."""
         try:
-            self._store.tensors(key, self._store.record(key))
+            self._store.verified(key)
         except CorruptEntry:
             self._store.discard(key)
         except StoreError:

@@ -90,7 +90,6 @@ def _rate(found: Progress) -> str:
 
 
 def _time_left(found: Progress) -> str:
-
     seconds = found.seconds_left
     if not found.left:
         return "nothing is left" + ("; --retry-failed tries again what failed" if found.failed else "")
@@ -119,7 +118,6 @@ def _print_running(found: Progress) -> None:
 
 
 def _place(mark: Running, alive: bool) -> str:
-
     now = time.time()
     span = f"for {rounded(now - mark.started)}" if alive else f"last seen {rounded(now - mark.updated)} ago"
     where = f"{mark.host}, process {mark.pid}, {span}"
