@@ -5,7 +5,9 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 
 from prunebench.execution import claims
 from prunebench.store import Store
+from prunebench.tracking import read_results
 from tests import runs
 
 
@@ -219,6 +222,41 @@ def test_runs_killed_at_random_moments_end_with_the_states_of_one_that_was_not(t
     left = broken / ".prunebench"
     assert [path for part in ("checkpoints", "running") for path in (left / part).iterdir()] == []
     assert list(left.glob("states/*/.*")) == []
+
+
+KILLED = """
+import os, signal
+from prunebench.cli import main
+from prunebench.tracking.tracker import Tracker
+
+happens, calls = Tracker.{method}, iter(range({times}))
+
+def killed(self, *arguments):
+    if next(calls, None) is None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return happens(self, *arguments)
+
+Tracker.{method} = killed
+main()
+"""
+"""The command line, killed when a method of the tracker is called once more than so many times."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["publish", "_log", "_attach"])
+def test_a_run_killed_between_a_state_and_its_mlflow_run_sends_each_result_once(tmp_path, method):
+    runs.write_suite(tmp_path)
+    script = KILLED.format(method=method, times=3)
+    command = [sys.executable, "-c", script, "run", "tiny.yaml", "--only", "method=random"]
+    assert subprocess.run(command, cwd=tmp_path, env=runs.environment(), timeout=300).returncode == -signal.SIGKILL
+    assert list(tmp_path.glob(".prunebench/states/*/*/record.json"))
+    again = runs.prunebench("run", "tiny.yaml", "--only", "method=random", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    trials = [result.trial for result in read_results(f"sqlite:///{tmp_path / 'mlflow.db'}")]
+    assert len(trials) == len(set(trials)) == 6  # two sparsities and the control, two seeds
+    with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        query = "SELECT status FROM runs WHERE lifecycle_stage = 'active'"
+        assert database.execute(query).fetchall() == [("FINISHED",)] * 6
 
 
 @pytest.mark.slow
