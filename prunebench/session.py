@@ -215,8 +215,20 @@ def run_suite(
     )
     note = _noted(loaded, prepared, opened)
     walk = Walk(plan_suite(loaded, prepared), opened, loaded.registry, prepared, options)
+    counts, results, untracked = _followed(walk, loaded, watch(walk) if watch else lambda event: None)
+    frame = None
+    if not untracked:
+        note.unlink(missing_ok=True)
+        try:
+            frame = make_leaderboard(loaded.suite.name, loaded.asked, output)
+        except TrackingError as error:  # it went away at the very end
+            untracked = str(error)
+    return Outcome(counts, frame, untracked, tuple(results), len(walk.left), walk.outlook)
+
+
+def _followed(walk: Walk, loaded: Loaded, on_event: Callable[[Event], None]) -> tuple[Counter[str], list[Result], str]:
+    """Follow a walk to its end, and send what it brings to MLflow: counts, results, and why some did not get there."""
     publisher, counts, results = Publisher(loaded.suite.name), Counter[str](), []
-    on_event = watch(walk) if watch else lambda event: None
     try:
         for event in walk.events():
             event = replace(event, result=_asked_for(event.result, loaded.origin))
@@ -227,16 +239,7 @@ def run_suite(
     except BaseException:
         publisher.abandon()
         raise
-    untracked = publisher.close()
-    if not untracked:
-        note.unlink(missing_ok=True)
-    frame = None
-    if not untracked:
-        try:
-            frame = make_leaderboard(loaded.suite.name, loaded.asked, output)
-        except TrackingError as error:  # it went away at the very end
-            untracked = str(error)
-    return Outcome(counts, frame, untracked, tuple(results), len(walk.left), walk.outlook)
+    return counts, results, publisher.close()
 
 
 def _asked_for(result: Result, origin: Mapping[str, str]) -> Result:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -54,16 +52,8 @@ def command(
     from prunebench.inspection import export, open_trial
 
     loaded = options.load_suite(suite, settings, (), files, blocked)
-    again = run_command(suite, settings, store, files, blocked)
+    again = options.run_command(suite, settings, store, files, blocked)
     finished = open_trial(loaded, trial, store, data, command=again)
     output = output or Path(str(finished.trial).replace("/", "-") + ENDINGS[form])
     export(finished, output, form)
     click.echo(f"{output}: {form} of {finished.trial}, {bytes_of(output.stat().st_size)}")
-
-
-def run_command(suite: Path, settings: Sequence[str], store: Path, files: Sequence[str], blocked: Sequence[str]) -> str:
-    """The command that would run the suite which these options describe."""
-    given = [("--set", one) for one in settings]
-    given += [("--store", str(store))] if str(store) != ".prunebench" else []
-    given += [*(("--plugin", one) for one in files), *(("--no-plugin", one) for one in blocked)]
-    return shlex.join(["prunebench", "run", str(suite), *(word for pair in given for word in pair)])

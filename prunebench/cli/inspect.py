@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from prunebench.cli import options, output
-from prunebench.cli.export import run_command
 
 
 @click.command()
@@ -54,7 +53,7 @@ def command(
 
     torch.set_num_threads(1)  # as in a run: the last bits depend on it
     loaded = options.load_suite(suite, settings, (), files, blocked)
-    again = run_command(suite, settings, store, files, blocked)
+    again = options.run_command(suite, settings, store, files, blocked)
     one, another = (
         inspection.open_trial(loaded, name, store, data, device, again) if name else None for name in (trial, other)
     )

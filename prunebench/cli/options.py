@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -66,6 +67,14 @@ def load_suite(
 
     load_plugins(files, blocked)
     return session.load_suite(source, settings=settings, only=only, plugin_files=files, blocked=blocked)
+
+
+def run_command(suite: Path, settings: Sequence[str], store: Path, files: Sequence[str], blocked: Sequence[str]) -> str:
+    """The command that would run the suite which these options describe."""
+    given = [("--set", one) for one in settings]
+    given += [("--store", str(store))] if str(store) != ".prunebench" else []
+    given += [*(("--plugin", one) for one in files), *(("--no-plugin", one) for one in blocked)]
+    return shlex.join(["prunebench", "run", str(suite), *(word for pair in given for word in pair)])
 
 
 def plugin_names(function: Command) -> Command:
