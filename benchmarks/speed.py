@@ -167,9 +167,12 @@ def by_hand(trial: Trial, prepared: Prepared) -> nn.Module:
     else:
         optimizer = torch.optim.SGD(net.parameters(), spec.lr, spec.momentum, 0, spec.weight_decay, fused=True)
     interval = 100 if recipe.evaluate_every == "100it" else trial.task.clock.total
-    order, generator = torch.randperm(len(labels)), torch.Generator()
+    generator, batches = torch.Generator(), iter(())
     for step in range(trial.task.clock.total):
-        batch = order[step * recipe.batch_size :][: recipe.batch_size]
+        batch = next(batches, None)
+        if batch is None:
+            batches = iter(torch.randperm(len(labels)).split(recipe.batch_size))
+            batch = next(batches)
         seen = augment(inputs[batch], recipe.augmentation, generator) if recipe.augmentation else inputs[batch]
         loss = nn.functional.cross_entropy(net((seen.float() - mean) / std), labels[batch])
         optimizer.zero_grad()
