@@ -1,4 +1,4 @@
-"""What the numbers were measured with: versions and machine, for the record of every state."""
+"""The surroundings: versions and machine, for the record of every state, and where data sets are."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ def environment(threads: int) -> dict[str, str]:
         "machine": machine(),
         "threads": str(threads),
     }
+
+
+def data_folder(given: Path | None) -> Path | None:
+    """The folder of data sets: the one that is given, or else PRUNEBENCH_DATA; None for neither."""
+    named = os.environ.get("PRUNEBENCH_DATA")
+    return Path(named) if given is None and named else given
 
 
 def machine() -> str:

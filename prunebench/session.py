@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from prunebench import registry as plugins
 from prunebench.components import Method
 from prunebench.data import Prepared, find, prepare
-from prunebench.environment import environment
+from prunebench.environment import data_folder, environment
 from prunebench.errors import CorruptEntry, StoreError, TrackingError
 from prunebench.execution.claims import running
 from prunebench.execution.jobs import missing_jobs
@@ -130,7 +130,7 @@ def plan_suite(loaded: Loaded, prepared: Mapping[str, Prepared]) -> Plan:
 def prepared_already(loaded: Loaded, data: Path | None, store: Path) -> dict[str, Prepared]:
     """The data sets that this machine has decoded before, by task; touches no data."""
     tasks = {trial.task.label: trial.task for trial in loaded.trials}
-    found = {label: find(task.dataset, data, store / "data") for label, task in tasks.items()}
+    found = {label: find(task.dataset, data_folder(data), store / "data") for label, task in tasks.items()}
     return {label: prepared for label, prepared in found.items() if prepared is not None}
 
 
@@ -177,7 +177,7 @@ def run_suite(
 
     Args:
         store: where states and data are kept.
-        data: the folder of data sets.
+        data: the folder of data sets; PRUNEBENCH_DATA by default.
         executor: where stages run: its name, or one with parameters.
         workers: processes at a time; by default as many as the executor has room for, on this machine one a core.
         threads: of each; the bits of a result depend on it, so leave it at 1 where they matter.
@@ -198,7 +198,7 @@ def run_suite(
     deadline = None if budget is None else time.monotonic() + budget
     opened = Store.open(store)
     tasks = {trial.task.label: trial.task for trial in loaded.trials}
-    prepared = {label: prepare(task.dataset, data, opened.data) for label, task in tasks.items()}
+    prepared = {label: prepare(task.dataset, data_folder(data), opened.data) for label, task in tasks.items()}
     options = Options(
         executor=named_executor(loaded.registry, executor) if isinstance(executor, str) else executor,
         workers=workers,

@@ -27,6 +27,7 @@ from prunebench import registry as plugins
 from prunebench import seeds
 from prunebench.components import Model
 from prunebench.data import Data, prepare
+from prunebench.environment import data_folder
 from prunebench.errors import TicketError
 from prunebench.files import File
 from prunebench.masks import Masks, pack, unpack
@@ -132,7 +133,7 @@ class Ticket:
         """Accuracy and loss of the final weights, measured anew on the trial's own data: those of its row.
 
         Args:
-            data: the folder of data sets.
+            data: the folder of data sets; PRUNEBENCH_DATA by default.
             store: where decoded data is kept.
             plugin_files: loose plugins, if the trial needs some.
 
@@ -140,7 +141,7 @@ class Ticket:
         """
         registry = plugins.load(plugins.loose_files(plugin_files))
         task = self._task(registry)
-        prepared = prepare(task.dataset, data, Store.open(store).data)
+        prepared = prepare(task.dataset, data_folder(data), Store.open(store).data)
         if prepared.fingerprint != self.facts.fingerprint:
             raise TicketError(f"{task.dataset.name!r} is not the data that {self.facts.trial} was trained on")
         model = self._built(registry, "final")

@@ -1,5 +1,6 @@
 """From a suite to its leaderboard, with everything real: workers, store, MLflow."""
 
+import json
 import os
 from pathlib import Path
 
@@ -7,7 +8,10 @@ import pytest
 
 import prunebench
 from prunebench import session, tracking
+from prunebench.errors import DataError
 from tests import runs
+
+RECIPE = {"epochs": 1, "batch_size": 2, "optimizer": {"name": "sgd", "lr": 0.1}}
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +93,24 @@ def test_results_wait_in_the_store_while_mlflow_is_away(outcome, monkeypatch):
     assert not away.ok
     assert away.frame is None
     assert f"{len(loaded.trials)} results wait in the store" in away.untracked
+
+
+def test_the_folder_of_data_sets_is_that_of_the_variable_unless_one_is_given(tmp_path, monkeypatch):
+    monkeypatch.setenv("PRUNEBENCH_DATA", str(tmp_path / "named"))
+    dataset = {"name": "image-folder", "path": "cats", "classes": 2, "train": 4, "test": 2, "size": 8}
+    (tmp_path / "suite.yaml").write_text(
+        json.dumps(
+            {
+                "name": "cats",
+                "tasks": [{"dataset": dataset, "model": "resnet20", "recipe": RECIPE}],
+                "methods": ["random"],
+                "sparsities": [0.5],
+                "seeds": 1,
+            }
+        ),
+        "utf-8",
+    )
+    loaded = session.load_suite(tmp_path / "suite.yaml")
+    for given, looked in ((None, "named"), (tmp_path / "given", "given")):
+        with pytest.raises(DataError, match=f"{looked}.cats"):
+            session.run_suite(loaded, store=tmp_path / "store", data=given)

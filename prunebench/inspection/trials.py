@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from prunebench.data import Data, Prepared, find
+from prunebench.environment import data_folder
 from prunebench.errors import PrunebenchError, StoreError, Unreachable
 from prunebench.execution.entries import read_state
 from prunebench.execution.outcomes import result_of
@@ -116,7 +117,7 @@ def open_trial(
     trial = named(loaded.trials, name, loaded.suite.name)
     opened = Store(store.resolve())
     again = f"`{command} --only {narrowed(trial)}`"
-    prepared = find(trial.task.dataset, data, opened.data)
+    prepared = find(trial.task.dataset, data_folder(data), opened.data)
     if prepared is None:
         raise StoreError(f"{trial} is not in the store {store}, nor is its data: {again} runs it")
     common = protocol(trial.task, prepared.fingerprint)
