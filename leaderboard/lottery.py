@@ -1,0 +1,453 @@
+"""What Frankle & Carbin (2019, arXiv:1803.03635) found on LeNet, asked of the board `mnist-lenet`: writes lottery.md.
+
+    python leaderboard/lottery.py                                 mnist-lenet/lottery.md from the board and movement.csv
+    python leaderboard/lottery.py --store .prunebench             movement.csv first, from the states of the run
+
+Every figure is computed from the board's trials, seed by seed; how far weights moved, from the states in the store.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import fmean, stdev
+
+from orderings import Figures, figures, interval
+
+from prunebench import load_suite
+from prunebench.inspection.measures import movements
+from prunebench.inspection.trials import Finished, open_trial
+from prunebench.leaderboard.published import read_board
+from prunebench.leaderboard.statistics import CONFIDENCE, Difference, difference, verdict
+from prunebench.network import describe
+from prunebench.results import Result
+from prunebench.stages import Prune
+
+ROOT = Path(__file__).parent.parent
+BOARD, SUITE = Path(__file__).parent / "mnist-lenet", ROOT / "suites" / "mnist-lenet.yaml"
+NEAR = 2.0
+"""A density is near the paper's if neither is more than so many times the other."""
+DENSE = ("dense", 0.0)
+FINETUNED = "magnitude-finetune"
+"""Its iterations come on top of those of the dense network, so that they are no measure of how fast it learns."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How far the weights of a layer went in the dense training: the mean of |after - before|."""
+
+    sparsity: float
+    seed: int
+    layer: str
+    size: int
+    kept: int
+    ticket: float
+    """Of those that the ticket keeps."""
+    rest: float
+    """Of those that it does not."""
+
+
+@dataclass(frozen=True)
+class Board:
+    """What the page is made of."""
+
+    stops: Figures
+    """The iteration of the lowest validation loss."""
+    stopped: Figures
+    """Test accuracy there."""
+    accuracy: Figures
+    """And at the end."""
+    moved: Sequence[Moved]
+    steps: int
+
+    def ladder(self, method: str = "imp") -> list[float]:
+        """The sparsities of a method, the densest first."""
+        return sorted(sparsity for name, sparsity in self.stopped if name == method)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence of the paper, what it is here, and whether that is the same."""
+
+    sentence: str
+    here: str
+    holds: bool
+    beyond_chance: bool = True
+
+    @property
+    def answer(self) -> str:
+        if not self.holds:
+            return "**no**"
+        return "yes" if self.beyond_chance else "yes, in the mean"
+
+
+def mean(found: Mapping[int, float]) -> float:
+    return fmean(found.values())
+
+
+def left(sparsity: float) -> str:
+    """P_m: the share of the weights that is left."""
+    return f"{100 * (1 - sparsity):.1f} %"
+
+
+def is_near(sparsity: float, percent: float) -> bool:
+    ratio = 100 * (1 - sparsity) / percent
+    return 1 / NEAR <= ratio <= NEAR
+
+
+def gap(found: Figures, ours: tuple[str, float], theirs: tuple[str, float] = DENSE) -> Difference:
+    made = difference(found[ours], found[theirs])
+    assert made is not None, f"{ours} and {theirs} share no seed"
+    return made
+
+
+def points(made: Difference) -> str:
+    return f"{interval(made, 100, 2)} points"
+
+
+def sooner(board: Board, sparsity: float) -> float:
+    """By which share of its iterations a ticket stops before the dense network."""
+    return 1 - mean(board.stops["imp", sparsity]) / mean(board.stops[DENSE])
+
+
+def faster(board: Board) -> Finding:
+    best = max(board.ladder(), key=lambda sparsity: sooner(board, sparsity))
+    made = gap(board.stops, ("imp", best))
+    return Finding(
+        "Tickets learn faster than the dense network, fastest near P_m 21 % (27 to 38 % sooner)",
+        f"fastest at {left(best)}: {sooner(board, best):.0%} sooner, {interval(made, 1, 0)} iterations",
+        made.mean < 0 and is_near(best, 21),
+        made.high is not None and made.high < 0,
+    )
+
+
+def last_before(holds: Mapping[float, bool]) -> float | None:
+    """The sparsest rung down to which all from the first that holds do."""
+    found = None
+    for sparsity, held in sorted(holds.items()):
+        if held:
+            found = sparsity
+        elif found is not None:
+            break
+    return found
+
+
+def slow_again(board: Board) -> Finding:
+    fast = {sparsity: gap(board.stops, ("imp", sparsity)).mean < 0 for sparsity in board.ladder()}
+    return _until(
+        "They need as long as the dense network again near 7 %", "stop before the dense network in the mean", fast, 7
+    )
+
+
+def _until(sentence: str, does: str, holds: Mapping[float, bool], percent: float) -> Finding:
+    last = last_before(holds)
+    if last is None:
+        return Finding(sentence, f"never {does}", False)
+    after = min((sparsity for sparsity in holds if sparsity > last), default=None)
+    if after is None:
+        return Finding(sentence, f"{does} down to {left(last)}, the last rung", False)
+    turned = any(is_near(one, percent) for one in (last, after))
+    return Finding(sentence, f"{does} down to {left(last)}, no longer at {left(after)}", turned)
+
+
+def better(board: Board) -> Finding:
+    best = max(board.ladder(), key=lambda sparsity: mean(board.stopped["imp", sparsity]))
+    made = gap(board.stopped, ("imp", best))
+    return Finding(
+        "Their test accuracy rises by 0.3 points and more, most at P_m 13 to 17 %",
+        f"most at {left(best)}: {points(made)}",
+        100 * made.mean >= 0.3 and is_near(best, 15),
+        made.low is not None and made.low > 0,
+    )
+
+
+def worse_again(board: Board) -> Finding:
+    good = {sparsity: gap(board.stopped, ("imp", sparsity)).mean >= 0 for sparsity in board.ladder()}
+    return _until(
+        "It is back at the dense network's near 3.5 %", "at or above the dense network's in the mean", good, 3.5
+    )
+
+
+def reinitialized_slower(board: Board) -> Finding:
+    rungs = [sparsity for sparsity in board.ladder("imp-reinit") if sparsity > 0.75]
+    made = {sparsity: gap(board.stops, ("imp-reinit", sparsity)) for sparsity in rungs}
+    return Finding(
+        "The same masks with new weights learn slower than the dense network",
+        listed({sparsity: f"{interval(one, 1, 0)} iterations" for sparsity, one in made.items()}),
+        all(one.mean > 0 for one in made.values()),
+        all(one.low is not None and one.low > 0 for one in made.values()),
+    )
+
+
+def reinitialized_worse(board: Board) -> Finding:
+    rungs = [sparsity for sparsity in board.ladder("imp-reinit") if sparsity > 0.85]
+    made = {sparsity: gap(board.stopped, ("imp-reinit", sparsity)) for sparsity in rungs}
+    return Finding(
+        "and lose accuracy early, below P_m 21 %",
+        listed({sparsity: points(one) for sparsity, one in made.items()}),
+        all(one.mean < 0 for one in made.values()),
+        all(one.high is not None and one.high < 0 for one in made.values()),
+    )
+
+
+def listed(told: Mapping[float, str]) -> str:
+    return "; ".join(f"{left(sparsity)}: {text}" for sparsity, text in told.items())
+
+
+def against_reinitialized(board: Board) -> Iterator[Finding]:
+    sparsity = min(board.ladder("imp-reinit"), key=lambda one: abs(1 - one - 0.21))
+    ours, theirs = ("imp", sparsity), ("imp-reinit", sparsity)
+    ratio = mean(board.stops[theirs]) / mean(board.stops[ours])
+    steps, accuracy = gap(board.stops, ours, theirs), gap(board.stopped, ours, theirs)
+    yield Finding(
+        "At 21 % a ticket learns about 2.5 times as fast as its mask with new weights",
+        f"{ratio:.1f} times at {left(sparsity)}: {interval(steps, 1, 0)} iterations",
+        2.5 / NEAR <= ratio <= 2.5 * NEAR,
+        steps.high is not None and steps.high < 0,
+    )
+    yield Finding(
+        "and is 0.5 points better",
+        f"{points(accuracy)} at {left(sparsity)}",
+        100 * accuracy.mean >= 0.5,
+        accuracy.low is not None and accuracy.low > 0,
+    )
+
+
+def one_shot(board: Board) -> Iterator[Finding]:
+    made = {sparsity: gap(board.stopped, ("one-shot", sparsity)) for sparsity in board.ladder("one-shot")}
+    within = {sparsity: one for sparsity, one in made.items() if 0.10 <= 1 - sparsity <= 0.52}
+    yield Finding(
+        "Tickets of one shot reach the dense network's accuracy too, from P_m 52 to 10 %",
+        listed({sparsity: points(one) for sparsity, one in within.items()}),
+        all(one.mean >= 0 for one in within.values()),
+        all(one.low is not None and one.low >= 0 for one in within.values()),
+    )
+    sparsest = max(made)
+    against = gap(board.stopped, ("imp", sparsest), ("one-shot", sparsest))
+    yield Finding(
+        "but not as far as those found level by level",
+        f"level by level {points(against)} above one shot at {left(sparsest)}",
+        against.mean > 0,
+        against.low is not None and against.low > 0,
+    )
+
+
+def overall(moved: Iterable[Moved]) -> dict[float, dict[int, tuple[float, float]]]:
+    """The distances of a ticket's weights and of the rest, all layers together, by sparsity and seed."""
+    found: dict[tuple[float, int], list[Moved]] = defaultdict(list)
+    for one in moved:
+        found[one.sparsity, one.seed].append(one)
+    means: dict[float, dict[int, tuple[float, float]]] = defaultdict(dict)
+    for (sparsity, seed), layers in found.items():
+        means[sparsity][seed] = (
+            math.fsum(one.kept * one.ticket for one in layers) / sum(one.kept for one in layers),
+            math.fsum((one.size - one.kept) * one.rest for one in layers) / sum(one.size - one.kept for one in layers),
+        )
+    return dict(sorted(means.items()))
+
+
+def further(board: Board) -> Finding:
+    ratios = {
+        sparsity: fmean(ticket / rest for ticket, rest in seeds.values())
+        for sparsity, seeds in overall(board.moved).items()
+    }
+    everywhere = all(one.ticket > one.rest for one in board.moved)
+    low, high = min(ratios, key=ratios.__getitem__), max(ratios, key=ratios.__getitem__)
+    where = "in every layer and seed" if everywhere else "not in every layer and seed"
+    return Finding(
+        "Weights of winning tickets move further in the dense training than the others",
+        f"{ratios[low]:.1f} times as far at {left(low)} to {ratios[high]:.1f} times at {left(high)}, {where}",
+        all(ratio > 1 for ratio in ratios.values()),
+        everywhere,
+    )
+
+
+def findings(board: Board) -> Iterator[Finding]:
+    yield faster(board)
+    yield slow_again(board)
+    yield better(board)
+    yield worse_again(board)
+    yield reinitialized_slower(board)
+    yield reinitialized_worse(board)
+    yield from against_reinitialized(board)
+    yield from one_shot(board)
+    yield further(board)
+
+
+VERDICTS = {"ticket": "yes", "not": "no", "undecided": "undecided", None: "too few seeds"}
+
+
+def tickets(board: Board) -> Iterator[str]:
+    """A table of a ticket at each density: when it stops, how good it is, and whether it is one."""
+    yield "| P_m | early stop | against dense | accuracy there, % | against dense | at the end, % | j′ ≤ j and a′ ≥ a |"
+    yield "|--:|--:|:--|--:|:--|--:|:--|"
+    there, last = _accuracies(board, DENSE)
+    yield f"| 100 % | {spread(board.stops[DENSE], 1, 0)} | | {there} | | {last} | |"
+    for sparsity in board.ladder():
+        own = ("imp", sparsity)
+        steps, accuracy = gap(board.stops, own), gap(board.stopped, own)
+        there, last = _accuracies(board, own)
+        yield (
+            f"| {left(sparsity)} | {spread(board.stops[own], 1, 0)} | {interval(steps, 1, 0)} | {there} | "
+            f"{points(accuracy)} | {last} | {VERDICTS[verdict(steps, accuracy)]} |"
+        )
+
+
+def _accuracies(board: Board, row: tuple[str, float]) -> tuple[str, str]:
+    return spread(board.stopped[row], 100, 2), spread(board.accuracy[row], 100, 2)
+
+
+def spread(found: Mapping[int, float] | Sequence[float], scale: float, digits: int) -> str:
+    """Mean and sample standard deviation."""
+    values = list(found.values()) if isinstance(found, Mapping) else found
+    deviation = f" ± {scale * stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{scale * fmean(values):.{digits}f}{deviation}"
+
+
+def controls(board: Board, found: Figures, scale: float, digits: int) -> Iterator[str]:
+    """A table of every method at the densities of the controls; of those that train from the start."""
+    rungs = board.ladder("imp-reinit")
+    yield "| | " + " | ".join(map(left, rungs)) + " |"
+    yield "|:--|" + "--:|" * len(rungs)
+    for method in dict.fromkeys(name for name, _ in found if name not in ("dense", FINETUNED)):
+        cells = (spread(found[method, one], scale, digits) if (method, one) in found else "–" for one in rungs)
+        yield f"| {method} | " + " | ".join(cells) + " |"
+
+
+def movement(board: Board) -> Iterator[str]:
+    """A table of how far weights moved."""
+    names = list(dict.fromkeys(one.layer for one in board.moved))
+    yield "| P_m | ticket | rest | ratio | " + " | ".join(f"`{name}`" for name in names) + " |"
+    yield "|--:" * (4 + len(names)) + "|"
+    for sparsity, seeds in overall(board.moved).items():
+        ratios = [ticket / rest for ticket, rest in seeds.values()]
+        layers = (
+            spread(
+                [one.ticket / one.rest for one in board.moved if (one.sparsity, one.layer) == (sparsity, name)], 1, 2
+            )
+            for name in names
+        )
+        ticket, rest = (fmean(pair[side] for pair in seeds.values()) for side in (0, 1))
+        yield f"| {left(sparsity)} | {ticket:.4f} | {rest:.4f} | {spread(ratios, 1, 2)} | " + " | ".join(layers) + " |"
+
+
+def page(board: Board) -> str:
+    rows = [f"| {one.sentence} | {one.here} | {one.answer} |" for one in findings(board)]
+    seeds = len(board.stops[DENSE])
+    return "\n".join(
+        [
+            "# The lottery ticket hypothesis on LeNet",
+            "",
+            "What Frankle & Carbin (2019, arXiv:1803.03635) found on LeNet-300-100, asked of [this board](README.md):",
+            f"{board.steps:,} iterations instead of their 50,000, {seeds} seeds. P_m is the share of the weights that",
+            "is left. Early stop: the iteration of the lowest validation loss, which is looked at every 100. Intervals",
+            f"are of differences paired by seed (Student's t, {CONFIDENCE:.0%}). *Yes*: as the paper says, and every",
+            "interval named beside it excludes zero, where there is one; *yes, in the mean*: chance is not excluded. A",
+            f"density or a factor counts as the paper's within {NEAR:g} times.",
+            "",
+            "| the paper | here | |",
+            "|:--|:--|:--|",
+            *rows,
+            "",
+            "Its finding about dropout is one of convolutional networks, which this board does not have.",
+            "",
+            "## Tickets",
+            "",
+            "The definition asks for a mask with which early stopping comes no later (j′ ≤ j) and is no less accurate",
+            "(a′ ≥ a). *Yes* takes both to be shown, each by a one-sided bound of 95 %; *no* takes one to be refuted.",
+            "",
+            *tickets(board),
+            "",
+            "![Iteration of early stopping against sparsity](mnist-lenet-early-stop.svg)",
+            "",
+            "![Test accuracy at early stopping against sparsity](mnist-lenet-early-accuracy.svg)",
+            "",
+            "## Controls",
+            "",
+            "The iteration of early stopping:",
+            "",
+            *controls(board, board.stops, 1, 0),
+            "",
+            "Test accuracy there, in percent:",
+            "",
+            *controls(board, board.stopped, 100, 2),
+            "",
+            "## Movement",
+            "",
+            "How far weights went in the training of the dense network, the mean of |after − before|: those that the",
+            "ticket of a density keeps, and the rest; the ratio of the two in the network and in each of its layers,",
+            f"mean ± sample standard deviation over {seeds} seeds. Every figure is in [movement.csv](movement.csv).",
+            "",
+            *movement(board),
+            "",
+        ]
+    )
+
+
+def measured(results: Iterable[Result], store: Path, data: Path | None, steps: int) -> Iterator[Moved]:
+    """How far the weights of each ticket moved, from the states of the run that made the board."""
+    loaded = load_suite(SUITE, settings=[f"tasks.recipe.steps={steps}"])
+    for result in results:
+        if result.method == "imp":
+            name = f"{result.task}/{result.method}/{result.sparsity!r}/{result.seed}"
+            yield from _moved(open_trial(loaded, name, store, data))
+
+
+def _moved(finished: Finished) -> Iterator[Moved]:
+    layers = describe(finished.trial.task).layers
+    place = next(number for number, node in enumerate(finished.nodes) if isinstance(node.stage, Prune))
+    dense = finished.state(finished.nodes[place - 1].key).parameters
+    first, masks = finished.origin(place).parameters, finished.end.masks
+    for layer, row in zip(layers, movements(layers, (first, dense, masks), (first, dense, {}, masks)), strict=True):
+        assert row.survived is not None, f"nothing of {layer.name} is kept"
+        assert row.removed is not None, f"all of {layer.name} is kept"
+        kept = int(masks[layer.name].sum())
+        trial = finished.trial
+        yield Moved(trial.sparsity, trial.seed, layer.name, layer.size, kept, row.survived, row.removed)
+
+
+def read(path: Path) -> list[Moved]:
+    with path.open(encoding="utf-8", newline="") as file:
+        kinds = {one.name: {"float": float, "int": int, "str": str}[str(one.type)] for one in fields(Moved)}
+        return [Moved(**{key: kinds[key](value) for key, value in row.items()}) for row in csv.DictReader(file)]
+
+
+def write(path: Path, moved: Iterable[Moved]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [one.name for one in fields(Moved)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(one) for one in moved)
+
+
+def board_of(folder: Path) -> Board:
+    results = read_board(folder).results
+    (steps,) = {int(result.params["task.recipe.steps"]) for result in results}
+    return Board(
+        figures(results, "early_stop_step"),
+        figures(results, "early_stop_accuracy"),
+        figures(results, "accuracy"),
+        read(folder / "movement.csv"),
+        steps,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--board", type=Path, default=BOARD, help="the published board")
+    parser.add_argument("--store", type=Path, help="the store of the run that made it")
+    parser.add_argument("--data", type=Path, help="the folder of data sets")
+    options = parser.parse_args()
+    if options.store is not None:
+        results = read_board(options.board).results
+        steps = int(results[0].params["task.recipe.steps"])
+        write(options.board / "movement.csv", measured(results, options.store, options.data, steps))
+    (options.board / "lottery.md").write_text(page(board_of(options.board)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""The findings of Frankle & Carbin, asked of a board: on figures made by hand."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "leaderboard"
+LADDER = (0.2, 0.8, 0.93, 0.97)
+FEW = (0.8, 0.93, 0.97)
+
+
+@pytest.fixture(scope="module")
+def lottery():
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        import lottery
+
+        yield lottery
+    finally:
+        sys.path.remove(str(SCRIPTS))
+
+
+def seeds(middle, apart):
+    return {0: middle - apart, 1: middle, 2: middle + apart}
+
+
+def rows(apart, **methods):
+    """Figures of three seeds that lie so far apart, beside a dense network's."""
+    found = {("dense", 0.0): {0: methods["dense"], 1: methods["dense"], 2: methods["dense"]}}
+    for label, values in methods.items():
+        if label != "dense":
+            ladder = LADDER if label == "imp" else FEW
+            for sparsity, value in zip(ladder, values, strict=True):
+                found[label.replace("_", "-"), sparsity] = seeds(value, apart)
+    return found
+
+
+@pytest.fixture
+def board(lottery):
+    """One on which everything is as the paper says."""
+    moved = [
+        lottery.Moved(sparsity, seed, layer, size, kept, ticket, rest)
+        for sparsity in LADDER
+        for seed in range(3)
+        for layer, size, kept, ticket, rest in (("one", 4, 1, 2.0, 1.0), ("two", 6, 3, 1.0, 0.5))
+    ]
+    stops = rows(
+        10,
+        dense=1000,
+        imp=(950, 700, 1000, 1200),
+        imp_reinit=(1750, 2000, 3000),
+        one_shot=(900, 1100, 1500),
+    )
+    accuracy = rows(
+        0.0004,
+        dense=0.98,
+        imp=(0.981, 0.984, 0.982, 0.979),
+        imp_reinit=(0.979, 0.97, 0.96),
+        one_shot=(0.982, 0.975, 0.96),
+    )
+    return lottery.Board(stops, accuracy, accuracy, moved, 10000)
+
+
+def answers(lottery, board):
+    return [finding.answer for finding in lottery.findings(board)]
+
+
+def test_a_board_like_the_papers_answers_yes_to_everything(lottery, board):
+    assert answers(lottery, board) == ["yes"] * 11
+
+
+def test_what_is_turned_round_answers_no(lottery, board):
+    def mirrored(found, middle):
+        return {row: {seed: 2 * middle - value for seed, value in values.items()} for row, values in found.items()}
+
+    other_moves = [replace(one, ticket=one.rest, rest=one.ticket) for one in board.moved]
+    turned = replace(board, stops=mirrored(board.stops, 1000), stopped=mirrored(board.stopped, 0.98), moved=other_moves)
+    assert answers(lottery, turned) == ["**no**"] * 11
+
+
+def test_what_chance_may_explain_is_said_so(lottery, board):
+    def noisy(found):
+        return {
+            row: values
+            if row[0] == "dense"
+            else seeds(values[1], (40 if row[0] == "imp" else -40) * (values[2] - values[1]))
+            for row, values in found.items()
+        }
+
+    found = answers(lottery, replace(board, stops=noisy(board.stops), stopped=noisy(board.stopped)))
+    # Where a density turns is no question of an interval; nor do the weights move otherwise.
+    assert [place for place, answer in enumerate(found) if answer == "yes"] == [1, 3, 10]
+    assert {found[place] for place in (0, 2, 4, 5, 6, 7, 8, 9)} == {"yes, in the mean"}
+
+
+def test_a_best_density_far_from_the_papers_is_no_yes(lottery, board):
+    stops = board.stops | {("imp", 0.2): seeds(600, 10)}
+    assert next(lottery.findings(replace(board, stops=stops))).answer == "**no**"
+
+
+def test_layers_weigh_what_they_hold_in_the_distance_of_all_weights(lottery, board):
+    ticket, rest = lottery.overall(board.moved)[0.8][0]
+    assert ticket == pytest.approx((1 * 2.0 + 3 * 1.0) / 4)
+    assert rest == pytest.approx((3 * 1.0 + 3 * 0.5) / 6)
+
+
+def test_the_last_rung_is_that_of_the_first_row_of_rungs_that_hold(lottery):
+    assert lottery.last_before({0.2: False, 0.5: True, 0.8: True, 0.9: False, 0.95: True}) == 0.8
+    assert lottery.last_before({0.2: False}) is None
+
+
+def test_movement_is_read_as_it_was_written(lottery, board, tmp_path):
+    lottery.write(tmp_path / "movement.csv", board.moved)
+    assert lottery.read(tmp_path / "movement.csv") == board.moved
+
+
+def test_the_verdict_takes_three_seeds_that_agree(lottery, board):
+    told = [line.rsplit("|", 2)[1].strip() for line in lottery.tickets(board)]
+    assert told[3:] == ["yes", "yes", "undecided", "no"]
