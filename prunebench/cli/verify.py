@@ -7,7 +7,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +14,13 @@ from typing import TYPE_CHECKING
 import click
 
 from prunebench.cli import options
+from prunebench.cli.asked import Given, as_options, trials_of
 from prunebench.errors import BoardError
 
 if TYPE_CHECKING:
     from prunebench.leaderboard.published import Board
     from prunebench.leaderboard.reproduction import Verdict
     from prunebench.results import Result
-    from prunebench.session import Loaded
 
 DIFFERENT = 1
 
@@ -62,7 +61,8 @@ def command(
     """Run a published row again, and say whether it is reproduced.
 
     ROW is task/method/sparsity, as in digits-mlp/imp/0.9, of the SUITE's YAML file. BOARD is a published folder, an
-    address of MLflow, or the name of a suite. Nothing is tracked, and nothing of this folder's store is used.
+    address of MLflow, or the name of a suite. The suite is changed as the board says that it was by --set for that run;
+    a --set given here comes after those. Nothing is tracked, and nothing of this folder's store is used.
 
     A number is reproduced when every figure but those of a clock is the same bit for bit, or when the mean accuracy
     lies in the 95 % prediction interval of the published seeds, mean ± t · s · √(1/n + 1/m); else the exit code is 1.
@@ -71,9 +71,11 @@ def command(
     from prunebench.leaderboard.reproduction import judge
     from prunebench.leaderboard.sources import read_source
 
-    loaded = options.load_suite(suite, settings, (), files, blocked)
-    published = _published(read_source(source or loaded.suite.name), row)
-    wanted = _wanted(loaded, published, row, seeds)
+    given = Given(suite, settings, files, blocked)
+    published = _published(read_source(source or given.load().suite.name), row)
+    wanted, asked = trials_of(given, published, row, seeds)
+    if asked:
+        click.echo(f"as it was run: {as_options(asked)}", err=True)
     with tempfile.TemporaryDirectory(prefix="prunebench-verify-") as name, _apart(Path(name)):
         place = store or Path(name) / "store"
         again = session.run_suite(
@@ -99,21 +101,6 @@ def _published(board: Board, row: str) -> list[Result]:
     if not any(result.status == "done" for result in groups[row]):
         raise BoardError(f"{row!r} has no number in {board.name}: {groups[row][0].status}, {groups[row][0].reason}")
     return groups[row]
-
-
-def _wanted(loaded: Loaded, published: Sequence[Result], row: str, seeds: Sequence[int]) -> Loaded:
-    """The suite's trials that are the published ones."""
-    first, done = published[0], {result.seed for result in published if result.status == "done"}
-    place = (first.task, first.method, first.sparsity)
-    trials = [trial for trial in loaded.trials if (trial.task.label, trial.entry.label, trial.sparsity) == place]
-    if not trials:
-        raise BoardError(f"the suite {loaded.suite.name!r} has no row {row!r}")
-    if absent := sorted(set(seeds) - done):
-        raise BoardError(f"{row!r} has no published seed {', '.join(map(str, absent))}; it has {sorted(done)}")
-    chosen = tuple(trial for trial in trials if trial.seed in (seeds or done))
-    if not chosen:
-        raise BoardError(f"the suite {loaded.suite.name!r} has none of the published seeds {sorted(done)} of {row!r}")
-    return replace(loaded, trials=chosen)
 
 
 @contextmanager

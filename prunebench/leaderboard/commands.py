@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from prunebench.results import ASKED, Result
+
+
+def row_command(results: Sequence[Result]) -> str:
+    """The command of a row, for all of its seeds where runs that were asked for some of them have made it."""
+    newest = max(results, key=lambda result: result.finished)
+    if len({settings(result) for result in results}) == 1:
+        return command(newest)
+    others = [one for one in settings(newest) if not one.startswith("seeds=")]
+    everything = [*others, f"seeds={sorted(result.seed for result in results)}"]
+    return command(replace(newest, provenance=newest.provenance | {ASKED + "settings": json.dumps(everything)}))
 
 
 def command(result: Result) -> str:
@@ -15,6 +26,16 @@ def command(result: Result) -> str:
     words = ["prunebench", "run", file, *_options(result)]
     # Results may come from a file that anybody wrote: what is no plain line is not shown as one.
     return shlex.join(words) if file and all(word.isprintable() for word in words) else ""
+
+
+def settings(result: Result) -> tuple[str, ...]:
+    """The `--set` options that the run had."""
+    return tuple(_listed(result.provenance.get(ASKED + "settings", "[]")))
+
+
+def plugins(result: Result) -> tuple[str, ...]:
+    """The `--plugin` options that the run had."""
+    return tuple(_listed(result.provenance.get(ASKED + "plugins", "[]")))
 
 
 def _options(result: Result) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from prunebench.leaderboard.commands import command
+from prunebench.leaderboard.commands import row_command
 from prunebench.leaderboard.selection import Asked, Selection, grouped, select
 from prunebench.leaderboard.statistics import (
     CONFIDENCE,
@@ -268,7 +268,7 @@ def _row(cell: Cell, dense: Cell | None, place: Place | None) -> dict[str, Any]:
         "status": cell.status,
         "reason": cell.reason,
         "machine": cell.said("machine"),
-        "command": command(newest) if newest else "",
+        "command": row_command(list(cell.results.values())) if newest else "",
         **_compared(cell, dense),
         **_stopped_early(cell, dense),
         **_figures(cell),

@@ -72,3 +72,13 @@ def test_the_command_of_a_row_gives_that_row(tmp_path, monkeypatch):
 def test_every_row_of_a_run_has_its_command(label, result):
     frame = rows([result(method=label, control=label == "dense", provenance=asked(file="a.yaml"))])
     assert frame["command"].str.startswith("prunebench run a.yaml").all()
+
+
+def test_a_row_of_runs_for_some_seeds_each_has_a_command_for_all(result):
+    def of(seed, *settings):
+        return result(seed=seed, finished=1700000000.0 + seed, provenance=asked(file="a.yaml", settings=settings))
+
+    both = rows([of(0, "tasks.recipe.steps=100", "seeds=1"), of(4, "tasks.recipe.steps=100", "seeds=[4]")])
+    assert shlex.split(both["command"].iloc[0])[5:] == ["--set", "tasks.recipe.steps=100", "--set", "seeds=[0, 4]"]
+    same = rows([of(0, "seeds=2"), of(1, "seeds=2")])
+    assert shlex.split(same["command"].iloc[0])[5:] == ["--set", "seeds=2"]
