@@ -15,7 +15,7 @@ from itertools import pairwise
 from prunebench import times, tracebacks
 from prunebench.allocation import check_shares, total_kept
 from prunebench.chain import Link, linked
-from prunebench.components import Method
+from prunebench.components import Component, Method
 from prunebench.cost import examples_between, training_flops
 from prunebench.errors import PluginError, PrunebenchError, Unreachable
 from prunebench.identity import canonical_digest, core_version, digest
@@ -137,7 +137,7 @@ def resolve(trial: Trial, root: str) -> Iterator[Node]:
 
     Raises Unreachable for a trial to be skipped, PrunebenchError for a chain that makes no sense.
     """
-    method, network = trial.entry.method, describe(trial.task)
+    method, network = trial.entry.method, _network(trial.task)
     try:
         links = linked(ablated(_stages(method, trial), trial.entry), trial.task.clock)
     except Unreachable:
@@ -145,7 +145,7 @@ def resolve(trial: Trial, root: str) -> Iterator[Node]:
     except PrunebenchError as error:
         raise PrunebenchError(f"{trial}: {error}") from None
     except Exception as error:  # of the method's own code
-        raise PluginError(f"{trial}: {_blamed(error, method)}") from error
+        raise PluginError(f"{trial}: stages of method {method.name!r} {_blamed(error, method)}") from error
     if not links:
         raise PrunebenchError(f"{trial}: method {method.name!r} has an empty chain")
     key = digest(root, trial.seed, canonical_digest(links[0].stage))
@@ -164,11 +164,23 @@ def _stages(method: Method, trial: Trial) -> Iterable[Stage]:
     return stages
 
 
-def _blamed(error: Exception, method: Method) -> str:
-    """What a method's `stages` raised, and where."""
-    place = tracebacks.place(error, tracebacks.files_of([method]))
+def _network(task: Task) -> Network:
+    """Raises PluginError for a model that the task's data does not fit, or whose code is broken."""
+    try:
+        return describe(task)
+    except PrunebenchError:
+        raise
+    except Exception as error:
+        facts, model = task.dataset.facts(), task.model
+        data = f"inputs of {'x'.join(map(str, facts.shape))} ({task.dataset.name!r}) and {facts.classes} classes"
+        raise PluginError(f"task {task.label!r}: model {model.name!r} with {data} {_blamed(error, model)}") from error
+
+
+def _blamed(error: Exception, component: Component) -> str:
+    """What a component's code raised, and where."""
+    place = tracebacks.place(error, tracebacks.files_of([component]))
     where = f" ({place})" if place else ""
-    return f"stages of method {method.name!r} raised {type(error).__name__}: {error}{where}"
+    return f"raised {type(error).__name__}: {error}{where}"
 
 
 def _node(link: Link, trial: Trial, last: Node, source: Node | None, network: Network) -> Node:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from prunebench import Deploy, Initialize, Prune, Reinitialize, Rewind, Shuffle, Train
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PluginError, PrunebenchError
 from prunebench.network import describe
 from prunebench.plan import ablated, expected_flops, make_plan, protocol, resolve
 from prunebench.suite.values import Entry, Optimizer, Prunable, Schedule
@@ -532,3 +532,11 @@ def test_expected_flops_fall_as_the_weights_do(tiny, chain_of):
     network = describe(nodes[0].trial.task)
     found = [expected_flops(node, network) for node in nodes]
     assert found == [0.0, 3 * 2 * 468 * 60, 0.0, pytest.approx(3 * 2 * 117 * 32)]
+
+
+def test_a_model_that_the_data_does_not_fit_is_named_with_both(tiny, built_in, digits_task, method):
+    task = replace(digits_task(), label="small", model=built_in("model", "vgg16"))
+    trial = replace(tiny.trial(method("random")), task=task)
+    told = "'small': model 'vgg16' with inputs of 1x8x8 .'digits'. and 10 classes raised RuntimeError: .*too small"
+    with pytest.raises(PluginError, match=told):
+        make_plan([trial], {})
