@@ -50,6 +50,8 @@ class Findings:
     movements: tuple[Movement, ...]
     other: str = ""
     """The trial whose masks these are compared with."""
+    other_from: str = ""
+    """Where that one is from, if not from the same suite and store."""
     overlaps: tuple[Overlap, ...] = ()
     stability: Stability | None = None
 
@@ -66,6 +68,7 @@ class Findings:
         if self.overlaps:
             rows = [{**asdict(row), "iou": row.iou, "chance": row.chance} for row in self.overlaps]
             found |= {"other": self.other, "overlaps": rows}
+            found |= {"other_from": self.other_from} if self.other_from else {}
         if self.stability is not None:
             found["stability"] = {**asdict(self.stability), "barrier": self.stability.barrier}
         return found
@@ -80,7 +83,7 @@ def inspect(
     """Look into a trial.
 
     Args:
-        other: a trial of the same layers, to compare the masks with.
+        other: a trial of the same layers, to compare the masks with; of any suite and store.
         stable: measure the stability to the noise of SGD too, which trains twice.
         note: is told what takes its time.
 
@@ -99,18 +102,30 @@ def inspect(
         densities=tuple(densities(layers, kept)),
         movements=tuple(movements(layers, (origin.parameters, end.parameters, end.masks), _pruned(finished))),
         other=str(other.trial) if other else "",
+        other_from=_from(finished, other) if other else "",
         overlaps=tuple(overlaps(layers, end.masks, other.end.masks)) if other else (),
         stability=stability(finished, note) if stable else None,
     )
+
+
+def _from(one: Finished, other: Finished) -> str:
+    """What of another trial's origin is not this one's; no path, which is a machine's own affair."""
+    (task, entry), (its_task, its_entry) = ((each.trial.task, each.trial.entry) for each in (one, other))
+    otherwise = any(ours.label == its.label and ours != its for ours, its in ((task, its_task), (entry, its_entry)))
+    found = {
+        f"suite {other.trial.suite}": one.trial.suite != other.trial.suite,
+        "other parameters": otherwise and one.trial.suite == other.trial.suite,
+        "another store": one.store.root != other.store.root,
+    }
+    return ", ".join(text for text, holds in found.items() if holds)
 
 
 def _check_layers(one: Finished, other: Finished) -> None:
     ours, theirs = ({layer.name: layer.shape for layer in describe(each.trial.task).layers} for each in (one, other))
     wrong = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
     if wrong:
-        raise TicketError(
-            f"{one.trial} and {other.trial} have other layers, and no masks in common: {', '.join(wrong)}"
-        )
+        theirs_of = f"{other.trial}{f' ({origin})' if (origin := _from(one, other)) else ''}"
+        raise TicketError(f"{one.trial} and {theirs_of} have other layers, and no masks in common: {', '.join(wrong)}")
 
 
 def _trainings(finished: Finished) -> list[Training]:

@@ -143,7 +143,8 @@ def _overlap(found: Findings) -> Section:
         "IoU: weights that both masks keep, of those that one of them keeps. by chance: that of random masks of the "
         "same densities."
     )
-    return Section(f"Mask overlap with {found.other}", ("layer", "both", "IoU", "by chance"), rows, told, "overlap")
+    other = f"{found.other} ({found.other_from})" if found.other_from else found.other
+    return Section(f"Mask overlap with {other}", ("layer", "both", "IoU", "by chance"), rows, told, "overlap")
 
 
 def _share(value: float | None) -> str:

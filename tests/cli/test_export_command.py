@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from prunebench import load_ticket
+from prunebench import inspection, load_ticket, session
 from tests import runs
 
 TRIAL, OTHER = "tiny/imp/0.7/0", "tiny/random/0.7/0"
@@ -89,3 +89,66 @@ def test_a_ticket_travels_to_the_workers_of_another_suite(here):
     done = runs.prunebench("run", "other.yaml", "--only", "method=transfer", cwd=here)
     assert done.returncode == 0, done.stderr
     assert "3 done, 1 cached" in done.stdout  # two seeds with their controls, one of which the exported suite has made
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """A folder with a suite of another name, half of the training, and a store in which one trial of it was run."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    runs.write_suite(folder, runs.SUITE.replace("name: tiny", "name: short").replace("epochs: 2", "epochs: 1"))
+    only = ("--only", "method=random,sparsity=0.7,seed=0")
+    done = runs.prunebench("run", "tiny.yaml", *only, "--store", "store", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def overlap(done):
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_a_trial_of_another_suite_in_another_store_is_compared(here, elsewhere, prunebench):
+    there = ["--other-suite", elsewhere / "tiny.yaml", "--other-store", elsewhere / "store"]
+    found = overlap(prunebench("inspect", "tiny.yaml", TRIAL, OTHER, *there, "--json"))
+    assert (found["other"], found["other_from"]) == (OTHER, "suite short, another store")
+    assert 0 < found["overlaps"][-1]["iou"] < 1
+    same = overlap(prunebench("inspect", "tiny.yaml", OTHER, *there, "--json"))
+    assert same["other"] == OTHER
+    assert same["overlaps"][-1]["iou"] == 1, "a random mask has no part in the training"
+    by_python = inspection.inspect(
+        inspection.open_trial(session.load_suite("tiny.yaml"), TRIAL),
+        inspection.open_trial(session.load_suite(elsewhere / "tiny.yaml"), OTHER, elsewhere / "store"),
+    )
+    assert json.loads(json.dumps(by_python.as_json())) == found
+    shown = prunebench("inspect", "tiny.yaml", TRIAL, OTHER, *there).output
+    assert "Mask overlap with tiny/random/0.7/0 (suite short, another store)\n" in shown
+
+
+def test_a_trial_of_the_same_suite_with_other_settings_is_compared(here, elsewhere, prunebench):
+    settings = ["name=short", "tasks.recipe.epochs=1"]
+    there = [*(word for one in settings for word in ("--other-set", one)), "--other-store", elsewhere / "store"]
+    found = overlap(prunebench("inspect", "tiny.yaml", OTHER, *there, "--json"))
+    assert found["other_from"] == "suite short, another store"
+
+
+def test_set_is_of_both_trials_until_the_other_has_its_own(here, prunebench):
+    both = overlap(prunebench("inspect", "tiny.yaml", TRIAL, OTHER, "--set", "seeds=1", "--json"))
+    assert "other_from" not in both
+    refused = prunebench("inspect", "tiny.yaml", TRIAL, "--set", "seeds=1", "--other-set", "tasks.recipe.epochs=1")
+    assert refused.exit_code == 2
+    said = " ".join(refused.output.split())
+    again = "prunebench run tiny.yaml --set tasks.recipe.epochs=1 --only task=tiny,method=imp,sparsity=0.7,seed=0"
+    assert f"{TRIAL} is not in the store .prunebench, or was made by other code or other parameters: `{again}`" in said
+
+
+def test_what_cannot_be_compared_is_one_clear_error(here, elsewhere, prunebench):
+    store = ["--other-store", elsewhere / "store"]
+    absent = prunebench("inspect", "tiny.yaml", TRIAL, *store)
+    assert absent.exit_code == 2
+    assert f"is not in the store {elsewhere / 'store'}" in " ".join(absent.output.split())
+    nowhere = prunebench("inspect", "tiny.yaml", TRIAL, "--other-store", "nowhere")
+    assert nowhere.exit_code == 2
+    assert "'nowhere' does not exist" in nowhere.output
+    nobody = prunebench("inspect", "tiny.yaml", TRIAL, "tiny/imq/0.7/0", "--other-suite", elsewhere / "tiny.yaml")
+    assert nobody.exit_code == 2
+    assert "suite 'short' has no trial 'tiny/imq/0.7/0'; did you mean" in nobody.output

@@ -1,5 +1,8 @@
 """What is seen in a trial is what its states and its row say."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -9,6 +12,7 @@ from prunebench.inspection import inspect
 from prunebench.inspection.measures import TOTAL
 from prunebench.inspection.plots import drawings
 from prunebench.inspection.report import bar, markdown, sections, sparkline, text, write
+from prunebench.store import Store
 
 
 @pytest.fixture
@@ -65,6 +69,18 @@ def test_trials_of_other_layers_are_not_compared(tiny, ticket):
         inspect(ticket(), ticket(model=tiny.MLP()))
 
 
+def test_another_origin_of_the_other_trial_is_told(tiny, method, ticket, finished):
+    one = ticket()
+    assert inspect(one, ticket(seed=1)).other_from == ""
+    other = ticket(rate=0.3)
+    assert inspect(one, other).other_from == "other parameters"
+    suite = finished(tiny.trial(method("imp"), task=one.trial.task, suite="wide"))
+    assert inspect(one, suite).other_from == "suite wide"
+    assert inspect(one, replace(other, store=Store(Path("elsewhere")))).other_from == "other parameters, another store"
+    with pytest.raises(TicketError, match=r"tiny/mine/0.5/0 \(suite wide\) have other layers"):
+        inspect(one, finished(tiny.trial(method("imp"), task=tiny.task(steps=14), suite="wide")))
+
+
 def test_nothing_of_the_trial_changes_when_it_is_looked_into(ticket):
     one = ticket(iterative=False)
     before = {name: value.clone() for name, value in one.end.parameters.items()}
@@ -79,7 +95,7 @@ def test_the_report_fits_80_columns_and_says_everything(ticket):
     assert max(map(len, shown.splitlines())) <= 80
     titles = [section.title for section in sections(found)]
     assert titles[:5] == ["Result", "Trainings", "The last training", "Layers", "Weight movement"]
-    assert titles[5:] == ["Mask overlap with tiny/mine/0.5/0", "Stability"]
+    assert titles[5:] == ["Mask overlap with tiny/mine/0.5/0 (other parameters)", "Stability"]
     assert all(f"\n{title}\n" in shown and f"\n## {title}\n" in markdown(found) for title in titles)
     assert f"Error barrier {100 * found.stability.barrier:.2f} %" in shown
     assert "BatchNorm statistics were measured anew" in " ".join(shown.split())
