@@ -11,11 +11,9 @@ from matplotlib.figure import Figure
 from prunebench.leaderboard import costs, early_stops, heatmaps, overlap_maps, plots
 from prunebench.leaderboard.diagrams import diagram
 from prunebench.leaderboard.ranks import Ranking, ranking
-from prunebench.leaderboard.sections import Section, percent, sections
+from prunebench.leaderboard.sections import RANKS, Section, percent, sections
 from prunebench.leaderboard.selection import Selection
 from prunebench.leaderboard.style import svg
-
-RANKS = "ranks.svg"
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ def across(ranked: Ranking | None) -> list[Drawing]:
     if ranked is None:
         return []
     order = ", ".join(f"{label} {rank:.2f}" for label, rank in ranked.ranks.items())
-    return [Drawing(RANKS, f"Mean ranks across tasks, the best first: {order}", lambda: diagram(ranked))]
+    return [Drawing(f"{RANKS}.svg", f"Mean ranks across tasks, the best first: {order}", lambda: diagram(ranked))]
 
 
 def of_section(section: Section, selection: Selection) -> Iterator[Drawing]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +16,15 @@ from prunebench.leaderboard.rows import records
 from prunebench.leaderboard.statistics import mean
 
 Row = Mapping[str, Any]
+Place = tuple[str, str]
+"""A suite and a task of it."""
+
+ENDINGS = ("", "-cost", "-early-stop", "-early-accuracy", "-layers", "-overlap")
+"""What the names of a section's plots end with, before .svg."""
+RANKS = "ranks"
+"""The plot across tasks."""
+LONGEST = 230
+"""Of a section's part of a file name, of which most systems allow 255 bytes in all."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +34,9 @@ class Section:
     suite: str
     task: str
     title: str
+    file: str
+    """What the names of this section's files start with."""
     rows: tuple[Row, ...]
-
-    @property
-    def file(self) -> str:
-        """What the names of this section's files start with."""
-        return re.sub(r"[^A-Za-z0-9._-]+", "-", self.title).strip("-.") or "task"
 
     @cached_property
     def controls(self) -> list[Row]:
@@ -59,10 +66,37 @@ def sections(frame: pd.DataFrame) -> list[Section]:
     for row in records(frame):
         groups[row["suite"], row["task"]].append(row)
     several = len({suite for suite, _ in groups}) > 1
-    return [
-        Section(suite, task, f"{suite}: {task}" if several else task, tuple(some))
-        for (suite, task), some in groups.items()
-    ]
+    titles = {(suite, task): f"{suite}: {task}" if several else task for suite, task in groups}
+    files = _files(titles)
+    return [Section(*place, titles[place], files[place], tuple(some)) for place, some in groups.items()]
+
+
+def _files(titles: Mapping[Place, str]) -> dict[Place, str]:
+    """What the names of each section's files start with: its title in plain characters, made distinct where titles
+    would give two files one name, also where capitals do not tell names apart."""
+    names = {place: _plain(title) for place, title in titles.items()}
+    mixed = _mixed(names) | {place for place, name in names.items() if len(name) > LONGEST}
+    names |= {place: _distinct(place, names[place]) for place in mixed}
+    if _mixed(names):  # a title may look like a name that was made distinct
+        names = {place: _distinct(place, name) for place, name in names.items()}
+    return names
+
+
+def _plain(title: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", title).strip("-.") or "task"
+
+
+def _mixed(names: Mapping[Place, str]) -> set[Place]:
+    """The sections some of whose files have the name of another section's, or of the plot across tasks."""
+    files = {place: {f"{name}{ending}".lower() for ending in ENDINGS} for place, name in names.items()}
+    across: Collection[str] = (RANKS,) if len(names) > 1 else ()
+    owners = Counter([*across, *(file for some in files.values() for file in some)])
+    return {place for place, some in files.items() if any(owners[file] > 1 for file in some)}
+
+
+def _distinct(place: Place, name: str) -> str:
+    """A name that follows from the suite and the task alone, whatever else is on the board."""
+    return f"{name[: LONGEST - 20]}-{hashlib.sha256(repr(place).encode()).hexdigest()[:12]}"
 
 
 def percent(share: float, digits: int = 4) -> str:
