@@ -121,7 +121,7 @@ def _place(mark: Running, alive: bool) -> str:
     now = time.time()
     span = f"for {rounded(now - mark.started)}" if alive else f"last seen {rounded(now - mark.updated)} ago"
     where = f"{mark.host}, process {mark.pid}, {span}"
-    return f"{where}, step {mark.step:,} of {mark.start:,} to {mark.stop:,}" if mark.stop > mark.start else where
+    return f"{where}, at step {mark.step:,}" if mark.stop > mark.start else where
 
 
 def _print_reasons(title: str, reasons: Mapping[str, str]) -> None:

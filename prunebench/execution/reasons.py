@@ -12,9 +12,9 @@ from prunebench.errors import CorruptEntry, PrunebenchError, StoreError
 from prunebench.execution.claims import running
 from prunebench.execution.inputs import CORE, DATA, Inputs, inputs_of
 from prunebench.execution.jobs import Job, missing_jobs
+from prunebench.execution.wording import described
 from prunebench.identity import PLANNING
-from prunebench.plan import UNKNOWN_DATA, Node, Plan, PlannedTrial
-from prunebench.stages import Prune, Rewind, Train
+from prunebench.plan import UNKNOWN_DATA, Plan, PlannedTrial
 from prunebench.store import Record, Store
 from prunebench.suite.values import Trial
 
@@ -106,19 +106,6 @@ def _missing(planned: PlannedTrial, plan: Plan, jobs: Mapping[str, Job], first: 
     place = next((chain.index(key) for key in first.path if key in chain), len(chain) - 1)
     steps = sum(plan.nodes[key].steps for job in jobs.values() for key in job.path)
     return Missing(described(node), place + 1, len(chain), len(jobs), steps)
-
-
-def described(node: Node) -> str:
-    """A stage in a few words."""
-    stage, by = node.stage, getattr(node.stage, "by", None)
-    text = type(stage).__name__.lower()
-    if isinstance(stage, Train):
-        text = f"train from step {node.start} to {node.stop}"
-    elif isinstance(stage, Prune):
-        text = f"prune to density {stage.density:.4g}"
-    elif isinstance(stage, Rewind):
-        text = f"rewind to step {node.stop}"
-    return f"{text} by {by.name}" if by else text
 
 
 def _hindrance(store: Store, jobs: Mapping[str, Job], first: Job) -> Reason | None:

@@ -24,6 +24,7 @@ from prunebench.execution.exits import BUSY, DONE, FAILED, FULL, LOST
 from prunebench.execution.outcomes import components
 from prunebench.execution.pace import pace, watched
 from prunebench.execution.perform import Bench, measured, perform
+from prunebench.execution.wording import described
 from prunebench.executors import Order
 from prunebench.plan import Node, resolve
 from prunebench.stages import Train
@@ -105,7 +106,7 @@ def _carry_out(order: Order, store: Store) -> int:
 
 def _work(node: Node) -> Work:
     trains = isinstance(node.stage, Train)
-    return Work(str(node.trial), repr(node.stage), node.start if trains else node.stop, node.stop)
+    return Work(str(node.trial), described(node), node.start if trains else node.stop, node.stop)
 
 
 def _is_there(store: Store, key: str) -> bool:

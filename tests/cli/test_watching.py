@@ -1,6 +1,7 @@
 """status, why and cache as a person types them."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import time
 import pytest
 
 from prunebench import session
+from prunebench.execution import claims, worker
 from prunebench.store import Store
 from tests import runs
 from tests.execution import filling
@@ -81,6 +83,21 @@ def test_status_shows_a_suite_that_is_done(say):
     assert re.search(r"^trials +2: 2 done$", printed, re.MULTILINE)
     assert "0 running, 0 waiting" in printed
     assert "nothing is left" in printed
+
+
+def test_status_tells_a_job_in_a_line_and_where_it_is_in_another(say, folder):
+    change = "methods.0.finetune=3it"
+    suite = session.load_suite(folder / "small.yaml", settings=[change], plugin_files=[folder / "mine.py"])
+    store = Store.open(folder / ".prunebench")
+    plan = session.plan_suite(suite, session.prepared_already(suite, None, store.root))
+    node = plan.nodes[plan.trials[-1].key]
+    held = claims.claim(store, node.key, worker._work(node))
+    with held:
+        printed = say("status", "small.yaml", "--set", change)
+    title, work, place = printed.splitlines()[-3:]
+    assert (title, work) == ("running", f"  {NAME}: train from step {node.start} to {node.start + 3}")
+    assert place.endswith(f", at step {node.start}")
+    assert f"process {os.getpid()}" in place
 
 
 def test_why_knows_what_is_stored_and_what_changed(say, folder):
