@@ -424,16 +424,23 @@ def write(path: Path, moved: Iterable[Moved]) -> None:
         writer.writerows(asdict(one) for one in moved)
 
 
-def board_of(folder: Path) -> Board:
+def page_of(folder: Path) -> str:
+    """The page that answers the findings from a published board and its movement.csv."""
     results = read_board(folder).results
-    (steps,) = {int(result.params["task.recipe.steps"]) for result in results}
-    return Board(
-        figures(results, "early_stop_step"),
-        figures(results, "early_stop_accuracy"),
-        figures(results, "accuracy"),
-        read(folder / "movement.csv"),
-        steps,
+    return page(
+        Board(
+            figures(results, "early_stop_step"),
+            figures(results, "early_stop_accuracy"),
+            figures(results, "accuracy"),
+            read(folder / "movement.csv"),
+            _steps(results),
+        )
     )
+
+
+def _steps(results: Iterable[Result]) -> int:
+    (steps,) = {int(result.params["task.recipe.steps"]) for result in results}
+    return steps
 
 
 def main() -> None:
@@ -444,9 +451,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.store is not None:
         results = read_board(options.board).results
-        steps = int(results[0].params["task.recipe.steps"])
-        write(options.board / "movement.csv", measured(results, options.store, options.data, steps))
-    (options.board / "lottery.md").write_text(page(board_of(options.board)), encoding="utf-8")
+        write(options.board / "movement.csv", measured(results, options.store, options.data, _steps(results)))
+    (options.board / "lottery.md").write_text(page_of(options.board), encoding="utf-8")
 
 
 if __name__ == "__main__":

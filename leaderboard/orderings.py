@@ -93,7 +93,8 @@ def verdict(claim: Claim, better: str, found: Figures) -> str:
     return f"| {claim.sentence} | {better} − {claim.worse} | {claim.sparsity:.1%} | {points} | {seen} |"
 
 
-def page(board: Path) -> str:
+def page_of(board: Path) -> str:
+    """The page that answers the claims from a published board."""
     results = read_board(board).results
     found = figures(results, "accuracy")
     rows = [verdict(claim, better, found) for claim in CLAIMS for better in claim.better]
@@ -117,4 +118,4 @@ def page(board: Path) -> str:
 
 
 if __name__ == "__main__":
-    (BOARD / "orderings.md").write_text(page(BOARD), encoding="utf-8")
+    (BOARD / "orderings.md").write_text(page_of(BOARD), encoding="utf-8")
