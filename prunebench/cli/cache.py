@@ -189,5 +189,5 @@ def _check(store: Store, as_json: bool) -> int:
     if as_json:
         output.show_json({"damaged": found})
     elif not found:
-        click.echo("every state and data set is what was written")
+        click.echo("every state, checkpoint and data set is what was written")
     return 1 if found else 0

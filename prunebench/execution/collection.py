@@ -9,6 +9,7 @@ Nothing here looks at a name of a file but in a store's own folders, and nothing
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -24,12 +25,14 @@ import numpy as np
 
 from prunebench.data import PARTS, Prepared
 from prunebench.errors import CorruptEntry, StoreError
+from prunebench.execution.checkpoints import kept_steps
 from prunebench.execution.claims import Running, running
 from prunebench.plan import make_plan
 from prunebench.store import Store
 from prunebench.suite.values import Trial
 
-BY_KEY = ("states", "checkpoints", "failures", "logs")
+CHECKPOINTS = "checkpoints"
+BY_KEY = ("states", CHECKPOINTS, "failures", "logs")
 DATA = "data"
 KINDS = (*BY_KEY, DATA)
 """The folders of a store that something may be collected from."""
@@ -286,13 +289,18 @@ def _remove(path: Path) -> None:
 
 
 def damages(store: Store) -> Iterator[Damage]:
-    """Every state and data set whose bytes are not those that were written; reads all of them, and changes nothing."""
+    """Every state, checkpoint and data set whose bytes are not those that were written.
+
+    Reads all of them, and changes nothing.
+    """
     for item in items(store):
-        if item.unfinished or not item.path.is_dir():
+        if item.unfinished or not item.path.is_dir() or item.path.is_symlink():
             continue
         if item.kind == "states":
             if text := _state_damage(store, item):
                 yield Damage(item, text)
+        elif item.kind == CHECKPOINTS:
+            yield from _checkpoint_damages(store, item)
         elif item.kind == DATA and item.path.suffix != LISTED and (text := _data_damage(item)):
             yield Damage(item, text)
 
@@ -305,6 +313,23 @@ def _state_damage(store: Store, item: Item) -> str:
     except StoreError:
         return "" if not item.path.exists() else f"{item.path} has no record"
     return ""
+
+
+def _checkpoint_damages(store: Store, training: Item) -> Iterator[Damage]:
+    """Of the checkpoints of one training; a run may take any of them away meanwhile, having written a newer one."""
+    entries = store.checkpoints(training.name)
+    for step in kept_steps(entries):
+        path = entries.folder(step)
+        try:
+            record = entries.record(step)
+            entries.tensors(step, record)
+            text = "" if record.get("node") == training.name else f"{path} is of another training than {training.name}"
+        except CorruptEntry as error:
+            text = str(error)
+        except StoreError:
+            text = f"{path} has no record"
+        if text and path.exists():
+            yield Damage(Item(CHECKPOINTS, f"{training.name}/{step}", path, _bytes(path)), text)
 
 
 def _data_damage(item: Item) -> str:
@@ -323,3 +348,6 @@ def _data_damage(item: Item) -> str:
 def discard(damage: Damage) -> None:
     """Take a damaged entry away: the next run makes it again, or reads the data again."""
     _remove(damage.item.path)
+    if damage.item.kind == CHECKPOINTS:
+        with contextlib.suppress(OSError):  # there are others of that training
+            damage.item.path.parent.rmdir()

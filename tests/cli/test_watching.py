@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+import torch
 
 from prunebench import session
 from prunebench.execution import claims, worker
@@ -130,12 +131,23 @@ def test_cache_collects_nothing_that_the_suite_needs_and_nothing_without_being_t
 
 
 def test_cache_check_says_what_is_damaged_discards_it_and_exits_with_1(say, folder):
-    assert "every state and data set" in say("cache", "--check")
+    assert "every state, checkpoint and data set" in say("cache", "--check")
     weights = next(iter(folder.glob(".prunebench/states/*/*/weights.safetensors")))
     weights.write_bytes(weights.read_bytes()[:-1])
     assert weights.parent.name in say("cache", "--check", code=1, width=None)
     assert not weights.parent.exists()
-    assert "every state and data set" in say("cache", "--check")
+    assert "every state, checkpoint and data set" in say("cache", "--check")
+
+
+def test_cache_check_discards_a_damaged_checkpoint_and_keeps_the_others(say, folder):
+    kept = Store.open(folder / ".prunebench").checkpoints("a" * 32)
+    for step in ("000000000003", "000000000004"):
+        kept.write(step, {"node": "a" * 32}, {"weights": {"w": torch.zeros(4)}})
+    assert "every state, checkpoint and data set" in say("cache", "--check")
+    (kept.folder("000000000003") / "record.json").unlink()
+    found = json.loads(say("cache", "--check", "--json", code=1, width=None))
+    assert [(one["kind"], one["name"]) for one in found["damaged"]] == [("checkpoints", f"{'a' * 32}/000000000003")]
+    assert [path.name for path in kept.root.iterdir()] == ["000000000004"]
 
 
 @pytest.mark.slow

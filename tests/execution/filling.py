@@ -7,8 +7,8 @@ from prunebench.data import prepare
 from prunebench.execution import worker
 from prunebench.execution.inputs import inputs_of
 from prunebench.execution.jobs import missing_jobs
-from prunebench.execution.reasons import described
 from prunebench.execution.run import Options, Walk
+from prunebench.execution.wording import described
 from prunebench.store import Store
 from tests import runs
 

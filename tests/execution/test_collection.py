@@ -4,11 +4,13 @@ import os
 import time
 
 import pytest
+import torch
 
 from prunebench.data import Prepared, prepare
 from prunebench.errors import StoreError
 from prunebench.execution import claims
 from prunebench.execution.collection import Needs, collect, damages, discard, items, needs, sizes, surplus
+from prunebench.store import Entries
 from tests.execution import filling
 
 
@@ -155,6 +157,45 @@ def test_a_flipped_bit_of_a_state_is_found(tmp_path, store, file):
     assert (damage.item.kind, damage.item.name) == ("states", made[-1])
     discard(damage)
     assert there(store) == set(made[:-1])
+
+
+@pytest.mark.parametrize("file", ["record.json", "weights.safetensors"])
+def test_a_flipped_bit_of_a_checkpoint_is_found(store, file):
+    kept = store.checkpoints("c" * 32)
+    kept.write("000000000007", {"node": "c" * 32}, {"weights": {"w": torch.zeros(4)}})
+    (kept.root / ".000000000008.half").mkdir()
+    assert list(damages(store)) == []
+    path = kept.folder("000000000007") / file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    [damage] = damages(store)
+    assert (damage.item.kind, damage.item.name) == ("checkpoints", f"{'c' * 32}/000000000007")
+    discard(damage)
+    assert [path.name for path in kept.root.iterdir()] == [".000000000008.half"]
+
+
+def test_a_checkpoint_of_another_training_is_found_and_the_last_one_leaves_nothing(store):
+    kept = store.checkpoints("c" * 32)
+    kept.write("000000000007", {"node": "d" * 32}, {"weights": {"w": torch.zeros(4)}})
+    [damage] = damages(store)
+    assert "is of another training" in damage.text
+    discard(damage)
+    assert not kept.root.exists()
+
+
+def test_a_checkpoint_that_goes_while_it_is_read_is_no_damage(store, monkeypatch):
+    kept = store.checkpoints("c" * 32)
+    kept.write("000000000007", {"node": "c" * 32}, {"weights": {"w": torch.zeros(4)}})
+    record = Entries.record
+
+    def gone(entries, key):
+        found = record(entries, key)
+        kept.discard(key)
+        return found
+
+    monkeypatch.setattr(Entries, "record", gone)
+    assert list(damages(store)) == []
 
 
 def test_a_flipped_bit_of_a_data_set_is_found(tmp_path, store):
