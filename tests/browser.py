@@ -124,6 +124,13 @@ class Page:
         self.send("Input.dispatchKeyEvent", type="keyDown", key=key, windowsVirtualKeyCode=code, **extra)
         self.send("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
 
+    def point_at(self, expression):
+        """The mouse over the middle of an element, scrolled into view."""
+        box = f"(() => {{ const one = {expression}; one.scrollIntoView({{ block: 'center', behavior: 'instant' }}); "
+        box += "const r = one.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] })()"
+        x, y = self.run(box)
+        self.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+
     def events(self, method):
         """What the browser has said of this page under this name."""
         found = [e for e in self._browser.events if e.get("sessionId") == self._session and e["method"] == method]
@@ -136,6 +143,7 @@ class Page:
 
     @property
     def complaints(self):
-        """Errors of scripts, and what the page's policy has blocked."""
+        """Errors of scripts, thrown or written to the console, and what the page's policy has blocked."""
         thrown = [event["exceptionDetails"]["text"] for event in self.events("Runtime.exceptionThrown")]
+        thrown += [str(e["args"]) for e in self.events("Runtime.consoleAPICalled") if e["type"] == "error"]
         return thrown + [e["entry"]["text"] for e in self.events("Log.entryAdded") if e["entry"]["level"] == "error"]

@@ -178,7 +178,7 @@ def _forms() -> dict[str, Callable[[pd.DataFrame, Selection], str]]:
 
     def page(frame: pd.DataFrame, selection: Selection) -> str:
         shown = markdown(frame, selection)
-        return as_html(shown, drawings(frame, selection), specifications(frame))
+        return as_html(shown, drawings(frame, selection), specifications(frame, selection))
 
     return {
         "text": lambda frame, selection: text(frame, shutil.get_terminal_size().columns),

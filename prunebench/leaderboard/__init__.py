@@ -134,7 +134,7 @@ def files(
     frame = table(selection)
     contents = {name: drawn.get(name, content) for name, content in drawings(frame, selection).items()}
     page = markdown(frame, selection)
-    contents["index.html"] = as_html(page, contents, specifications(frame)).encode()
+    contents["index.html"] = as_html(page, contents, specifications(frame, selection)).encode()
     contents["rows.csv"] = csv(frame)
     contents["rows.json"] = as_json(frame).encode()
     contents["trials.csv"] = csv(trials(selection))

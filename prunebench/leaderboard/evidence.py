@@ -49,9 +49,9 @@ def tickets(section: Section) -> Grid | None:
         [
             row["method"],
             percent(row["target_sparsity"]),
-            _spread(row, "early_stop_step", 1, 0),
+            deviating(row, "early_stop_step", 1, 0),
             _interval(row, "early_stop_step_difference", 1, 0),
-            _spread(row, "early_stop_accuracy", 100, 2),
+            deviating(row, "early_stop_accuracy", 100, 2),
             _interval(row, "early_stop_accuracy_difference", 100, 2),
             row["ticket"] or "",
         ]
@@ -106,7 +106,8 @@ def ranks(ranked: Ranking) -> tuple[Grid, str]:
     return Grid(["method", "mean rank", "no rank, because"], body), said
 
 
-def _spread(row: Row, name: str, scale: float, digits: int) -> str:
+def deviating(row: Row, name: str, scale: float, digits: int) -> str:
+    """A figure with its sample standard deviation, where there is one."""
     center = f"{scale * row[name]:,.{digits}f}"
     return center if row[f"{name}_std"] is None else f"{center} ± {scale * row[f'{name}_std']:,.{digits}f}"
 

@@ -118,5 +118,7 @@ def _panel(axes: Axes, table: Sequence[Sequence[float | None]]) -> None:
 
 
 def _said(value: float) -> str:
-    """A density in percent; a layer without a weight stands out."""
+    """A density in percent; a layer without a weight stands out, and one with nearly all is not said to have all."""
+    if 0.995 <= value < 1:
+        return ">99"
     return "none" if value == 0 else "100" if value == 1 else f"{100 * value:.2g}"

@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prunebench.leaderboard.interactive import Spec
+from prunebench.leaderboard.interactive_style import Spec
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -28,7 +28,9 @@ LIBRARIES = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js")
 CHOSEN = ("target %", "tier", "status")
 """Columns of few values: a table is filtered by them with a list to choose from."""
 LONG = 16
-"""Tables of so many rows have filters, and all those with such a column."""
+"""Tables of so many rows have filters, and all those with such a column; they scroll below their header."""
+WORDY = 40
+"""Cells of so many letters are broken into lines."""
 _SOURCE_MAP = re.compile(r"\n?//# sourceMappingURL=\S+\s*$")
 
 
@@ -39,6 +41,11 @@ class Part:
     title: str
     anchor: str
     blocks: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def contents(self) -> list[tuple[str, Any]]:
+        """The headings within it: where each is, and what it says."""
+        return [(block["anchor"], block["title"]) for block in self.blocks if block.get("title")]
 
 
 def as_html(text: str, drawings: Mapping[str, bytes], specifications: Mapping[str, Spec]) -> str:
@@ -83,7 +90,7 @@ def _parts(text: str, drawings: Mapping[str, bytes], specifications: Mapping[str
             parts.append(Part(_plain(tokens[1]), _anchor(_plain(tokens[1]), anchors)))
         else:
             parts[-1].blocks.append(_block(tokens, drawings, specifications))
-    return title, [_captioned(part) for part in parts if part.blocks]
+    return title, [_headed(_captioned(part), anchors) for part in parts if part.blocks]
 
 
 def _block(
@@ -92,19 +99,31 @@ def _block(
     if tokens[0].type == "table_open":
         return _table(tokens)
     if tokens[0].type == "heading_open":
-        return {"kind": "heading", "level": tokens[0].tag, "content": _inline(tokens[1])}
+        return {"kind": "heading", "level": tokens[0].tag, "title": _plain(tokens[1]), "content": _inline(tokens[1])}
+    if tokens[0].type == "fence":
+        return {"kind": "code", "content": tokens[0].content}
     image = _image(tokens)
     if image is not None and image.attrs["src"] in drawings:
-        name = str(image.attrs["src"])
-        return {
-            "kind": "plot",
-            "name": name,
-            "alternative": image.content,
-            "source": "data:image/svg+xml;base64," + base64.b64encode(drawings[name]).decode(),
-            "specification": specifications.get(name),
-        }
+        return _plot(str(image.attrs["src"]), image.content, drawings, specifications)
     kind = "text" if tokens[0].type == "paragraph_open" else "other"
     return {"kind": kind, "content": _markup(_markdown().renderer.render(list(tokens), _markdown().options, {}))}
+
+
+def _plot(
+    name: str, alternative: str, drawings: Mapping[str, bytes], specifications: Mapping[str, Spec]
+) -> dict[str, Any]:
+    specification = specifications.get(name)
+    added = specification["usermeta"] if specification else {}
+    return {
+        "kind": "plot",
+        "name": name,
+        "alternative": alternative,
+        "title": added.get("title", ""),
+        "caption": _coded(added.get("caption", alternative)),
+        "wide": "key" in added,
+        "source": "data:image/svg+xml;base64," + base64.b64encode(drawings[name]).decode(),
+        "specification": specification,
+    }
 
 
 def _image(tokens: Sequence[Token]) -> Token | None:
@@ -122,7 +141,9 @@ def _table(tokens: Sequence[Token]) -> dict[str, Any]:
             rows.append([])
         if token.type == "inline":
             side = str(before.attrs.get("style", "text-align:left")).removeprefix("text-align:")
-            rows[-1].append({"content": _inline(token), "text": _plain(token), "side": side})
+            text = _plain(token)
+            words = " words" if len(text) > WORDY else ""
+            rows[-1].append({"content": _inline(token), "text": text, "side": side + words})
     header, *body = rows
     headed = all(cell["text"] for cell in header)
     chosen = [index for index, cell in enumerate(header) if cell["text"] in CHOSEN]
@@ -133,27 +154,45 @@ def _table(tokens: Sequence[Token]) -> dict[str, Any]:
         "body": body,
         "sortable": headed and len(body) > 1,
         "filtered": headed and (len(body) >= LONG or bool(chosen and len(body) > 1)),
+        "tall": len(body) >= LONG,
         "chosen": chosen,
         "folded": not headed,
     }
 
 
 def _captioned(part: Part) -> Part:
-    """A paragraph right above a table is its caption; a table without one is called as the heading above it."""
+    """A paragraph right above a table is its caption; a table without one is called as the heading above it.
+
+    A paragraph right below a plot is its caption too; a plot with a form that answers brings its own.
+    """
     heading: Any = part.title
     blocks: list[dict[str, Any]] = []
+    above: dict[str, Any] | None = None
     for block in part.blocks:
         if block["kind"] == "heading":
             heading = block["content"]
         if block["kind"] == "table":
-            above = blocks[-1] if blocks else None
             if above is not None and above["kind"] == "text":
                 blocks.pop()
                 block |= {"caption": _markup(_unwrapped(above["content"])), "said": True}
             else:
                 block |= {"caption": heading, "said": False}
+        elif block["kind"] == "text" and above is not None and above["kind"] == "plot":
+            if not above["specification"]:
+                above["caption"] += _markup(f". {_unwrapped(block['content'])}")
+            above = None
+            continue
         blocks.append(block)
+        above = block
     return Part(part.title, part.anchor, blocks)
+
+
+def _headed(part: Part, anchors: set[str]) -> Part:
+    """With an anchor for each heading, those of plots included."""
+    for block in part.blocks:
+        if block.get("title"):
+            block["anchor"] = _anchor(f"{part.anchor} {block['title']}", anchors)
+    return part
 
 
 def _unwrapped(paragraph: str) -> str:
@@ -206,6 +245,13 @@ def _inline(token: Token) -> Any:
 
 def _plain(token: Token) -> str:
     return "".join(child.content for child in token.children or [])
+
+
+def _coded(text: str) -> Any:
+    """Text, and the names in it that stand between backticks."""
+    from markupsafe import escape
+
+    return _markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _markup(content: str) -> Any:

@@ -85,4 +85,6 @@ def _cells(axes: Axes, methods: Sequence[str], overlaps: Sequence[Overlap]) -> N
 
 
 def _said(share: float) -> str:
+    if 0.995 <= share < 1:
+        return ">99"
     return f"{100 * share:.0f}" if share == 0 or share >= 0.0095 else f"{100 * share:.1f}"

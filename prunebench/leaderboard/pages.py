@@ -67,7 +67,7 @@ def markdown(frame: pd.DataFrame, selection: Selection) -> str:
     for section in sections(frame):
         parts += _section(section, selection)
     parts += _across(ranking(sections(frame)))
-    parts += ["## What the numbers mean", STATISTICS, _meanings()]
+    parts += ["## What the numbers mean", STATISTICS, "### Columns", _meanings()]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -1,7 +1,10 @@
 """Results made by hand for the tests of the leaderboard."""
 
+import hashlib
+
 import pytest
 
+from prunebench.leaderboard.overlaps import Overlap
 from prunebench.results import Result
 
 PRUNABLE = 1000
@@ -61,3 +64,16 @@ def seeds():
     return lambda *accuracies, **changes: [
         make(seed=seed, accuracy=accuracy, **changes) for seed, accuracy in enumerate(accuracies)
     ]
+
+
+@pytest.fixture(scope="session")
+def overlap():
+    """What the masks of two methods of these results have in common: overlap(results, "a", "b", 0.5, 0.1)."""
+
+    def make(results, method, other, iou, chance, sparsity=0.9):
+        compared = [one for one in results if (one.status, one.sparsity) == ("done", sparsity)]
+        trials = sorted(one.trial for one in compared if one.method in (method, other))
+        identity = hashlib.sha256("\n".join(trials).encode()).hexdigest()[:16]
+        return Overlap("s", "digits", sparsity, method, other, 3, iou, chance, identity)
+
+    return make

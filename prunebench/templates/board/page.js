@@ -93,31 +93,144 @@
     return box;
   }
 
+  function made(name, attributes = {}, ...children) {
+    const element = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    element.append(...children);
+    return element;
+  }
+
+  function pressable(press, ...children) {
+    const button = made("button", { type: "button" }, ...children);
+    button.addEventListener("click", press);
+    return button;
+  }
+
+  // The lists to choose from: what is chosen is the value of a signal of the plot.
+  function makeControls(form, controls, view) {
+    for (const control of controls) {
+      const list = made("select");
+      const groups = new Map([[undefined, list]]);
+      control.options.forEach((option, index) => {
+        if (!groups.has(option.group)) {
+          groups.set(option.group, made("optgroup", { label: option.group }));
+          list.append(groups.get(option.group));
+        }
+        groups.get(option.group).append(new Option(option.text, index, index === control.chosen, index === control.chosen));
+      });
+      const choose = () => view.signal(control.param, control.options[list.value].value).resize().runAsync();
+      list.addEventListener("input", choose);
+      form.append(made("label", {}, `${control.label} `, list));
+    }
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.hidden = controls.length === 0;
+  }
+
+  // Which methods the plots of a part show: one choice for all of them.
+  function makeChoice() {
+    const views = [];
+    const buttons = new Map();
+    const shown = new Map();
+    function apply() {
+      for (const [method, some] of buttons) {
+        for (const button of some) button.setAttribute("aria-pressed", String(shown.get(method)));
+      }
+      const names = [...shown].filter(([, there]) => there).map(([method]) => method);
+      for (const view of views) view.signal("shown", names).runAsync();
+    }
+    return {
+      join(view, legend, looks) {
+        views.push(view);
+        const light = (method) => view.signal("lit", shown.get(method) ? method : "").runAsync();
+        for (const look of looks) {
+          if (!shown.has(look.method)) shown.set(look.method, true);
+          const button = pressable(() => {
+            shown.set(look.method, !shown.get(look.method));
+            apply();
+            light(look.method);
+          }, swatch(look), look.method);
+          button.setAttribute("aria-pressed", "true");
+          for (const event of ["pointerenter", "focus"]) button.addEventListener(event, () => light(look.method));
+          for (const event of ["pointerleave", "blur"]) button.addEventListener(event, () => light(""));
+          buttons.set(look.method, [...(buttons.get(look.method) ?? []), button]);
+          legend.append(button);
+        }
+        const all = (there) => () => {
+          for (const method of shown.keys()) shown.set(method, there);
+          apply();
+        };
+        const [every, none] = [pressable(all(true), "show all"), pressable(all(false), "show none")];
+        for (const button of [every, none]) button.className = "plain";
+        legend.append(every, none);
+        legend.hidden = false;
+      },
+    };
+  }
+
+  // What the colours of a heat map mean.
+  function keyOf(classes) {
+    const box = made("div", { class: "key", "aria-hidden": "true" });
+    classes.forEach((text, index) => {
+      const style = `background: var(--heat-${index}); color: var(--heat-ink-${index})`;
+      box.append(made("span", { style }, text));
+    });
+    return box;
+  }
+
+  // The figures of a plot as a table, which is made when it is asked for: it may have thousands of cells.
+  function tableOf(title, columns, rows) {
+    const details = made("details", { class: "folded" }, made("summary", {}, "The figures as a table"));
+    details.addEventListener("toggle", () => {
+      if (details.children.length > 1) return;
+      const form = made("form", { class: "filters" },
+        made("label", {}, "Filter ", made("input", { type: "search", placeholder: "words of a row" })));
+      columns.forEach((column, index) => {
+        if (!column.listed) return;
+        const list = made("select", { "data-column": index }, new Option("all", ""));
+        form.append(made("label", {}, `${column.title} `, list));
+      });
+      form.append(made("output", { role: "status" }));
+      const table = made("table", { "data-sortable": "" }, made("caption", { class: "unseen" }, title));
+      const side = (column) => ({ class: column.number ? "right" : "left" });
+      const heads = columns.map((column) => made("th", { scope: "col", ...side(column) }, column.title));
+      table.append(made("thead", {}, made("tr", {}, ...heads)), made("tbody"));
+      for (const row of rows) {
+        const cells = columns.map((column, index) => {
+          const value = column.place === undefined ? row[column.field] : row[column.field][column.place];
+          const text = String(value ?? "").replace(/ %$/, "");
+          return index ? made("td", side(column), text) : made("th", { scope: "row", ...side(column) }, text);
+        });
+        table.tBodies[0].append(made("tr", {}, ...cells));
+      }
+      const scroll = made("div", { class: "scroll tall", role: "region", tabindex: "0", "aria-label": title }, table);
+      details.append(made("div", { class: "table" }, form, scroll));
+      makeSortable(table);
+      makeFilters(form);
+    });
+    return details;
+  }
+
+  const choices = new Map();
+
   function makePlot(figure) {
     const specification = JSON.parse(figure.querySelector("script").textContent);
-    const [legend, plot] = [".legend", ".plot"].map((name) => figure.querySelector(name));
-    const looks = specification.usermeta.methods;
-    const shown = new Set(looks.map((look) => look.method));
-    // Without `eval`, which the page's policy forbids.
-    vegaEmbed(plot, specification, { actions: false, renderer: "svg", ast: true, tooltip: { theme: "custom" } }).then(({ view }) => {
-      for (const look of looks) {
-        const button = document.createElement("button");
-        button.type = "button";
-        button.append(swatch(look), look.method);
-        button.setAttribute("aria-pressed", "true");
-        button.addEventListener("click", () => {
-          shown.has(look.method) ? shown.delete(look.method) : shown.add(look.method);
-          button.setAttribute("aria-pressed", String(shown.has(look.method)));
-          view.signal("shown", looks.map((one) => one.method).filter((method) => shown.has(method))).runAsync();
-        });
-        legend.append(button);
-      }
-      legend.hidden = false;
+    const [legend, plot, form] = [".legend", ".plot", ".filters"].map((name) => figure.querySelector(name));
+    const { title, methods, controls = [], key, table } = specification.usermeta;
+    const rows = specification.data.values;
+    if (key) plot.after(keyOf(key));
+    if (table) figure.append(tableOf(title, table, rows));
+    // `ast` is without `eval`, which the page's policy forbids. Vega warns of an axis that has nothing to show.
+    const how = { actions: false, renderer: "svg", ast: true, tooltip: { theme: "custom" }, logLevel: vega.Error };
+    vegaEmbed(plot, specification, how).then(({ view }) => {
+      const part = figure.closest("section");
+      if (!choices.has(part)) choices.set(part, makeChoice());
+      if (methods) choices.get(part).join(view, legend, methods);
+      makeControls(form, controls, view);
       document.documentElement.dataset.plots = String(Number(document.documentElement.dataset.plots ?? 0) + 1);
     });
   }
 
   document.querySelectorAll("table[data-sortable]").forEach(makeSortable);
-  document.querySelectorAll("form.filters").forEach(makeFilters);
+  document.querySelectorAll(".table > form.filters").forEach(makeFilters);
   document.querySelectorAll("figure:has(script)").forEach(makePlot);
 })();
