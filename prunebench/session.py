@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,7 +36,8 @@ from prunebench.store import Store
 from prunebench.suite.narrowing import narrow, unlisted
 from prunebench.suite.reading import from_plain, read_suite, to_plain
 from prunebench.suite.values import Suite, Trial
-from prunebench.tracking import Publisher
+from prunebench.tracking import Publisher, contents
+from prunebench.tracking import digest as digest_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 STORE = Path(".prunebench")
 UNSENT = "unsent"
 """The folder of a store with a note for each run whose results were not all sent."""
+BOARDS = "boards"
+"""The folder of a store with a note for each folder that a board was written to."""
 
 
 @dataclass(frozen=True)
@@ -215,31 +219,82 @@ def run_suite(
     )
     note = _noted(loaded, prepared, opened)
     walk = Walk(plan_suite(loaded, prepared), opened, loaded.registry, prepared, options)
-    counts, results, untracked = _followed(walk, loaded, watch(walk) if watch else lambda event: None)
-    frame = None
+    board = None if output is None else Board(output, opened.root / BOARDS / f"{digest(str(output.resolve()))}.json")
+    # Where most likely nothing has changed, MLflow is not even imported before that is known.
+    publisher = Publisher(loaded.suite.name, begun=not (board and board.note.exists() and walk.settled))
+    counts, results = _followed(walk, loaded, publisher, watch(walk) if watch else lambda event: None)
+    frame = _standing(loaded, results, board) if board and counts["cached"] == len(results) else None
+    untracked = "" if frame is not None else publisher.close()
     if not untracked:
         note.unlink(missing_ok=True)
         try:
-            frame = make_leaderboard(loaded.suite.name, loaded.asked, output)
+            frame = _made(loaded, results, board) if frame is None else frame
         except TrackingError as error:  # it went away at the very end
             untracked = str(error)
     return Outcome(counts, frame, untracked, tuple(results), len(walk.left), walk.outlook)
 
 
-def _followed(walk: Walk, loaded: Loaded, on_event: Callable[[Event], None]) -> tuple[Counter[str], list[Result], str]:
-    """Follow a walk to its end, and send what it brings to MLflow: counts, results, and why some did not get there."""
-    publisher, counts, results = Publisher(loaded.suite.name), Counter[str](), []
+def _followed(
+    walk: Walk, loaded: Loaded, publisher: Publisher, on_event: Callable[[Event], None]
+) -> tuple[Counter[str], list[Result]]:
+    """Follow a walk to its end, and hand what it brings to the publisher."""
+    counts, results = Counter[str](), list[Result]()
     try:
         for event in walk.events():
             event = replace(event, result=_asked_for(event.result, loaded.origin))
             counts["cached" if event.cached else event.result.status] += 1
             results.append(event.result)
             publisher.put(event.result)
+            if not event.cached:
+                publisher.begin()
             on_event(event)
     except BaseException:
         publisher.abandon()
         raise
-    return counts, results, publisher.close()
+    return counts, results
+
+
+@dataclass(frozen=True)
+class Board:
+    """A folder that the leaderboard is written to, and the note of what was written there."""
+
+    folder: Path
+    note: Path
+
+
+def _standing(loaded: Loaded, results: Sequence[Result], board: Board) -> pd.DataFrame | None:
+    """The rows of the board that is there, if MLflow has these results, and says and gives what it did before."""
+    source = _source(loaded, results) if board.note.exists() else None
+    if source is None:
+        return None
+    from prunebench.leaderboard.standing import standing
+
+    return standing(board.note, source, board.folder)
+
+
+def _made(loaded: Loaded, results: Sequence[Result], board: Board | None) -> pd.DataFrame:
+    """Make the leaderboard; what it was made from is noted if MLflow said the same before and after."""
+    if board is None:
+        return make_leaderboard(loaded.suite.name, loaded.asked)
+    from prunebench.leaderboard import publish
+    from prunebench.leaderboard.standing import note_down
+
+    source = _source(loaded, results)
+    made = publish(loaded.suite.name, loaded.asked, board.folder)
+    for complaint in made.complaints:
+        warnings.warn(complaint, stacklevel=3)
+    if source is not None and not made.complaints and source == _source(loaded, results):
+        note_down(board.note, source, board.folder, made.files, made.frame)
+    return made.frame
+
+
+def _source(loaded: Loaded, results: Sequence[Result]) -> str | None:
+    """Stands for all that a board is made from once these results are sent; None where that cannot be told."""
+    said = contents(loaded.suite.name)
+    if said is None or any(result.status != "done" for result in results):
+        return None
+    sent = sorted((result.trial, digest_of(result)) for result in results)
+    return digest("board", loaded.suite.name, sorted(loaded.asked), sent, said)
 
 
 def _asked_for(result: Result, origin: Mapping[str, str]) -> Result:

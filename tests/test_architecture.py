@@ -123,6 +123,12 @@ def test_importing_prunebench_loads_nothing_heavy():
     assert heavy.isdisjoint(done.stdout.split())
 
 
+def test_rows_and_text_of_a_leaderboard_need_no_plots():
+    code = "import sys, prunebench.leaderboard; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"torch", "mlflow", "matplotlib", "scipy.stats", "jinja2"}.isdisjoint(done.stdout.split())
+
+
 def test_the_public_names_are_these():
     assert prunebench.__all__ == [
         "Allocation",

@@ -2,8 +2,11 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import prunebench
@@ -54,6 +57,72 @@ def test_running_again_publishes_the_same_bytes(outcome):
     first = {path.name: path.read_bytes() for path in (folder / "first").iterdir()}
     assert first == {path.name: path.read_bytes() for path in (folder / "second").iterdir()}
     assert {"README.md", "tiny.svg", "rows.csv"} <= set(first)
+
+
+AGAIN = """
+import json, sys
+from pathlib import Path
+from prunebench import session
+loaded = session.load_suite("tiny.yaml")
+outcome = session.run_suite(loaded, output=Path("board"))
+counted = {"counts": outcome.counts, "rows": len(outcome.frame), "results": len(outcome.results)}
+print(json.dumps({**counted, "modules": sorted(sys.modules)}))
+"""
+
+
+def published(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_run_of_which_nothing_changed_needs_neither_mlflow_nor_plots(outcome):
+    _, folder, loaded = outcome
+    before, times = published(folder / "board"), {path: path.stat().st_mtime_ns for path in folder.rglob("*.svg")}
+    done = subprocess.run([sys.executable, "-c", AGAIN], cwd=folder, capture_output=True, text=True, check=True)
+    said = json.loads(done.stdout)
+    assert said["counts"] == {"cached": len(loaded.trials)}
+    assert (said["rows"], said["results"]) == (1 + 4 * 2, len(loaded.trials))
+    assert {"mlflow", "matplotlib", "scipy.stats", "jinja2"}.isdisjoint(said["modules"])
+    assert published(folder / "board") == before
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.svg")} == times
+
+
+def damaged(folder):
+    """Ways to make the board of a folder need making again."""
+    board = folder / "board"
+    yield lambda: (board / "tiny.svg").unlink()
+    yield lambda: (board / "README.md").write_text("mine", "utf-8")
+    yield lambda: [note.write_text("{", "utf-8") for note in (folder / ".prunebench" / "boards").iterdir()]
+    yield lambda: _without_a_run(tracking.read_results(suite="tiny")[3].trial)
+
+
+def _without_a_run(trial):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=tracking.tracking_uri())
+    experiment = client.get_experiment_by_name("prunebench/tiny").experiment_id
+    (run,) = client.search_runs([experiment], f"tags.prunebench.trial = '{trial}'")
+    client.delete_run(run.info.run_id)
+
+
+def test_whatever_changed_since_a_run_the_next_one_makes_it_right_again(outcome):
+    found, folder, loaded = outcome
+    before = published(folder / "board")
+    for damage in damaged(folder):
+        damage()
+        again = session.run_suite(loaded, output=folder / "board")
+        assert again.ok
+        assert published(folder / "board") == before
+        pd.testing.assert_frame_equal(again.frame, found.frame)
+        assert len(tracking.read_results(suite="tiny")) == len(loaded.trials)
+
+
+def test_other_cells_make_another_board_in_the_same_folder(outcome):
+    _, folder, loaded = outcome
+    before, fewer = published(folder / "board"), session.load_suite(folder / "tiny.yaml", settings=["seeds=1"])
+    assert set(session.run_suite(fewer, output=folder / "board").frame["n"]) == {1}
+    assert published(folder / "board")["rows.csv"] != before["rows.csv"]
+    session.run_suite(loaded, output=folder / "board")
+    assert published(folder / "board") == before
 
 
 def test_a_run_says_what_it_was_done_with(outcome):

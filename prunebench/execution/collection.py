@@ -2,7 +2,7 @@
 
     states, checkpoints, failures, logs     by the keys of stages
     data                                    by the fingerprints of data sets
-    running, unsent                         notes of runs, never collected
+    running, unsent, boards                 notes of runs, never collected
 
 Nothing here looks at a name of a file but in a store's own folders, and nothing follows a link.
 """

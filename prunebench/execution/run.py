@@ -106,6 +106,11 @@ class Walk:
         return [planned for trials in self._open.values() for planned in trials]
 
     @property
+    def settled(self) -> bool:
+        """Whether the store has the end of every trial, so that there is most likely nothing to run."""
+        return all(planned.chain and self.store.has(planned.key) for planned in self.plan.trials)
+
+    @property
     def outlook(self) -> str:
         """How long the shortest job takes that is left; nothing when none is."""
         if not self._agenda:

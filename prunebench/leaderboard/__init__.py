@@ -14,30 +14,31 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import matplotlib
 import pandas as pd
 
 from prunebench.leaderboard import published
-from prunebench.leaderboard.costs import cost_plot
-from prunebench.leaderboard.gallery import drawings
-from prunebench.leaderboard.html import as_html
-from prunebench.leaderboard.interactive import specifications
 from prunebench.leaderboard.overlaps import FILE, Overlap, current, dump, measure, read_overlaps
 from prunebench.leaderboard.pages import as_json, markdown, text
-from prunebench.leaderboard.plots import accuracy_plot
 from prunebench.leaderboard.rows import COLUMNS, records, rows, table
 from prunebench.leaderboard.sections import Section, sections
 from prunebench.leaderboard.selection import Asked, Older, Selection, select
-from prunebench.leaderboard.style import svg
 from prunebench.leaderboard.writing import replaced
 from prunebench.results import DEPLOYED, EARLY_STOP, METRICS, Result
 from prunebench.suite.values import Suite
 from prunebench.tracking import read_results
+
+if TYPE_CHECKING:
+    from prunebench.leaderboard.costs import cost_plot
+    from prunebench.leaderboard.gallery import drawings
+    from prunebench.leaderboard.html import as_html
+    from prunebench.leaderboard.plots import accuracy_plot
+    from prunebench.leaderboard.style import svg
 
 __all__ = [
     "COLUMNS",
@@ -64,6 +65,21 @@ __all__ = [
     "text",
     "write",
 ]
+
+_LATER = {
+    "accuracy_plot": "prunebench.leaderboard.plots",
+    "as_html": "prunebench.leaderboard.html",
+    "cost_plot": "prunebench.leaderboard.costs",
+    "drawings": "prunebench.leaderboard.gallery",
+    "svg": "prunebench.leaderboard.style",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Names whose modules need matplotlib are imported when they are first used: rows and text do without."""
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
+    raise AttributeError(f"module 'prunebench.leaderboard' has no attribute {name!r}")
 
 
 class Suited(Protocol):
@@ -94,13 +110,30 @@ def leaderboard(
     if asked is None and suite is not None and not isinstance(suite, str):
         asked = suite.asked
     cells = None if asked is None else list(asked)
-    results = read_results(suite=name)
-    if output is not None:
-        overlaps, complaints = measured_overlaps(results, cells)
-        for complaint in complaints:
-            warnings.warn(complaint, stacklevel=2)
-        write(results, output, cells, overlaps)
-    return table(select(results, cells))
+    if output is None:
+        return table(select(read_results(suite=name), cells))
+    made = publish(name, cells, output)
+    for complaint in made.complaints:
+        warnings.warn(complaint, stacklevel=2)
+    return made.frame
+
+
+@dataclass(frozen=True)
+class Made:
+    """A board that was written."""
+
+    frame: pd.DataFrame
+    files: tuple[Path, ...]
+    complaints: tuple[str, ...]
+    """Why tasks have no overlaps of masks."""
+
+
+def publish(suite: str | None, cells: Sequence[Asked] | None, output: Path) -> Made:
+    """Write the board of what MLflow has to a folder. Raises TrackingError."""
+    results = read_results(suite=suite)
+    overlaps, complaints = measured_overlaps(results, cells)
+    paths = write(results, output, cells, overlaps)
+    return Made(table(select(results, cells)), tuple(paths), tuple(complaints))
 
 
 class _Callable(ModuleType):
@@ -127,6 +160,10 @@ def files(
         drawn: plots to take as they are.
         overlaps: what masks have in common; those of other results are left out.
     """
+    from prunebench.leaderboard.gallery import drawings
+    from prunebench.leaderboard.html import as_html
+    from prunebench.leaderboard.interactive import specifications
+
     found = list(results)
     asked = None if expected is None else frozenset(expected)
     selection = select(found, asked)
@@ -186,6 +223,8 @@ def stale(results: Iterable[Result], directory: Path, expected: Iterable[Asked] 
 
 def _drawn_otherwise(directory: Path) -> dict[str, bytes]:
     """The plots that another version of the library drew: their bytes say nothing about the results."""
+    import matplotlib
+
     found = {}
     for path in sorted(directory.glob("*.svg")):
         content = path.read_bytes()

@@ -9,18 +9,21 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from tabulate import tabulate
 
 from prunebench.leaderboard import evidence
-from prunebench.leaderboard.gallery import Drawing, across, of_section
 from prunebench.leaderboard.ranks import Ranking, ranking
 from prunebench.leaderboard.rows import COLUMNS, records
 from prunebench.leaderboard.sections import Row, Section, percent, sections, spread, state
 from prunebench.leaderboard.selection import LABELS, OF_THE_METHOD, OWN_KEY, Older, Selection, shared
 from prunebench.leaderboard.statistics import CONFIDENCE, FEWEST_PAIRS, SIGNIFICANCE
 from prunebench.results import ASKED, Result
+
+if TYPE_CHECKING:
+    from prunebench.leaderboard.gallery import Drawing
 
 NAMES = {"data": "data fingerprint"}
 SHOWN_VALUES = 3
@@ -105,6 +108,8 @@ def _heading(frame: pd.DataFrame) -> str:
 
 
 def _section(section: Section, selection: Selection) -> Iterator[str]:
+    from prunebench.leaderboard.gallery import of_section  # needs matplotlib, which `text` does without
+
     results = [result for result in selection.results if (result.suite, result.task) == (section.suite, section.task)]
     yield f"## {_escaped(section.title)}"
     yield _protocol(section, results)
@@ -141,6 +146,8 @@ def _evidence(section: Section, results: Sequence[Result]) -> Iterator[str]:
 
 
 def _across(ranked: Ranking | None) -> Iterator[str]:
+    from prunebench.leaderboard.gallery import across
+
     if ranked is not None:
         found, said = evidence.ranks(ranked)
         yield from ("## Across tasks", evidence.BLOCKS, said, _grid(found))

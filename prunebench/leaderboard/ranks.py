@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from prunebench.leaderboard.sections import Row, Section
 from prunebench.leaderboard.statistics import SIGNIFICANCE
@@ -59,7 +59,7 @@ def ranking(sections: Sequence[Section]) -> Ranking | None:
         return None
     labels = sorted(scores)
     table = np.array([[scores[label][block] for label in labels] for block in blocks])
-    means = stats.rankdata(-table, axis=1).mean(axis=0)
+    means = scipy.stats.rankdata(-table, axis=1).mean(axis=0)
     order = sorted(range(len(labels)), key=lambda index: (means[index], labels[index]))
     p = friedman(table)
     return Ranking(
@@ -78,13 +78,13 @@ def friedman(table: np.ndarray) -> float:
     if table.shape[1] == 2:  # Friedman's test takes three; of two it is the sign test
         wins = int((table[:, 0] > table[:, 1]).sum())
         decided = int((table[:, 0] != table[:, 1]).sum())
-        return float(stats.binomtest(wins, decided).pvalue)
-    return float(stats.friedmanchisquare(*table.T).pvalue)
+        return float(scipy.stats.binomtest(wins, decided).pvalue)
+    return float(scipy.stats.friedmanchisquare(*table.T).pvalue)
 
 
 def critical_difference(methods: int, blocks: int) -> float:
     """Nemenyi's: q / sqrt(2) * sqrt(k (k + 1) / 6 N), q of the studentized range with infinite degrees of freedom."""
-    q = float(stats.studentized_range.ppf(1 - SIGNIFICANCE, methods, np.inf)) / math.sqrt(2)
+    q = float(scipy.stats.studentized_range.ppf(1 - SIGNIFICANCE, methods, np.inf)) / math.sqrt(2)
     return q * math.sqrt(methods * (methods + 1) / (6 * blocks))
 
 

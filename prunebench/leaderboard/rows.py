@@ -120,6 +120,11 @@ def table(selection: Selection) -> pd.DataFrame:
     cells = _cells(selection)
     ranks = _ranks(cells)
     found = sorted((_row(cell, _dense(cell, cells), ranks.get(cell.place)) for cell in cells), key=_order)
+    return framed(found)
+
+
+def framed(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows as a table with the columns of COLUMNS and their types; what `records` gives is one again."""
     frame = pd.DataFrame(found, columns=list(COLUMNS))
     return frame.astype({name: _dtype(name) for name in COLUMNS})
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy import stats
+import scipy
 
 CONFIDENCE = 0.95
 SIGNIFICANCE = 0.05
@@ -51,7 +51,7 @@ def verdict(steps: Difference | None, accuracy: Difference | None) -> Verdict | 
 
 
 def _bounds(difference: Difference, confidence: float) -> tuple[float, float]:
-    reach = float(stats.t.ppf((1 + confidence) / 2, difference.pairs - 1)) * difference.error
+    reach = float(scipy.stats.t.ppf((1 + confidence) / 2, difference.pairs - 1)) * difference.error
     return difference.mean - reach, difference.mean + reach
 
 
@@ -73,7 +73,7 @@ def difference(ours: Accuracies, theirs: Accuracies) -> Difference | None:
     if spread is None:
         return Difference(center, None, None, pairs)
     error = spread / math.sqrt(pairs)
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, pairs - 1)) * error
+    reach = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, pairs - 1)) * error
     return Difference(center, center - reach, center + reach, pairs, error)
 
 
@@ -82,7 +82,7 @@ def p_value(ours: Accuracies, theirs: Accuracies) -> float:
     values = _differences(ours, theirs)
     if len(set(values)) == 1:  # without a spread there is no t; scipy would warn and answer nan
         return 1.0 if values[0] == 0 else 0.0
-    return float(stats.ttest_1samp(values, 0.0).pvalue)
+    return float(scipy.stats.ttest_1samp(values, 0.0).pvalue)
 
 
 def welch(ours: Accuracies, theirs: Accuracies) -> float:
@@ -92,7 +92,7 @@ def welch(ours: Accuracies, theirs: Accuracies) -> float:
     spreads = statistics.stdev(one), statistics.stdev(two)
     if not any(spreads):
         return 1.0 if math.isclose(first, second, abs_tol=1e-12) else 0.0
-    test = stats.ttest_ind_from_stats(first, spreads[0], len(one), second, spreads[1], len(two), equal_var=False)
+    test = scipy.stats.ttest_ind_from_stats(first, spreads[0], len(one), second, spreads[1], len(two), equal_var=False)
     return float(test.pvalue)
 
 
@@ -103,7 +103,7 @@ def games_howell(ours: Accuracies, theirs: Accuracies, count: int) -> float:
     parts = statistics.variance(one) / len(one), statistics.variance(two) / len(two)
     t = abs(statistics.mean(one) - statistics.mean(two)) / math.sqrt(sum(parts))
     freedom = sum(parts) ** 2 / (parts[0] ** 2 / (len(one) - 1) + parts[1] ** 2 / (len(two) - 1))
-    return float(stats.studentized_range.sf(t * math.sqrt(2), count, freedom))
+    return float(scipy.stats.studentized_range.sf(t * math.sqrt(2), count, freedom))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -1,8 +1,20 @@
 """Room 4: tracking. Results go to MLflow, one run a trial, and come back from it; nothing else here knows MLflow."""
 
 from prunebench.tracking.connection import URI_VARIABLE, tracking_uri
+from prunebench.tracking.contents import contents
 from prunebench.tracking.masks import MaskFile, fetch_masks
 from prunebench.tracking.publisher import Publisher
+from prunebench.tracking.records import digest
 from prunebench.tracking.tracker import Tracker, read_results
 
-__all__ = ["URI_VARIABLE", "MaskFile", "Publisher", "Tracker", "fetch_masks", "read_results", "tracking_uri"]
+__all__ = [
+    "URI_VARIABLE",
+    "MaskFile",
+    "Publisher",
+    "Tracker",
+    "contents",
+    "digest",
+    "fetch_masks",
+    "read_results",
+    "tracking_uri",
+]

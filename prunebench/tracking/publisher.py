@@ -25,7 +25,7 @@ class Publisher:
     after a pause, with all that waits, and once more at the end.
     """
 
-    def __init__(self, suite: str, pause: float = PAUSE) -> None:
+    def __init__(self, suite: str, pause: float = PAUSE, begun: bool = True) -> None:
         self._suite, self._pause = suite, pause
         self._queue: queue.SimpleQueue[Result | None] = queue.SimpleQueue()
         self._waiting: deque[Result] = deque()
@@ -36,7 +36,15 @@ class Publisher:
         self._closing = float("inf")
         self._abandoned = False
         self._thread = threading.Thread(target=self._send, name="publisher", daemon=True)
-        self._thread.start()
+        self._begun = False
+        if begun:
+            self.begin()
+
+    def begin(self) -> None:
+        """Send from now on; a publisher that is not begun keeps what it is given."""
+        if not self._begun:
+            self._begun = True
+            self._thread.start()
 
     def put(self, result: Result) -> None:
         self._queue.put(result)
@@ -45,6 +53,7 @@ class Publisher:
         """Wait until all is sent, or the server was tried once more in vain; returns what went wrong, or nothing."""
         self._closing = time.monotonic()
         self._queue.put(None)
+        self.begin()
         self._thread.join()
         return f"{self._trouble} ({len(self._waiting)} results wait in the store)" if self._trouble else ""
 
@@ -52,7 +61,8 @@ class Publisher:
         """Send no more than the result that is being written: what is left goes with the next run."""
         self._abandoned = True
         self._queue.put(None)
-        self._thread.join(_GRACE)
+        if self._begun:
+            self._thread.join(_GRACE)
 
     def _send(self) -> None:
         self._attempt()

@@ -204,7 +204,7 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             try:
-                return str(client.create_experiment(name, artifact_location=_artifacts(uri, name)))
+                return str(client.create_experiment(name, artifact_location=artifacts(uri, name)))
             except Exception:
                 experiment = client.get_experiment_by_name(name)  # somebody else may have made it meanwhile
                 if experiment is None:
@@ -214,7 +214,7 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
     return str(experiment.experiment_id)
 
 
-def _artifacts(uri: str, name: str) -> str | None:
+def artifacts(uri: str, name: str) -> str | None:
     """Beside the database, by absolute path: MLflow's own default is relative to wherever a reader stands."""
     file = sqlite_file(uri)
     return None if file is None else str(file.parent / "mlruns" / re.sub(r"[^\w.-]+", "-", name))

@@ -60,6 +60,27 @@ def test_a_result_is_sent_while_the_run_goes_on(file, suite, done):
     assert sender.close() == ""
 
 
+def test_a_publisher_that_is_not_begun_keeps_what_it_is_given(file, suite, done):
+    sender = Publisher(suite, begun=False)
+    sender.put(done())
+    time.sleep(0.5)
+    assert read_results(file, suite) == []
+    sender.begin()
+    await_until(lambda: len(read_results(file, suite)) == 1)
+    sender.put(done(trial="t1"))
+    assert sender.close() == ""
+    assert len(read_results(file, suite)) == 2
+
+
+def test_closing_sends_what_a_publisher_kept_and_abandoning_does_not(file, suite, done):
+    kept, sent = Publisher(suite, begun=False), Publisher(suite, begun=False)
+    kept.put(done())
+    kept.abandon()
+    sent.put(done(trial="t1"))
+    assert sent.close() == ""
+    assert [result.trial for result in read_results(file, suite)] == ["t1"]
+
+
 @pytest.mark.parametrize("pause", [0.0, 1000.0])
 def test_a_result_that_is_refused_keeps_no_other_back(file, suite, done, tmp_path, pause):
     sender = Publisher(suite, pause=pause)
