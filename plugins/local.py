@@ -13,14 +13,17 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from multiprocessing import util
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 from annotated_types import Ge
@@ -36,6 +39,10 @@ if TYPE_CHECKING:
 
 GRACE = 5.0
 """Seconds between asking a worker to stop and killing it."""
+LONGEST = (107 if sys.platform == "linux" else 103) - len("/pymp-12345678/listener-12345678")
+"""Bytes of the name of a folder in which multiprocessing can make a folder with a socket."""
+SHORT = ("/tmp", "/var/tmp", "/dev/shm")
+"""Folders for those sockets where temporary files have one with a longer name."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -97,6 +104,7 @@ class Processes(prunebench.Crew):
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         self._context = cast("ForkServerContext", multiprocessing.get_context(method))
         if method == "forkserver":
+            _make_room_for_sockets()
             self._context.set_forkserver_preload(["prunebench.execution.preload"])
 
     @property
@@ -141,6 +149,30 @@ class Processes(prunebench.Crew):
                 _signal_group(process, signal.SIGKILL)
                 process.join()
         self._running.clear()
+
+
+def _make_room_for_sockets() -> None:
+    """Have multiprocessing keep its sockets where their names are no longer than the system allows.
+
+    Raises PrunebenchError where there is no such folder.
+    """
+    usual = tempfile.gettempdir()
+    if len(os.fsencode(usual)) <= LONGEST:
+        return
+    for folder in SHORT:
+        tempfile.tempdir = folder
+        try:
+            made = util.get_temp_dir()  # made once, and kept in mind by this process and its children
+        except OSError:
+            continue
+        finally:
+            tempfile.tempdir = usual
+        if len(os.fsencode(Path(made).parent)) <= LONGEST:
+            return
+    raise PrunebenchError(
+        f"the name of the folder of temporary files, {usual}, is too long for the sockets of worker processes, and "
+        f"nothing can be written to {', '.join(SHORT)}: set TMPDIR to a folder whose name has at most {LONGEST} bytes"
+    )
 
 
 def _signal_group(process: BaseProcess, number: signal.Signals) -> None:

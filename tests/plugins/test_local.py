@@ -1,5 +1,9 @@
 """The local executor: how many processes, and which GPU each of them sees."""
 
+import os
+import subprocess
+import sys
+import tempfile
 from collections import Counter
 from types import SimpleNamespace
 
@@ -95,3 +99,68 @@ def test_each_process_sees_the_gpu_that_the_fewest_others_see(site, gpus, starte
 def test_on_a_processor_nothing_is_hidden(site, started):
     Processes(site(), 1).submit(order("k"))
     assert started == [{}]
+
+
+FRESH = """
+from pathlib import Path
+from prunebench.executors import Site
+from prunebench_plugins.local import Local
+
+process = Local().open(Site(store=Path("."), workers=1))._context.Process(target=print, args=("at work",))
+process.start()
+process.join()
+"""
+
+
+def test_workers_start_where_temporary_files_have_a_long_path(tmp_path):
+    long = tmp_path / ("x" * 120)
+    long.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH],
+        cwd=tmp_path,
+        env=os.environ | {"TMPDIR": str(long)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert (done.stdout, done.returncode) == ("at work\n", 0), done.stderr
+    assert list(long.glob("pymp-*")) == []
+
+
+@pytest.fixture
+def sockets(tmp_path, monkeypatch):
+    """Where the folder for sockets is made, if temporary files have a path of so many bytes; nothing is made."""
+
+    def folder(length, made=None):
+        usual = str(tmp_path).ljust(length, "x")[:length]
+        monkeypatch.setattr(tempfile, "tempdir", usual)
+        found = []
+
+        def make():
+            found.append(made or f"{tempfile.gettempdir()}/pymp-12345678")
+            if tempfile.gettempdir() == "nowhere":
+                raise PermissionError
+            return found[-1]
+
+        monkeypatch.setattr(local.util, "get_temp_dir", make)
+        local._make_room_for_sockets()
+        assert tempfile.tempdir == usual
+        return found
+
+    return folder
+
+
+def test_the_usual_folder_is_left_as_long_as_a_sockets_name_fits(sockets, monkeypatch):
+    monkeypatch.setattr(local, "SHORT", ("nowhere", "short"))
+    assert len("x" * local.LONGEST + "/pymp-12345678/listener-12345678") in (107, 103)
+    assert sockets(local.LONGEST) == []
+    assert sockets(local.LONGEST + 1)[-1] == "short/pymp-12345678"
+
+
+def test_where_no_folder_has_a_short_name_the_error_says_what_to_do(sockets, monkeypatch):
+    monkeypatch.setattr(local, "SHORT", ("nowhere",))
+    with pytest.raises(PrunebenchError, match=rf"set TMPDIR to a folder whose name has at most {local.LONGEST} bytes"):
+        sockets(200)
+    monkeypatch.setattr(local, "SHORT", ("short",))
+    with pytest.raises(PrunebenchError, match="set TMPDIR"):  # somebody had the long one made before
+        sockets(200, "x" * 200 + "/pymp-12345678")
