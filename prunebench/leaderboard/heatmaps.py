@@ -34,11 +34,11 @@ LEAST = 1e-3
 def layer_densities(section: Section, results: Sequence[Result]) -> dict[float, dict[str, dict[str, float]]]:
     """By sparsity and method the mean density of each layer, the methods in the order of the ranking."""
     found: dict[float, dict[str, dict[str, float]]] = {}
+    rows: dict[tuple[str, float], list[Result]] = defaultdict(list)
+    for result in results:
+        rows[result.method, result.sparsity].append(result)
     for sparsity in section.sparsities:
-        methods = {
-            label: _means([one for one in results if (one.method, one.sparsity) == (label, sparsity)])
-            for label in section.methods
-        }
+        methods = {label: _means(rows.get((label, sparsity), [])) for label in section.methods}
         if known := {label: layers for label, layers in methods.items() if layers}:
             found[sparsity] = known
     return found

@@ -32,13 +32,14 @@ def layers_specification(section: Section, results: Sequence[Result]) -> Spec | 
         return None
     layers = list(dict.fromkeys(name for found in densities.values() for some in found.values() for name in some))
     methods = [label for label in section.methods if any(label in found for found in densities.values())]
+    seeds = _seeds(results)
     rows = [
         {
             "method": label,
             "target": f"{percent(sparsity)} %",
             "place": methods.index(label),
             "level": level,
-            "seeds": _seeds(results, label, sparsity),
+            "seeds": seeds[label, sparsity],
             "kept": [_percentage(found[label].get(name)) for name in layers],
         }
         for level, (sparsity, found) in enumerate(sorted(densities.items()))
@@ -192,9 +193,10 @@ def _views(rows: Sequence[Spec], methods: Sequence[str], layers: int) -> tuple[l
     return views, chosen
 
 
-def _seeds(results: Sequence[Result], method: str, sparsity: float) -> int:
-    done = [one for one in results if (one.status, one.method, one.sparsity) == ("done", method, sparsity)]
-    return sum(any(name.startswith(DENSITY) for name in one.metrics) for one in done)
+def _seeds(results: Sequence[Result]) -> Counter[tuple[str, float]]:
+    """By method and sparsity how many trials say densities."""
+    done = [one for one in results if one.status == "done" and any(name.startswith(DENSITY) for name in one.metrics)]
+    return Counter((one.method, one.sparsity) for one in done)
 
 
 def _percentage(share: float | None) -> float | None:

@@ -34,7 +34,13 @@ CONFIG: Spec = {
         "labelOverlap": "greedy",
         "labelSeparation": 6,
     },
-    "header": {"labelColor": INK, "labelFontSize": 12, "labelFontWeight": "bold", "titleColor": INK},
+    "header": {
+        "labelAnchor": "start",
+        "labelColor": INK,
+        "labelFontSize": 12,
+        "labelFontWeight": "bold",
+        "titleColor": INK,
+    },
 }
 
 
