@@ -13,15 +13,19 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from prunebench import registry as plugins
 from prunebench.components import Method
 from prunebench.data import Prepared, find, prepare
 from prunebench.environment import data_folder, environment
-from prunebench.errors import CorruptEntry, StoreError, TrackingError
+from prunebench.errors import CorruptEntry, PrunebenchError, StoreError, TrackingError
 from prunebench.execution.claims import running
 from prunebench.execution.jobs import missing_jobs
 from prunebench.execution.outcomes import stored_result
@@ -217,16 +221,18 @@ def run_suite(
         deadline=deadline,
         environment=environment(threads),
     )
-    note = _noted(loaded, prepared, opened)
-    walk = Walk(plan_suite(loaded, prepared), opened, loaded.registry, prepared, options)
+    plan = plan_suite(loaded, prepared)
+    walk = Walk(plan, opened, loaded.registry, prepared, options)
     board = None if output is None else Board(output, opened.root / BOARDS / f"{digest(str(output.resolve()))}.json")
     # Where most likely nothing has changed, MLflow is not even imported before that is known.
     publisher = Publisher(loaded.suite.name, begun=not (board and board.note.exists() and walk.settled))
-    counts, results = _followed(walk, loaded, publisher, watch(walk) if watch else lambda event: None)
-    frame = _standing(loaded, results, board) if board and counts["cached"] == len(results) else None
-    untracked = "" if frame is not None else publisher.close()
+    with _noted(loaded, prepared, plan, opened) as note:
+        counts, results = _followed(walk, loaded, publisher, watch(walk) if watch else lambda event: None)
+        frame = _standing(loaded, results, board) if board and counts["cached"] == len(results) else None
+        untracked = "" if frame is not None else publisher.close()
+        if not untracked:
+            note.unlink(missing_ok=True)
     if not untracked:
-        note.unlink(missing_ok=True)
         try:
             frame = _made(loaded, results, board) if frame is None else frame
         except TrackingError as error:  # it went away at the very end
@@ -301,11 +307,16 @@ def _asked_for(result: Result, origin: Mapping[str, str]) -> Result:
     return replace(result, provenance={**result.provenance, **origin})
 
 
-def _noted(loaded: Loaded, prepared: Mapping[str, Prepared], store: Store) -> Path:
-    """Write down what a run is about to send; the note goes when all has been sent, and `sync_all` reads it."""
+@contextmanager
+def _noted(loaded: Loaded, prepared: Mapping[str, Prepared], plan: Plan, store: Store) -> Iterator[Path]:
+    """Write down what a run is about to send; the note goes when all has been sent, and `sync_all` reads it.
+
+    A lock beside it says that the run is on.
+    """
     note = {
         "suite": to_plain(loaded.suite),
         "trials": [str(trial) for trial in loaded.trials],
+        "keys": {str(one.trial): one.key for one in plan.trials if one.chain},
         "prints": {label: data.fingerprint for label, data in prepared.items()},
         "files": loaded.files,
         "blocked": loaded.blocked,
@@ -314,10 +325,24 @@ def _noted(loaded: Loaded, prepared: Mapping[str, Prepared], store: Store) -> Pa
     path = store.root / UNSENT / f"{digest(note)}.json"
     try:
         path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(note), "utf-8")
+        aside = path.with_suffix(f".{os.getpid()}")
+        aside.write_text(json.dumps(note), "utf-8")
+        aside.replace(path)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
-    return path
+    lock = _lock_of(path)
+    with suppress(Timeout, OSError):  # the same run is on a second time
+        lock.acquire(timeout=0)
+    try:
+        yield path
+    finally:
+        if lock.is_locked:
+            Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
+
+
+def _lock_of(note: Path) -> FileLock:
+    return FileLock(note.with_suffix(".lock"))
 
 
 @dataclass(frozen=True)
@@ -325,13 +350,20 @@ class Sent:
     """What sending the results of a suite came to; counts of trials."""
 
     suite: str
-    sent: int
-    there: int
+    """Its name; the note's file where that cannot be read."""
+    sent: int = 0
+    there: int = 0
     """Those that MLflow had already."""
-    open: int
+    open: int = 0
     """Those that have no result yet."""
     damaged: int = 0
     """Those whose entry in the store is damaged; a run makes it again."""
+    outdated: int = 0
+    """Those whose result was made by other code or plugins than are here now; a run makes it again."""
+    unread: str = ""
+    """Why nothing is known of them."""
+    waiting: bool = False
+    """Whether more is expected of a run that is on."""
 
 
 def sync_suite(loaded: Loaded, *, store: Path = STORE, data: Path | None = None) -> Sent:
@@ -347,33 +379,57 @@ def sync_suite(loaded: Loaded, *, store: Path = STORE, data: Path | None = None)
 def sync_all(store: Path = STORE) -> Iterator[Sent]:
     """The same for every suite whose last run in this store did not send all of its results.
 
+    What cannot be sent then is not waited for any more, unless the run is still on: only another run can make it, and
+    sends it.
+
     Raises:
         TrackingError: when MLflow cannot be reached.
-        StoreError: for a note that cannot be read.
-        PrunebenchError: for a suite whose plugins are not there any more.
+        StoreError: for a note that cannot be taken away.
     """
     opened = Store(store.resolve())
     for path in sorted((opened.root / UNSENT).glob("*.json")):
-        loaded, prints = _remembered(path)
-        sent = _sent(loaded, prints, opened)
-        if not (sent.open or sent.damaged):
-            path.unlink(missing_ok=True)
+        lock = _lock_of(path)
+        try:
+            with lock.acquire(timeout=0):
+                sent = _sent_of(path, opened)
+                path.unlink(missing_ok=True)
+                Path(lock.lock_file).unlink(missing_ok=True)
+        except Timeout:
+            sent = replace(_sent_of(path, opened), waiting=True)
+        except OSError as error:
+            raise StoreError(f"cannot take {path} away: {error.strerror or error}") from error
         yield sent
 
 
-def _remembered(path: Path) -> tuple[Loaded, dict[str, str]]:
+def _sent_of(path: Path, store: Store) -> Sent:
+    """Send what a note is about. What it is called, when it cannot be read, is all that is known of it."""
     try:
         note = json.loads(path.read_text("utf-8"))
-        files, blocked = tuple(note["files"]), tuple(note["blocked"])
-        registry = plugins.load(files, frozenset(blocked))
-        suite, names = from_plain(note["suite"], registry), set(note["trials"])
-        trials = tuple(trial for trial in suite.trials() if str(trial) in names)
-        return Loaded(suite, trials, registry, files, blocked, note["origin"]), dict(note["prints"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} cannot be read ({error!r}): delete it, and name the suite") from error
+        name, prints, keys = str(note["suite"]["name"]), dict(note["prints"]), dict(note.get("keys", {}))
+        loaded = _remembered(note)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return Sent(str(path), unread=f"it is no note of a run: {error!r}")
+    except PrunebenchError as error:
+        return Sent(name, unread=str(error))
+    return _sent(loaded, prints, store, keys)
 
 
-def _sent(loaded: Loaded, prints: Mapping[str, str], store: Store) -> Sent:
+def _remembered(note: Mapping[str, Any]) -> Loaded:
+    files, blocked = tuple(note["files"]), tuple(note["blocked"])
+    registry = plugins.load(files, frozenset(blocked))
+    suite, names = from_plain(note["suite"], registry), set(note["trials"])
+    trials = tuple(trial for trial in suite.trials() if str(trial) in names)
+    return Loaded(suite, trials, registry, files, blocked, note["origin"])
+
+
+def _sent(
+    loaded: Loaded, prints: Mapping[str, str], store: Store, keys: Mapping[str, str] = MappingProxyType({})
+) -> Sent:
+    """Send what the store has of some trials.
+
+    Args:
+        keys: of the trials' last states when they were run, by name.
+    """
     from prunebench.tracking import Tracker
 
     plan = make_plan(loaded.trials, prints)
@@ -388,13 +444,15 @@ def _sent(loaded: Loaded, prints: Mapping[str, str], store: Store) -> Sent:
             counts["damaged"] += 1
             continue
         if result is None:
-            counts["open"] += 1
+            before = keys.get(str(planned.trial))
+            made = bool(before and planned.chain and before != planned.key and store.has(before))
+            counts["outdated" if made else "open"] += 1
             continue
         result = _asked_for(result, loaded.origin)
         there = result.trial in published and published[result.trial].stands_against(result)
         counts["there" if there else "sent"] += 1
         tracker.publish(result)
-    return Sent(name, counts["sent"], counts["there"], counts["open"], counts["damaged"])
+    return Sent(name, counts["sent"], counts["there"], counts["open"], counts["damaged"], counts["outdated"])
 
 
 def make_leaderboard(

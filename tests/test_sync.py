@@ -1,6 +1,5 @@
 """Results that wait in the store go to MLflow, once, and nothing is run for it."""
 
-import json
 import time
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from click.testing import CliRunner
 
 from prunebench import session, tracking
 from prunebench.cli import main
-from prunebench.errors import StoreError, TrackingError
+from prunebench.errors import TrackingError
 from prunebench.execution.jobs import missing_jobs
 from prunebench.store import Store
 from tests import runs
@@ -23,6 +22,12 @@ SETTINGS = ("seeds=1", "tasks.recipe.epochs=1")
 ONLY = ("method=random,sparsity=0.5",)
 
 
+def noted(suite, store):
+    """The note of a run that is on, and stays when its end is that of a process."""
+    prepared = session.prepared_already(suite, None, store.root)
+    return session._noted(suite, prepared, session.plan_suite(suite, prepared), store)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder in which a suite was done, and nothing was sent."""
@@ -30,7 +35,8 @@ def folder(tmp_path_factory):
     suite = session.load_suite(runs.write_suite(folder), settings=SETTINGS, only=ONLY)
     store = Store.open(folder / STORE)
     filling.perform(suite, store)
-    session._noted(suite, session.prepared_already(suite, None, store.root), store)
+    with noted(suite, store):
+        pass
     return folder
 
 
@@ -112,13 +118,89 @@ def test_a_damaged_entry_is_not_sent(here, loaded, tmp_path, monkeypatch):
         record.write_bytes(content)
 
 
-def test_a_note_that_is_not_one_is_an_error_with_its_name(here):
-    (STORE / session.UNSENT / "broken.json").write_text(json.dumps({"suite": 7}))
-    try:
-        with pytest.raises(StoreError, match=r"broken\.json cannot be read"):
-            list(session.sync_all())
-    finally:
-        (STORE / session.UNSENT / "broken.json").unlink()
+@pytest.fixture
+def suite(here):
+    """Loads a suite of another name, of which nothing is done; nothing else waits to be sent."""
+    for note in notes():
+        note.unlink()
+
+    def load(*settings, plugin="", **options):
+        if plugin:
+            Path("mine.py").write_text(plugin, "utf-8")
+            options |= {"plugin_files": ["mine.py"], "only": ["method=mine,sparsity=0.5"]}
+        return session.load_suite("tiny.yaml", settings=["name=other", *SETTINGS, *settings], **options)
+
+    return load
+
+
+def sync():
+    done = CliRunner().invoke(main, ["sync"])
+    return done.exit_code, done.stdout, " ".join(done.stderr.split())
+
+
+PLUGIN = """
+import prunebench
+
+class Mine(prunebench.Method):
+    name = "mine"
+
+    def scores(self, scoring):
+        return {name: weight.abs() for name, weight in scoring.weights.items()}
+
+@prunebench.hookimpl
+def register_methods():
+    return [Mine]
+"""
+
+
+def test_what_nobody_has_done_is_not_waited_for_when_its_run_has_ended(suite, loaded):
+    store = Store(STORE.resolve())
+    with noted(suite("tasks.recipe.epochs=3", only=ONLY), store):
+        code, said, beside = sync()
+        assert (code, said) == (0, "other: 0 sent, 0 there already, 2 not done yet\n")
+        assert beside == "other: its run is on, and sends what comes"
+        assert len(notes()) == 1
+    assert sync() == (0, "other: 0 sent, 0 there already, 2 not done yet\n", "")
+    assert list((STORE / session.UNSENT).iterdir()) == []
+    assert sync() == (0, "nothing waits in .prunebench\n", "")
+
+
+def test_results_of_code_that_is_no_longer_there_are_told_and_dropped_and_the_rest_is_sent(suite, here):
+    store = Store(STORE.resolve())
+    mine = suite(plugin=PLUGIN)
+    filling.perform(mine, store)
+    with noted(mine, store):
+        pass
+    Path("mine.py").write_text(PLUGIN.replace("weight.abs()", "-weight.abs()"), "utf-8")
+    done = runs.prunebench("sync", cwd=here)  # a process of its own reads the file anew
+    assert (done.returncode, done.stdout) == (1, "other: 1 sent, 0 there already, 0 not done yet\n")
+    assert done.stderr.startswith(
+        "other: 1 not sent: they were made by other code, plugins or files than are here now; the"
+    )
+    assert notes() == []
+    assert [result.method for result in tracking.read_results(suite="other")] == ["dense"]
+
+
+def test_a_suite_whose_plugin_is_gone_keeps_no_other_from_being_sent(suite, loaded, here):
+    store = Store(STORE.resolve())
+    with noted(suite(plugin=PLUGIN), store), noted(loaded, store):
+        pass
+    Path("mine.py").unlink()
+    assert len(notes()) == 2
+    done = runs.prunebench("sync", cwd=here)
+    assert done.returncode == 1
+    assert done.stdout.startswith("tiny: ")
+    assert done.stderr.startswith("other: not sent, and not waited for any more: ")
+    assert "mine" in done.stderr
+    assert notes() == []
+
+
+def test_a_note_that_is_none_is_named_and_dropped(here):
+    for content in ("{", '{"suite": 7}', "[]", "7"):
+        (STORE / session.UNSENT / "broken.json").write_text(content, "utf-8")
+        code, said, beside = sync()
+        assert (code, said, notes()) == (1, "", [])
+        assert "broken.json: not sent, and not waited for any more: it is no note of a run" in beside
 
 
 def test_the_command_says_how_many_were_sent_and_how_many_were_there(here, loaded, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,8 @@ def command(
     """Send the results that wait in the store to MLflow; run nothing.
 
     Without SUITE it sends those of every suite whose run was stopped, or could not reach the server. What MLflow has
-    already is not sent again. The exit code is 1 when a result could not be read.
+    already is not sent again. What cannot be sent is told, and not waited for any more: results that are damaged, or of
+    code, plugins or files that are others now; then the exit code is 1. A run makes them again, and sends them.
     """
     from prunebench import session
 
@@ -45,14 +46,27 @@ def command(
 
 
 def _say(counts: Iterable[Sent], nothing: str) -> int:
-    """A line a suite; the exit code."""
+    """A line a suite, and one for each reason for which something was not sent; the exit code."""
     code = 0
     for sent in counts:
         nothing = ""
-        click.echo(f"{sent.suite}: {sent.sent:,} sent, {sent.there:,} there already, {sent.open:,} not done yet")
-        if sent.damaged:
+        if not sent.unread:
+            click.echo(f"{sent.suite}: {sent.sent:,} sent, {sent.there:,} there already, {sent.open:,} not done yet")
+        if sent.waiting:
+            click.echo(f"{sent.suite}: its run is on, and sends what comes", err=True)
+        for reason in _dropped(sent):
             code = 1
-            click.echo(f"{sent.damaged:,} are damaged in the store: the next run makes them again", err=True)
+            click.echo(f"{sent.suite}: {reason}", err=True)
     if nothing:
         click.echo(nothing)
     return code
+
+
+def _dropped(sent: Sent) -> Iterator[str]:
+    again = "the next run of the suite makes them again, and sends them"
+    if sent.unread:
+        yield f"not sent, and not waited for any more: {sent.unread}; `prunebench sync SUITE` sends what the store has"
+    if sent.damaged:
+        yield f"{sent.damaged:,} not sent: they are damaged in the store; {again}"
+    if sent.outdated:
+        yield f"{sent.outdated:,} not sent: they were made by other code, plugins or files than are here now; {again}"
