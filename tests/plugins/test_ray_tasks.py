@@ -1,11 +1,13 @@
 """What the Ray executor does with what Ray tells it; Ray itself is played here, and real in test_ray."""
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from prunebench_plugins import ray as plugin
+from prunebench_plugins import ray_nodes as nodes
 
 import prunebench
 from prunebench import session
@@ -85,9 +87,9 @@ class Played:
 def played(monkeypatch, tmp_path):
     ray = Played()
     monkeypatch.setattr(plugin, "_imported", lambda: ray)
-    monkeypatch.setitem(plugin.sys.modules, "ray", ray)
-    monkeypatch.setattr(plugin, "_run", lambda order: prunebench.Ended(order.key, prunebench.carry_out(order)))
-    monkeypatch.setattr(plugin.tempfile, "gettempdir", lambda: str(tmp_path / "node"))
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(nodes, "_run", lambda order: prunebench.Ended(order.key, prunebench.carry_out(order)))
+    monkeypatch.setattr(nodes.tempfile, "gettempdir", lambda: str(tmp_path / "node"))
     return ray
 
 
@@ -130,8 +132,8 @@ def test_the_same_states_are_made_where_the_store_is_seen_and_where_they_travel(
 
 def test_a_node_works_in_a_folder_of_its_own(played, walk_of, monkeypatch, tmp_path):
     orders = []
-    carry_out = plugin._run
-    monkeypatch.setattr(plugin, "_run", lambda order: (orders.append(order), carry_out(order))[1])
+    carry_out = nodes._run
+    monkeypatch.setattr(nodes, "_run", lambda order: (orders.append(order), carry_out(order))[1])
     statuses(walk_of(Abroad()))
     assert orders
     for order in orders:
@@ -179,7 +181,7 @@ def test_a_node_whose_disk_is_full_is_named(played, walk_of, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(plugin, "_data", full)
+    monkeypatch.setattr(nodes, "_data", full)
     with pytest.raises(PrunebenchError, match=r": .*No space left on device"):
         statuses(walk_of(Abroad()))
 
@@ -226,9 +228,9 @@ def test_a_crew_that_is_left_cancels_what_runs(played, walk_of, tmp_path):
 
 def test_a_busy_or_full_node_is_heard(played, walk_of, monkeypatch):
     codes = [exits.BUSY]
-    carry_out = plugin._run
+    carry_out = nodes._run
     monkeypatch.setattr(
-        plugin, "_run", lambda order: prunebench.Ended(order.key, codes.pop()) if codes else carry_out(order)
+        nodes, "_run", lambda order: prunebench.Ended(order.key, codes.pop()) if codes else carry_out(order)
     )
     assert statuses(walk_of(Abroad())) == ["done", "done"]
 
