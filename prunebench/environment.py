@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
 import subprocess
+import sys
+from functools import cache
 from pathlib import Path
 
 from prunebench import __version__
@@ -29,6 +32,13 @@ def data_folder(given: Path | None) -> Path | None:
     """The folder of data sets: the one that is given, or else PRUNEBENCH_DATA; None for neither."""
     named = os.environ.get("PRUNEBENCH_DATA")
     return Path(named) if given is None and named else given
+
+
+@cache
+def installed() -> str:
+    """Hash of the version of Python, and of the names and versions of all that is installed."""
+    names = {folder.name for place in sys.path for folder in Path(place or ".").glob("*.dist-info")}
+    return hashlib.sha256(repr((platform.python_version(), sorted(names))).encode()).hexdigest()
 
 
 def machine() -> str:

@@ -8,8 +8,8 @@ are the same node. Nothing runs here, and no data is touched.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from prunebench import times, tracebacks
@@ -59,6 +59,8 @@ class PlannedTrial:
     protocol: str
     chain: tuple[str, ...] = ()
     skipped: str = ""
+    network: Network | None = field(default=None, compare=False, repr=False)
+    """The task's, where it is known already."""
 
     @property
     def key(self) -> str:
@@ -95,11 +97,14 @@ def protocol(task: Task, fingerprint: str) -> str:
     return digest("task", core_version(), fingerprint, parts)
 
 
-def make_plan(trials: Iterable[Trial], fingerprints: Mapping[str, str]) -> Plan:
+def make_plan(
+    trials: Iterable[Trial], fingerprints: Mapping[str, str], described: Callable[[Task], Network] = describe
+) -> Plan:
     """The plan of some trials.
 
     Args:
         fingerprints: of the data, by task label; a task that is missing here gets UNKNOWN_DATA.
+        described: as `describe`, for those who keep what it says.
     """
     planned: list[PlannedTrial] = []
     nodes: dict[str, Node] = {}
@@ -108,14 +113,15 @@ def make_plan(trials: Iterable[Trial], fingerprints: Mapping[str, str]) -> Plan:
         label = trial.task.label
         if label not in protocols:
             protocols[label] = protocol(trial.task, fingerprints.get(label, UNKNOWN_DATA))
+        network = _network(trial.task, described)
         try:
-            chain = list(resolve(trial, protocols[label]))
+            chain = list(_resolved(trial, protocols[label], network))
         except Unreachable as reason:
             planned.append(PlannedTrial(trial, protocols[label], skipped=str(reason)))
             continue
         for node in chain:
             nodes.setdefault(node.key, node)
-        planned.append(PlannedTrial(trial, protocols[label], tuple(node.key for node in chain)))
+        planned.append(PlannedTrial(trial, protocols[label], tuple(node.key for node in chain), network=network))
     return Plan(tuple(planned), _joined(nodes))
 
 
@@ -137,7 +143,11 @@ def resolve(trial: Trial, root: str) -> Iterator[Node]:
 
     Raises Unreachable for a trial to be skipped, PrunebenchError for a chain that makes no sense.
     """
-    method, network = trial.entry.method, _network(trial.task)
+    yield from _resolved(trial, root, _network(trial.task, describe))
+
+
+def _resolved(trial: Trial, root: str, network: Network) -> Iterator[Node]:
+    method = trial.entry.method
     try:
         links = linked(ablated(_stages(method, trial), trial.entry), trial.task.clock)
     except Unreachable:
@@ -164,10 +174,10 @@ def _stages(method: Method, trial: Trial) -> Iterable[Stage]:
     return stages
 
 
-def _network(task: Task) -> Network:
+def _network(task: Task, described: Callable[[Task], Network]) -> Network:
     """Raises PluginError for a model that the task's data does not fit, or whose code is broken."""
     try:
-        return describe(task)
+        return described(task)
     except PrunebenchError:
         raise
     except Exception as error:

@@ -33,13 +33,15 @@ from prunebench.execution.progress import lost
 from prunebench.execution.run import DEFAULT, Event, Options, Walk, named_executor
 from prunebench.executors import CHECKPOINT_EVERY, Executor, chosen
 from prunebench.identity import digest
+from prunebench.network import Network, describe
+from prunebench.networks import Networks
 from prunebench.plan import Plan, make_plan
 from prunebench.registry import Registry
 from prunebench.results import ASKED, Result
 from prunebench.store import Store
 from prunebench.suite.narrowing import narrow, unlisted
 from prunebench.suite.reading import from_plain, read_suite, to_plain
-from prunebench.suite.values import Suite, Trial
+from prunebench.suite.values import Suite, Task, Trial
 from prunebench.tracking import Publisher, contents
 from prunebench.tracking import digest as digest_of
 
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
 STORE = Path(".prunebench")
 UNSENT = "unsent"
 """The folder of a store with a note for each run whose results were not all sent."""
+NETWORKS = "networks"
+"""The folder of a store with the descriptions of networks."""
 BOARDS = "boards"
 """The folder of a store with a note for each folder that a board was written to."""
 
@@ -130,9 +134,11 @@ def _with_loose_methods(suite: Suite, only: Sequence[str], registry: Registry, f
     return from_plain({**plain, "methods": [*plain["methods"], *names]}, registry)
 
 
-def plan_suite(loaded: Loaded, prepared: Mapping[str, Prepared]) -> Plan:
+def plan_suite(
+    loaded: Loaded, prepared: Mapping[str, Prepared], described: Callable[[Task], Network] = describe
+) -> Plan:
     """The plan of a suite's trials, for the data that is prepared."""
-    return make_plan(loaded.trials, {label: data.fingerprint for label, data in prepared.items()})
+    return make_plan(loaded.trials, {label: data.fingerprint for label, data in prepared.items()}, described)
 
 
 def prepared_already(loaded: Loaded, data: Path | None, store: Path) -> dict[str, Prepared]:
@@ -221,7 +227,7 @@ def run_suite(
         deadline=deadline,
         environment=environment(threads),
     )
-    plan = plan_suite(loaded, prepared)
+    plan = plan_suite(loaded, prepared, Networks(opened.root / NETWORKS).of)
     walk = Walk(plan, opened, loaded.registry, prepared, options)
     board = None if output is None else Board(output, opened.root / BOARDS / f"{digest(str(output.resolve()))}.json")
     # Where most likely nothing has changed, MLflow is not even imported before that is known.

@@ -3,6 +3,7 @@
     states, checkpoints, failures, logs     by the keys of stages
     data                                    by the fingerprints of data sets
     running, unsent, boards                 notes of runs, never collected
+    networks                                descriptions of networks, likewise
 
 Nothing here looks at a name of a file but in a store's own folders, and nothing follows a link.
 """

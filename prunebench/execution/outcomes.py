@@ -105,7 +105,7 @@ def variant(planned: PlannedTrial) -> str:
 
 
 def _metrics(planned: PlannedTrial, record: Record) -> dict[str, float]:
-    network, cost = describe(planned.trial.task), Cost(**record["state"]["cost"])
+    network, cost = planned.network or describe(planned.trial.task), Cost(**record["state"]["cost"])
     kept = sum(layer["kept"] for layer in record["layers"])
     figures = {key.removeprefix("test_"): value for key, value in record["figures"].items()}
     return {

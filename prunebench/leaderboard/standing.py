@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
-import sys
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
+from prunebench.environment import installed
 from prunebench.leaderboard.overlaps import FILE as OVERLAPS
 from prunebench.leaderboard.rows import framed
 from prunebench.leaderboard.writing import replaced
@@ -76,12 +75,9 @@ def _hash(path: Path) -> str:
 
 @cache
 def _code() -> str:
-    """Hash of this package's files, and of the names and versions of all that is installed beside it."""
-    state = hashlib.sha256(platform.python_version().encode())
+    """Hash of this package's files, and of what is installed beside it."""
+    state = hashlib.sha256(installed().encode())
     for path in sorted(_PACKAGE.rglob("*")):
         if path.is_file() and path.suffix != ".pyc":
             state.update(path.relative_to(_PACKAGE).as_posix().encode() + path.read_bytes())
-    for place in sys.path:
-        for folder in sorted(Path(place or ".").glob("*.dist-info")):
-            state.update(folder.name.encode())
     return state.hexdigest()

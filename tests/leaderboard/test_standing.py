@@ -114,17 +114,15 @@ def test_the_code_is_that_of_every_file_of_the_package_and_of_what_is_installed(
         standing._code.cache_clear()
         return standing._code()
 
-    package, place = tmp_path / "package", tmp_path / "place"
+    package = tmp_path / "package"
     (package / "inner").mkdir(parents=True)
-    (place / "library-1.0.dist-info").mkdir(parents=True)
     (package / "inner" / "page.css").write_text("a", "utf-8")
     monkeypatch.setattr(standing, "_PACKAGE", package)
-    monkeypatch.setattr(standing.sys, "path", [str(place)])
     try:
         found = [code()]
         (package / "inner" / "page.css").write_text("b", "utf-8")
         found.append(code())
-        (place / "library-1.0.dist-info").rename(place / "library-1.1.dist-info")
+        monkeypatch.setattr(standing, "installed", lambda: "another version")
         found.append(code())
         (package / "one.pyc").write_text("compiled", "utf-8")
         assert code() == found[-1]

@@ -1,0 +1,73 @@
+"""Descriptions of networks that are kept in a folder: to make one takes a second and more, to read it nothing.
+
+A description is found by all that it depends on: the model with its parameters and source, the data's shape, what may
+be pruned, this package's code, and the versions of all that is installed. A file that is damaged is made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import uuid
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from prunebench.environment import installed
+from prunebench.identity import core_version, digest
+from prunebench.network import Layer, Network, describe
+from prunebench.suite.values import Task
+
+
+class Networks:
+    """Describes the networks of tasks, each once in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[Task, Network] = {}
+
+    def of(self, task: Task) -> Network:
+        """What `describe` says of a task's network."""
+        if task not in self._known:
+            path = self._folder / f"{_key(task)}.json"
+            found = _read(path)
+            if found is None:
+                found = describe(task)
+                _write(path, found)
+            self._known[task] = found
+        return self._known[task]
+
+
+def _key(task: Task) -> str:
+    facts = task.dataset.facts()
+    return digest(task.model, facts.shape, facts.classes, task.prunable, core_version(), installed())
+
+
+def _read(path: Path) -> Network | None:
+    try:
+        said = json.loads(path.read_text("utf-8"))
+        plain = said["network"]
+        if said["checksum"] != _checksum(path.stem, plain):
+            return None
+        layers = (Layer(**{**layer, "shape": tuple(layer["shape"])}) for layer in plain["layers"])
+        return Network(**{**plain, "layers": tuple(layers)})
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _write(path: Path, network: Network) -> None:
+    """Written aside and renamed; what cannot be written is made again the next time."""
+    plain = json.loads(json.dumps(asdict(network)))
+    aside = path.with_suffix(f".{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(json.dumps({"network": plain, "checksum": _checksum(path.stem, plain)}), "utf-8")
+        aside.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+
+
+def _checksum(key: str, plain: Any) -> str:
+    return hashlib.sha256(json.dumps([key, plain], sort_keys=True).encode()).hexdigest()
