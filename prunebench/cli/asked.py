@@ -25,28 +25,31 @@ _PLAIN = re.compile(r"[A-Za-z0-9][\w./-]*")
 
 
 @dataclass(frozen=True)
-class Given:
-    """The options of a command that describe a suite."""
+class Asked:
+    """A suite's file, and what the options of a command say of it."""
 
     suite: Path
-    settings: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
-    blocked: tuple[str, ...] = ()
+    given: options.Given
 
-    def load(self, settings: Iterable[str] = (), method: str = "") -> Loaded:
-        """The suite with these settings before the command's own; a loose file's method is in it when it is named."""
+    def load(self, settings: Iterable[str] = (), method: str = "", more: Iterable[str] = ()) -> Loaded:
+        """The suite with these settings before the command's own; a loose file's method is in it when it is named.
+
+        Args:
+            more: settings that come last.
+        """
         first = list(settings)
-        everything = (*first, *(one for one in self.settings if one not in first))
-        loaded = options.load_suite(self.suite, everything, (), self.files, self.blocked)
-        if not self.files or any(entry.label == method for entry in loaded.suite.entries):
+        own = (*first, *(one for one in self.given.settings if one not in first), *more)
+        given = replace(self.given, settings=own)
+        loaded = given.load(self.suite)
+        if not given.files or any(entry.label == method for entry in loaded.suite.entries):
             return loaded
         try:
-            return options.load_suite(self.suite, everything, (f"method={method}",), self.files, self.blocked)
+            return replace(given, only=(f"method={method}",)).load(self.suite)
         except SuiteError:  # no file has such a method either
             return loaded
 
 
-def trials_of(given: Given, published: Sequence[Result], row: str, seeds: Sequence[int]) -> tuple[Loaded, list[str]]:
+def trials_of(asked: Asked, published: Sequence[Result], row: str, seeds: Sequence[int]) -> tuple[Loaded, list[str]]:
     """The suite with the trials that are the published ones, and the settings that the board says they had.
 
     Raises BoardError when the suite does not have them, with the options that it takes.
@@ -60,10 +63,10 @@ def trials_of(given: Given, published: Sequence[Result], row: str, seeds: Sequen
         groups.setdefault(_settings(result, row), []).append(result)
     found: list[Trial] = []
     for settings, some in groups.items():
-        loaded = _loaded(given, settings, some[0], row)
-        found += _found(given, loaded, settings, some)
+        loaded = _loaded(asked, settings, some[0], row)
+        found += _found(asked, loaded, settings, some)
     if not found:
-        raise BoardError(_absent(given, loaded, wanted, row))
+        raise BoardError(_absent(asked, loaded, wanted, row))
     return replace(loaded, trials=tuple(found)), list(dict.fromkeys(one for some in groups for one in some))
 
 
@@ -77,25 +80,25 @@ def _settings(result: Result, row: str) -> tuple[str, ...]:
     return found
 
 
-def _loaded(given: Given, settings: tuple[str, ...], result: Result, row: str) -> Loaded:
+def _loaded(asked: Asked, settings: tuple[str, ...], result: Result, row: str) -> Loaded:
     try:
-        return given.load(settings, result.method)
+        return asked.load(settings, result.method)
     except SuiteError as error:
         if not settings:
             raise
         raise BoardError(
-            f"{row!r} was run with {as_options(settings)}, and {given.suite} is not so:\n{error}"
+            f"{row!r} was run with {as_options(settings)}, and {asked.suite} is not so:\n{error}"
         ) from None
 
 
-def _found(given: Given, loaded: Loaded, settings: tuple[str, ...], results: Sequence[Result]) -> Iterator[Trial]:
+def _found(asked: Asked, loaded: Loaded, settings: tuple[str, ...], results: Sequence[Result]) -> Iterator[Trial]:
     """The suite's trials of these results. Raises BoardError for one that is configured otherwise."""
     trials = {trial.seed: trial for trial in loaded.trials if _place(trial) == _place_of(results[0])}
     for result in results:
         if (trial := trials.get(result.seed)) is None:
             continue
         if _differing(result, trial):
-            _refuse(given, loaded, settings, result, trial)
+            _refuse(asked, loaded, settings, result, trial)
         yield trial
 
 
@@ -129,7 +132,7 @@ def _compared(params: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _refuse(given: Given, loaded: Loaded, settings: tuple[str, ...], result: Result, trial: Trial) -> None:
+def _refuse(asked: Asked, loaded: Loaded, settings: tuple[str, ...], result: Result, trial: Trial) -> None:
     """Raises BoardError if there are settings that mend it; what no setting mends is told with the verdict."""
     differing = _differing(result, trial)
     published = {name: before for name, (before, _) in differing.items() if before is not None}
@@ -145,7 +148,7 @@ def _refuse(given: Given, loaded: Loaded, settings: tuple[str, ...], result: Res
         # What only one side has may be of another version of the code, and be the default.
         return any(not any(None not in pair for pair in _differing(result, one).values()) for one in same)
 
-    mended = _mended(given, settings, [some for some in candidates if some], result.method, mends)
+    mended = _mended(asked, settings, [some for some in candidates if some], result.method, mends)
     if mended:
         said = ", ".join(f"{name} {_shown(before)}, not {_shown(now)}" for name, (before, now) in differing.items())
         raise BoardError(_printable(f"{trial} was published with {said}: add {as_options(mended)}"))
@@ -191,7 +194,7 @@ def _is_json(text: str) -> bool:
 
 
 def _mended(
-    given: Given,
+    asked: Asked,
     settings: Sequence[str],
     candidates: Iterable[Sequence[str]],
     method: str,
@@ -200,7 +203,7 @@ def _mended(
     """The first of some additions to the settings with which the suite can be read, and is as it should be."""
     for some in candidates:
         try:
-            again = replace(given, settings=(*given.settings, *some)).load(settings, method)
+            again = asked.load(settings, method, some)
         except SuiteError:
             continue
         if mends(again):
@@ -211,7 +214,7 @@ def _mended(
 # --- trials that are not there
 
 
-def _absent(given: Given, loaded: Loaded, results: Sequence[Result], row: str) -> str:
+def _absent(asked: Asked, loaded: Loaded, results: Sequence[Result], row: str) -> str:
     """Why the suite has none of these trials, and what to add where that is known."""
     from prunebench.leaderboard.commands import plugins, settings
 
@@ -221,7 +224,7 @@ def _absent(given: Given, loaded: Loaded, results: Sequence[Result], row: str) -
         text = f"the suite {loaded.suite.name!r} has none of the published seeds {seeds} of {row!r}"
     else:
         text = f"the suite {loaded.suite.name!r} has no row {row!r}"
-    files = [file for file in plugins(first) if file not in given.files and file.isprintable()]
+    files = [file for file in plugins(first) if file not in asked.given.files and file.isprintable()]
     if files and first.method not in {place[1] for place in places}:
         return f"{text}: it was run with {shlex.join(word for file in files for word in ('--plugin', file))}; add that"
     methods = [entry.label for entry in loaded.suite.entries]
@@ -233,7 +236,7 @@ def _absent(given: Given, loaded: Loaded, results: Sequence[Result], row: str) -
         there = [trial for trial in again.trials if _place(trial) == _place_of(first)]
         return {trial.seed for trial in there} >= set(seeds)
 
-    mended = _mended(given, settings(first), candidates, first.method, mends)
+    mended = _mended(asked, settings(first), candidates, first.method, mends)
     return f"{text}: add {as_options(mended)}" if mended else text
 
 

@@ -28,21 +28,13 @@ SHOWN = 12
 @click.option("--collect", is_flag=True, help="Show what none of the suites needs; with --yes, delete it.")
 @click.option("--yes", is_flag=True, help="Delete it.")
 @click.option("--check", is_flag=True, help="Verify every checksum, and discard what is damaged.")
-@options.settings
-@options.store
-@options.data
-@options.json
-@options.plugin_names
+@options.given("store", "data", "json")
 def command(
     suites: tuple[Path, ...],
-    files: tuple[str, ...],
-    blocked: tuple[str, ...],
-    settings: tuple[str, ...],
-    store: Path,
-    data: Path | None,
     collect: bool,
     yes: bool,
     check: bool,
+    given: options.Given,
     as_json: bool,
 ) -> None:
     """Show what the store holds; check it; collect what no suite needs.
@@ -61,29 +53,28 @@ def command(
         raise click.UsageError("--yes belongs to --collect")
     if collect and not suites:
         raise click.UsageError("--collect needs the suites whose results are to stay, such as suites/*.yaml")
-    opened = Store(store.resolve())
+    opened = Store(given.store.resolve())
     if check:
         sys.exit(_check(opened, as_json))
-    wanted = _needs(opened, suites, settings, data, files, blocked) if suites else None
+    wanted = _needs(opened, suites, given) if suites else None
     if wanted is not None and collect:
         _collect(opened, wanted, yes, as_json)
     else:
-        _show(store, sizes(opened), _needed(opened, wanted), as_json)
+        _show(given.store, sizes(opened), _needed(opened, wanted), as_json)
 
 
 def _needs(
     store: Store,
     suites: Iterable[Path],
-    settings: tuple[str, ...],
-    data: Path | None,
-    files: tuple[str, ...],
-    blocked: tuple[str, ...],
+    given: options.Given,
 ) -> Needs:
     from prunebench import session
     from prunebench.execution.collection import needs
 
-    loaded = [options.load_suite(suite, settings, (), files, blocked) for suite in suites]
-    return reduce(or_, (needs(one.trials, session.prepared_already(one, data, store.root), store) for one in loaded))
+    loaded = [given.load(suite) for suite in suites]
+    return reduce(
+        or_, (needs(one.trials, session.prepared_already(one, given.data, store.root), store) for one in loaded)
+    )
 
 
 def _needed(store: Store, wanted: Needs | None) -> dict[str, Size] | None:

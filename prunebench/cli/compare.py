@@ -65,5 +65,5 @@ def _board(source: str, files: tuple[str, ...], blocked: tuple[str, ...]) -> Boa
 
     if not source.endswith((".yaml", ".yml")):
         return read_source(source)
-    loaded = options.load_suite(source, (), (), files, blocked)
+    loaded = options.Given(files=files, blocked=blocked).load(source)
     return Board(source, tracked(loaded.suite.name).results, frozenset(loaded.asked))

@@ -28,20 +28,13 @@ ENDINGS = {"ticket": ".safetensors", "state-dict": "-state-dict.safetensors", "o
     metavar="FILE",
     help="What to write.  [default: TASK-METHOD-SPARSITY-SEED and an ending]",
 )
-@options.settings
-@options.store
-@options.data
-@options.plugin_names
+@options.given("store", "data")
 def command(
     suite: Path,
     trial: str,
     form: str,
     output: Path | None,
-    settings: tuple[str, ...],
-    store: Path,
-    data: Path | None,
-    files: tuple[str, ...],
-    blocked: tuple[str, ...],
+    given: options.Given,
 ) -> None:
     """Write a trial's ticket, or its pruned network, to a file.
 
@@ -51,9 +44,7 @@ def command(
     from prunebench.cli.progress import bytes_of
     from prunebench.inspection import export, open_trial
 
-    loaded = options.load_suite(suite, settings, (), files, blocked)
-    again = options.run_command(suite, settings, store, files, blocked)
-    finished = open_trial(loaded, trial, store, data, command=again)
+    finished = open_trial(given.load(suite), trial, given.store, given.data, command=given.run_command(suite))
     output = output or Path(str(finished.trial).replace("/", "-") + ENDINGS[form])
     export(finished, output, form)
     click.echo(f"{output}: {form} of {finished.trial}, {bytes_of(output.stat().st_size)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,15 +12,6 @@ from prunebench.cli import options, output
 
 if TYPE_CHECKING:
     from prunebench.inspection import Finished
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a trial is to be found: in a suite, and in a store."""
-
-    suite: Path
-    settings: tuple[str, ...]
-    store: Path
 
 
 @click.command()
@@ -56,10 +47,7 @@ class Place:
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @options.json
-@options.settings
-@options.store
-@options.data
-@options.plugin_names
+@options.given("store", "data")
 def command(
     suite: Path,
     trial: str,
@@ -70,12 +58,8 @@ def command(
     stable: bool,
     directory: Path | None,
     device: str,
+    given: options.Given,
     as_json: bool,
-    settings: tuple[str, ...],
-    store: Path,
-    data: Path | None,
-    files: tuple[str, ...],
-    blocked: tuple[str, ...],
 ) -> None:
     """Look into a trial: curves, layers, masks, weights, stability.
 
@@ -89,16 +73,15 @@ def command(
     from prunebench import inspection
 
     torch.set_num_threads(1)  # as in a run: the last bits depend on it
-    here = Place(suite, settings, store)
-    there = Place(other_suite or suite, other_settings or (() if other_suite else settings), other_store or store)
+    settings = other_settings or (() if other_suite else given.settings)
+    there = (other_suite or suite, replace(given, settings=settings, store=other_store or given.store))
 
-    def opened(name: str, place: Place) -> Finished:
-        loaded = options.load_suite(place.suite, place.settings, (), files, blocked)
-        again = options.run_command(place.suite, place.settings, place.store, files, blocked)
-        return inspection.open_trial(loaded, name, place.store, data, device, again)
+    def opened(name: str, file: Path, asked: options.Given) -> Finished:
+        again = asked.run_command(file)
+        return inspection.open_trial(asked.load(file), name, asked.store, asked.data, device, again)
 
-    one = opened(trial, here)
-    another = opened(other or trial, there) if other or there != here else None
+    one = opened(trial, suite, given)
+    another = opened(other or trial, *there) if other or there != (suite, given) else None
     found = inspection.inspect(one, another, stable, output.note)
     if directory is not None:
         inspection.write(found, directory)

@@ -39,19 +39,14 @@ STALE = 1
 @click.option(
     "--check", is_flag=True, help="Write nothing; name what --output and --into would change, and exit with 1."
 )
-@options.settings
-@options.only
-@options.plugin_names
+@options.given("only")
 def command(
     suite: str | None,
     output: Path | None,
     form: str | None,
     into: tuple[Path, ...],
     check: bool,
-    settings: tuple[str, ...],
-    only: tuple[str, ...],
-    files: tuple[str, ...],
-    blocked: tuple[str, ...],
+    given: options.Given,
 ) -> None:
     """Turn tracked results into tables and plots.
 
@@ -64,7 +59,7 @@ def command(
     the data behind every row, a line a trial. The same results give the same bytes. With --check and a published folder
     as SUITE, the folder itself is checked too.
     """
-    board = _board(suite, settings, only, files, blocked)
+    board = _board(suite, given)
     folder = output or _published(suite)
     if check:
         if folder is None and not into:
@@ -81,19 +76,17 @@ def command(
         click.echo(_printed(board, form or "text"), nl=False)
 
 
-def _board(
-    suite: str | None, settings: Sequence[str], only: Sequence[str], files: Sequence[str], blocked: Sequence[str]
-) -> Board:
+def _board(suite: str | None, given: options.Given) -> Board:
     from prunebench.leaderboard.published import Board
     from prunebench.leaderboard.sources import read_source, tracked
     from prunebench.tracking import read_results, tracking_uri
 
     if suite is not None and Path(suite).suffix in (".yaml", ".yml"):
-        loaded = options.load_suite(suite, settings, only, files, blocked)
+        loaded = given.load(suite)
         name = loaded.suite.name
         return Board(name, tuple(read_results(suite=name)), frozenset(loaded.asked), uri=tracking_uri())
-    given = {"--set": settings, "--only": only, "--plugin": files, "--no-plugin": blocked}
-    if ignored := [name for name, values in given.items() if values]:
+    own = {"--set": given.settings, "--only": given.only, "--plugin": given.files, "--no-plugin": given.blocked}
+    if ignored := [name for name, values in own.items() if values]:
         what = "every suite" if suite is None else f"{suite!r}"
         raise click.UsageError(f"{', '.join(ignored)}: of a suite's YAML file, and {what} is none")
     return tracked(None) if suite is None else read_source(suite)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import os
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from prunebench.session import Loaded
 
 Command = Callable[..., Any]
+STORE = ".prunebench"
 
 
 @dataclass(frozen=True)
@@ -55,26 +56,48 @@ def _check_names(blocked: frozenset[str]) -> None:
         raise PluginError(f"--no-plugin: no installed plugin is called {name!r}; {hint}")
 
 
-def load_suite(
-    source: str | os.PathLike[str],
-    settings: Sequence[str],
-    only: Sequence[str],
-    files: Sequence[str],
-    blocked: Sequence[str],
-) -> Loaded:
-    """The suite that the options of a command describe."""
-    from prunebench import session  # torch comes with it
+@dataclass(frozen=True)
+class Given:
+    """What the options of a command say of a suite, and of where its results are."""
 
-    load_plugins(files, blocked)
-    return session.load_suite(source, settings=settings, only=only, plugin_files=files, blocked=blocked)
+    settings: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    blocked: tuple[str, ...] = ()
+    store: Path = Path(STORE)
+    data: Path | None = None
+
+    def load(self, source: str | os.PathLike[str]) -> Loaded:
+        """The suite that they describe."""
+        from prunebench import session  # torch comes with it
+
+        load_plugins(self.files, self.blocked)
+        return session.load_suite(
+            source, settings=self.settings, only=self.only, plugin_files=self.files, blocked=self.blocked
+        )
+
+    def run_command(self, suite: Path) -> str:
+        """The command that would run it."""
+        given = [("--set", one) for one in self.settings]
+        given += [("--store", str(self.store))] if str(self.store) != STORE else []
+        given += [*(("--plugin", one) for one in self.files), *(("--no-plugin", one) for one in self.blocked)]
+        return shlex.join(["prunebench", "run", str(suite), *(word for pair in given for word in pair)])
 
 
-def run_command(suite: Path, settings: Sequence[str], store: Path, files: Sequence[str], blocked: Sequence[str]) -> str:
-    """The command that would run the suite which these options describe."""
-    given = [("--set", one) for one in settings]
-    given += [("--store", str(store))] if str(store) != ".prunebench" else []
-    given += [*(("--plugin", one) for one in files), *(("--no-plugin", one) for one in blocked)]
-    return shlex.join(["prunebench", "run", str(suite), *(word for pair in given for word in pair)])
+def given(*more: str) -> Callable[[Command], Command]:
+    """`--set`, more of `only`, `store`, `data` and `json`, `--plugin` and `--no-plugin`: `given: Given`, `as_json`."""
+    parts = {"only": only, "store": store, "data": data, "json": json}
+    names = {"settings", "files", "blocked", *more} - {"json"}
+
+    def decorated(function: Command) -> Command:
+        @functools.wraps(function)
+        def command(*args: Any, **kwargs: Any) -> Any:
+            return function(*args, given=Given(**{name: kwargs.pop(name) for name in names}), **kwargs)
+
+        decorators = (settings, *(parts[name] for name in more), plugin_names)
+        return functools.reduce(lambda below, decorator: decorator(below), reversed(decorators), cast(Command, command))
+
+    return decorated
 
 
 def plugin_names(function: Command) -> Command:
@@ -103,7 +126,7 @@ def store(function: Command) -> Command:
     return click.option(
         "--store",
         type=click.Path(file_okay=False, path_type=Path),
-        default=".prunebench",
+        default=STORE,
         envvar="PRUNEBENCH_STORE",
         show_default=True,
         show_envvar=True,

@@ -12,20 +12,10 @@ from prunebench.cli import options, output
 
 @click.command()
 @click.argument("suite", type=click.Path(path_type=Path))
-@options.settings
-@options.only
-@options.store
-@options.data
-@options.json
-@options.plugin_names
+@options.given("only", "store", "data", "json")
 def command(
     suite: Path,
-    files: tuple[str, ...],
-    blocked: tuple[str, ...],
-    settings: tuple[str, ...],
-    only: tuple[str, ...],
-    store: Path,
-    data: Path | None,
+    given: options.Given,
     as_json: bool,
 ) -> None:
     """Show what a suite would run, and what it would cost.
@@ -36,9 +26,9 @@ def command(
     from prunebench.execution.estimates import estimate
     from prunebench.store import Store
 
-    loaded = options.load_suite(suite, settings, only, files, blocked)
-    plan = session.plan_suite(loaded, session.prepared_already(loaded, data, store))
-    found = estimate(plan, Store(store.resolve()))
+    loaded = given.load(suite)
+    plan = session.plan_suite(loaded, session.prepared_already(loaded, given.data, given.store))
+    found = estimate(plan, Store(given.store.resolve()))
     if as_json:
         output.show_json({"suite": loaded.suite.name, **found.as_json()})
         return

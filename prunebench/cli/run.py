@@ -73,19 +73,12 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     help="Where the leaderboard is written.  [default: results/<suite>]",
     metavar="DIR",
 )
-@options.settings
-@options.only
-@options.store
-@options.data
-@options.plugin_names
+@options.given("only", "store", "data")
 def command(
     suite: Path,
     executor: Executor,
-    files: tuple[str, ...],
-    blocked: tuple[str, ...],
-    settings: tuple[str, ...],
-    only: tuple[str, ...],
     output: Path | None,
+    given: options.Given,
     **how: Any,
 ) -> None:
     """Run a suite; what is in the store already is not run again.
@@ -99,13 +92,21 @@ def command(
     from prunebench import session
     from prunebench.cli.progress import Watcher
 
-    loaded = options.load_suite(suite, settings, only, files, blocked)
+    loaded = given.load(suite)
     output = output or Path("results") / loaded.suite.name
     begun = time.monotonic()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with Watcher() as watcher:
-            outcome = session.run_suite(loaded, executor=executor, output=output, watch=watcher.watch, **how)
+            outcome = session.run_suite(
+                loaded,
+                store=given.store,
+                data=given.data,
+                executor=executor,
+                output=output,
+                watch=watcher.watch,
+                **how,
+            )
     except KeyboardInterrupt:
         click.echo("\nstopped; the same command goes on from here", err=True)
         sys.exit(INTERRUPTED)

@@ -22,20 +22,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("suite", type=click.Path(path_type=Path))
-@options.settings
-@options.only
-@options.store
-@options.data
-@options.json
-@options.plugin_names
+@options.given("only", "store", "data", "json")
 def command(
     suite: Path,
-    files: tuple[str, ...],
-    blocked: tuple[str, ...],
-    settings: tuple[str, ...],
-    only: tuple[str, ...],
-    store: Path,
-    data: Path | None,
+    given: options.Given,
     as_json: bool,
 ) -> None:
     """Show how far a suite is, while it runs or not.
@@ -47,9 +37,9 @@ def command(
     from prunebench.execution.progress import progress
     from prunebench.store import Store
 
-    loaded = options.load_suite(suite, settings, only, files, blocked)
-    prepared = session.prepared_already(loaded, data, store)
-    found = progress(session.plan_suite(loaded, prepared), Store(store.resolve()))
+    loaded = given.load(suite)
+    prepared = session.prepared_already(loaded, given.data, given.store)
+    found = progress(session.plan_suite(loaded, prepared), Store(given.store.resolve()))
     if as_json:
         output.show_json({"suite": loaded.suite.name, **found.as_json()})
         return

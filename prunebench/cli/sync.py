@@ -17,19 +17,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("suite", required=False, type=click.Path(path_type=Path))
-@options.settings
-@options.only
-@options.store
-@options.data
-@options.plugin_names
+@options.given("only", "store", "data")
 def command(
     suite: Path | None,
-    files: tuple[str, ...],
-    blocked: tuple[str, ...],
-    settings: tuple[str, ...],
-    only: tuple[str, ...],
-    store: Path,
-    data: Path | None,
+    given: options.Given,
 ) -> None:
     """Send the results that wait in the store to MLflow; run nothing.
 
@@ -40,9 +31,9 @@ def command(
     from prunebench import session
 
     if suite is None:
-        sys.exit(_say(session.sync_all(store), f"nothing waits in {store}"))
-    loaded = options.load_suite(suite, settings, only, files, blocked)
-    sys.exit(_say([session.sync_suite(loaded, store=store, data=data)], ""))
+        sys.exit(_say(session.sync_all(given.store), f"nothing waits in {given.store}"))
+    loaded = given.load(suite)
+    sys.exit(_say([session.sync_suite(loaded, store=given.store, data=given.data)], ""))
 
 
 def _say(counts: Iterable[Sent], nothing: str) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from prunebench.cli import options
-from prunebench.cli.asked import Given, as_options, trials_of
+from prunebench.cli.asked import Asked, as_options, trials_of
 from prunebench.errors import BoardError
 
 if TYPE_CHECKING:
@@ -41,22 +41,17 @@ DIFFERENT = 1
 @click.option("--workers", type=click.IntRange(1), help="Processes at a time; by default one a core.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of each process.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@options.settings
-@options.data
-@options.plugin_names
+@options.given("data")
 def command(
     suite: Path,
     row: str,
     source: str | None,
     seeds: tuple[int, ...],
     store: Path | None,
-    settings: tuple[str, ...],
-    data: Path | None,
-    files: tuple[str, ...],
-    blocked: tuple[str, ...],
     workers: int | None,
     threads: int,
     device: str,
+    given: options.Given,
 ) -> None:
     """Run a published row again, and say whether it is reproduced.
 
@@ -71,15 +66,14 @@ def command(
     from prunebench.leaderboard.reproduction import judge
     from prunebench.leaderboard.sources import read_source
 
-    given = Given(suite, settings, files, blocked)
-    published = _published(read_source(source or given.load().suite.name), row)
-    wanted, asked = trials_of(given, published, row, seeds)
+    published = _published(read_source(source or given.load(suite).suite.name), row)
+    wanted, asked = trials_of(Asked(suite, given), published, row, seeds)
     if asked:
         click.echo(f"as it was run: {as_options(asked)}", err=True)
     with tempfile.TemporaryDirectory(prefix="prunebench-verify-") as name, _apart(Path(name)):
         place = store or Path(name) / "store"
         again = session.run_suite(
-            wanted, store=place, data=data, workers=workers, threads=threads, device=device
+            wanted, store=place, data=given.data, workers=workers, threads=threads, device=device
         ).results
     verdict = judge(published, again)
     click.echo("\n".join(_said(row, verdict, published, again)))

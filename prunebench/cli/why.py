@@ -18,19 +18,11 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("suite", type=click.Path(path_type=Path))
 @click.argument("trial")
-@options.settings
-@options.store
-@options.data
-@options.json
-@options.plugin_names
+@options.given("store", "data", "json")
 def command(
     suite: Path,
     trial: str,
-    files: tuple[str, ...],
-    blocked: tuple[str, ...],
-    settings: tuple[str, ...],
-    store: Path,
-    data: Path | None,
+    given: options.Given,
     as_json: bool,
 ) -> None:
     """Say why a trial is not taken from the store.
@@ -44,12 +36,12 @@ def command(
     from prunebench.plan import UNKNOWN_DATA
     from prunebench.store import Store
 
-    loaded = options.load_suite(suite, settings, (), files, blocked)
-    prepared = session.prepared_already(loaded, data, store)
+    loaded = given.load(suite)
+    prepared = session.prepared_already(loaded, given.data, given.store)
     plan = session.plan_suite(loaded, prepared)
     planned = trial_named(plan, trial)
     known = prepared.get(planned.trial.task.label)
-    reason = why(planned, plan, Store(store.resolve()), known.fingerprint if known else UNKNOWN_DATA)
+    reason = why(planned, plan, Store(given.store.resolve()), known.fingerprint if known else UNKNOWN_DATA)
     if as_json:
         output.show_json({"trial": trial, **asdict(reason)})
         return
