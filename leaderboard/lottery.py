@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import math
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -33,6 +34,13 @@ BOARD, SUITE = Path(__file__).parent / "mnist-lenet", ROOT / "suites" / "mnist-l
 NEAR = 2.0
 """A density is near the paper's if neither is more than so many times the other."""
 DENSE = ("dense", 0.0)
+INTRODUCTION = """\
+What Frankle & Carbin (2019, arXiv:1803.03635) found on LeNet-300-100, asked of [this board](README.md):
+{board.steps:,} iterations instead of their 50,000, {seeds} seeds. P_m is the share of the weights that is left. Early
+stop: the iteration of the lowest validation loss, which is looked at every 100. Intervals are of differences paired by
+seed (Student's t, {confidence:.0%}). *Yes*: as the paper says, and every interval named beside it excludes zero, where
+there is one; *yes, in the mean*: chance is not excluded. A density or a factor counts as the paper's within
+{near:g} times."""
 FINETUNED = "magnitude-finetune"
 """Its iterations come on top of those of the dense network, so that they are no measure of how fast it learns."""
 
@@ -343,12 +351,7 @@ def page(board: Board) -> str:
         [
             "# The lottery ticket hypothesis on LeNet",
             "",
-            "What Frankle & Carbin (2019, arXiv:1803.03635) found on LeNet-300-100, asked of [this board](README.md):",
-            f"{board.steps:,} iterations instead of their 50,000, {seeds} seeds. P_m is the share of the weights that",
-            "is left. Early stop: the iteration of the lowest validation loss, which is looked at every 100. Intervals",
-            f"are of differences paired by seed (Student's t, {CONFIDENCE:.0%}). *Yes*: as the paper says, and every",
-            "interval named beside it excludes zero, where there is one; *yes, in the mean*: chance is not excluded. A",
-            f"density or a factor counts as the paper's within {NEAR:g} times.",
+            *textwrap.wrap(INTRODUCTION.format(board=board, seeds=seeds, confidence=CONFIDENCE, near=NEAR), 118),
             "",
             "| the paper | here | |",
             "|:--|:--|:--|",

@@ -1,5 +1,6 @@
 """What is published is what was measured: pages are made of trials, the README's tables of the pages."""
 
+import importlib
 from pathlib import Path
 
 import pandas as pd
@@ -41,3 +42,12 @@ def test_the_tables_that_the_readme_opens_with_are_those_of_the_published_boards
         board = read_board(folder)
         frame = table(select(board.results, board.asked))
         assert fill(text, "README.md", name, frame, linked(folder, ROOT / "README.md")) == text, REMEDY
+
+
+@pytest.mark.parametrize(("board", "name"), [("methods", "orderings"), ("mnist-lenet", "lottery")])
+def test_a_page_of_answers_is_what_its_script_makes_of_the_board(board, name, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "leaderboard")
+    script = importlib.import_module(name)
+    folder = ROOT / "leaderboard" / board
+    text = (folder / f"{name}.md").read_text("utf-8")
+    assert script.page_of(folder) == text, f"run `python leaderboard/{name}.py`"
