@@ -10,6 +10,7 @@ from prunebench import session, tracking
 from prunebench.cli import main
 from prunebench.errors import TrackingError
 from prunebench.execution.jobs import missing_jobs
+from prunebench.session import unsent
 from prunebench.store import Store
 from tests import runs
 from tests.execution import filling
@@ -25,7 +26,7 @@ ONLY = ("method=random,sparsity=0.5",)
 def noted(suite, store):
     """The note of a run that is on, and stays when its end is that of a process."""
     prepared = session.prepared_already(suite, None, store.root)
-    return session._noted(suite, prepared, session.plan_suite(suite, prepared), store)
+    return unsent.noted(suite, prepared, session.plan_suite(suite, prepared), store)
 
 
 @pytest.fixture(scope="module")

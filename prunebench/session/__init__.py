@@ -1,0 +1,27 @@
+"""From a suite to its leaderboard: what `prunebench run` does, as functions to be called from Python.
+
+suite = prunebench.load_suite("suites/digits.yaml")
+outcome = prunebench.run_suite(suite)
+outcome.frame            # the leaderboard, a pandas DataFrame
+"""
+
+from prunebench.session.loading import STORE, Loaded, load_suite, plan_suite, prepared_already
+from prunebench.session.running import BOARDS, NETWORKS, Outcome, make_leaderboard, run_suite
+from prunebench.session.unsent import UNSENT, Sent, sync_all, sync_suite
+
+__all__ = [
+    "BOARDS",
+    "NETWORKS",
+    "STORE",
+    "UNSENT",
+    "Loaded",
+    "Outcome",
+    "Sent",
+    "load_suite",
+    "make_leaderboard",
+    "plan_suite",
+    "prepared_already",
+    "run_suite",
+    "sync_all",
+    "sync_suite",
+]

@@ -1,0 +1,122 @@
+"""Suites with the plugins that they are read with, and their plans."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from prunebench import registry as plugins
+from prunebench.components import Method
+from prunebench.data import Prepared, find
+from prunebench.environment import data_folder
+from prunebench.network import Network, describe
+from prunebench.plan import Plan, make_plan
+from prunebench.registry import Registry
+from prunebench.results import ASKED, Result
+from prunebench.suite.narrowing import narrow, unlisted
+from prunebench.suite.reading import from_plain, read_suite, to_plain
+from prunebench.suite.values import Suite, Task, Trial
+
+if TYPE_CHECKING:
+    from prunebench.leaderboard import Asked
+
+STORE = Path(".prunebench")
+"""Where states and data are kept, unless a caller says otherwise."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A suite with the plugins that it was read with, and the trials that are meant."""
+
+    suite: Suite
+    trials: tuple[Trial, ...]
+    registry: Registry
+    files: tuple[str, ...] = ()
+    blocked: tuple[str, ...] = ()
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """What a command needs to ask for these trials again, for the provenance of their results."""
+
+    @property
+    def asked(self) -> list[Asked]:
+        """What a leaderboard of these trials is to show."""
+        return [(trial.task.label, trial.entry.label, trial.sparsity, trial.seed) for trial in self.trials]
+
+
+def load_suite(
+    source: str | os.PathLike[str],
+    *,
+    settings: Sequence[str] = (),
+    only: Sequence[str] = (),
+    plugin_files: Iterable[str | os.PathLike[str]] = (),
+    blocked: Iterable[str] = (),
+) -> Loaded:
+    """Read and check a suite.
+
+    Args:
+        source: of the YAML.
+        settings: changes such as `seeds=1`.
+        only: narrows the trials, as in `method=imp,seed=0`; a method of a loose plugin need not be in the suite.
+        plugin_files: loose plugins.
+        blocked: names of installed plugins to leave out.
+
+    Raises:
+        SuiteError: with every mistake.
+        PluginError: for a file that is no plugin.
+    """
+    given = tuple(plugin_files)
+    files, names = plugins.loose_files(given), tuple(sorted(blocked))
+    registry = plugins.load(files, frozenset(names))
+    suite = _with_loose_methods(read_suite(source, registry, settings), only, registry, files)
+    wanted = narrow(suite, only)
+    trials = tuple(trial for trial in suite.trials() if wanted(trial))
+    return Loaded(suite, trials, registry, files, names, _origin(source, settings, given, names))
+
+
+def _origin(
+    source: str | os.PathLike[str],
+    settings: Sequence[str],
+    given: Sequence[str | os.PathLike[str]],
+    blocked: Sequence[str],
+) -> dict[str, str]:
+    lists = {"settings": settings, "plugins": [_as_typed(file) for file in given], "blocked": blocked}
+    said = {ASKED + name: json.dumps(list(values)) for name, values in lists.items() if values}
+    return {ASKED + "file": _as_typed(source), **said}
+
+
+def _as_typed(file: str | os.PathLike[str]) -> str:
+    """A relative path as it is; of an absolute one the name alone, as the rest is a machine's own affair."""
+    path = PurePath(file)
+    return path.name if path.is_absolute() else path.as_posix()
+
+
+def _with_loose_methods(suite: Suite, only: Sequence[str], registry: Registry, files: Sequence[str]) -> Suite:
+    """The suite with the methods of loose files that `--only` asks for, so that a method is tried in any suite."""
+    origins = registry.origins.items()
+    loose = [cls.name for cls, plugin in origins if issubclass(cls, Method) and plugin.file in files]
+    if not (names := unlisted(suite, only, loose)):
+        return suite
+    plain = to_plain(suite)
+    return from_plain({**plain, "methods": [*plain["methods"], *names]}, registry)
+
+
+def asked_for(result: Result, origin: Mapping[str, str]) -> Result:
+    """A result that says how it was asked for."""
+    return replace(result, provenance={**result.provenance, **origin})
+
+
+def plan_suite(
+    loaded: Loaded, prepared: Mapping[str, Prepared], described: Callable[[Task], Network] = describe
+) -> Plan:
+    """The plan of a suite's trials, for the data that is prepared."""
+    return make_plan(loaded.trials, {label: data.fingerprint for label, data in prepared.items()}, described)
+
+
+def prepared_already(loaded: Loaded, data: Path | None, store: Path) -> dict[str, Prepared]:
+    """The data sets that this machine has decoded before, by task; touches no data."""
+    tasks = {trial.task.label: trial.task for trial in loaded.trials}
+    found = {label: find(task.dataset, data_folder(data), store / "data") for label, task in tasks.items()}
+    return {label: prepared for label, prepared in found.items() if prepared is not None}

@@ -1,0 +1,179 @@
+"""Runs whose results did not all reach MLflow: the notes that they leave in the store, and sending the rest."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from prunebench import registry as plugins
+from prunebench.data import Prepared
+from prunebench.errors import CorruptEntry, PrunebenchError, StoreError
+from prunebench.execution.claims import running
+from prunebench.execution.jobs import missing_jobs
+from prunebench.execution.outcomes import stored_result
+from prunebench.execution.progress import lost
+from prunebench.identity import digest
+from prunebench.plan import Plan, make_plan
+from prunebench.session.loading import STORE, Loaded, asked_for, prepared_already
+from prunebench.store import Store
+from prunebench.suite.reading import from_plain, to_plain
+
+UNSENT = "unsent"
+"""The folder of a store with a note for each run whose results were not all sent."""
+
+
+@contextmanager
+def noted(loaded: Loaded, prepared: Mapping[str, Prepared], plan: Plan, store: Store) -> Iterator[Path]:
+    """Write down what a run is about to send; the note goes when all has been sent, and `sync_all` reads it.
+
+    A lock beside it says that the run is on.
+    """
+    note = {
+        "suite": to_plain(loaded.suite),
+        "trials": [str(trial) for trial in loaded.trials],
+        "keys": {str(one.trial): one.key for one in plan.trials if one.chain},
+        "prints": {label: data.fingerprint for label, data in prepared.items()},
+        "files": loaded.files,
+        "blocked": loaded.blocked,
+        "origin": dict(loaded.origin),
+    }
+    path = store.root / UNSENT / f"{digest(note)}.json"
+    try:
+        path.parent.mkdir(exist_ok=True)
+        aside = path.with_suffix(f".{os.getpid()}")
+        aside.write_text(json.dumps(note), "utf-8")
+        aside.replace(path)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+    lock = _lock_of(path)
+    with suppress(Timeout, OSError):  # the same run is on a second time
+        lock.acquire(timeout=0)
+    try:
+        yield path
+    finally:
+        if lock.is_locked:
+            Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
+
+
+def _lock_of(note: Path) -> FileLock:
+    return FileLock(note.with_suffix(".lock"))
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What sending the results of a suite came to; counts of trials."""
+
+    suite: str
+    """Its name; the note's file where that cannot be read."""
+    sent: int = 0
+    there: int = 0
+    """Those that MLflow had already."""
+    open: int = 0
+    """Those that have no result yet."""
+    damaged: int = 0
+    """Those whose entry in the store is damaged; a run makes it again."""
+    outdated: int = 0
+    """Those whose result was made by other code or plugins than are here now; a run makes it again."""
+    unread: str = ""
+    """Why nothing is known of them."""
+    waiting: bool = False
+    """Whether more is expected of a run that is on."""
+
+
+def sync_suite(loaded: Loaded, *, store: Path = STORE, data: Path | None = None) -> Sent:
+    """Send what the store has of a suite's results to MLflow, and run nothing; what is there is not sent again.
+
+    Raises:
+        TrackingError: when MLflow cannot be reached.
+    """
+    known = prepared_already(loaded, data, store)
+    return _sent(loaded, {label: found.fingerprint for label, found in known.items()}, Store(store.resolve()))
+
+
+def sync_all(store: Path = STORE) -> Iterator[Sent]:
+    """The same for every suite whose last run in this store did not send all of its results.
+
+    What cannot be sent then is not waited for any more, unless the run is still on: only another run can make it, and
+    sends it.
+
+    Raises:
+        TrackingError: when MLflow cannot be reached.
+        StoreError: for a note that cannot be taken away.
+    """
+    opened = Store(store.resolve())
+    for path in sorted((opened.root / UNSENT).glob("*.json")):
+        lock = _lock_of(path)
+        try:
+            with lock.acquire(timeout=0):
+                sent = _sent_of(path, opened)
+                path.unlink(missing_ok=True)
+                Path(lock.lock_file).unlink(missing_ok=True)
+        except Timeout:
+            sent = replace(_sent_of(path, opened), waiting=True)
+        except OSError as error:
+            raise StoreError(f"cannot take {path} away: {error.strerror or error}") from error
+        yield sent
+
+
+def _sent_of(path: Path, store: Store) -> Sent:
+    """Send what a note is about. What it is called, when it cannot be read, is all that is known of it."""
+    try:
+        note = json.loads(path.read_text("utf-8"))
+        name, prints, keys = str(note["suite"]["name"]), dict(note["prints"]), dict(note.get("keys", {}))
+        loaded = _remembered(note)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return Sent(str(path), unread=f"it is no note of a run: {error!r}")
+    except PrunebenchError as error:
+        return Sent(name, unread=str(error))
+    return _sent(loaded, prints, store, keys)
+
+
+def _remembered(note: Mapping[str, Any]) -> Loaded:
+    files, blocked = tuple(note["files"]), tuple(note["blocked"])
+    registry = plugins.load(files, frozenset(blocked))
+    suite, names = from_plain(note["suite"], registry), set(note["trials"])
+    trials = tuple(trial for trial in suite.trials() if str(trial) in names)
+    return Loaded(suite, trials, registry, files, blocked, note["origin"])
+
+
+def _sent(
+    loaded: Loaded, prints: Mapping[str, str], store: Store, keys: Mapping[str, str] = MappingProxyType({})
+) -> Sent:
+    """Send what the store has of some trials.
+
+    Args:
+        keys: of the trials' last states when they were run, by name.
+    """
+    from prunebench.tracking import Tracker
+
+    plan = make_plan(loaded.trials, prints)
+    jobs = missing_jobs(plan, store, (one.key for one in plan.trials if one.chain))
+    failures = lost(store, jobs, {work.key for work in running(store)})
+    tracker, name, counts = Tracker(), loaded.suite.name, Counter[str]()
+    published = tracker.published(name)
+    for planned in plan.trials:
+        try:
+            result = stored_result(planned, store, loaded.registry, prints.get(planned.trial.task.label), failures)
+        except CorruptEntry:
+            counts["damaged"] += 1
+            continue
+        if result is None:
+            before = keys.get(str(planned.trial))
+            made = bool(before and planned.chain and before != planned.key and store.has(before))
+            counts["outdated" if made else "open"] += 1
+            continue
+        result = asked_for(result, loaded.origin)
+        there = result.trial in published and published[result.trial].stands_against(result)
+        counts["there" if there else "sent"] += 1
+        tracker.publish(result)
+    return Sent(name, counts["sent"], counts["there"], counts["open"], counts["damaged"], counts["outdated"])
