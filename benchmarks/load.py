@@ -86,6 +86,7 @@ def measure(trials: int, folder: Path, workers: int | None) -> dict[str, Any]:
     begun = time.perf_counter()
     from prunebench import leaderboard, session, tracking
     from prunebench.data import prepare
+    from prunebench.session import running
 
     imported = time.perf_counter() - begun
     seeds = max(1, trials // (SPARSITIES + 1))
@@ -94,12 +95,12 @@ def measure(trials: int, folder: Path, workers: int | None) -> dict[str, Any]:
     path.write_text(SUITE.format(sparsities=sparsities, seeds=seeds), "utf-8")
 
     clocks = Clocks()
-    clocks.around(session, "plan_suite", "plan")
+    clocks.around(running, "plan_suite", "plan")
     clocks.around(tracking.Tracker, "publish", "publish")
     clocks.around(leaderboard, "read_results", "read")
     clocks.around(leaderboard, "write", "write")
-    clocks.around(session, "make_leaderboard", "leaderboard")
-    clocks.around(session.Publisher, "close", "drain")
+    clocks.around(leaderboard, "publish", "leaderboard")
+    clocks.around(running.Publisher, "close", "drain")
 
     loaded = session.load_suite(path)
     prepare(loaded.trials[0].task.dataset, None, folder / ".prunebench/data")

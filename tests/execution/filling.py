@@ -9,6 +9,7 @@ from prunebench.execution.inputs import inputs_of
 from prunebench.execution.jobs import missing_jobs
 from prunebench.execution.run import Options, Walk
 from prunebench.execution.wording import described
+from prunebench.plan import make_plan
 from prunebench.store import Store
 from tests import runs
 
@@ -25,7 +26,7 @@ def loaded(folder, *settings, **options):
 
 def planned(suite, fingerprint=PRINT):
     """The plan of a suite for data of this fingerprint."""
-    return session.make_plan(suite.trials, {trial.task.label: fingerprint for trial in suite.trials})
+    return make_plan(suite.trials, {trial.task.label: fingerprint for trial in suite.trials})
 
 
 def fill(store, plan, names=None, *, fingerprint=PRINT, began=1000.0, seconds=2.0):
