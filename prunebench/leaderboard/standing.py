@@ -78,6 +78,6 @@ def _code() -> str:
     """Hash of this package's files, and of what is installed beside it."""
     state = hashlib.sha256(installed().encode())
     for path in sorted(_PACKAGE.rglob("*")):
-        if path.is_file() and path.suffix != ".pyc":
+        if path.is_file() and "__pycache__" not in path.parts:
             state.update(path.relative_to(_PACKAGE).as_posix().encode() + path.read_bytes())
     return state.hexdigest()

@@ -124,7 +124,8 @@ def test_the_code_is_that_of_every_file_of_the_package_and_of_what_is_installed(
         found.append(code())
         monkeypatch.setattr(standing, "installed", lambda: "another version")
         found.append(code())
-        (package / "one.pyc").write_text("compiled", "utf-8")
+        (package / "__pycache__").mkdir()
+        (package / "__pycache__" / "one.pyc.140234").write_text("being compiled", "utf-8")
         assert code() == found[-1]
         assert len(set(found)) == 3
     finally:
