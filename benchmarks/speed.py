@@ -199,7 +199,7 @@ def evaluate(net: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, mean: A
 def harness(place: Place) -> Iterator[Finding]:
     """Training with masks, evaluation, history and store against a loop by hand."""
     store = Store.open(place.scratch / "store")
-    for name, setup, rounds in (("LeNet-300-100 on MNIST", LENET, 5), ("ResNet-20 on CIFAR-10", RESNET, 5)):
+    for name, setup, rounds in (("LeNet-300-100 on MNIST", LENET, 5), ("ResNet-20 on CIFAR-10", RESNET, 3)):
         trial, prepared = trial_of(setup, "random", place)
         turns = in_turns(
             lambda trial=trial, prepared=prepared: performed(trial, prepared, store),  # type: ignore[misc]
