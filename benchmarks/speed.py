@@ -407,6 +407,11 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     load, missed, rows = os.getloadavg()[0], 0, []
+    busy = load > BUSY
+    options.output.mkdir(parents=True, exist_ok=True)
+    slug = re.sub(r"[^a-z0-9]+", "-", machine().lower()).strip("-")
+    part = "-".join(["", *options.only]) if options.only else ""
+    path = options.output / f"speed-{slug}{part}.md"
     with tempfile.TemporaryDirectory() as scratch:
         place = Place(Path(options.data or "data").resolve(), Path(scratch))
         for name in options.only or BENCHMARKS:
@@ -414,12 +419,7 @@ def main() -> int:
                 rows.append(row(finding))
                 missed += not finding.kept
                 print(rows[-1], flush=True)
-    busy = load > BUSY
-    options.output.mkdir(parents=True, exist_ok=True)
-    slug = re.sub(r"[^a-z0-9]+", "-", machine().lower()).strip("-")
-    part = "-".join(["", *options.only]) if options.only else ""
-    path = options.output / f"speed-{slug}{part}.md"
-    path.write_text(report(rows, load, busy), "utf-8")
+                path.write_text(report(rows, load, busy), "utf-8")
     print(f"{path}: {missed} of {len(rows)} promises missed{', on a busy machine' if busy else ''}; {cores()} cores")
     return 1 if missed and not busy else 0
 
