@@ -37,7 +37,10 @@ def data_folder(given: Path | None) -> Path | None:
 @cache
 def installed() -> str:
     """Hash of the version of Python, and of the names and versions of all that is installed."""
-    names = {folder.name for place in sys.path for folder in Path(place or ".").glob("*.dist-info")}
+    places = [Path(place or ".") for place in sys.path]
+    # A package may put what it carries inside itself on the path while it is imported, as setuptools does.
+    own = [place for place in places if not (place.parent / "__init__.py").exists()]
+    names = {folder.name for place in own for folder in place.glob("*.dist-info")}
     return hashlib.sha256(repr((platform.python_version(), sorted(names))).encode()).hexdigest()
 
 

@@ -31,3 +31,12 @@ def test_folders_in_which_nothing_is_installed_change_nothing(tmp_path, monkeypa
     environment.installed.cache_clear()
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     assert environment.installed() == before
+
+
+def test_what_a_package_carries_inside_itself_is_not_installed(tmp_path, monkeypatch):
+    before = environment.installed()
+    environment.installed.cache_clear()
+    (tmp_path / "package" / "_vendor" / "library-1.0.dist-info").mkdir(parents=True)
+    (tmp_path / "package" / "__init__.py").touch()
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "package" / "_vendor")])
+    assert environment.installed() == before
