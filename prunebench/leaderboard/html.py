@@ -43,6 +43,11 @@ class Part:
     blocks: list[dict[str, Any]] = field(default_factory=list)
 
     @property
+    def of_a_task(self) -> bool:
+        """Whether it begins with a protocol, which only tasks have."""
+        return any(block.get("folded") for block in self.blocks)
+
+    @property
     def contents(self) -> list[tuple[str, Any]]:
         """The headings within it: where each is, and what it says."""
         return [(block["anchor"], block["title"]) for block in self.blocks if block.get("title")]
@@ -69,6 +74,7 @@ def as_html(text: str, drawings: Mapping[str, bytes], specifications: Mapping[st
     return environment.get_template("page.html.j2").render(
         title=title,
         parts=parts,
+        paged=sum(part.of_a_task for part in parts) > 1,
         scripts=scripts,
         policy=_policy(scripts),
         style=_file("style.css"),

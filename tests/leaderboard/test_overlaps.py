@@ -217,8 +217,8 @@ def test_a_published_board_keeps_the_overlaps_without_mlflow(tracked, suite, tmp
     for folder in ("board", "copy"):
         assert {path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()} == before
     assert run(main, ["leaderboard", "./board", "--check"]).exit_code == 0
-    for shown, other in ((b",1,", b",2,"), (b"0.6875", b"0.0075")):  # how many pairs of masks; what they share
-        (board / FILE).write_bytes(before[FILE].replace(shown, other, 1))
+    for figure, changed in ((b",1,", b",2,"), (b"0.6875", b"0.0075")):  # how many pairs of masks; what they share
+        (board / FILE).write_bytes(before[FILE].replace(figure, changed, 1))
         assert run(main, ["leaderboard", "./board", "--check"]).exit_code == 1
 
 

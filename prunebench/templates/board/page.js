@@ -230,6 +230,23 @@
     });
   }
 
+  // With several tasks each part is a page of its own: the one that the address names, or that has what it names.
+  function makePages(main) {
+    const [parts, links] = [[...main.children], document.querySelectorAll("nav.parts a")];
+    let shown = parts[0];
+    function turn() {
+      const named = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+      shown = parts.find((part) => part.contains(named)) ?? shown;
+      for (const part of parts) part.hidden = part !== shown;
+      for (const link of links) link.setAttribute("aria-current", link.hash === `#${shown.id}` ? "page" : "false");
+      window.dispatchEvent(new Event("resize")); // a plot that was hidden had no width
+      named?.scrollIntoView();
+    }
+    window.addEventListener("hashchange", turn);
+    turn();
+  }
+
+  document.querySelectorAll("main[data-paged]").forEach(makePages);
   document.querySelectorAll("table[data-sortable]").forEach(makeSortable);
   document.querySelectorAll(".table > form.filters").forEach(makeFilters);
   document.querySelectorAll("figure:has(script)").forEach(makePlot);
