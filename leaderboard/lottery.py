@@ -1,36 +1,24 @@
 """What Frankle & Carbin (2019, arXiv:1803.03635) found on LeNet, asked of the board `mnist-lenet`: writes lottery.md.
 
-    python leaderboard/lottery.py                                 mnist-lenet/lottery.md from the board and movement.csv
-    python leaderboard/lottery.py --store .prunebench             movement.csv first, from the states of the run
+    python leaderboard/lottery.py
 
-Every figure is computed from the board's trials, seed by seed; how far weights moved, from the states in the store.
+Every figure is computed from the board's trials, seed by seed; how far weights moved, from movement.csv beside them.
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
-import math
 import textwrap
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
+from movement import BOARD, FILE, Moved, overall, read, steps_of
 from orderings import Figures, figures, interval
 
-from prunebench import load_suite
-from prunebench.inspection.measures import movements
-from prunebench.inspection.trials import Finished, open_trial
 from prunebench.leaderboard.published import read_board
 from prunebench.leaderboard.statistics import CONFIDENCE, Difference, difference, verdict
-from prunebench.network import describe
-from prunebench.results import Result
-from prunebench.stages import Prune
 
-ROOT = Path(__file__).parent.parent
-BOARD, SUITE = Path(__file__).parent / "mnist-lenet", ROOT / "suites" / "mnist-lenet.yaml"
 NEAR = 2.0
 """A density is near the paper's if neither is more than so many times the other."""
 DENSE = ("dense", 0.0)
@@ -43,21 +31,6 @@ there is one; *yes, in the mean*: chance is not excluded. A density or a factor 
 {near:g} times."""
 FINETUNED = "magnitude-finetune"
 """Its iterations come on top of those of the dense network, so that they are no measure of how fast it learns."""
-
-
-@dataclass(frozen=True)
-class Moved:
-    """How far the weights of a layer went in the dense training: the mean of |after - before|."""
-
-    sparsity: float
-    seed: int
-    layer: str
-    size: int
-    kept: int
-    ticket: float
-    """Of those that the ticket keeps."""
-    rest: float
-    """Of those that it does not."""
 
 
 @dataclass(frozen=True)
@@ -245,20 +218,6 @@ def one_shot(board: Board) -> Iterator[Finding]:
     )
 
 
-def overall(moved: Iterable[Moved]) -> dict[float, dict[int, tuple[float, float]]]:
-    """The distances of a ticket's weights and of the rest, all layers together, by sparsity and seed."""
-    found: dict[tuple[float, int], list[Moved]] = defaultdict(list)
-    for one in moved:
-        found[one.sparsity, one.seed].append(one)
-    means: dict[float, dict[int, tuple[float, float]]] = defaultdict(dict)
-    for (sparsity, seed), layers in found.items():
-        means[sparsity][seed] = (
-            math.fsum(one.kept * one.ticket for one in layers) / sum(one.kept for one in layers),
-            math.fsum((one.size - one.kept) * one.rest for one in layers) / sum(one.size - one.kept for one in layers),
-        )
-    return dict(sorted(means.items()))
-
-
 def further(board: Board) -> Finding:
     ratios = {
         sparsity: fmean(ticket / rest for ticket, rest in seeds.values())
@@ -392,41 +351,6 @@ def page(board: Board) -> str:
     )
 
 
-def measured(results: Iterable[Result], store: Path, data: Path | None, steps: int) -> Iterator[Moved]:
-    """How far the weights of each ticket moved, from the states of the run that made the board."""
-    loaded = load_suite(SUITE, settings=[f"tasks.recipe.steps={steps}"])
-    for result in results:
-        if result.method == "imp":
-            name = f"{result.task}/{result.method}/{result.sparsity!r}/{result.seed}"
-            yield from _moved(open_trial(loaded, name, store, data))
-
-
-def _moved(finished: Finished) -> Iterator[Moved]:
-    layers = describe(finished.trial.task).layers
-    place = next(number for number, node in enumerate(finished.nodes) if isinstance(node.stage, Prune))
-    dense = finished.state(finished.nodes[place - 1].key).parameters
-    first, masks = finished.origin(place).parameters, finished.end.masks
-    for layer, row in zip(layers, movements(layers, (first, dense, masks), (first, dense, {}, masks)), strict=True):
-        assert row.survived is not None, f"nothing of {layer.name} is kept"
-        assert row.removed is not None, f"all of {layer.name} is kept"
-        kept = int(masks[layer.name].sum())
-        trial = finished.trial
-        yield Moved(trial.sparsity, trial.seed, layer.name, layer.size, kept, row.survived, row.removed)
-
-
-def read(path: Path) -> list[Moved]:
-    with path.open(encoding="utf-8", newline="") as file:
-        kinds = {one.name: {"float": float, "int": int, "str": str}[str(one.type)] for one in fields(Moved)}
-        return [Moved(**{key: kinds[key](value) for key, value in row.items()}) for row in csv.DictReader(file)]
-
-
-def write(path: Path, moved: Iterable[Moved]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [one.name for one in fields(Moved)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(one) for one in moved)
-
-
 def page_of(folder: Path) -> str:
     """The page that answers the findings from a published board and its movement.csv."""
     results = read_board(folder).results
@@ -435,27 +359,14 @@ def page_of(folder: Path) -> str:
             figures(results, "early_stop_step"),
             figures(results, "early_stop_accuracy"),
             figures(results, "accuracy"),
-            read(folder / "movement.csv"),
-            _steps(results),
+            read(folder / FILE),
+            steps_of(results),
         )
     )
 
 
-def _steps(results: Iterable[Result]) -> int:
-    (steps,) = {int(result.params["task.recipe.steps"]) for result in results}
-    return steps
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--board", type=Path, default=BOARD, help="the published board")
-    parser.add_argument("--store", type=Path, help="the store of the run that made it")
-    parser.add_argument("--data", type=Path, help="the folder of data sets")
-    options = parser.parse_args()
-    if options.store is not None:
-        results = read_board(options.board).results
-        write(options.board / "movement.csv", measured(results, options.store, options.data, _steps(results)))
-    (options.board / "lottery.md").write_text(page_of(options.board), encoding="utf-8")
+    (BOARD / "lottery.md").write_text(page_of(BOARD), encoding="utf-8")
 
 
 if __name__ == "__main__":

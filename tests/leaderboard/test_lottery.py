@@ -22,6 +22,13 @@ def lottery():
         sys.path.remove(str(SCRIPTS))
 
 
+@pytest.fixture(scope="module")
+def movement(lottery):
+    import movement
+
+    return movement
+
+
 def seeds(middle, apart):
     return {0: middle - apart, 1: middle, 2: middle + apart}
 
@@ -100,8 +107,8 @@ def test_a_best_density_far_from_the_papers_is_no_yes(lottery, board):
     assert next(lottery.findings(replace(board, stops=stops))).answer == "**no**"
 
 
-def test_layers_weigh_what_they_hold_in_the_distance_of_all_weights(lottery, board):
-    ticket, rest = lottery.overall(board.moved)[0.8][0]
+def test_layers_weigh_what_they_hold_in_the_distance_of_all_weights(movement, board):
+    ticket, rest = movement.overall(board.moved)[0.8][0]
     assert ticket == pytest.approx((1 * 2.0 + 3 * 1.0) / 4)
     assert rest == pytest.approx((3 * 1.0 + 3 * 0.5) / 6)
 
@@ -111,9 +118,9 @@ def test_the_last_rung_is_that_of_the_first_row_of_rungs_that_hold(lottery):
     assert lottery.last_before({0.2: False}) is None
 
 
-def test_movement_is_read_as_it_was_written(lottery, board, tmp_path):
-    lottery.write(tmp_path / "movement.csv", board.moved)
-    assert lottery.read(tmp_path / "movement.csv") == board.moved
+def test_movement_is_read_as_it_was_written(movement, board, tmp_path):
+    movement.write(tmp_path / "movement.csv", board.moved)
+    assert movement.read(tmp_path / "movement.csv") == board.moved
 
 
 def test_the_verdict_takes_three_seeds_that_agree(lottery, board):
