@@ -1,5 +1,6 @@
 """What the tests of the numbers share: tiny data, two tiny networks, and chains performed in this process."""
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -19,6 +20,7 @@ from prunebench.execution.perform import Bench, perform
 from prunebench.plan import protocol, resolve
 from prunebench.scoring import Scoring
 from prunebench.suite.values import Entry, Optimizer, Recipe, Schedule, Task, Trial
+from tests import runs
 
 torch.set_num_threads(1)
 # The same examples in every run: a test that fails for somebody fails for everybody.
@@ -26,6 +28,16 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment():
+    """No test runs otherwise because of what the one who calls it prefers; those that need real data look before."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in os.environ.keys() - runs.environment():
+            if not name.startswith("PRUNEBENCH_TEST_"):
+                environment.delenv(name)
+        yield
 
 
 class Blobs(prunebench.Dataset):

@@ -19,15 +19,13 @@ BROKEN = {
 
 
 @pytest.fixture
-def called(monkeypatch):
+def called():
     """Calls the command line with what is installed now."""
 
     def call(*arguments):
         registry.load.cache_clear()
         return CliRunner().invoke(main, list(arguments))
 
-    for name in ("PRUNEBENCH_PLUGINS", "PRUNEBENCH_TRACE"):
-        monkeypatch.delenv(name, raising=False)
     yield call
     registry.load.cache_clear()
 

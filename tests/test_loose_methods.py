@@ -25,9 +25,8 @@ SOURCE = """
 
 
 @pytest.fixture
-def load(tmp_path, monkeypatch):
+def load(tmp_path):
     """Loads the tiny suite with a loose plugin of two methods."""
-    monkeypatch.delenv("PRUNEBENCH_PLUGINS", raising=False)
     (tmp_path / "mine.py").write_text(textwrap.dedent(SOURCE), "utf-8")
     path = runs.write_suite(tmp_path)
     return lambda *only: session.load_suite(path, only=only, plugin_files=[tmp_path / "mine.py"])

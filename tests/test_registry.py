@@ -30,10 +30,8 @@ GOOD = """
 
 
 @pytest.fixture(autouse=True)
-def _forget_modules(tmp_path, monkeypatch):
+def _forget_modules(tmp_path):
     """Each test's plugins leave with it."""
-    monkeypatch.delenv("PRUNEBENCH_PLUGINS", raising=False)
-    monkeypatch.delenv("PRUNEBENCH_TRACE", raising=False)
     yield
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", None) or "").startswith(str(tmp_path)):

@@ -44,8 +44,6 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def here(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    for name in ("MLFLOW_TRACKING_URI", "PRUNEBENCH_DATA", "PRUNEBENCH_STORE"):
-        monkeypatch.delenv(name, raising=False)
     return folder
 
 

@@ -59,8 +59,8 @@ class Running:
 class Claim:
     """A lock that is held. A context manager: leaving it lets go."""
 
-    def __init__(self, folder: Path, lock: FileLock, running: Running) -> None:
-        self._note, self._lock, self._running = folder / f"{running.key}.json", lock, running
+    def __init__(self, note: Path, lock: FileLock, running: Running) -> None:
+        self._note, self._lock, self._running = note, lock, running
         self._write()
 
     def __enter__(self) -> Claim:
@@ -107,7 +107,7 @@ def claim(store: Store, key: str, about: Work) -> Claim | None:
         raise StoreError(f"cannot write {lock.lock_file}: {error.strerror or error}") from error
     now = time.time()
     return Claim(
-        _folder(store),
+        _note(store, key),
         lock,
         Running(
             key=key,
@@ -122,13 +122,34 @@ def claim(store: Store, key: str, about: Work) -> Claim | None:
 
 
 def running(store: Store) -> list[Running]:
-    """The jobs that are under way, in the order in which they began; what died is none, and nothing is changed."""
+    """The jobs that are under way, in the order in which they began; what died is none, and its note stays."""
     return [note for note in _notes(store) if _is_held(store, note.key)]
 
 
 def abandoned(store: Store) -> list[Running]:
     """The jobs whose process died in the middle; the next run that needs one of them takes it up."""
     return [note for note in _notes(store) if not _is_held(store, note.key) and not store.has(note.key)]
+
+
+def sweep(store: Store) -> None:
+    """Take away what processes left behind that were killed between the end of a job and the end of its claim.
+
+    What died in the middle stays, for `abandoned`; a store that may only be read stays as it is.
+    """
+    for path in _folder(store).glob("*.lock"):
+        lock = _lock(store, path.stem)
+        with contextlib.suppress(Timeout, OSError), lock.acquire(timeout=0):
+            if store.has(path.stem):
+                _note(store, path.stem).unlink(missing_ok=True)
+            _tidy(store, path.stem, lock)
+
+
+def _tidy(store: Store, key: str, lock: FileLock) -> None:
+    """Take away a lock that is held and says of nobody that they died: asking alone makes the file anew."""
+    if not _note(store, key).exists():
+        for aside in _folder(store).glob(f"{key}.*.*"):
+            aside.unlink(missing_ok=True)
+        Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def _notes(store: Store) -> list[Running]:
@@ -150,6 +171,7 @@ def _is_held(store: Store, key: str) -> bool:
         return False
     try:
         with lock.acquire(timeout=0):
+            _tidy(store, key, lock)
             return False
     except Timeout:
         return True
@@ -159,6 +181,10 @@ def _is_held(store: Store, key: str) -> bool:
 
 def _folder(store: Store) -> Path:
     return store.root / "running"
+
+
+def _note(store: Store, key: str) -> Path:
+    return _folder(store) / f"{key}.json"
 
 
 def _lock(store: Store, key: str) -> FileLock:

@@ -13,6 +13,7 @@ from prunebench.data import Prepared
 from prunebench.errors import CorruptEntry, StoreError
 from prunebench.execution import exits
 from prunebench.execution.budget import Budget
+from prunebench.execution.claims import sweep
 from prunebench.execution.inputs import inputs_of
 from prunebench.execution.jobs import Agenda, Job, missing_jobs
 from prunebench.execution.outcomes import result_of, unfinished
@@ -123,6 +124,7 @@ class Walk:
 
         Raises StoreError when the store cannot be written to.
         """
+        sweep(self.store)
         for planned in self.plan.trials:
             if (result := self._known(planned)) is not None:
                 yield Event(planned, result, cached=result.status == "done")

@@ -33,8 +33,7 @@ SOURCE = '''
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch):
-    for name in ("PRUNEBENCH_PLUGINS", "PRUNEBENCH_STORE", "PRUNEBENCH_DATA", "PRUNEBENCH_TRACE", "FORCE_COLOR"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
     monkeypatch.setenv("COLUMNS", "80")
 
 

@@ -27,7 +27,6 @@ LOOSE = """
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     runs.write_suite(tmp_path)
     return tmp_path
 

@@ -99,8 +99,6 @@ def folder(tmp_path, monkeypatch):
             if snippet.language in CODE:
                 (tmp_path / snippet.file).write_text(snippet.text, "utf-8")
         monkeypatch.chdir(tmp_path)
-        for name in ("PRUNEBENCH_PLUGINS", "PRUNEBENCH_STORE", "PRUNEBENCH_DATA", "PRUNEBENCH_TRACE"):
-            monkeypatch.delenv(name, raising=False)
         return tmp_path
 
     return make

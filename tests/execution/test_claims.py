@@ -10,13 +10,14 @@ import time
 from dataclasses import asdict
 
 import pytest
+from filelock import FileLock
 
 from prunebench.errors import StoreError
 from prunebench.execution import claims
 from prunebench.execution.claims import Work, claim, running
 from prunebench.store import Store
 
-KEY = "ab" + "0" * 30
+KEY, OTHER = "ab" + "0" * 30, "cd" + "0" * 30
 WORK = Work(trial="tiny/imp/0.5/0", stage="Train()", start=3, stop=20)
 HOLDER = f"""
 import sys, time
@@ -105,6 +106,35 @@ def test_nobody_waits_for_a_dead_one(store, holder):
     assert files(store) == left
     with claim(store, KEY, WORK):
         assert [note.pid for note in running(store)] == [os.getpid()]
+    assert files(store) == []
+
+
+def test_a_claim_that_ends_while_somebody_asks_leaves_nothing(store, monkeypatch):
+    held = claim(store, KEY, WORK)
+
+    class Late(FileLock):
+        def acquire(self, *arguments, **options):
+            held.release()
+            return super().acquire(*arguments, **options)
+
+    monkeypatch.setattr(claims, "_lock", lambda store, key: Late(store.root / "running" / f"{key}.lock"))
+    assert running(store) == []
+    assert files(store) == []
+
+
+def test_what_a_process_left_that_was_killed_after_its_job_is_swept(store, holder):
+    begun = store.root / "running" / f"{OTHER}.host.7"  # killed in the middle of its first note
+    begun.touch()
+    begun.with_name(f"{OTHER}.lock").touch()
+    claims.sweep(store)
+    assert files(store) == [f"{KEY}.json", f"{KEY}.lock"]
+    assert len(running(store)) == 1
+    holder.kill()
+    holder.wait()
+    claims.sweep(store)
+    assert [note.pid for note in claims.abandoned(store)] == [holder.pid]
+    store.write(KEY, {}, {})
+    claims.sweep(store)
     assert files(store) == []
 
 

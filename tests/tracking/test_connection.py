@@ -19,7 +19,6 @@ from prunebench.tracking.connection import redacted
 
 def test_the_uri_is_the_explicit_one_else_the_environments_else_a_file_in_this_folder(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(tracking.URI_VARIABLE, raising=False)
     assert tracking_uri() == f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv(tracking.URI_VARIABLE, "http://tracking.example:5000")
     assert tracking_uri() == "http://tracking.example:5000"
