@@ -79,6 +79,18 @@ def megabytes_at_most() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def memory_used() -> dict[str, float]:
+    return {"now": megabytes_now(), "peak": megabytes_at_most()}
+
+
+def suite_of(trials: int, folder: Path) -> Path:
+    """A suite of so many trials, or a few less."""
+    path = folder / "load.yaml"
+    sparsities = [round(0.5 + 0.01 * index, 2) for index in range(SPARSITIES)]
+    path.write_text(SUITE.format(sparsities=sparsities, seeds=max(1, trials // (SPARSITIES + 1))), "utf-8")
+    return path
+
+
 def measure(trials: int, folder: Path, workers: int | None) -> dict[str, Any]:
     """Run the suite in this process, then once more with everything in the store."""
     os.chdir(folder)
@@ -89,11 +101,6 @@ def measure(trials: int, folder: Path, workers: int | None) -> dict[str, Any]:
     from prunebench.session import running
 
     imported = time.perf_counter() - begun
-    seeds = max(1, trials // (SPARSITIES + 1))
-    path = folder / "load.yaml"
-    sparsities = [round(0.5 + 0.01 * index, 2) for index in range(SPARSITIES)]
-    path.write_text(SUITE.format(sparsities=sparsities, seeds=seeds), "utf-8")
-
     clocks = Clocks()
     clocks.around(running, "plan_suite", "plan")
     clocks.around(tracking.Tracker, "publish", "publish")
@@ -102,29 +109,29 @@ def measure(trials: int, folder: Path, workers: int | None) -> dict[str, Any]:
     clocks.around(leaderboard, "publish", "leaderboard")
     clocks.around(running.Publisher, "close", "drain")
 
-    loaded = session.load_suite(path)
+    loaded = session.load_suite(suite_of(trials, folder))
     prepare(loaded.trials[0].task.dataset, None, folder / ".prunebench/data")
-    memory: dict[str, dict[str, float]] = {"0": {"now": megabytes_now(), "peak": megabytes_at_most()}}
+    memory: dict[str, dict[str, float]] = {"0": memory_used()}
     moments: list[float] = []
 
     def watch(_: object) -> Callable[[object], None]:
         def on_event(_: object) -> None:
             moments.append(time.perf_counter())
             if len(moments) in MARKS or len(moments) == len(loaded.trials):
-                memory[str(len(moments))] = {"now": megabytes_now(), "peak": megabytes_at_most()}
+                memory[str(len(moments))] = memory_used()
 
         return on_event
 
     before, own = time.perf_counter(), time.process_time()
     outcome = session.run_suite(loaded, output=folder / "board", workers=workers, watch=watch)
     first, own = time.perf_counter() - before, time.process_time() - own
-    memory["the end"] = {"now": megabytes_now(), "peak": megabytes_at_most()}
+    memory["the end"] = memory_used()
     assert outcome.ok, outcome
     seconds, calls = dict(clocks.seconds), dict(clocks.calls)
     before = time.perf_counter()
     again = session.run_suite(loaded, output=folder / "again", workers=workers)
     second = time.perf_counter() - before
-    memory["run again"] = {"now": megabytes_now(), "peak": megabytes_at_most()}
+    memory["run again"] = memory_used()
     assert again.counts["cached"] == len(loaded.trials), again.counts
 
     return {

@@ -117,17 +117,24 @@ def run_suite(
     plan = plan_suite(loaded, prepared, Networks(opened.root / NETWORKS).of)
     walk = Walk(plan, opened, loaded.registry, prepared, options)
     board = None if output is None else Board(output, opened.root / BOARDS / f"{digest(str(output.resolve()))}.json")
+    with noted(loaded, prepared, plan, opened) as note:
+        return _carried_out(walk, loaded, note, board, watch(walk) if watch else lambda event: None)
+
+
+def _carried_out(
+    walk: Walk, loaded: Loaded, note: Path, board: Board | None, on_event: Callable[[Event], None]
+) -> Outcome:
+    """Follow a walk, track what it brings, and make the leaderboard; the note goes once all results are sent."""
     # Where most likely nothing has changed, MLflow is not even imported before that is known.
     publisher = Publisher(loaded.suite.name, begun=not (board and board.note.exists() and walk.settled))
-    with noted(loaded, prepared, plan, opened) as note:
-        counts, results = _followed(walk, loaded, publisher, watch(walk) if watch else lambda event: None)
-        frame = _standing(loaded, results, board) if board and counts["cached"] == len(results) else None
-        untracked = "" if frame is not None else publisher.close()
-        if not untracked:
-            note.unlink(missing_ok=True)
+    counts, results = _followed(walk, loaded, publisher, on_event)
+    frame = _standing(loaded, results, board) if board and counts["cached"] == len(results) else None
+    untracked = "" if frame is not None else publisher.close()
     if not untracked:
+        note.unlink(missing_ok=True)
+    if frame is None and not untracked:
         try:
-            frame = _made(loaded, results, board) if frame is None else frame
+            frame = _made(loaded, results, board)
         except TrackingError as error:  # it went away at the very end
             untracked = str(error)
     return Outcome(counts, frame, untracked, tuple(results), len(walk.left), walk.outlook)
