@@ -1,6 +1,6 @@
 """How fast it is, in ratios of one run: the harness, masked steps, two workers, top-k, starting.
 
-    python benchmarks/speed.py                          everything, into benchmarks/results; half an hour
+    python benchmarks/speed.py                          everything, into benchmarks/results; 40 minutes
     python benchmarks/speed.py --only top-k --only start
 
 What is compared runs in turns, A/B/A/B, on one thread, and the median of the turns' ratios counts. Ratios of processor
@@ -20,19 +20,18 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
+from findings import BUSY, Finding, Turn, compared, in_turns, report, row
 from torch import nn
 
-import prunebench
 from prunebench.augmentation import augment
 from prunebench.data import Data, Prepared, prepare
-from prunebench.environment import commit, cores, machine
+from prunebench.environment import cores, machine
 from prunebench.execution.perform import Bench, perform
 from prunebench.masks import keep_highest
 from prunebench.network import Layer
@@ -47,8 +46,6 @@ from prunebench.updating import Updater
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
-BUSY = 0.5
-"""Processes that wait for a core before anything here begins; and as a share, the least of a core that is ours."""
 SUITE = """
 name: speed
 tasks:
@@ -77,54 +74,6 @@ class Place:
 
     data: Path
     scratch: Path
-
-
-@dataclass(frozen=True)
-class Turn:
-    """How long one run took."""
-
-    wall: float
-    cpu: float
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A promise, and what was measured of it."""
-
-    what: str
-    limit: float
-    turns: Sequence[float]
-    """Ratios or seconds of wall time, one a turn."""
-    cpu: float | None = None
-    unit: str = "×"
-    least: bool = False
-    """Whether the limit is a least."""
-
-    @property
-    def value(self) -> float:
-        return median(self.turns)
-
-    @property
-    def kept(self) -> bool:
-        return self.value >= self.limit if self.least else self.value <= self.limit
-
-
-def timed(run: Callable[[], object]) -> Turn:
-    begun = time.perf_counter(), time.process_time()
-    run()
-    return Turn(time.perf_counter() - begun[0], time.process_time() - begun[1])
-
-
-def in_turns(one: Callable[[], object], other: Callable[[], object], rounds: int) -> list[tuple[Turn, Turn]]:
-    """Both, one after the other, so many times; the first time of each is not counted."""
-    one(), other()
-    return [(timed(one), timed(other)) for _ in range(rounds)]
-
-
-def compared(what: str, limit: float, turns: Sequence[tuple[Turn, Turn]]) -> Finding:
-    """How much longer the first of each turn took than the second."""
-    cpu = median(one.cpu / other.cpu for one, other in turns)
-    return Finding(what, limit, [one.wall / other.wall for one, other in turns], cpu)
 
 
 def trial_of(setup: Sequence[str], method: str, place: Place) -> tuple[Trial, Prepared]:
@@ -285,9 +234,12 @@ def command(*arguments: str | Path, place: Place, **variables: str) -> float:
 
 
 def workers(place: Place) -> Iterator[Finding]:
-    """Two workers against one, on eight trainings of the mnist-lenet suite at 4,000 of its 50,000 iterations."""
+    """Two workers against one, on eight trainings of the mnist-lenet suite at 12,000 of its 50,000 iterations.
+
+    What a run takes once (to start, to publish) weighs four times as much as in the suite itself.
+    """
     suite = ROOT / "suites" / "mnist-lenet.yaml"
-    settings = ("--set", "tasks.recipe.steps=4000", "--set", "seeds=4")
+    settings = ("--set", "tasks.recipe.steps=12000", "--set", "seeds=4")
     ratios = []
     for turn in range(2):
         took = {}
@@ -371,39 +323,6 @@ BENCHMARKS: dict[str, Callable[[Place], Iterator[Finding]]] = {
     "workers": workers,
     "start": start,
 }
-
-
-def row(finding: Finding) -> str:
-    bound = "at least" if finding.least else "at most"
-    low, high = min(finding.turns), max(finding.turns)
-    cpu = "" if finding.cpu is None else f"{finding.cpu:.3f}"
-    verdict = "yes" if finding.kept else "**no**"
-    promise = f"{bound} {finding.limit:g} {finding.unit}".strip()
-    return f"| {finding.what} | {promise} | {finding.value:.3f} ({low:.3f}–{high:.3f}) | {cpu} | {verdict} |"
-
-
-def report(rows: Sequence[str], load: float, busy: bool) -> str:
-    said = (
-        f"**The machine was busy** ({load:.1f} processes ran before this began): of the ratios only those of processor "
-        "time mean something, and none of the seconds."
-        if busy
-        else f"The machine was idle otherwise (a load of {load:.1f} before this began)."
-    )
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "mlflow"))
-    return "\n".join(
-        [
-            "# How fast it is",
-            "",
-            f"{machine()}; prunebench {prunebench.__version__} {commit()}, {packages}; one thread. {said}",
-            "",
-            "Written by `python benchmarks/speed.py`: medians of turns, with the least and the greatest.",
-            "",
-            "| | promised | wall time | processor time | kept |",
-            "|---|---|---|---|---|",
-            *rows,
-            "",
-        ]
-    )
 
 
 def main() -> int:
