@@ -164,6 +164,17 @@ def test_what_nobody_has_done_is_not_waited_for_when_its_run_has_ended(suite, lo
     assert sync() == (0, "nothing waits in .prunebench\n", "")
 
 
+def test_the_same_run_twice_at_once_has_two_notes_and_the_end_of_one_forgets_nothing_of_the_other(suite, loaded):
+    store = Store(STORE.resolve())
+    with noted(loaded, store):
+        with noted(loaded, store) as second:
+            assert len(notes()) == 2
+            second.unlink()  # it has sent everything
+        assert len(notes()) == 1
+    assert [(one.suite, one.waiting) for one in session.sync_all()] == [("tiny", False)]
+    assert list((STORE / session.UNSENT).iterdir()) == []
+
+
 def test_results_of_code_that_is_no_longer_there_are_told_and_dropped_and_the_rest_is_sent(suite, here):
     store = Store(STORE.resolve())
     mine = suite(plugin=PLUGIN)

@@ -6,11 +6,12 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
@@ -46,23 +47,37 @@ def noted(loaded: Loaded, prepared: Mapping[str, Prepared], plan: Plan, store: S
         "blocked": loaded.blocked,
         "origin": dict(loaded.origin),
     }
-    path = store.root / UNSENT / f"{digest(note)}.json"
+    path, lock = _place(store.root / UNSENT, digest(note))
     try:
-        path.parent.mkdir(exist_ok=True)
-        aside = path.with_suffix(f".{os.getpid()}")
-        aside.write_text(json.dumps(note), "utf-8")
-        aside.replace(path)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
-    lock = _lock_of(path)
-    with suppress(Timeout, OSError):  # the same run is on a second time
-        lock.acquire(timeout=0)
-    try:
+        _write(path, json.dumps(note))
         yield path
     finally:
         if lock.is_locked:
             Path(lock.lock_file).unlink(missing_ok=True)
             lock.release()
+
+
+def _place(folder: Path, name: str) -> tuple[Path, FileLock]:
+    """Where a run's note goes, and the lock beside it, held: its own, where the same run is on a second time."""
+    path = folder / f"{name}.json"
+    lock = _lock_of(path)
+    try:
+        folder.mkdir(exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        return _place(folder, f"{name}-{uuid4().hex[:8]}")
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+    return path, lock
+
+
+def _write(path: Path, text: str) -> None:
+    aside = path.with_suffix(f".{os.getpid()}")
+    try:
+        aside.write_text(text, "utf-8")
+        aside.replace(path)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _lock_of(note: Path) -> FileLock:
