@@ -63,7 +63,7 @@ def _table(section: Section, caption: str, name: str, show: Callable[[Row | None
         r"\begin{table}[t]",
         r"  \centering",
         rf"  \caption{{{caption}}}",
-        rf"  \label{{tab:{re.sub(r'[^A-Za-z0-9.-]+', '-', section.file)}-{name}}}",
+        rf"  \label{{tab:{section.file}-{name}}}",
         rf"  \begin{{tabular}}{{@{{}}l{'c' * len(section.sparsities)}@{{}}}}",
         r"    \toprule",
         _line(head),

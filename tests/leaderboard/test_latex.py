@@ -47,6 +47,13 @@ def test_costs_have_a_table_of_their_own(board):
     assert labels == ["tab:digits-accuracy", "tab:digits-cost"]
 
 
+def test_every_table_of_every_task_has_a_label_of_its_own(seeds):
+    text = latex_of([one for task in ("a_b", "a-b", "A-b", "a b") for one in seeds(0.9, 0.8, method="m", task=task)])
+    labels = re.findall(r"\\label\{(.*)\}", text)
+    assert len({label.lower() for label in labels}) == 8
+    assert "tab:a_b-cost" in labels
+
+
 def test_without_tiers_the_caption_claims_none(seeds):
     assert r"\textbf" not in latex_of([*seeds(0.9, 0.8, method="a"), *seeds(0.7, 0.8, method="b")])
 
