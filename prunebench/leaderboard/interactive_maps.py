@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prunebench.leaderboard.heatmaps import COLUMNS, LONGEST, layer_densities
@@ -22,6 +22,14 @@ SHARED = (0.75, 1.5, 3.5, 7.5, 15, 25, 45, 65, 85)
 """Percent at which the colour changes: none that is often asked for, so that equal numbers look equal. The page has one
 colour more, and an ink for each."""
 EVERY = "every sparsity"
+OVERLAP_COLUMNS: list[Spec] = [
+    {"title": "method", "field": "method"},
+    {"title": "other", "field": "other"},
+    {"title": "target %", "field": "target", "number": True, "listed": True},
+    {"title": "overlap %", "field": "overlap", "number": True},
+    {"title": "by chance %", "field": "chance", "number": True},
+    {"title": "pairs of masks", "field": "pairs of masks", "number": True},
+]
 SHORTENED = f"length(datum.label) > {LONGEST} ? '…' + slice(datum.label, 1 - {LONGEST}) : datum.label"
 
 
@@ -32,20 +40,7 @@ def layers_specification(section: Section, results: Sequence[Result]) -> Spec | 
         return None
     layers = list(dict.fromkeys(name for found in densities.values() for some in found.values() for name in some))
     methods = [label for label in section.methods if any(label in found for found in densities.values())]
-    seeds = _seeds(results)
-    rows = [
-        {
-            "method": label,
-            "target": f"{percent(sparsity)} %",
-            "place": methods.index(label),
-            "level": level,
-            "seeds": seeds[label, sparsity],
-            "kept": [_percentage(found[label].get(name)) for name in layers],
-        }
-        for level, (sparsity, found) in enumerate(sorted(densities.items()))
-        for label in methods
-        if label in found
-    ]
+    rows = _layer_rows(densities, methods, layers, _seeds(results))
     options, chosen = _views(rows, methods, len(layers))
     title = "Weights kept in each layer"
     return {
@@ -53,23 +48,7 @@ def layers_specification(section: Section, results: Sequence[Result]) -> Spec | 
         "padding": 4,
         "data": {"values": rows},
         "params": [{"name": "picked", "value": options[chosen]["value"]}, {"name": "layers", "value": layers}],
-        "transform": [
-            {"filter": "picked.method === '' || datum.method === picked.method"},
-            {"filter": "picked.level < 0 || datum.level === picked.level"},
-            {"calculate": "layers", "as": "layer"},
-            {"flatten": ["layer", "kept"]},
-            {"filter": "isValid(datum.kept)"},
-            {"calculate": "picked.method === '' ? datum.method : datum.target", "as": "row"},
-            {"calculate": "picked.method === '' ? datum.place : datum.level", "as": "rank"},
-            {"calculate": "picked.method === '' ? datum.target : datum.method", "as": "panel"},
-            {"calculate": "picked.method === '' ? datum.level : 0", "as": "order"},
-            {"calculate": "format(datum.kept, '.6~g') + ' %'", "as": "weights kept"},
-            {"calculate": f"datum.kept === 0 ? 'none' : {_number('kept')}", "as": "said"},
-            {
-                "calculate": "datum.method + ' at ' + datum.target + ', ' + datum.layer + ': ' + datum['weights kept']",
-                "as": "told",
-            },
-        ],
+        "transform": _layers_shown(),
         "facet": {
             "column": {
                 "field": "panel",
@@ -126,29 +105,7 @@ def overlap_specification(section: Section, overlaps: Sequence[Overlap]) -> Spec
             {"name": "picked", "value": -1},
             {"name": "names", "value": methods},
         ],
-        "transform": [
-            {"filter": "datum.target === target"},
-            {"filter": "picked < 0 || datum.first === picked || datum.second === picked"},
-            {"fold": ["overlap", "chance"], "as": ["what", "share"]},
-            {
-                "calculate": f"picked >= 0 ? (datum.what === 'overlap' ? -1 : {last}) : datum.what === 'overlap' ? "
-                f"datum.first : datum.first === datum.second ? {last} : datum.second",
-                "as": "column",
-            },
-            {
-                "calculate": "picked >= 0 ? (datum.first === picked ? datum.second : datum.first) : "
-                "datum.what === 'overlap' ? datum.second : datum.first",
-                "as": "row",
-            },
-            {"calculate": _number("share", fraction=0.95), "as": "said"},
-            {"calculate": "format(datum.overlap, '.6~g') + ' %'", "as": "kept by both"},
-            {"calculate": "format(datum.chance, '.6~g') + ' %'", "as": "by chance"},
-            {
-                "calculate": "datum.method + ' and ' + datum.other + ': ' + datum['kept by both'] + ', by chance ' + "
-                "datum['by chance']",
-                "as": "told",
-            },
-        ],
+        "transform": _overlap_shown(last),
         **_cells(
             {"field": "column", "type": "ordinal", "axis": _axis(-90, _named(last))},
             {"field": "row", "type": "ordinal", "axis": _axis(0, _named(last))},
@@ -165,19 +122,34 @@ def overlap_specification(section: Section, overlaps: Sequence[Overlap]) -> Spec
                 *control("picked", "show", views),
             ],
             "key": _key(SHARED),
-            "table": [
-                {"title": "method", "field": "method"},
-                {"title": "other", "field": "other"},
-                {"title": "target %", "field": "target", "number": True, "listed": True},
-                {"title": "overlap %", "field": "overlap", "number": True},
-                {"title": "by chance %", "field": "chance", "number": True},
-                {"title": "pairs of masks", "field": "pairs of masks", "number": True},
-            ],
+            "table": OVERLAP_COLUMNS,
         },
     }
 
 
 # Data
+
+
+def _layer_rows(
+    densities: Mapping[float, Mapping[str, Mapping[str, float]]],
+    methods: Sequence[str],
+    layers: Sequence[str],
+    seeds: Counter[tuple[str, float]],
+) -> list[Spec]:
+    """A row for each method and sparsity, with all of its layers."""
+    return [
+        {
+            "method": label,
+            "target": f"{percent(sparsity)} %",
+            "place": methods.index(label),
+            "level": level,
+            "seeds": seeds[label, sparsity],
+            "kept": [_percentage(found[label].get(name)) for name in layers],
+        }
+        for level, (sparsity, found) in enumerate(sorted(densities.items()))
+        for label in methods
+        if label in found
+    ]
 
 
 def _views(rows: Sequence[Spec], methods: Sequence[str], layers: int) -> tuple[list[Spec], int]:
@@ -218,6 +190,61 @@ def _pair(one: Overlap, methods: Sequence[str]) -> dict[str, Any]:
         "chance": _percentage(one.chance),
         "pairs of masks": one.pairs,
     }
+
+
+# Cells
+
+
+def _layers_shown() -> list[Spec]:
+    """From a row for each method and sparsity to a cell for each layer, placed as was picked."""
+    return [
+        {"filter": "picked.method === '' || datum.method === picked.method"},
+        {"filter": "picked.level < 0 || datum.level === picked.level"},
+        {"calculate": "layers", "as": "layer"},
+        {"flatten": ["layer", "kept"]},
+        {"filter": "isValid(datum.kept)"},
+        {"calculate": "picked.method === '' ? datum.method : datum.target", "as": "row"},
+        {"calculate": "picked.method === '' ? datum.place : datum.level", "as": "rank"},
+        {"calculate": "picked.method === '' ? datum.target : datum.method", "as": "panel"},
+        {"calculate": "picked.method === '' ? datum.level : 0", "as": "order"},
+        {"calculate": "format(datum.kept, '.6~g') + ' %'", "as": "weights kept"},
+        {"calculate": f"datum.kept === 0 ? 'none' : {_number('kept')}", "as": "said"},
+        {
+            "calculate": "datum.method + ' at ' + datum.target + ', ' + datum.layer + ': ' + datum['weights kept']",
+            "as": "told",
+        },
+    ]
+
+
+def _overlap_shown(last: int) -> list[Spec]:
+    """From a row for each pair to its cells: overlap and chance on two sides of the diagonal, or side by side.
+
+    Args:
+        last: the number of methods, and of the column that chance has to itself.
+    """
+    return [
+        {"filter": "datum.target === target"},
+        {"filter": "picked < 0 || datum.first === picked || datum.second === picked"},
+        {"fold": ["overlap", "chance"], "as": ["what", "share"]},
+        {
+            "calculate": f"picked >= 0 ? (datum.what === 'overlap' ? -1 : {last}) : datum.what === 'overlap' ? "
+            f"datum.first : datum.first === datum.second ? {last} : datum.second",
+            "as": "column",
+        },
+        {
+            "calculate": "picked >= 0 ? (datum.first === picked ? datum.second : datum.first) : "
+            "datum.what === 'overlap' ? datum.second : datum.first",
+            "as": "row",
+        },
+        {"calculate": _number("share", fraction=0.95), "as": "said"},
+        {"calculate": "format(datum.overlap, '.6~g') + ' %'", "as": "kept by both"},
+        {"calculate": "format(datum.chance, '.6~g') + ' %'", "as": "by chance"},
+        {
+            "calculate": "datum.method + ' and ' + datum.other + ': ' + datum['kept by both'] + ', by chance ' + "
+            "datum['by chance']",
+            "as": "told",
+        },
+    ]
 
 
 # Marks
