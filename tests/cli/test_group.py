@@ -2,8 +2,10 @@
 
 import importlib
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -105,3 +107,9 @@ def test_an_expected_error_is_a_message_and_exit_code_2(monkeypatch, error):
 def test_an_error_that_nobody_expected_keeps_its_traceback(monkeypatch):
     result = failing(monkeypatch, ZeroDivisionError("a bug"))
     assert isinstance(result.exception, ZeroDivisionError)
+
+
+def test_the_readme_lists_every_command():
+    table = (Path(__file__).parents[2] / "README.md").read_text("utf-8").partition("## Commands")[2]
+    listed = re.findall(r"`(?:prunebench )?([a-z]+)\b[^`]*`", "\n".join(re.findall(r"^\| (.*?) \|", table, re.M)))
+    assert set(cli.COMMANDS) <= set(listed)
