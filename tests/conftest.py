@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _environment():
+def _no_preferences():
     """No test runs otherwise because of what the one who calls it prefers; those that need real data look before."""
     with pytest.MonkeyPatch.context() as environment:
         for name in os.environ.keys() - runs.environment():
