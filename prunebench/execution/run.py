@@ -13,10 +13,10 @@ from prunebench.data import Prepared
 from prunebench.errors import CorruptEntry, StoreError
 from prunebench.execution import exits
 from prunebench.execution.budget import Budget
-from prunebench.execution.claims import sweep
 from prunebench.execution.inputs import inputs_of
 from prunebench.execution.jobs import Agenda, Job, missing_jobs
 from prunebench.execution.outcomes import result_of, unfinished
+from prunebench.execution.remains import sweep
 from prunebench.executors import CHECKPOINT_EVERY, Crew, Ended, Executor, Order, Resources, Site
 from prunebench.plan import Plan, PlannedTrial
 from prunebench.registry import Registry

@@ -1,0 +1,38 @@
+"""What a process leaves that was killed when its job was done is taken away by the next run, and nothing else."""
+
+import pytest
+
+from prunebench.execution.remains import sweep
+from prunebench.store import Store
+
+DONE, BEGUN = "ab" + "0" * 30, "cd" + "0" * 30
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store.open(tmp_path / "store")
+    store.write(DONE, {}, {})
+    return store
+
+
+def test_checkpoints_of_what_is_done_go_and_those_of_what_is_not_stay(store):
+    for key in (DONE, BEGUN):
+        store.checkpoints(key).write("000000000512", {}, {})
+    (store.checkpoints(DONE).root / "000000000512").rename(store.checkpoints(DONE).root / ".000000000512.gone")
+    sweep(store)
+    assert [path.name for path in (store.root / "checkpoints").iterdir()] == [BEGUN]
+    assert store.checkpoints(BEGUN).has("000000000512")
+    assert store.has(DONE)
+
+
+def test_claims_are_swept_too(store):
+    for key in (DONE, BEGUN):
+        (store.root / "running" / f"{key}.lock").touch()
+        (store.root / "running" / f"{key}.json").touch()
+    sweep(store)
+    assert sorted(path.name for path in (store.root / "running").iterdir()) == [f"{BEGUN}.json", f"{BEGUN}.lock"]
+
+
+def test_a_store_that_is_not_there_has_none(tmp_path):
+    sweep(Store(tmp_path / "nowhere"))
+    assert list(tmp_path.iterdir()) == []
