@@ -24,10 +24,11 @@ import pandas as pd
 
 from prunebench.leaderboard import published
 from prunebench.leaderboard.overlaps import FILE, Overlap, current, dump, measure, read_overlaps
-from prunebench.leaderboard.pages import as_json, markdown, text
+from prunebench.leaderboard.pages import as_json, markdown
 from prunebench.leaderboard.rows import COLUMNS, records, rows, table
 from prunebench.leaderboard.sections import Section, sections
 from prunebench.leaderboard.selection import Asked, Older, Selection, select
+from prunebench.leaderboard.terminal import text
 from prunebench.leaderboard.writing import replaced
 from prunebench.results import DEPLOYED, EARLY_STOP, METRICS, Result
 from prunebench.suite.values import Suite

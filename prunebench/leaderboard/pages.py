@@ -1,11 +1,10 @@
-"""The leaderboard as text: a Markdown page, a table for the terminal, and JSON."""
+"""The leaderboard as a Markdown page, and as JSON."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -80,17 +79,12 @@ def fragments(section: Section) -> dict[str, str]:
         "caption": _caption(section),
         "pivot": _pivot(section, _bold),
         "cost-caption": f"{COST} {_counted(section)}",
-        "cost": _pivot(section, _cost),
+        "cost": _pivot(section, cost),
         "rows": _full(section),
         "seeds": _seeds(section),
         "denominator": _denominator(section),
         "title": _escaped(section.title),
     }
-
-
-def text(frame: pd.DataFrame, width: int = 80) -> str:
-    """The pivots for a terminal of this width, and the reasons of what is not done."""
-    return "\n\n".join("\n".join(_terminal(section, width)) for section in sections(frame)) + "\n"
 
 
 def as_json(frame: pd.DataFrame) -> str:
@@ -117,7 +111,7 @@ def _section(section: Section, selection: Selection) -> Iterator[str]:
     yield _pivot(section, _bold)
     if section.methods:
         yield f"{COST} {_counted(section)}"
-        yield _pivot(section, _cost)
+        yield _pivot(section, cost)
     yield from map(_drawing, of_section(section, selection))
     yield "### Every row"
     yield _full(section)
@@ -155,7 +149,7 @@ def _across(ranked: Ranking | None) -> Iterator[str]:
 
 
 def _grid(grid: evidence.Grid | None) -> str:
-    return _table([[_escaped(text) for text in row] for row in grid.body], list(grid.header)) if grid else ""
+    return aligned([[_escaped(text) for text in row] for row in grid.body], list(grid.header)) if grid else ""
 
 
 def _drawing(drawing: Drawing) -> str:
@@ -169,7 +163,7 @@ def _protocol(section: Section, results: Sequence[Result]) -> str:
         return "No results yet."
     lines = [*_configuration(results), ("sparsity", _denominator(section)), *_environment(results)]
     lines.append(("newest result", _date(max(result.finished for result in results))))
-    return _table([[name, _escaped(value)] for name, value in lines if value], ["protocol", ""])
+    return aligned([[name, _escaped(value)] for name, value in lines if value], ["protocol", ""])
 
 
 def _configuration(results: Sequence[Result]) -> list[tuple[str, str]]:
@@ -231,10 +225,10 @@ def _pivot(section: Section, show: Callable[[Row | None], str]) -> str:
         [_escaped(label), *(show(rows.get(sparsity)) for sparsity in section.sparsities)]
         for label, rows in section.methods.items()
     ]
-    return _table(body, header, ["left", *["center"] * len(section.sparsities)])
+    return aligned(body, header, ["left", *["center"] * len(section.sparsities)])
 
 
-def _cost(row: Row | None) -> str:
+def cost(row: Row | None) -> str:
     """Training cost; nothing where there is none."""
     return "–" if row is None or row["training_cost"] is None else f"{row['training_cost']:.3g}×"
 
@@ -251,11 +245,11 @@ def _counted(section: Section) -> str:
 
 
 def _bold(row: Row | None) -> str:
-    text = _cell(row)
+    text = cell(row)
     return f"**{text}**" if row is not None and row["tier"] == 1 else text
 
 
-def _cell(row: Row | None) -> str:
+def cell(row: Row | None) -> str:
     """Accuracy; or what there is instead."""
     if row is None:
         return "–"
@@ -274,7 +268,7 @@ def _full(section: Section) -> str:
     ]
     body = [[column.show(row) for column in columns] for row in section.rows]
     align = ["left" if column.heading in ("method", "status") else "right" for column in columns]
-    return _table(body, [column.heading for column in columns], align)
+    return aligned(body, [column.heading for column in columns], align)
 
 
 def _notes(title: str, lines: Iterable[str]) -> Iterator[str]:
@@ -313,10 +307,10 @@ def _meanings() -> str:
     """Every column of the data, where the page shows it, and what it means."""
     headings = {name: column.heading for column in PAGE for name in column.figures}
     lines = [[f"`{name}`", headings.get(name, ""), meaning] for name, meaning in COLUMNS.items()]
-    return _table(lines, ["column of rows.csv", "on this page", "meaning"])
+    return aligned(lines, ["column of rows.csv", "on this page", "meaning"])
 
 
-def _table(body: list[list[str]], header: list[str], align: list[str] | None = None, form: str = "pipe") -> str:
+def aligned(body: list[list[str]], header: list[str], align: list[str] | None = None, form: str = "pipe") -> str:
     return tabulate(body, header, tablefmt=form, colalign=align or ["left"] * len(header), disable_numparse=True)
 
 
@@ -396,47 +390,3 @@ PAGE = (
     Column("status", ("status",), state),
 )
 """The full table, in its order."""
-
-
-# The terminal
-
-
-def _terminal(section: Section, width: int) -> Iterator[str]:
-    yield from textwrap.wrap(f"{section.title}: test accuracy in percent, {_seeds(section)}", width)
-    for row in section.controls:
-        yield f"dense network ({row['method']}): {spread(row) or state(row)}"
-    yield from _blocks(section, width, _starred)
-    if section.tiered:
-        yield "* the best tier at this sparsity"
-    if section.methods:
-        yield ""
-        yield from textwrap.wrap(f"{COST} {_counted(section)}", width)
-        yield from _blocks(section, width, _cost)
-    for row in section.rows:
-        if row["status"] != "done":
-            yield from textwrap.wrap(_complaint(row), width, subsequent_indent="  ")
-
-
-def _complaint(row: Row) -> str:
-    reason = f": {row['reason']}" if row["reason"] else ""
-    return f"{row['method']} at {percent(row['target_sparsity'])} %: {state(row)}{reason}"
-
-
-def _blocks(section: Section, width: int, show: Callable[[Row | None], str]) -> Iterator[str]:
-    """The pivot, in as many tables below each other as its sparsities need."""
-    cells = {label: [show(rows.get(s)) for s in section.sparsities] for label, rows in section.methods.items()}
-    if not cells:
-        return
-    heads = [f"{percent(sparsity)} %" for sparsity in section.sparsities]
-    widest = max(len(cell) for row in (heads, *cells.values()) for cell in row)
-    label = min(max(map(len, cells)), max(width // 3, 12))
-    fitting = max(1, (width - label) // (widest + 2))
-    for start in range(0, len(section.sparsities), fitting):
-        header = ["method", *heads[start : start + fitting]]
-        body = [[textwrap.fill(name, label), *row[start : start + fitting]] for name, row in cells.items()]
-        yield ""
-        yield _table(body, header, ["left", *["right"] * (len(header) - 1)], "simple")
-
-
-def _starred(row: Row | None) -> str:
-    return _cell(row) + ("*" if row is not None and row["tier"] == 1 else " ")

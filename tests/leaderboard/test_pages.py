@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from prunebench.leaderboard.pages import as_json, markdown, text
+from prunebench.leaderboard.pages import as_json, markdown
 from prunebench.leaderboard.rows import COLUMNS, table
 from prunebench.leaderboard.selection import select
+from prunebench.leaderboard.terminal import text
 
 KEYS = ["task", "method", "target_sparsity", "sparsity", "n"]
 KEYS += ["accuracy_mean", "accuracy_std", "training_cost", "wall_seconds", "status"]
