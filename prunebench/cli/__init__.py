@@ -81,5 +81,5 @@ class LazyGroup(click.Group):
 def main() -> None:
     """The benchmark suite for neural-network pruning methods."""
     # What is imported and planned stays; by default Python looks through all of it again and again for garbage, which
-    # is a fifth of the time that ten thousand trials take to plan.
+    # is a seventh of the time that ten thousand trials take to plan.
     gc.set_threshold(50_000)

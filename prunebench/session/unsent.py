@@ -52,9 +52,8 @@ def noted(loaded: Loaded, prepared: Mapping[str, Prepared], plan: Plan, store: S
         _write(path, json.dumps(note))
         yield path
     finally:
-        if lock.is_locked:
-            Path(lock.lock_file).unlink(missing_ok=True)
-            lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def _place(folder: Path, name: str) -> tuple[Path, FileLock]:
