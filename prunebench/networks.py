@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import uuid
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from prunebench.environment import installed
 from prunebench.identity import core_version, digest
 from prunebench.network import Layer, Network, describe
 from prunebench.suite.values import Task
+from prunebench.writing import replaced
 
 
 class Networks:
@@ -57,16 +57,11 @@ def _read(path: Path) -> Network | None:
 
 
 def _write(path: Path, network: Network) -> None:
-    """Written aside and renamed; what cannot be written is made again the next time."""
+    """What cannot be written is made again the next time."""
     plain = json.loads(json.dumps(asdict(network)))
-    aside = path.with_suffix(f".{uuid.uuid4().hex}")
-    try:
+    with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps({"network": plain, "checksum": _checksum(path.stem, plain)}), "utf-8")
-        aside.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
+        replaced(path, json.dumps({"network": plain, "checksum": _checksum(path.stem, plain)}).encode())
 
 
 def _checksum(key: str, plain: Any) -> str:

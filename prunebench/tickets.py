@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -40,6 +39,7 @@ from prunebench.suite.reading import task_from_plain
 from prunebench.suite.schema import adapter
 from prunebench.suite.values import Task
 from prunebench.training import evaluate
+from prunebench.writing import replaced
 
 HEADER = "prunebench.ticket"
 """Names the JSON in the file's metadata."""
@@ -157,7 +157,7 @@ class Ticket:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the ticket as a safetensors file; the same ticket gives the same bytes."""
-        replaced(Path(path), to_bytes(self))
+        write_file(Path(path), to_bytes(self))
 
     def _task(self, registry: Registry) -> Task:
         try:
@@ -216,18 +216,11 @@ def to_bytes(ticket: Ticket) -> bytes:
     )
 
 
-def replaced(path: Path, content: bytes) -> None:
-    """Write a file aside and rename it: it is there whole, or as it was. Raises TicketError."""
-    aside = None
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file as a whole. Raises TicketError."""
     try:
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(aside).chmod(0o644)
-        Path(aside).replace(path)
+        replaced(path, content)
     except OSError as error:
-        if aside is not None:
-            Path(aside).unlink(missing_ok=True)
         raise TicketError(f"cannot write {path}: {error.strerror or error}") from None
 
 

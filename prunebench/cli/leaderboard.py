@@ -148,7 +148,7 @@ def _read(page: Path) -> str:
 
 
 def _replace(page: Path, text: str) -> None:
-    from prunebench.leaderboard.writing import replaced
+    from prunebench.writing import replaced
 
     try:
         replaced(page, text.encode())

@@ -17,7 +17,7 @@ from prunebench.inspection.trials import Finished
 from prunebench.network import describe
 from prunebench.stages import Deploy
 from prunebench.suite.reading import trial_to_plain
-from prunebench.tickets import Facts, Ticket, replaced
+from prunebench.tickets import Facts, Ticket, write_file
 from prunebench.training import load
 
 FORMATS = ("ticket", "state-dict", "onnx")
@@ -70,7 +70,7 @@ def export(finished: Finished, path: Path, form: str = "ticket") -> None:
         return
     model = fresh_model(finished.trial, "scratch")
     load(model, finished.end)
-    replaced(path, {"state-dict": _state_dict, "onnx": _onnx}[form](model.eval(), finished))
+    write_file(path, {"state-dict": _state_dict, "onnx": _onnx}[form](model.eval(), finished))
 
 
 def _state_dict(model: nn.Module, finished: Finished) -> bytes:

@@ -12,7 +12,7 @@ from tabulate import tabulate
 from prunebench.inspection.findings import Findings
 from prunebench.inspection.plots import drawings
 from prunebench.inspection.stability import STABLE, Stability
-from prunebench.tickets import replaced
+from prunebench.tickets import write_file
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 WIDTH, COLUMNS = 40, 80
@@ -79,7 +79,7 @@ def write(found: Findings, directory: Path) -> list[Path]:
     directory.mkdir(parents=True, exist_ok=True)
     contents = {**drawings(found), "README.md": markdown(found).encode()}
     for name, content in contents.items():
-        replaced(directory / name, content)
+        write_file(directory / name, content)
     return [directory / name for name in contents]
 
 

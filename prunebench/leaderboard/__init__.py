@@ -29,10 +29,10 @@ from prunebench.leaderboard.rows import COLUMNS, records, rows, table
 from prunebench.leaderboard.sections import Section, sections
 from prunebench.leaderboard.selection import Asked, Older, Selection, select
 from prunebench.leaderboard.terminal import text
-from prunebench.leaderboard.writing import replaced
 from prunebench.results import DEPLOYED, EARLY_STOP, METRICS, Result
 from prunebench.suite.values import Suite
 from prunebench.tracking import read_results
+from prunebench.writing import replaced
 
 if TYPE_CHECKING:
     from prunebench.leaderboard.costs import cost_plot

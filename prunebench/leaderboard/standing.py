@@ -17,7 +17,7 @@ import pandas as pd
 from prunebench.environment import installed
 from prunebench.leaderboard.overlaps import FILE as OVERLAPS
 from prunebench.leaderboard.rows import framed
-from prunebench.leaderboard.writing import replaced
+from prunebench.writing import replaced
 
 ROWS = "rows.json"
 _PACKAGE = Path(__file__).parents[1]

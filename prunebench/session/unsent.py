@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from prunebench.plan import Plan, make_plan
 from prunebench.session.loading import STORE, Loaded, asked_for, prepared_already
 from prunebench.store import Store
 from prunebench.suite.reading import from_plain, to_plain
+from prunebench.writing import replaced
 
 UNSENT = "unsent"
 """The folder of a store with a note for each run whose results were not all sent."""
@@ -71,10 +71,8 @@ def _place(folder: Path, name: str) -> tuple[Path, FileLock]:
 
 
 def _write(path: Path, text: str) -> None:
-    aside = path.with_suffix(f".{os.getpid()}")
     try:
-        aside.write_text(text, "utf-8")
-        aside.replace(path)
+        replaced(path, text.encode())
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 

@@ -5,7 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from prunebench.leaderboard import files, rows, standing, writing
+from prunebench import writing
+from prunebench.leaderboard import files, rows, standing
 
 
 @pytest.fixture(scope="module")

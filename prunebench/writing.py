@@ -13,7 +13,7 @@ def replaced(path: Path, content: bytes) -> Path:
         return path
     given, path = path, path.resolve()  # a link stays one
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
