@@ -11,17 +11,17 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 
+from findings import DENSE, Finding, Row, gap, ladder, left, listed, mean, points, spread
 from movement import BOARD, FILE, Moved, overall, read, steps_of
 from orderings import Figures, figures, interval
 
 from prunebench.leaderboard.published import read_board
-from prunebench.leaderboard.statistics import CONFIDENCE, Difference, difference, verdict
+from prunebench.leaderboard.statistics import CONFIDENCE, verdict
 
 NEAR = 2.0
 """A density is near the paper's if neither is more than so many times the other."""
-DENSE = ("dense", 0.0)
 INTRODUCTION = """\
 What Frankle & Carbin (2019, arXiv:1803.03635) found on LeNet-300-100, asked of [this board](README.md):
 {board.steps:,} iterations instead of their 50,000, {seeds} seeds. P_m is the share of the weights that is left. Early
@@ -48,47 +48,12 @@ class Board:
 
     def ladder(self, method: str = "imp") -> list[float]:
         """The sparsities of a method, the densest first."""
-        return sorted(sparsity for name, sparsity in self.stopped if name == method)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A sentence of the paper, what it is here, and whether that is the same."""
-
-    sentence: str
-    here: str
-    holds: bool
-    beyond_chance: bool = True
-
-    @property
-    def answer(self) -> str:
-        if not self.holds:
-            return "**no**"
-        return "yes" if self.beyond_chance else "yes, in the mean"
-
-
-def mean(found: Mapping[int, float]) -> float:
-    return fmean(found.values())
-
-
-def left(sparsity: float) -> str:
-    """P_m: the share of the weights that is left."""
-    return f"{100 * (1 - sparsity):.1f} %"
+        return ladder(self.stopped, method)
 
 
 def is_near(sparsity: float, percent: float) -> bool:
     ratio = 100 * (1 - sparsity) / percent
     return 1 / NEAR <= ratio <= NEAR
-
-
-def gap(found: Figures, ours: tuple[str, float], theirs: tuple[str, float] = DENSE) -> Difference:
-    made = difference(found[ours], found[theirs])
-    assert made is not None, f"{ours} and {theirs} share no seed"
-    return made
-
-
-def points(made: Difference) -> str:
-    return f"{interval(made, 100, 2)} points"
 
 
 def sooner(board: Board, sparsity: float) -> float:
@@ -176,10 +141,6 @@ def reinitialized_worse(board: Board) -> Finding:
     )
 
 
-def listed(told: Mapping[float, str]) -> str:
-    return "; ".join(f"{left(sparsity)}: {text}" for sparsity, text in told.items())
-
-
 def against_reinitialized(board: Board) -> Iterator[Finding]:
     sparsity = min(board.ladder("imp-reinit"), key=lambda one: abs(1 - one - 0.21))
     ours, theirs = ("imp", sparsity), ("imp-reinit", sparsity)
@@ -265,15 +226,8 @@ def tickets(board: Board) -> Iterator[str]:
         )
 
 
-def _accuracies(board: Board, row: tuple[str, float]) -> tuple[str, str]:
+def _accuracies(board: Board, row: Row) -> tuple[str, str]:
     return spread(board.stopped[row], 100, 2), spread(board.accuracy[row], 100, 2)
-
-
-def spread(found: Mapping[int, float] | Sequence[float], scale: float, digits: int) -> str:
-    """Mean and sample standard deviation."""
-    values = list(found.values()) if isinstance(found, Mapping) else found
-    deviation = f" ± {scale * stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{scale * fmean(values):.{digits}f}{deviation}"
 
 
 def controls(board: Board, found: Figures, scale: float, digits: int) -> Iterator[str]:

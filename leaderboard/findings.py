@@ -1,0 +1,71 @@
+"""What the pages of findings share: a sentence of a paper, and what it is here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from orderings import Figures, interval
+
+from prunebench.leaderboard.statistics import Difference, difference
+
+Row = tuple[str, float]
+"""A method at a target sparsity."""
+DENSE: Row = ("dense", 0.0)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence of the paper, what it is here, and whether that is the same."""
+
+    sentence: str
+    here: str
+    holds: bool
+    beyond_chance: bool = True
+
+    @property
+    def answer(self) -> str:
+        if not self.holds:
+            return "**no**"
+        return "yes" if self.beyond_chance else "yes, in the mean"
+
+
+def mean(found: Mapping[int, float]) -> float:
+    return fmean(found.values())
+
+
+def ladder(found: Figures, method: str = "imp") -> list[float]:
+    """The sparsities of a method, the densest first."""
+    return sorted(sparsity for name, sparsity in found if name == method)
+
+
+def left(sparsity: float) -> str:
+    """P_m: the share of the weights that is left."""
+    return f"{100 * (1 - sparsity):.1f} %"
+
+
+def gap(found: Figures, ours: Row, theirs: Row = DENSE) -> Difference:
+    """Of two rows of a board, paired by seed."""
+    return paired(found[ours], found[theirs])
+
+
+def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference:
+    made = difference(ours, theirs)
+    assert made is not None, f"{ours} and {theirs} share no seed"
+    return made
+
+
+def points(made: Difference) -> str:
+    return f"{interval(made, 100, 2)} points"
+
+
+def listed(told: Mapping[float, str]) -> str:
+    return "; ".join(f"{left(sparsity)}: {text}" for sparsity, text in told.items())
+
+
+def spread(found: Mapping[int, float] | Sequence[float], scale: float, digits: int) -> str:
+    """Mean and sample standard deviation."""
+    values = list(found.values()) if isinstance(found, Mapping) else found
+    deviation = f" ± {scale * stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{scale * fmean(values):.{digits}f}{deviation}"
