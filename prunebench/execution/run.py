@@ -187,14 +187,17 @@ class Walk:
         for key in self._running:
             if self._running[key] is None and crew.begun(key):
                 self._running[key] = now
-        seconds = self._seconds_to_next(now)
+        seconds = self._seconds_to_next(crew, now)
         if self._running:
             return crew.wait(seconds)
         time.sleep(LOOK if seconds is None else seconds)
         return []
 
-    def _seconds_to_next(self, now: float) -> float | None:
-        moments = [moment for moment in (self._agenda.next_look, self.budget.deadline) if moment is not None]
+    def _seconds_to_next(self, crew: Crew, now: float) -> float | None:
+        moments = [] if self.budget.deadline is None else [self.budget.deadline]
+        if (look := self._agenda.next_look) is not None:
+            # What is due has no room while all work: only whether the other run has made it can be looked at then.
+            moments.append(look if crew.free else max(look, now + LOOK))
         if self.options.timeout is not None:
             begun = [moment for moment in self._running.values() if moment is not None]
             moments += [moment + self.options.timeout for moment in begun]

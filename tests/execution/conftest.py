@@ -34,7 +34,7 @@ class Hands(prunebench.Crew):
         self.story, self.slots = story, slots
         self.given, self.fates = {}, {}
         self.times, self.cancelled, self.closed = Counter(), [], False
-        self.order_of_keys = []
+        self.order_of_keys, self.waits = [], 0
 
     @property
     def free(self):
@@ -52,6 +52,7 @@ class Hands(prunebench.Crew):
         return self.fates[key] != "waits"
 
     def wait(self, timeout):
+        self.waits += 1
         for key, order in list(self.given.items()):
             fate = self.fates[key]
             if fate in ("hangs", "waits"):

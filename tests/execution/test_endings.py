@@ -124,6 +124,14 @@ def test_what_another_run_has_made_meanwhile_is_not_made_again(walk_of, key_of, 
     assert walk.crew.times[key_of("random")] == 1
 
 
+def test_a_job_of_another_run_that_is_due_while_all_work_is_no_busy_loop(walk_of, key_of, monkeypatch):
+    monkeypatch.setattr("prunebench.execution.run.LOOK", 0.05)
+    fates = {key_of("dense"): exits.BUSY, key_of("random"): "hangs"}
+    walk = walk_of(lambda order, times: fates.pop(order.key, None), timeout=0.5)
+    assert statuses(walk.events()) == {**ALL_DONE, "random": "failed"}
+    assert 5 < walk.crew.waits < 30  # about ten looks at what the other run has made
+
+
 def test_being_busy_is_never_held_against_a_job(walk_of, key_of, monkeypatch):
     monkeypatch.setattr("prunebench.execution.run.LOOK", 0.01)
     walk = walk_of(lambda order, times: exits.BUSY if times <= 2 * ATTEMPTS + LOSSES else None)
