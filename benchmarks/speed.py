@@ -1,4 +1,4 @@
-"""How fast it is, in ratios of one run: the harness, masked steps, two workers, top-k, starting.
+"""How fast it is, in ratios of one run: the harness, masked steps, two workers, kept memory, top-k, starting.
 
     python benchmarks/speed.py                          everything, into benchmarks/results; 40 minutes
     python benchmarks/speed.py --only top-k --only start
@@ -14,24 +14,28 @@ import argparse
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
-from findings import BUSY, Finding, Turn, compared, in_turns, report, row
+from findings import BUSY, Finding, Turn, compared, in_turns, report, row, timed
 from torch import nn
 
 from prunebench.augmentation import augment
 from prunebench.data import Data, Prepared, prepare
 from prunebench.environment import cores, machine
+from prunebench.execution.memory import keep_freed
 from prunebench.execution.perform import Bench, perform
 from prunebench.masks import keep_highest
 from prunebench.network import Layer
@@ -253,6 +257,29 @@ def workers(place: Place) -> Iterator[Finding]:
     yield Finding("mnist-lenet: two workers are faster than one by", 1.8, ratios, least=True)
 
 
+def memory(place: Place) -> Iterator[Finding]:
+    """Workers keep the memory that a step frees; a process by itself gives it back to the system."""
+    turns = [(trained(place, kept=True), trained(place, kept=False)) for _ in range(3)]
+    times = [(kept[0], given_back[0]) for kept, given_back in turns]
+    yield compared("ResNet-20: a worker, which keeps freed memory, against a process that does not", 1.0, times)
+    peaks = [kept[1] / given_back[1] for kept, given_back in turns]
+    yield Finding("its peak memory beside the other's", 1.5, peaks)
+
+
+def trained(place: Place, kept: bool) -> tuple[Turn, float]:
+    """The time that a training takes in a process of its own, and the memory at most."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_trained, place, kept).result()
+
+
+def _trained(place: Place, kept: bool) -> tuple[Turn, float]:
+    torch.set_num_threads(1)
+    if kept and not keep_freed():
+        raise SystemExit("memory cannot be kept here: another C library, or settings of the environment")
+    trial, prepared = trial_of(RESNET, "random", place)
+    return timed(lambda: performed(trial, prepared)), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 SIZE, LAYERS = 500_000, 50
 MEMORY = """
 import torch
@@ -319,6 +346,7 @@ def start(place: Place) -> Iterator[Finding]:
 BENCHMARKS: dict[str, Callable[[Place], Iterator[Finding]]] = {
     "harness": harness,
     "steps": steps,
+    "memory": memory,
     "top-k": top_k,
     "workers": workers,
     "start": start,

@@ -21,6 +21,7 @@ from prunebench.execution.checkpoints import Checkpoints, forget, newest, say
 from prunebench.execution.claims import Claim, Work, claim
 from prunebench.execution.entries import read_state, rest_of, shapes_of
 from prunebench.execution.exits import BUSY, DONE, FAILED, FULL, LOST
+from prunebench.execution.memory import keep_freed
 from prunebench.execution.outcomes import components
 from prunebench.execution.pace import pace, watched
 from prunebench.execution.perform import Bench, measured, perform
@@ -41,6 +42,7 @@ def carry_out(order: Order) -> int:
     An exception of the work itself is written to the store as a failure, which FAILED says.
     """
     torch.set_num_threads(order.threads)
+    keep_freed()
     store = Store(Path(order.store))
     try:
         try:
