@@ -3,14 +3,16 @@
 import dataclasses
 import os
 import shutil
+from contextlib import nullcontext
 from dataclasses import asdict
 
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import prunebench
-from prunebench import Initialize, Prune, Rewind, Train, training
+from prunebench import Initialize, Prune, Rewind, Train, recipes, training
 from prunebench.data import Data
 from prunebench.errors import Diverged, PrunebenchError
 from prunebench.execution.perform import Bench, fresh_model
@@ -464,6 +466,28 @@ def test_a_really_compiled_training_is_nearly_the_same(tiny, run_stages):
     assert_same(pieces, whole)
 
 
+RECIPES = pytest.mark.parametrize(
+    "recipe",
+    [
+        {},
+        {"augmentation": ("resized-crop", "crop", "flip"), "validation": 7},
+        {"precision": "bfloat16", "channels_last": True, "clip_norm": 1.0},
+        {"optimizer": ADAM},
+    ],
+)
+SHARES = pytest.mark.parametrize("share", [0.4, 0.0], ids=["inputs-there", "inputs-here"])
+
+
+def train_on(device, tiny, prepared, recipe, updater):
+    """Twenty steps of a masked network on a device."""
+    task = tiny.task(tiny.Conv(), **recipe | {"evaluate_every": "end"})
+    trial = tiny.trial(tiny.ByChance(), task=task)
+    bench = Bench(trial, device, lambda: Data(task, prepared(task.dataset), device))
+    fresh = training.snapshot(fresh_model(trial, "initialize"))
+    masks = {"3.weight": torch.rand(fresh["parameters"]["3.weight"].shape) < 0.5}
+    training.train(bench.trainer, State(step=0, **fresh, masks=masks), 20, "train", updater, fresh=True)
+
+
 class Unwaiting(prunebench.Updater):
     """Makes it an error to wait for the GPU in any step but the first two and the last two of twenty."""
 
@@ -473,25 +497,80 @@ class Unwaiting(prunebench.Updater):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-@pytest.mark.parametrize(
-    "recipe",
-    [
-        {},
-        {"augmentation": ("resized-crop", "crop", "flip"), "validation": 7},
-        {"precision": "bfloat16", "channels_last": True, "clip_norm": 1.0},
-        {"optimizer": ADAM},
-    ],
-)
-@pytest.mark.parametrize("share", [0.4, 0.0], ids=["inputs-there", "inputs-here"])
+@RECIPES
+@SHARES
 def test_no_step_waits_for_the_gpu(tiny, prepared, monkeypatch, recipe, share):
     monkeypatch.setattr("prunebench.splits.SHARE", share)
-    task, device = tiny.task(tiny.Conv(), **recipe | {"evaluate_every": "end"}), torch.device("cuda")
-    trial = tiny.trial(tiny.ByChance(), task=task)
-    bench = Bench(trial, device, lambda: Data(task, prepared(task.dataset), device))
-    fresh = training.snapshot(fresh_model(trial, "initialize"))
-    masks = {"3.weight": torch.rand(fresh["parameters"]["3.weight"].shape) < 0.5}
     try:
-        begun = State(step=0, **fresh, masks=masks)
-        training.train(bench.trainer, begun, 20, "train", Unwaiting(), fresh=True)
+        train_on(torch.device("cuda"), tiny, prepared, recipe, Unwaiting())
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+class Enough(Exception):
+    pass
+
+
+class Unread(TorchDispatchMode):
+    """A device that holds no values: before the first step each number that is read from it is 1, then an error."""
+
+    stepping = False
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten._local_scalar_dense.default and not self.stepping:
+            return 1
+        return function(*args, **kwargs or {})
+
+
+@pytest.fixture
+def meta(monkeypatch):
+    """Torch's meta device, which has shapes and no values: whatever would wait for a GPU's values fails on it."""
+
+    def unfused(optimizer):  # the fused kernels are for real devices
+        return lambda parameters, fused, **options: optimizer(parameters, **options)
+
+    plain = {name: unfused(optimizer) for name, optimizer in recipes.TORCH.items()}
+    monkeypatch.setattr(recipes, "TORCH", plain)
+    monkeypatch.setattr(torch, "autocast", lambda *arguments, **options: nullcontext())
+    return torch.device("meta")
+
+
+def train_unread(device, tiny, prepared, recipe, updater, steps=18):
+    """That many steps, none of which may read what the device has worked out."""
+    mode, begin, after_step = Unread(), updater.begin, updater.after_step
+
+    def begun(training):
+        begin(training)
+        mode.stepping = True
+
+    def stepped(training):
+        after_step(training)
+        if training.step + 1 == steps:
+            raise Enough
+
+    updater.begin, updater.after_step = begun, stepped
+    with mode, pytest.raises(Enough):
+        train_on(device, tiny, prepared, recipe, updater)
+
+
+@RECIPES
+@SHARES
+def test_no_step_reads_what_the_device_has_worked_out(tiny, prepared, monkeypatch, meta, recipe, share):
+    monkeypatch.setattr("prunebench.splits.SHARE", share)
+    train_unread(meta, tiny, prepared, recipe, prunebench.Updater())
+
+
+@pytest.mark.parametrize("method", ["rigl", "set", "snfs", "gradual"])
+def test_nor_does_one_between_two_updates_of_the_masks(tiny, prepared, meta, built_in, method):
+    updater = built_in("method", method, interval="7it").updater(0.5)
+    train_unread(meta, tiny, prepared, {}, updater, steps=5)
+
+
+@pytest.mark.parametrize("read", [torch.Tensor.item, bool, torch.nonzero, torch.Tensor.cpu])
+def test_a_value_that_a_step_reads_is_noticed(tiny, prepared, meta, read):
+    class Reading(prunebench.Updater):
+        def after_step(self, training):
+            read(training.parameters["3.weight"].sum())
+
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        train_unread(meta, tiny, prepared, {}, Reading())
