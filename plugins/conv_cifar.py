@@ -1,9 +1,11 @@
 """Conv-2, Conv-4 and Conv-6, the small networks of the lottery ticket paper."""
 
 from collections import OrderedDict
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from annotated_types import Interval
 from torch import nn
+from typing_extensions import Doc
 
 import prunebench
 
@@ -16,6 +18,8 @@ class Conv(prunebench.Model):
     reference = "Frankle & Carbin 2019, arXiv:1803.03635; Glorot normal"
     widths: ClassVar[tuple[int, ...]]
     """Channels of each pair."""
+
+    dropout: Annotated[float, Interval(ge=0, lt=1), Doc("after each hidden linear layer; 0.5 in the paper")] = 0.0
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         channels, height, width = shape
@@ -32,6 +36,7 @@ class Conv(prunebench.Model):
         for number in (1, 2):
             layers[f"fc{number}"] = nn.Linear(units, 256)
             layers[f"relu{number}"] = nn.ReLU()
+            layers[f"dropout{number}"] = nn.Dropout(self.dropout)
             units = 256
         layers["output"] = nn.Linear(units, classes)
         net = nn.Sequential(layers)

@@ -1,5 +1,7 @@
 """The models for small images: as many weights as the papers say, and initialized as in their code."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -101,6 +103,19 @@ def test_a_depth_that_no_wide_resnet_has_is_an_error(built_in):
 def test_dropout_is_between_the_convolutions_of_a_wide_resnet(built_in):
     module = built_in("model", "wrn-22-2", dropout=0.25).build(COLOUR, 10)
     assert [layer.p for layer in module.modules() if isinstance(layer, nn.Dropout)] == [0.25] * 9
+
+
+def test_dropout_is_after_both_hidden_linear_layers_of_a_conv_net(built_in):
+    layers = list(built_in("model", "conv-2", dropout=0.5).build(COLOUR, 10))
+    assert [type(before) for before, layer in pairwise(layers) if isinstance(layer, nn.Dropout)] == [nn.ReLU] * 2
+    assert [type(layer).__name__ for layer in layers[-7:]] == ["Linear", "ReLU", "Dropout"] * 2 + ["Linear"]
+    assert [layer.p for layer in layers if isinstance(layer, nn.Dropout)] == [0.5] * 2
+
+
+def test_a_conv_net_without_dropout_drops_nothing(built_in):
+    module = built_in("model", "conv-2").build(COLOUR, 10)
+    inputs = torch.randn(2, *COLOUR)
+    assert torch.equal(module.train()(inputs), module.eval()(inputs))
 
 
 def layers_of(module):
