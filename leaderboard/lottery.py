@@ -1,8 +1,9 @@
-"""What Frankle & Carbin (2019, arXiv:1803.03635) found on LeNet, asked of the board `mnist-lenet`: writes lottery.md.
+"""What Frankle & Carbin (2019, arXiv:1803.03635) found, asked of the board `mnist-lenet`: writes its lottery.md.
 
     python leaderboard/lottery.py
 
 Every figure is computed from the board's trials, seed by seed; how far weights moved, from movement.csv beside them.
+What the paper says of dropout it says of convolutional networks, and is asked of the board `cifar10-dropout`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+import dropout
 from findings import DENSE, Finding, Row, gap, ladder, left, listed, mean, points, spread
 from movement import BOARD, FILE, Moved, overall, read, steps_of
 from orderings import Figures, figures, interval
@@ -23,12 +25,13 @@ from prunebench.leaderboard.statistics import CONFIDENCE, verdict
 NEAR = 2.0
 """A density is near the paper's if neither is more than so many times the other."""
 INTRODUCTION = """\
-What Frankle & Carbin (2019, arXiv:1803.03635) found on LeNet-300-100, asked of [this board](README.md):
-{board.steps:,} iterations instead of their 50,000, {seeds} seeds. P_m is the share of the weights that is left. Early
-stop: the iteration of the lowest validation loss, which is looked at every 100. Intervals are of differences paired by
-seed (Student's t, {confidence:.0%}). *Yes*: as the paper says, and every interval named beside it excludes zero, where
-there is one; *yes, in the mean*: chance is not excluded. A density or a factor counts as the paper's within
-{near:g} times, an amount where the interval has it."""
+What Frankle & Carbin (2019, arXiv:1803.03635) found, asked of [LeNet-300-100 on MNIST](README.md): {board.steps:,}
+iterations instead of their 50,000, {seeds} seeds; on dropout, of [Conv-2 on CIFAR-10](../cifar10-dropout/README.md):
+{dropout.steps:,} iterations instead of 20,000, {dropout_seeds} seeds. P_m is the share of the weights that is left.
+Early stop: the iteration of the lowest validation loss, which is looked at every 100 (of Conv-2, every 500). Intervals
+are of differences paired by seed (Student's t, {confidence:.0%}). *Yes*: as the paper says, and every interval named
+beside it excludes zero, where there is one; *yes, in the mean*: chance is not excluded. A density or a factor counts as
+the paper's within {near:g} times, an amount where the interval has it."""
 FINETUNED = "magnitude-finetune"
 """Its iterations come on top of those of the dense network, so that they are no measure of how fast it learns."""
 
@@ -257,20 +260,32 @@ def movement(board: Board) -> Iterator[str]:
         yield f"| {left(sparsity)} | {ticket:.4f} | {rest:.4f} | {spread(ratios, 1, 2)} | " + " | ".join(layers) + " |"
 
 
-def page(board: Board) -> str:
-    rows = [f"| {one.sentence} | {one.here} | {one.answer} |" for one in findings(board)]
+DROPOUT = """\
+Conv-2 on CIFAR-10, with and without dropout of 0.5 on the units of both hidden linear layers. Each level removes what
+four of the paper's do: 59 % of the linear layers' weights, 34 % of the others'. A network that stops near the last of
+the {steps:,} iterations would learn on."""
+
+
+def page(board: Board, other: dropout.Board) -> str:
+    rows = [f"| {one.sentence} | {one.here} | {one.answer} |" for one in (*findings(board), *dropout.findings(other))]
     seeds = len(board.stops[DENSE])
+    introduction = INTRODUCTION.format(
+        board=board,
+        seeds=seeds,
+        dropout=other,
+        dropout_seeds=len(other.plain.stops[DENSE]),
+        confidence=CONFIDENCE,
+        near=NEAR,
+    )
     return "\n".join(
         [
-            "# The lottery ticket hypothesis on LeNet",
+            "# The lottery ticket hypothesis",
             "",
-            *textwrap.wrap(INTRODUCTION.format(board=board, seeds=seeds, confidence=CONFIDENCE, near=NEAR), 118),
+            *textwrap.wrap(introduction, 118),
             "",
             "| the paper | here | |",
             "|:--|:--|:--|",
             *rows,
-            "",
-            "Its finding about dropout is one of convolutional networks, which this board does not have.",
             "",
             "## Tickets",
             "",
@@ -301,12 +316,18 @@ def page(board: Board) -> str:
             "",
             *movement(board),
             "",
+            "## Dropout",
+            "",
+            *textwrap.wrap(DROPOUT.format(steps=other.steps), 118),
+            "",
+            *dropout.table(other),
+            "",
         ]
     )
 
 
 def page_of(folder: Path) -> str:
-    """The page that answers the findings from a published board and its movement.csv."""
+    """The page that answers the findings from a published board, its movement.csv, and the board about dropout."""
     results = read_board(folder).results
     return page(
         Board(
@@ -315,7 +336,8 @@ def page_of(folder: Path) -> str:
             figures(results, "accuracy"),
             read(folder / FILE),
             steps_of(results),
-        )
+        ),
+        dropout.read(dropout.BOARD),
     )
 
 

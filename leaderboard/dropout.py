@@ -1,0 +1,98 @@
+"""What Frankle & Carbin (2019, arXiv:1803.03635, section 4) found on dropout, asked of the board `cifar10-dropout`.
+
+The answers stand in lottery.md with the others; lottery.py writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from findings import DENSE, Finding, Row, ladder, left, listed, mean, paired, points, spread
+from movement import steps_of
+from orderings import Figures, figures
+
+from prunebench.leaderboard.published import read_board
+from prunebench.leaderboard.statistics import Difference
+from prunebench.results import Result
+
+BOARD = Path(__file__).parent / "cifar10-dropout"
+PLAIN, DROPOUT = "cifar10-conv-2", "cifar10-conv-2-dropout"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A network trained with dropout, or the same without."""
+
+    stops: Figures
+    """The iteration of the lowest validation loss."""
+    stopped: Figures
+    """Test accuracy there."""
+    accuracy: Figures
+    """And at the end."""
+
+    @property
+    def best(self) -> Row:
+        """The ticket that is best in the mean, at the lowest validation loss."""
+        return max((("imp", sparsity) for sparsity in ladder(self.stopped)), key=lambda row: mean(self.stopped[row]))
+
+
+@dataclass(frozen=True)
+class Board:
+    plain: Arm
+    dropout: Arm
+    steps: int
+
+
+def read(folder: Path) -> Board:
+    results = read_board(folder).results
+    return Board(_arm(results, PLAIN), _arm(results, DROPOUT), steps_of(results))
+
+
+def _arm(results: Sequence[Result], task: str) -> Arm:
+    own = [result for result in results if result.task == task]
+    return Arm(*(figures(own, metric) for metric in ("early_stop_step", "early_stop_accuracy", "accuracy")))
+
+
+def findings(board: Board) -> Iterator[Finding]:
+    plain, dropout, best = board.plain.stopped, board.dropout.stopped, board.dropout.best
+    dense = paired(dropout[DENSE], plain[DENSE])
+    yield Finding(
+        "Dropout makes the dense network better (Conv-2)", points(dense), dense.mean > 0, _beyond_chance(dense)
+    )
+    pruned = paired(dropout[best], dropout[DENSE])
+    # The best of several densities is above zero in the mean by chance alone: that is no answer here.
+    yield Finding(
+        "Pruning makes the network with dropout better still",
+        f"most at {left(best[1])}: {points(pruned)}",
+        _beyond_chance(pruned),
+    )
+    tickets = {sparsity: paired(dropout["imp", sparsity], plain["imp", sparsity]) for sparsity in ladder(plain)}
+    yield Finding(
+        "and dropout makes tickets better",
+        listed({sparsity: points(made) for sparsity, made in tickets.items()}),
+        all(made.mean > 0 for made in tickets.values()),
+        all(map(_beyond_chance, tickets.values())),
+    )
+
+
+def _beyond_chance(made: Difference) -> bool:
+    return made.low is not None and made.low > 0
+
+
+WITH = "with dropout"
+COLUMNS = ("P_m", "early stop", WITH, "accuracy there, %", WITH, "with − without", "at the end, %", WITH)
+
+
+def table(board: Board) -> Iterator[str]:
+    """Each density without and with dropout: when the loss is lowest, the accuracy there, and at the end."""
+    yield f"| {' | '.join(COLUMNS)} |"
+    yield "|--:" * len(COLUMNS) + "|"
+    arms = board.plain, board.dropout
+    for row in [DENSE, *(("imp", sparsity) for sparsity in ladder(board.plain.stopped))]:
+        stops = (spread(arm.stops[row], 1, 0) for arm in arms)
+        stopped = (spread(arm.stopped[row], 100, 2) for arm in arms)
+        last = (spread(arm.accuracy[row], 100, 2) for arm in arms)
+        made = points(paired(board.dropout.stopped[row], board.plain.stopped[row]))
+        yield f"| {' | '.join([left(row[1]), *stops, *stopped, made, *last])} |"

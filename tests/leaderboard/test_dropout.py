@@ -1,0 +1,78 @@
+"""The findings about dropout, asked of figures made by hand."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "leaderboard"
+LADDER = (0.6, 0.8)
+
+
+@pytest.fixture(scope="module")
+def dropout():
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        import dropout
+
+        yield dropout
+    finally:
+        sys.path.remove(str(SCRIPTS))
+
+
+def rows(dense, *tickets, apart=0.001):
+    """Figures of three seeds of a dense network and of its tickets; a row's seeds lie `apart` or twice as far."""
+    made = {("dense", 0.0): {0: dense - apart, 1: dense, 2: dense + apart}}
+    for sparsity, value in zip(LADDER, tickets, strict=True):
+        made["imp", sparsity] = {0: value - 2 * apart, 1: value, 2: value + 2 * apart}
+    return made
+
+
+@pytest.fixture
+def board(dropout):
+    """One on which everything is as the paper says."""
+    plain = dropout.Arm(rows(3000, 2000, 1500, apart=100), rows(0.68, 0.70, 0.69), rows(0.66, 0.68, 0.67))
+    with_it = dropout.Arm(rows(6000, 5000, 4000, apart=100), rows(0.70, 0.71, 0.73), rows(0.70, 0.71, 0.72))
+    return dropout.Board(plain, with_it, 6000)
+
+
+def answers(dropout, board):
+    return [finding.answer for finding in dropout.findings(board)]
+
+
+def test_a_board_like_the_papers_answers_yes(dropout, board):
+    assert answers(dropout, board) == ["yes"] * 3
+
+
+def test_each_density_is_compared_and_the_best_named(dropout, board):
+    assert (board.plain.best, board.dropout.best) == (("imp", 0.6), ("imp", 0.8))
+    alone, further, tickets = (finding.here for finding in dropout.findings(board))
+    assert alone.startswith("+2.00 [")
+    assert further.startswith("most at 20.0 %: +3.00 [")
+    assert tickets.startswith("40.0 %: +1.00 [")
+    assert "; 20.0 %: +4.00 [" in tickets
+
+
+@pytest.mark.parametrize(
+    ("stopped", "expected"),
+    [
+        (rows(0.67, 0.71, 0.73), ["**no**", "yes", "yes"]),
+        (rows(0.70, 0.69, 0.68), ["yes", "**no**", "**no**"]),
+        (rows(0.71, 0.71, 0.712), ["yes", "**no**", "yes"]),
+        (rows(0.70, 0.71, 0.73, apart=0.02), ["yes, in the mean", "**no**", "yes, in the mean"]),
+    ],
+    ids=["dropout-harms", "pruning-harms", "the-best-of-two-is-no-answer", "chance-may-explain-it"],
+)
+def test_what_is_not_so_is_said(dropout, board, stopped, expected):
+    assert answers(dropout, replace(board, dropout=replace(board.dropout, stopped=stopped))) == expected
+
+
+def test_the_table_has_every_density_of_both(dropout, board):
+    head, _, dense, *tickets = dropout.table(board)
+    assert head.count("|") == dense.count("|")
+    assert dense == (
+        "| 100.0 % | 3000 ± 100 | 6000 ± 100 | 68.00 ± 0.10 | 70.00 ± 0.10 | +2.00 [+2.00, +2.00] points | "
+        "66.00 ± 0.10 | 70.00 ± 0.10 |"
+    )
+    assert [line.split("|")[1].strip() for line in tickets] == ["40.0 %", "20.0 %"]
