@@ -1,6 +1,6 @@
 """How fast it is, in ratios of one run: the harness, masked steps, two workers, kept memory, top-k, starting.
 
-    python benchmarks/speed.py                          everything, into benchmarks/results; 40 minutes
+    python benchmarks/speed.py                          everything, into benchmarks/results; three quarters of an hour
     python benchmarks/speed.py --only top-k --only start
 
 What is compared runs in turns, A/B/A/B, on one thread, and the median of the turns' ratios counts. Ratios of processor

@@ -9,12 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from findings import DENSE, Finding, Row, ladder, left, listed, mean, paired, points, spread
+from answers import DENSE, Finding, Row, is_above, ladder, left, listed, mean, paired, points, spread
 from movement import steps_of
 from orderings import Figures, figures
 
 from prunebench.leaderboard.published import read_board
-from prunebench.leaderboard.statistics import Difference
 from prunebench.results import Result
 
 BOARD = Path(__file__).parent / "cifar10-dropout"
@@ -58,27 +57,21 @@ def _arm(results: Sequence[Result], task: str) -> Arm:
 def findings(board: Board) -> Iterator[Finding]:
     plain, dropout, best = board.plain.stopped, board.dropout.stopped, board.dropout.best
     dense = paired(dropout[DENSE], plain[DENSE])
-    yield Finding(
-        "Dropout makes the dense network better (Conv-2)", points(dense), dense.mean > 0, _beyond_chance(dense)
-    )
+    yield Finding("Dropout makes the dense network better (Conv-2)", points(dense), dense.mean > 0, is_above(dense))
     pruned = paired(dropout[best], dropout[DENSE])
     # The best of several densities is above zero in the mean by chance alone: that is no answer here.
     yield Finding(
         "Pruning makes the network with dropout better still",
         f"most at {left(best[1])}: {points(pruned)}",
-        _beyond_chance(pruned),
+        is_above(pruned),
     )
     tickets = {sparsity: paired(dropout["imp", sparsity], plain["imp", sparsity]) for sparsity in ladder(plain)}
     yield Finding(
         "and dropout makes tickets better",
         listed({sparsity: points(made) for sparsity, made in tickets.items()}),
         all(made.mean > 0 for made in tickets.values()),
-        all(map(_beyond_chance, tickets.values())),
+        all(map(is_above, tickets.values())),
     )
-
-
-def _beyond_chance(made: Difference) -> bool:
-    return made.low is not None and made.low > 0
 
 
 WITH = "with dropout"

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean
 
 import dropout
-from findings import DENSE, Finding, Row, gap, ladder, left, listed, mean, points, spread
+from answers import DENSE, Finding, Row, gap, is_above, ladder, left, listed, mean, points, spread
 from movement import BOARD, FILE, Moved, overall, read, steps_of
 from orderings import Figures, figures, interval
 
@@ -111,7 +111,7 @@ def better(board: Board) -> Finding:
         "Their test accuracy rises by 0.3 points and more, most at P_m 13 to 17 %",
         f"most at {left(best)}: {points(made)}",
         100 * made.mean >= 0.3 and is_near(best, 15),
-        made.low is not None and made.low > 0,
+        is_above(made),
     )
 
 
@@ -129,7 +129,7 @@ def reinitialized_slower(board: Board) -> Finding:
         "The same masks with new weights learn slower than the dense network",
         listed({sparsity: f"{interval(one, 1, 0)} iterations" for sparsity, one in made.items()}),
         all(one.mean > 0 for one in made.values()),
-        all(one.low is not None and one.low > 0 for one in made.values()),
+        all(map(is_above, made.values())),
     )
 
 
@@ -159,7 +159,7 @@ def against_reinitialized(board: Board) -> Iterator[Finding]:
         "and is about 0.5 points better",
         f"{points(accuracy)} at {left(sparsity)}",
         accuracy.low is not None and accuracy.high is not None and accuracy.low <= 0.005 <= accuracy.high,
-        accuracy.low is not None and accuracy.low > 0,
+        is_above(accuracy),
     )
 
 
@@ -178,7 +178,7 @@ def one_shot(board: Board) -> Iterator[Finding]:
         "but not as far as those found level by level",
         f"level by level {points(against)} above one shot at {left(sparsest)}",
         against.mean > 0,
-        against.low is not None and against.low > 0,
+        is_above(against),
     )
 
 

@@ -1,6 +1,5 @@
 """What is published is what was measured: pages are made of trials, the README's tables of the pages."""
 
-import importlib
 from pathlib import Path
 
 import pandas as pd
@@ -45,9 +44,7 @@ def test_the_tables_that_the_readme_opens_with_are_those_of_the_published_boards
 
 
 @pytest.mark.parametrize(("board", "name"), [("methods", "orderings"), ("mnist-lenet", "lottery")])
-def test_a_page_of_answers_is_what_its_script_makes_of_the_board(board, name, monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "leaderboard")
-    script = importlib.import_module(name)
+def test_a_page_of_answers_is_what_its_script_makes_of_the_board(board, name, script):
     folder = ROOT / "leaderboard" / board
     text = (folder / f"{name}.md").read_text("utf-8")
-    assert script.page_of(folder) == text, f"run `python leaderboard/{name}.py`"
+    assert script(name).page_of(folder) == text, f"run `python leaderboard/{name}.py`"

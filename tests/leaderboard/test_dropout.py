@@ -1,24 +1,15 @@
 """The findings about dropout, asked of figures made by hand."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-SCRIPTS = Path(__file__).parents[2] / "leaderboard"
 LADDER = (0.6, 0.8)
 
 
-@pytest.fixture(scope="module")
-def dropout():
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        import dropout
-
-        yield dropout
-    finally:
-        sys.path.remove(str(SCRIPTS))
+@pytest.fixture
+def dropout(script):
+    return script("dropout")
 
 
 def rows(dense, *tickets, apart=0.001):

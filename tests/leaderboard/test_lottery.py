@@ -1,32 +1,21 @@
 """The findings of Frankle & Carbin, asked of a board: on figures made by hand."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-SCRIPTS = Path(__file__).parents[2] / "leaderboard"
 LADDER = (0.2, 0.8, 0.93, 0.97)
 FEW = (0.8, 0.93, 0.97)
 
 
-@pytest.fixture(scope="module")
-def lottery():
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        import lottery
-
-        yield lottery
-    finally:
-        sys.path.remove(str(SCRIPTS))
+@pytest.fixture
+def lottery(script):
+    return script("lottery")
 
 
-@pytest.fixture(scope="module")
-def movement(lottery):
-    import movement
-
-    return movement
+@pytest.fixture
+def movement(script):
+    return script("movement")
 
 
 def seeds(middle, apart):

@@ -1,4 +1,4 @@
-"""What the pages of findings share: a sentence of a paper, and what it is here."""
+"""What the pages of answers share: a sentence of a paper, and what it is here."""
 
 from __future__ import annotations
 
@@ -54,6 +54,11 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference
     made = difference(ours, theirs)
     assert made is not None, f"{ours} and {theirs} share no seed"
     return made
+
+
+def is_above(made: Difference) -> bool:
+    """Whether all of the interval is above zero."""
+    return made.low is not None and made.low > 0
 
 
 def points(made: Difference) -> str:
