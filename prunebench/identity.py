@@ -29,6 +29,7 @@ NUMERICS = (
     "execution.perform",
     "masks",
     "network",
+    "optimizer_state",
     "recipes",
     "scoring",
     "seeds",

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import torch
 from torch import nn
@@ -21,9 +21,10 @@ from torch import nn
 from prunebench import seeds, times
 from prunebench.cost import Cost
 from prunebench.data import Data, Examples
-from prunebench.errors import Diverged, PluginError, PrunebenchError
+from prunebench.errors import Diverged, PluginError
 from prunebench.masks import Masks, keep_highest
 from prunebench.network import Network
+from prunebench.optimizer_state import optimizer_tensors, restore_optimizer
 from prunebench.recipes import learning_rate, make_optimizer, training_loss
 from prunebench.stages import Allocation, Structure
 from prunebench.state import State, Tensors, under
@@ -370,48 +371,3 @@ def snapshot(model: nn.Module) -> Snapshot:
         "parameters": {name: value.detach().cpu().clone() for name, value in model.named_parameters()},
         "buffers": {name: value.detach().cpu().clone() for name, value in model.named_buffers()},
     }
-
-
-_NUMBER = "#number"
-"""Ends the kind of an entry that the optimizer keeps as a plain number."""
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer, parameters: dict[str, nn.Parameter]) -> Tensors:
-    """An optimizer's state as `<kind>/<parameter>` tensors on the CPU; what it counts for all of them as `<kind>/`."""
-    found: Tensors = {}
-    for name, parameter in parameters.items():
-        found |= _entries(optimizer.state[parameter], name)
-    group = optimizer.param_groups[0]
-    return found | _entries({kind: group[kind] for kind in group.keys() - optimizer.defaults.keys() - {"params"}}, "")
-
-
-def _entries(values: Mapping[str, Any], name: str) -> Tensors:
-    found: Tensors = {}
-    for kind, value in values.items():
-        if isinstance(value, torch.Tensor):
-            found[f"{kind}/{name}"] = value.detach().cpu().clone()
-        elif isinstance(value, (int, float)):
-            found[f"{kind}{_NUMBER}/{name}"] = torch.tensor(
-                value, dtype=torch.float64 if type(value) is float else None
-            )
-        elif value is not None:
-            raise PrunebenchError(f"the optimizer keeps its {kind!r} as {type(value).__name__}, which cannot be saved")
-    return found
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, parameters: dict[str, nn.Parameter], tensors: Tensors) -> None:
-    """Give a fresh optimizer the state that `optimizer_tensors` took."""
-    for key, value in tensors.items():
-        kind, _, name = key.partition("/")
-        target = optimizer.state[parameters[name]] if name else optimizer.param_groups[0]
-        if kind.endswith(_NUMBER):
-            target[kind.removesuffix(_NUMBER)] = value.item()
-            continue
-        parameter = parameters[name] if name else next(iter(parameters.values()))
-        # Step counters live on the device for the fused kernels only.
-        on_device = value.dim() > 0 or optimizer.defaults.get("fused")
-        restored = value.to(parameter.device if on_device else "cpu", copy=True)
-        if value.dim() > 0 and value.shape == parameter.shape:
-            # In the parameter's own memory format: the fused kernels walk through both side by side.
-            restored = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(restored)
-        target[kind] = restored
