@@ -18,7 +18,7 @@ from typing import Any
 from click.testing import CliRunner
 
 import prunebench
-from prunebench import cli, components, executors, hooks, leaderboard, network, stages, testing, times
+from prunebench import cli, components, cost, executors, hooks, leaderboard, network, stages, testing, times
 from prunebench.descriptions import Parameter, parameters, plain, written
 from prunebench.suite import outline, values
 
@@ -61,7 +61,7 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
         "Files",
     ),
     "What a method is given": ("Trial", "Scoring", "Training", "Network", "Layer"),
-    "What a method may give": ("Updater", "Deployed"),
+    "What a method may give": ("Updater", "Deployed", "Flops"),
     "What an executor is given, and gives": ("Site", "Resources", "Order", "Crew", "Ended", "carry_out"),
     "What is taken home": ("load_ticket", "Ticket", "File"),
     "From Python": ("load_suite", "run_suite", "leaderboard"),
@@ -86,7 +86,7 @@ _UNNAMED = {
     "Layer": network.Layer,
     "leaderboard": leaderboard.leaderboard,
 }
-_ALIASES = {"Allocation": stages, "Time": times}
+_ALIASES = {"Allocation": stages, "Flops": cost, "Time": times}
 """Names of types that are no classes, and the modules that say what they are."""
 TYPES = {name: written(vars(module)[name]) for name, module in _ALIASES.items()}
 

@@ -94,7 +94,7 @@ class _Popup(prunebench.Updater):
                 parameter.grad.mul_(training.memory[f"frozen/{name}"] * parameter.sign())  # d|s| / ds
         return False
 
-    def flops(self, training: prunebench.Training) -> float:
+    def flops(self, training: prunebench.Training) -> prunebench.Flops:
         # Forward and to the inputs through the sparse weights; every weight's gradient is needed, for its score.
         return 2 * training.sparse_flops + training.network.flops
 

@@ -34,7 +34,7 @@ class _GradientGrowth(Rewiring):
     def scores(self, training: prunebench.Training) -> dict[str, torch.Tensor]:
         return {name: dense_gradient(weight).abs() for name, weight in training.weights.items()}
 
-    def flops(self, training: prunebench.Training) -> float:
+    def flops(self, training: prunebench.Training) -> prunebench.Flops:
         # An update computes the gradient of all weights. The paper adds it to `interval` ordinary steps, hence its
         # (3 f_S dT + 2 f_S + f_D) / (dT + 1); here it is one of the `interval` steps, and there is none after the end.
         if self.rule.share(training, training.step):

@@ -59,7 +59,7 @@ class _MomentumGrowth(Rewiring):
         means = {name: _mean(training.memory[name], mask) for name, mask in training.masks.items()}
         return shared_out(total, means, {name: int((~mask).sum()) for name, mask in kept.items()})
 
-    def flops(self, training: prunebench.Training) -> float:
+    def flops(self, training: prunebench.Training) -> prunebench.Flops:
         return 2 * training.sparse_flops + training.network.flops
 
 

@@ -52,7 +52,7 @@ class StraightThrough(prunebench.Updater):
         """Make the masks from the dense weights."""
         raise NotImplementedError
 
-    def flops(self, training: prunebench.Training) -> float:
+    def flops(self, training: prunebench.Training) -> prunebench.Flops:
         # Forward and to the inputs through the sparse weights; the gradient of the weights is dense.
         return 2 * training.sparse_flops + training.network.flops
 

@@ -26,6 +26,7 @@ from prunebench.times import Time
 from prunebench.updating import Updater
 
 if TYPE_CHECKING:
+    from prunebench.cost import Flops
     from prunebench.deployment import Deployed
     from prunebench.execution.orders import carry_out
     from prunebench.leaderboard import leaderboard
@@ -49,6 +50,7 @@ __all__ = [
     "Executor",
     "File",
     "Files",
+    "Flops",
     "Initialize",
     "Method",
     "Model",
@@ -81,6 +83,7 @@ __all__ = [
 
 _LATER = {
     "Deployed": "prunebench.deployment",
+    "Flops": "prunebench.cost",
     "Network": "prunebench.network",
     "Scoring": "prunebench.scoring",
     "Ticket": "prunebench.tickets",

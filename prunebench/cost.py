@@ -8,9 +8,15 @@ of its whole chain, as if it ran alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
 
 from prunebench.network import Network
 from prunebench.suite.values import Task
+
+Flops: TypeAlias = float | torch.Tensor
+"""A number of FLOPs, or a tensor of it on a device that is not waited for; arithmetic with both is the same."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,9 @@ from prunebench.stages import Allocation, Shares, Structure
 
 Masks = dict[str, torch.Tensor]
 
+Parts = Sequence[tuple[int, Callable[[], torch.Tensor]]]
+"""The size of each part of some scores, and what makes it, one-dimensional."""
+
 
 def top(scores: torch.Tensor, k: int) -> torch.Tensor:
     """A bool mask of exactly the `k` highest of one-dimensional `scores`; among equals the first are kept."""
@@ -27,21 +30,26 @@ def top(scores: torch.Tensor, k: int) -> torch.Tensor:
     return kept
 
 
-def _highest(parts: Sequence[tuple[int, Callable[[], torch.Tensor]]], k: int) -> list[torch.Tensor]:
-    """A mask for each part of exactly the `k` highest of all; among equals the first are kept.
-
-    Beside the scores one copy of them is in memory, where `torch.kthvalue` and `torch.topk` need three and more.
-
-    Args:
-        parts: the size of each, and what makes it, one-dimensional.
-    """
+def _highest(parts: Parts, k: int) -> list[torch.Tensor]:
+    """A mask for each part of exactly the `k` highest of all; among equals the first are kept."""
     if k == 0:
         return [torch.zeros_like(make(), dtype=torch.bool) for _, make in parts]
-    threshold = _kth_highest(_joined(parts), k)
+    joined = _joined(parts)
+    if joined.device.type == "cpu":
+        return _highest_in_place(parts, joined, k)
+    return list(torch.split(top_unread(joined, k), [size for size, _ in parts]))
+
+
+def _highest_in_place(parts: Parts, joined: torch.Tensor, k: int) -> list[torch.Tensor]:
+    """The same of the parts and of all of them in one tensor on the CPU, which is left in another order.
+
+    Beside the scores this one copy is in memory, where `torch.kthvalue` and `torch.topk` need three and more.
+    """
+    threshold = _kth_highest(joined, k)
     masks = [make().to(threshold.dtype) >= threshold for _, make in parts]
     surplus = sum(int(mask.sum()) for mask in masks) - k
     for (_, make), mask in zip(reversed(parts), reversed(masks), strict=True):
-        if not surplus:
+        if surplus <= 0:
             break
         ties = torch.nonzero(make().to(threshold.dtype) == threshold).flatten()[-surplus:]
         mask[ties] = False
@@ -49,7 +57,14 @@ def _highest(parts: Sequence[tuple[int, Callable[[], torch.Tensor]]], k: int) ->
     return masks
 
 
-def _joined(parts: Sequence[tuple[int, Callable[[], torch.Tensor]]]) -> torch.Tensor:
+def top_unread(scores: torch.Tensor, k: int) -> torch.Tensor:
+    """What `top` gives for a `k` above 0, on an accelerator: no value is read from it, so that nothing waits for it."""
+    threshold = torch.kthvalue(scores, scores.numel() - k + 1).values
+    above, ties = scores > threshold, scores == threshold
+    return above | (ties & (ties.cumsum(0, dtype=torch.int32) <= k - above.sum()))
+
+
+def _joined(parts: Parts) -> torch.Tensor:
     """All parts in one new tensor, each gone as soon as it is copied."""
     joined = torch.empty(0)
     for start, (size, make) in zip(accumulate((size for size, _ in parts), initial=0), parts, strict=False):
@@ -62,12 +77,10 @@ def _joined(parts: Sequence[tuple[int, Callable[[], torch.Tensor]]]) -> torch.Te
 
 
 def _kth_highest(scores: torch.Tensor, k: int) -> torch.Tensor:
-    """The k-th highest of the scores, which are left in another order."""
-    place = scores.numel() - k
-    if scores.device.type != "cpu":
-        return torch.kthvalue(scores, place + 1).values
+    """The k-th highest of scores on the CPU, which are left in another order."""
     if scores.dtype == torch.bfloat16:  # unknown to numpy
         scores = scores.float()
+    place = scores.numel() - k
     values = scores.numpy()
     values.partition(place)
     return scores[place]
@@ -87,24 +100,62 @@ def keep_highest(
         structure: keep N of every M instead, and the layers that this does not fit as they are; a group of which
             earlier pruning left fewer than N keeps those. The density and its allocation then have no say.
 
-    Raises Unreachable when fewer weights are left than the density asks for.
+    Raises:
+        PrunebenchError: for scores that lack a layer, have another shape, or are not all finite.
+        Unreachable: when fewer weights are left than the density asks for.
     """
+    _check_shapes(scores, layers)
     for layer in layers:
-        _check_scores(scores, masks, layer)
+        if not bool((scores[layer.name].isfinite() | ~masks[layer.name]).all()):
+            raise PrunebenchError(f"the scores of {layer.name!r} are not all finite")
+    left = {layer.name: int(masks[layer.name].sum()) for layer in layers}
     flat = {layer.name: partial(_candidates, scores[layer.name], masks[layer.name]) for layer in layers}
+    chosen = _chosen(flat, layers, left, density, allocation, structure)
+    return {name: mask & masks[name] for name, mask in chosen.items()} if structure is not None else chosen
+
+
+def highest(
+    scores: Mapping[str, torch.Tensor],
+    layers: Sequence[Layer],
+    density: float,
+    allocation: Allocation | Shares,
+    structure: Structure | None = None,
+) -> Masks:
+    """The masks that keep the highest of all scores, as `keep_highest` does where nothing is pruned yet.
+
+    No value is read from an accelerator, so that a training can choose at each step and never waits for it. That is why
+    nobody looks here whether the scores are finite.
+    """
+    _check_shapes(scores, layers)
+    sizes = {layer.name: layer.size for layer in layers}
+    flat = {layer.name: scores[layer.name].detach().flatten for layer in layers}
+    return _chosen(flat, layers, sizes, density, allocation, structure)
+
+
+def _chosen(
+    flat: Mapping[str, Callable[[], torch.Tensor]],
+    layers: Sequence[Layer],
+    left: Mapping[str, int],
+    density: float,
+    allocation: Allocation | Shares,
+    structure: Structure | None,
+) -> Masks:
+    """The masks of the highest scores.
+
+    Args:
+        flat: makes a layer's scores, one-dimensional, what may not be kept below all others.
+        left: how many weights of a layer may be kept.
+    """
     if structure is not None:
-        return {
-            layer.name: masks[layer.name] & _top_of_groups(flat[layer.name]().view(layer.shape), structure)
-            for layer in layers
-        }
+        return {layer.name: _top_of_groups(flat[layer.name]().view(layer.shape), structure) for layer in layers}
     if allocation == "global":
         k = total_kept(sum(layer.size for layer in layers), density)
-        _check_left(sum(int(masks[layer.name].sum()) for layer in layers), k, "the network")
+        _check_left(sum(left.values()), k, "the network")
         chosen = _highest([(layer.size, flat[layer.name]) for layer in layers], k)
         return {layer.name: part.view(layer.shape) for layer, part in zip(layers, chosen, strict=True)}
     counts = kept_counts(layers, density, allocation)
     for layer in layers:
-        _check_left(int(masks[layer.name].sum()), counts[layer.name], layer.name)
+        _check_left(left[layer.name], counts[layer.name], layer.name)
     return {layer.name: top(flat[layer.name](), counts[layer.name]).view(layer.shape) for layer in layers}
 
 
@@ -119,14 +170,14 @@ def _top_of_groups(scores: torch.Tensor, structure: Structure) -> torch.Tensor:
     return kept.flatten(-2).movedim(-1, 1)
 
 
-def _check_scores(scores: Mapping[str, torch.Tensor], masks: Mapping[str, torch.Tensor], layer: Layer) -> None:
-    if layer.name not in scores:
-        raise PrunebenchError(f"the scores lack {layer.name!r}; they cover {sorted(scores)}")
-    score, mask = scores[layer.name], masks[layer.name]
-    if tuple(score.shape) != layer.shape:
-        raise PrunebenchError(f"the scores of {layer.name!r} have shape {tuple(score.shape)}, not {layer.shape}")
-    if not bool((torch.isfinite(score) | ~mask).all()):
-        raise PrunebenchError(f"the scores of {layer.name!r} are not all finite")
+def _check_shapes(scores: Mapping[str, torch.Tensor], layers: Sequence[Layer]) -> None:
+    """Raises PrunebenchError for scores that lack a layer, or have another shape."""
+    for layer in layers:
+        if layer.name not in scores:
+            raise PrunebenchError(f"the scores lack {layer.name!r}; they cover {sorted(scores)}")
+        shape = tuple(scores[layer.name].shape)
+        if shape != layer.shape:
+            raise PrunebenchError(f"the scores of {layer.name!r} have shape {shape}, not {layer.shape}")
 
 
 def _candidates(score: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

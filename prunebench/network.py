@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -21,6 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from prunebench.components import Model
 from prunebench.errors import PrunebenchError
 from prunebench.suite.values import Prunable, Task
+
+Count = TypeVar("Count", int, torch.Tensor)
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,14 @@ class Network:
         """Number of prunable weights: the denominator of density and sparsity."""
         return sum(layer.size for layer in self.layers)
 
-    def flops_at(self, kept: Mapping[str, int]) -> float:
+    def flops_at(self, kept: Mapping[str, Count]) -> Count | float:
         """Forward FLOPs of one example when zeros are skipped.
 
         Args:
-            kept: number of weights kept in each layer; a layer that is not named is dense.
+            kept: number of weights kept in each layer, each a number or a float64 tensor of one; a layer that is not
+                named is dense.
         """
-        skipped = sum(layer.flops * (1 - kept.get(layer.name, layer.size) / layer.size) for layer in self.layers)
+        skipped = sum(layer.flops * (1 - kept[layer.name] / layer.size) for layer in self.layers if layer.name in kept)
         return self.flops - skipped
 
 

@@ -19,10 +19,10 @@ import torch
 from torch import nn
 
 from prunebench import seeds, times
-from prunebench.cost import Cost
+from prunebench.cost import Cost, Flops
 from prunebench.data import Data, Examples
-from prunebench.errors import Diverged, PluginError
-from prunebench.masks import Masks, keep_highest
+from prunebench.errors import Diverged, PluginError, PrunebenchError
+from prunebench.masks import Masks, highest
 from prunebench.network import Network
 from prunebench.optimizer_state import optimizer_tensors, restore_optimizer
 from prunebench.recipes import learning_rate, make_optimizer, training_loss
@@ -111,13 +111,14 @@ def train(
             if evaluation_due(recipe, clock, step + 1):
                 updater.impose(training)
                 journal.evaluate(trainer, step + 1)
+                training.check_scores()
                 updater.lift(training)
             if keeper and keeper.wants(step + 1):
                 updater.impose(training)
-                keeper.keep(state.changed(**snapshot(model), **training.remembered(), **journal.written(step + 1)))
+                keeper.keep(state.changed(**snapshot(model), **journal.written(step + 1), **training.remembered()))
                 updater.lift(training)
     updater.impose(training)
-    return state.changed(**snapshot(model), **training.remembered(), **journal.closed(stop))
+    return state.changed(**snapshot(model), **journal.closed(stop), **training.remembered())
 
 
 class Written(TypedDict):
@@ -137,12 +138,13 @@ class Journal:
     def __init__(self, state: State, device: torch.device) -> None:
         self._begun = state
         self._history = list(state.history)
-        self._examples, self._flops = state.unbooked.examples, state.unbooked.training_flops
+        self._examples = state.unbooked.examples
+        self._flops: Flops = state.unbooked.training_flops
         # On the device, so that no step waits for it.
         self._loss_sum = torch.tensor(state.loss_sum, dtype=torch.float64, device=device)
         self._loss_steps = state.loss_steps
 
-    def book(self, loss: torch.Tensor, examples: int, flops: float) -> None:
+    def book(self, loss: torch.Tensor, examples: int, flops: Flops) -> None:
         """A step: its loss, its examples, and its FLOPs for each of them."""
         self._loss_sum += loss.detach()
         self._loss_steps += 1
@@ -160,19 +162,19 @@ class Journal:
         self._loss_steps = 0
 
     def closed(self, stop: int) -> Written:
-        """All of it, at the training's end. Raises Diverged if the losses since the last evaluation are not finite."""
-        _check_finite(float(self._loss_sum), stop)
+        """All of it, at the training's end. Raises Diverged as `written` does."""
         written = self.written(stop)
         return {**written, "cost": written["cost"] + written["unbooked"], "unbooked": Cost()}
 
     def written(self, step: int) -> Written:
-        """All of it after so many steps, in the middle of the training."""
+        """All of it after so many steps. Raises Diverged if the losses since the last evaluation are not finite."""
+        _check_finite(float(self._loss_sum), step)
         before = self._begun
         return {
             "step": step,
             "cost": before.cost,
             "unbooked": Cost(
-                training_flops=self._flops,
+                training_flops=float(self._flops),
                 steps=before.unbooked.steps + step - before.step,
                 examples=self._examples,
                 wall_seconds=before.unbooked.wall_seconds,
@@ -215,6 +217,7 @@ class Training:
         self.trains_dense = trains_dense
         """Whether the optimizer works on dense weights (or scores): masks are then imposed, not enforced."""
         restore_optimizer(self.optimizer, self.parameters, state.optimizer | under(_ASIDE, memory))
+        self._finite: dict[str, torch.Tensor] = {}
         self._count()
 
     @property
@@ -239,10 +242,19 @@ class Training:
     ) -> None:
         """Make the masks keep exactly round(density * N) weights: the highest of `scores`, pruned ones among them.
 
-        With a structure they keep N of every M, as far as it fits.
+        With a structure they keep N of every M, as far as it fits. No step waits for the device here; whether all
+        scores were finite is asked at the next evaluation (`check_scores`).
         """
-        everything = {name: torch.ones_like(score, dtype=torch.bool) for name, score in scores.items()}
-        self.set_masks(keep_highest(scores, everything, self.network.layers, density, allocation, structure))
+        self.set_masks(highest(scores, self.network.layers, density, allocation, structure))
+        for name in self.masks:
+            finite = scores[name].isfinite().all()
+            self._finite[name] = self._finite[name] & finite if name in self._finite else finite
+
+    def check_scores(self) -> None:
+        """Raises PrunebenchError if scores that `keep_highest` was given were not all finite."""
+        for name, finite in self._finite.items():
+            if not bool(finite):
+                raise PrunebenchError(f"training.keep_highest was given scores of {name!r} that are not all finite")
 
     def set_masks(self, masks: Mapping[str, torch.Tensor]) -> None:
         """Replace the masks. Newly pruned weights become zero; so does the optimizer's memory of every weight that
@@ -263,8 +275,10 @@ class Training:
         masked = {} if self.trains_dense else self.masks
         self._weights: list[torch.Tensor] = [self.parameters[name] for name in masked]
         self._kept = [mask.float() for mask in masked.values()]
-        self.sparse_flops = self.network.flops_at({name: int(mask.sum()) for name, mask in self.masks.items()})
-        """Forward FLOPs of one example under the masks as they are."""
+        flops = self.network.flops_at({name: mask.sum().double() for name, mask in self.masks.items()})
+        self.sparse_flops: Flops = flops if self.trains_dense else float(flops)
+        """Forward FLOPs of one example under the masks as they are. Where masks are imposed, at each step perhaps, it
+        is a tensor on the device, for which no step waits."""
 
     def remembered(self) -> Remembered:
         """What the next stage is told of the masks, the optimizer and the updater.
@@ -272,6 +286,7 @@ class Training:
         An optimizer of dense weights or scores belongs to the updater's memory, which only the same training goes on
         with: its momentum is not that of the weights in the state.
         """
+        self.check_scores()
         optimizer = optimizer_tensors(self.optimizer, self.parameters)
         for name, value in self.memory.items():
             if not isinstance(value, torch.Tensor):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from prunebench.cost import Flops
     from prunebench.training import Training
 
 
@@ -40,6 +41,10 @@ class Updater:
     def after_step(self, training: Training) -> None:
         """Called when the optimizer has made its step and pruned weights are zero again."""
 
-    def flops(self, training: Training) -> float:
-        """Forward and backward FLOPs of this step for one example; by default 3 * f_S, zeros skipped."""
+    def flops(self, training: Training) -> Flops:
+        """Forward and backward FLOPs of this step for one example; by default 3 * f_S, zeros skipped.
+
+        A number, or a tensor of one: `training.sparse_flops` is a tensor if `trains_dense`, and to ask it for its
+        number makes each step wait for a GPU.
+        """
         return 3 * training.sparse_flops

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prunebench.errors import PrunebenchError, Unreachable
-from prunebench.masks import keep_highest, pack, shuffled, top, unpack
+from prunebench.masks import highest, keep_highest, pack, shuffled, top, top_unread, unpack
 from prunebench.seeds import generator
 
 INF = float("inf")
@@ -28,6 +28,13 @@ def pair(layer):
 
 def test_the_highest_are_kept():
     assert kept([0.3, -5.0, 0.9, 0.5], 2) == [2, 3]
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=30), st.data())
+def test_on_an_accelerator_the_same_are_kept_without_a_look_at_any_value(scores, data):
+    k = data.draw(st.integers(1, len(scores)))
+    assert torch.equal(top_unread(torch.tensor(scores).float(), k), top(torch.tensor(scores).float(), k))
+    assert top(torch.empty(len(scores), device="meta"), k).shape == (len(scores),)  # where nothing can be read
 
 
 def test_the_sign_of_a_score_counts():
@@ -159,6 +166,25 @@ def test_a_score_that_is_not_finite_is_an_error_that_names_the_layer(pair, bad):
     scores["b"][1, 2] = bad
     with pytest.raises(PrunebenchError, match="scores of 'b' are not all finite"):
         keep_highest(scores, dense(*pair), pair, 0.5, "global")
+
+
+@pytest.mark.parametrize("allocation", ["global", "uniform", "erk"])
+def test_among_all_weights_the_same_are_kept_unread(pair, allocation):
+    scores = {
+        "a": torch.tensor([[3.0, 1.0], [2.0, 2.0]]),
+        "b": torch.tensor([[2.0, 0.0, 2.0, 5.0], [2.0, 4.0, 1.0, 2.0]]),
+    }
+    expected = keep_highest(scores, dense(*pair), pair, 0.5, allocation)
+    found = highest(scores, pair, 0.5, allocation)
+    assert {name: mask.tolist() for name, mask in found.items()} == {n: mask.tolist() for n, mask in expected.items()}
+    unread = highest({name: score.to("meta") for name, score in scores.items()}, pair, 0.5, allocation)
+    assert {name: tuple(mask.shape) for name, mask in unread.items()} == {"a": (2, 2), "b": (2, 4)}
+
+
+def test_more_than_there_are_is_unreachable_unread_too(pair):
+    scores = {one.name: torch.zeros(one.shape, device="meta") for one in pair}
+    with pytest.raises(Unreachable, match=r"^18 weights are to be kept in the network, but .* only 12$"):
+        highest(scores, pair, 1.5, "global")
 
 
 def test_a_missing_score_is_an_error_that_names_the_layer(pair):

@@ -380,6 +380,43 @@ def test_a_diverged_training_is_an_error_that_names_the_step(tiny, run_stages, r
         run_stages(task, Train(until))
 
 
+class Choosing(prunebench.Method):
+    """Keeps the first half of each layer, by scores of which one is not finite in step 3."""
+
+    name = "choosing"
+    reference = "None 2026"
+
+    def updater(self, density):
+        class Updater(prunebench.Updater):
+            def after_step(self, training):
+                scores = {name: -torch.arange(1.0 * w.numel()).view_as(w) for name, w in training.weights.items()}
+                if training.step == 3:
+                    scores["4.weight"].view(-1)[-1] = float("inf")
+                training.keep_highest(scores, 0.5, "uniform")
+
+        return Updater()
+
+    def stages(self, trial):
+        yield Train(by=self)
+
+
+@pytest.mark.parametrize(("recipe", "until"), [({"evaluate_every": "5it"}, "end"), ({"evaluate_every": "end"}, "5it")])
+def test_scores_that_are_not_finite_are_an_error_at_the_next_evaluation_or_at_the_end(tiny, run_stages, recipe, until):
+    run_stages(tiny.task(**recipe), Train("3it", by=Choosing()))
+    with pytest.raises(PrunebenchError, match=r"^training.keep_highest was given scores of '4.weight' that are not"):
+        run_stages(tiny.task(**recipe), Train(until, by=Choosing()))
+
+
+@pytest.mark.parametrize("method", ["ste", "sr-ste"])
+@pytest.mark.parametrize("until", ["end", "8it"])
+def test_dense_weights_that_diverge_are_called_that_and_no_fault_of_the_scores(
+    tiny, run_stages, built_in, method, until
+):
+    task = tiny.task(optimizer=Optimizer(name="sgd", lr=1e38), evaluate_every="end")
+    with pytest.raises(Diverged):
+        run_stages(task, Train(until, by=built_in("method", method), density=0.5))
+
+
 def test_the_state_that_training_began_from_is_left_as_it_was(tiny, run_stages):
     chain = run_stages(tiny.task(tiny.Conv(), steps=3), pruned(tiny), Train())
     again = run_stages(tiny.task(tiny.Conv(), steps=3), pruned(tiny))
@@ -488,23 +525,49 @@ def train_on(device, tiny, prepared, recipe, updater):
     training.train(bench.trainer, State(step=0, **fresh, masks=masks), 20, "train", updater, fresh=True)
 
 
-class Unwaiting(prunebench.Updater):
-    """Makes it an error to wait for the GPU in any step but the first two and the last two of twenty."""
+CHOOSING_ANEW = pytest.mark.parametrize(
+    ("method", "parameters"),
+    [
+        *(("ste", {"allocation": allocation}) for allocation in ("uniform", "global", "erk")),
+        *(("edge-popup", {"allocation": allocation}) for allocation in ("uniform", "global", "erk")),
+        ("sr-ste", {}),
+    ],
+)
+"""Methods that choose masks at each step."""
 
-    def after_step(self, training):
+
+def unwaiting(updater):
+    """Makes it an error to wait for the GPU in any step but the first two and the last two of twenty."""
+    after_step = updater.after_step
+
+    def stepped(training):
+        after_step(training)
         torch.cuda.set_sync_debug_mode("error" if 2 <= training.step + 1 < 18 else "default")
+
+    updater.after_step = stepped
+    return updater
+
+
+@pytest.fixture
+def gpu():
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    yield torch.device("cuda")
+    torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @RECIPES
 @SHARES
-def test_no_step_waits_for_the_gpu(tiny, prepared, monkeypatch, recipe, share):
+def test_no_step_waits_for_the_gpu(tiny, prepared, monkeypatch, gpu, recipe, share):
     monkeypatch.setattr("prunebench.splits.SHARE", share)
-    try:
-        train_on(torch.device("cuda"), tiny, prepared, recipe, Unwaiting())
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+    train_on(gpu, tiny, prepared, recipe, unwaiting(prunebench.Updater()))
+
+
+@pytest.mark.gpu
+@CHOOSING_ANEW
+def test_no_step_that_chooses_its_masks_waits_for_the_gpu(tiny, prepared, gpu, built_in, method, parameters):
+    train_on(gpu, tiny, prepared, {}, unwaiting(built_in("method", method, **parameters).updater(0.5)))
 
 
 class Enough(Exception):
@@ -512,13 +575,15 @@ class Enough(Exception):
 
 
 class Unread(TorchDispatchMode):
-    """A device that holds no values: before the first step each number that is read from it is 1, then an error."""
+    """A device that holds no values: before the first step each that is read from it is a 1, and then an error."""
 
     stepping = False
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         if function is torch.ops.aten._local_scalar_dense.default and not self.stepping:
             return 1
+        if function is torch.ops.aten._to_copy.default and not self.stepping and args[0].is_meta:
+            return torch.ones_like(args[0], **kwargs)
         return function(*args, **kwargs or {})
 
 
@@ -564,6 +629,11 @@ def test_no_step_reads_what_the_device_has_worked_out(tiny, prepared, monkeypatc
 def test_nor_does_one_between_two_updates_of_the_masks(tiny, prepared, meta, built_in, method):
     updater = built_in("method", method, interval="7it").updater(0.5)
     train_unread(meta, tiny, prepared, {}, updater, steps=5)
+
+
+@CHOOSING_ANEW
+def test_nor_does_one_that_chooses_its_masks_anew(tiny, prepared, meta, built_in, method, parameters):
+    train_unread(meta, tiny, prepared, {}, built_in("method", method, **parameters).updater(0.5))
 
 
 @pytest.mark.parametrize("read", [torch.Tensor.item, bool, torch.nonzero, torch.Tensor.cpu])

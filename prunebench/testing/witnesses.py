@@ -147,9 +147,9 @@ class WitnessedUpdater(Updater):
         self._call("after_step", training, self.inner.after_step)
 
     def flops(self, training: Training) -> float:
-        flops = self._call("flops", training, self.inner.flops)
-        _check_number(flops, "flops of the updater")
-        least = 2 * training.sparse_flops
+        given = self._call("flops", training, self.inner.flops)
+        _check_number(given.item() if isinstance(given, torch.Tensor) else given, "flops of the updater")
+        flops, least = float(given), 2 * float(training.sparse_flops)
         if not (math.isfinite(flops) and flops >= least * (1 - 1e-9)):
             self.witness.note(
                 "cost", f"flops returned {flops:,.0f}: a step is at least 2 * training.sparse_flops, {least:,.0f}"
