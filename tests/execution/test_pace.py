@@ -1,6 +1,8 @@
 """How fast a training went."""
 
+import importlib
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -42,6 +44,21 @@ def test_a_gpu_is_looked_at_as_long_as_the_work_goes_on(monkeypatch):
     with watched(torch.device("cpu")) as none:
         time.sleep(0.01)
     assert none == []
+
+
+def test_what_is_installed_with_us_reads_the_driver(monkeypatch):
+    pynvml = importlib.import_module("pynvml")  # torch brings no reader of the driver, and fails without one
+    monkeypatch.setattr("prunebench.execution.pace.INTERVAL", 0.001)
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: index)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetUtilizationRates", lambda handle: SimpleNamespace(gpu=30 + handle))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with watched(torch.device("cuda", 1)) as samples:
+        for _ in range(10_000):
+            if samples:
+                break
+            time.sleep(0.001)
+    assert set(samples) == {31.0}
 
 
 def test_a_driver_that_does_not_tell_costs_nothing(monkeypatch):
