@@ -22,6 +22,7 @@ from prunebench.components import Component
 
 NUMERICS = (
     "allocation",
+    "arithmetic",
     "augmentation",
     "cost",
     "data",

@@ -20,6 +20,9 @@ from prunebench.stages import Allocation, Shares, Structure
 
 Masks = dict[str, torch.Tensor]
 
+AT_HAND = ("cpu",)
+"""Devices whose values can be looked at in any step of a training: nothing is waited for."""
+
 Parts = Sequence[tuple[int, Callable[[], torch.Tensor]]]
 """The size of each part of some scores, and what makes it, one-dimensional."""
 
@@ -35,7 +38,7 @@ def _highest(parts: Parts, k: int) -> list[torch.Tensor]:
     if k == 0:
         return [torch.zeros_like(make(), dtype=torch.bool) for _, make in parts]
     joined = _joined(parts)
-    if joined.device.type == "cpu":
+    if joined.device.type in AT_HAND:
         return _highest_in_place(parts, joined, k)
     return list(torch.split(top_unread(joined, k), [size for size, _ in parts]))
 
@@ -58,10 +61,10 @@ def _highest_in_place(parts: Parts, joined: torch.Tensor, k: int) -> list[torch.
 
 
 def top_unread(scores: torch.Tensor, k: int) -> torch.Tensor:
-    """What `top` gives for a `k` above 0, on an accelerator: no value is read from it, so that nothing waits for it."""
-    threshold = torch.kthvalue(scores, scores.numel() - k + 1).values
+    """What `top` gives for finite scores and a `k` above 0, with no value read from the accelerator they are on."""
+    threshold = torch.topk(scores, k, sorted=False).values.min()  # kthvalue has one of a GPU's many processors work
     above, ties = scores > threshold, scores == threshold
-    return above | (ties & (ties.cumsum(0, dtype=torch.int32) <= k - above.sum()))
+    return above | (ties & (ties.cumsum(0) <= k - above.sum()))
 
 
 def _joined(parts: Parts) -> torch.Tensor:
@@ -128,7 +131,7 @@ def highest(
     """
     _check_shapes(scores, layers)
     sizes = {layer.name: layer.size for layer in layers}
-    flat = {layer.name: scores[layer.name].detach().flatten for layer in layers}
+    flat = {layer.name: _exact(scores[layer.name]).flatten for layer in layers}
     return _chosen(flat, layers, sizes, density, allocation, structure)
 
 
@@ -183,7 +186,12 @@ def _check_shapes(scores: Mapping[str, torch.Tensor], layers: Sequence[Layer]) -
 def _candidates(score: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """A layer's scores as one dimension, what is pruned already below all others."""
     # -inf is below every finite score, so what is pruned can only come back if too few are left, which is an error.
-    return torch.where(mask, score.detach(), -torch.inf).flatten()
+    return torch.where(mask, _exact(score), -torch.inf).flatten()
+
+
+def _exact(score: torch.Tensor) -> torch.Tensor:
+    """Scores as floats that tell all of them apart, in counts up to 2**53."""
+    return score.detach() if score.is_floating_point() else score.detach().double()
 
 
 def _check_left(left: int, k: int, where: str) -> None:

@@ -64,7 +64,9 @@ class Network:
             kept: number of weights kept in each layer, each a number or a float64 tensor of one; a layer that is not
                 named is dense.
         """
-        skipped = sum(layer.flops * (1 - kept[layer.name] / layer.size) for layer in self.layers if layer.name in kept)
+        pruned = ((layer, layer.size - kept[layer.name]) for layer in self.layers if layer.name in kept)
+        # A number over a number: a GPU divides a tensor by one with another last bit than a CPU.
+        skipped = sum(layer.flops / layer.size * count for layer, count in pruned)
         return self.flops - skipped
 
 

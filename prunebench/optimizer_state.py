@@ -47,8 +47,9 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, parameters: dict[str, nn
             target[kind.removesuffix(_NUMBER)] = value.item()
             continue
         parameter = parameters[name] if name else next(iter(parameters.values()))
-        # Step counters live on the device for the fused kernels only.
-        on_device = value.dim() > 0 or optimizer.defaults.get("fused")
+        # As torch.optim.Optimizer.load_state_dict does it: step counters are on the device for the fused kernels only.
+        counts = kind == "step" or not name
+        on_device = value.dim() > 0 or not counts or optimizer.defaults.get("fused")
         restored = value.to(parameter.device if on_device else "cpu", copy=True)
         if value.dim() > 0 and value.shape == parameter.shape:
             # In the parameter's own memory format: the fused kernels walk through both side by side.

@@ -36,6 +36,17 @@ def reseed(device: torch.device, *names: str | int) -> None:
 @contextmanager
 def seeded(*names: str | int) -> Iterator[None]:
     """Code that draws from torch's global generator (layer constructors, dropout) draws repeatably inside."""
-    with torch.random.fork_rng():
+    with restored():
         torch.manual_seed(derive(*names))
+        yield
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """What is drawn from torch's global generators inside changes nothing of what is drawn after it.
+
+    Those are the CPU's and that of the GPU in use: to ask for another's would start CUDA on it.
+    """
+    in_use = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+    with torch.random.fork_rng(devices=in_use):
         yield

@@ -22,7 +22,7 @@ from prunebench import seeds, times
 from prunebench.cost import Cost, Flops
 from prunebench.data import Data, Examples
 from prunebench.errors import Diverged, PluginError, PrunebenchError
-from prunebench.masks import Masks, highest
+from prunebench.masks import AT_HAND, Masks, highest
 from prunebench.network import Network
 from prunebench.optimizer_state import optimizer_tensors, restore_optimizer
 from prunebench.recipes import learning_rate, make_optimizer, training_loss
@@ -32,6 +32,7 @@ from prunebench.suite.values import Recipe, Task
 from prunebench.updating import Updater
 
 EVALUATION_BATCH = 1000
+ADVICE = "try a lower learning rate, or clip_norm"
 MANY_CLASSES = 100
 """From so many on, top-5 accuracy is measured too."""
 
@@ -90,7 +91,7 @@ def train(
     else:
         updater.lift(training)
 
-    with torch.random.fork_rng():
+    with seeds.restored():
         model.train()
         for step in range(state.step, stop):
             training.step = step
@@ -149,6 +150,8 @@ class Journal:
         self._loss_sum += loss.detach()
         self._loss_steps += 1
         self._examples += examples
+        if isinstance(flops, torch.Tensor):  # whatever an updater made it of: sums of float32 lose what is added
+            flops = flops.detach().to(self._loss_sum.device, torch.float64)
         self._flops += flops * examples
 
     def evaluate(self, trainer: Trainer, step: int) -> None:
@@ -218,6 +221,7 @@ class Training:
         """Whether the optimizer works on dense weights (or scores): masks are then imposed, not enforced."""
         restore_optimizer(self.optimizer, self.parameters, state.optimizer | under(_ASIDE, memory))
         self._finite: dict[str, torch.Tensor] = {}
+        """Of each layer whether the scores that masks were chosen by have been finite until now."""
         self._count()
 
     @property
@@ -242,19 +246,33 @@ class Training:
     ) -> None:
         """Make the masks keep exactly round(density * N) weights: the highest of `scores`, pruned ones among them.
 
-        With a structure they keep N of every M, as far as it fits. No step waits for the device here; whether all
-        scores were finite is asked at the next evaluation (`check_scores`).
+        With a structure they keep N of every M, as far as it fits. No step waits for an accelerator here; whether all
+        scores were finite is asked at the next evaluation there (`check_scores`).
+
+        Raises:
+            PrunebenchError: for scores that lack a layer, have another shape, or are not all finite.
+            Diverged: likewise, if the weights are not finite either.
         """
-        self.set_masks(highest(scores, self.network.layers, density, allocation, structure))
-        for name in self.masks:
-            finite = scores[name].isfinite().all()
-            self._finite[name] = self._finite[name] & finite if name in self._finite else finite
+        chosen = highest(scores, self.network.layers, density, allocation, structure)
+        for name in chosen:
+            self._finite[name] = scores[name].isfinite().all() & self._finite.get(name, True)
+        if self.device.type in AT_HAND:
+            self.check_scores()
+        self.set_masks(chosen)
 
     def check_scores(self) -> None:
-        """Raises PrunebenchError if scores that `keep_highest` was given were not all finite."""
+        """Raises what `keep_highest` does if it was given scores that were not all finite."""
         for name, finite in self._finite.items():
             if not bool(finite):
+                self._check_weights()
                 raise PrunebenchError(f"training.keep_highest was given scores of {name!r} that are not all finite")
+
+    def _check_weights(self) -> None:
+        """Raises Diverged if the weights, or what the updater keeps of them, are not all finite."""
+        for values in (self.parameters, self.memory):
+            for name, value in values.items():
+                if isinstance(value, torch.Tensor) and not bool(value.isfinite().all()):
+                    raise Diverged(f"{name!r} is not finite by step {self.step + 1}: {ADVICE}")
 
     def set_masks(self, masks: Mapping[str, torch.Tensor]) -> None:
         """Replace the masks. Newly pruned weights become zero; so does the optimizer's memory of every weight that
@@ -329,7 +347,7 @@ def evaluation_due(recipe: Recipe, clock: times.Clock, step: int) -> bool:
 
 def _check_finite(loss: float, step: int, split: str = "training") -> None:
     if not math.isfinite(loss):
-        raise Diverged(f"the {split} loss is {loss} by step {step}: try a lower learning rate, or clip_norm")
+        raise Diverged(f"the {split} loss is {loss} by step {step}: {ADVICE}")
 
 
 def evaluate(model: nn.Module, data: Data, step: int) -> dict[str, float]:

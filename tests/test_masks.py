@@ -37,6 +37,46 @@ def test_on_an_accelerator_the_same_are_kept_without_a_look_at_any_value(scores,
     assert top(torch.empty(len(scores), device="meta"), k).shape == (len(scores),)  # where nothing can be read
 
 
+@pytest.mark.parametrize("ties", [40_000, 2**24 + 5])
+def test_on_an_accelerator_any_number_of_equals_is_counted(ties):
+    mask = top_unread(torch.ones(ties + 3), ties)
+    assert int(mask.sum()) == ties
+    assert bool(mask[:ties].all())
+
+
+def test_on_an_accelerator_the_network_is_ranked_as_one_too(layer, monkeypatch):
+    layers = [layer("a", 5, 2), layer("b", 3, 4), layer("c", 7, 1)]
+    scores = {part.name: torch.arange(part.size).view(part.shape) % 3 * 1.0 for part in layers}
+    here = {density: highest(scores, layers, density, "global") for density in (0.1, 0.5, 0.9, 1.0)}
+    monkeypatch.setattr("prunebench.masks.AT_HAND", ())
+    for density, masks in here.items():
+        there = highest(scores, layers, density, "global")
+        assert all(torch.equal(there[name], mask) for name, mask in masks.items())
+
+
+@pytest.mark.parametrize("density", [0.0, 1.0])
+@pytest.mark.parametrize("allocation", ["global", "uniform"])
+def test_on_an_accelerator_none_and_all_can_be_kept(pair, density, allocation):
+    scores = {layer.name: torch.empty(layer.shape, device="meta") for layer in pair}
+    masks = highest(scores, pair, density, allocation)
+    assert {name: mask.shape for name, mask in masks.items()} == {layer.name: layer.shape for layer in pair}
+
+
+def test_whole_numbers_are_told_apart_beyond_what_float32_can(layer):
+    one = [layer("a", 1, 4)]
+    scores = {"a": torch.tensor([[2**24, 2**24 + 1, 0, 0]])}
+    expected = torch.tensor([[False, True, False, False]])
+    assert torch.equal(keep_highest(scores, dense(*one), one, 0.25, "global")["a"], expected)
+    assert torch.equal(highest(scores, one, 0.25, "global")["a"], expected)
+
+
+@pytest.mark.parametrize("allocation", ["global", "uniform"])
+def test_masks_may_be_scores(pair, allocation):
+    scores = {layer.name: torch.arange(layer.size).view(layer.shape) % 2 == 1 for layer in pair}
+    for masks in (keep_highest(scores, dense(*pair), pair, 0.5, allocation), highest(scores, pair, 0.5, allocation)):
+        assert all(torch.equal(masks[name], score) for name, score in scores.items())
+
+
 def test_the_sign_of_a_score_counts():
     assert kept([-3.0, -1.0, -2.0], 1) == [1]
 
@@ -200,8 +240,8 @@ def test_a_misshaped_score_is_an_error_that_names_the_layer(pair):
 
 def test_scores_that_know_their_gradients_are_accepted(pair):
     scores = {one.name: torch.zeros(one.shape, requires_grad=True) for one in pair}
-    masks = keep_highest(scores, dense(*pair), pair, 0.5, "global")
-    assert not any(mask.requires_grad for mask in masks.values())
+    for masks in (keep_highest(scores, dense(*pair), pair, 0.5, "global"), highest(scores, pair, 0.5, "global")):
+        assert not any(mask.requires_grad for mask in masks.values())
 
 
 def test_shuffling_keeps_the_count_and_moves_the_weights():

@@ -1,5 +1,6 @@
 """Randomness from names."""
 
+import pytest
 import torch
 
 from prunebench import seeds
@@ -33,3 +34,28 @@ def test_the_global_generator_is_put_back_after_a_seeded_block():
     torch.manual_seed(1)
     with seeds.seeded(0, "initialize"):
         assert torch.equal(first, torch.rand(5))
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Two GPUs on paper; the list has each whose generator is asked for or put back."""
+    asked = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: asked.append(("get", device)))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: asked.append(("set", device)))
+    return asked
+
+
+def test_a_seeded_block_does_not_start_cuda(gpus):
+    with seeds.seeded(0, "initialize"):
+        pass
+    assert gpus == []
+
+
+def test_the_generator_of_the_gpu_in_use_is_put_back_too(gpus, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: gpus.append("seed"))
+    with seeds.seeded(0, "initialize"):
+        pass
+    assert gpus == [("get", 1), "seed", ("set", 1)]

@@ -5,6 +5,7 @@ import os
 import shutil
 from contextlib import nullcontext
 from dataclasses import asdict
+from typing import ClassVar
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import prunebench
-from prunebench import Initialize, Prune, Rewind, Train, recipes, training
+from prunebench import Initialize, Prune, Rewind, Train, masks, recipes, training
+from prunebench.arithmetic import repeatable
 from prunebench.data import Data
 from prunebench.errors import Diverged, PrunebenchError
 from prunebench.execution.perform import Bench, fresh_model
@@ -386,12 +388,20 @@ class Choosing(prunebench.Method):
     name = "choosing"
     reference = "None 2026"
 
+    value: str = "inf"
+    steps: ClassVar[list[int]] = []
+    """That the updaters of this test saw."""
+
     def updater(self, density):
+        value, steps = float(self.value), self.steps
+
         class Updater(prunebench.Updater):
             def after_step(self, training):
+                steps.append(training.step)
                 scores = {name: -torch.arange(1.0 * w.numel()).view_as(w) for name, w in training.weights.items()}
                 if training.step == 3:
-                    scores["4.weight"].view(-1)[-1] = float("inf")
+                    *_, last = scores.values()
+                    last.view(-1)[-1] = value
                 training.keep_highest(scores, 0.5, "uniform")
 
         return Updater()
@@ -400,21 +410,120 @@ class Choosing(prunebench.Method):
         yield Train(by=self)
 
 
+@pytest.fixture
+def choosing(request):
+    """Such a method, with a value that is not finite."""
+    Choosing.steps.clear()
+    return Choosing(value=getattr(request, "param", "inf"))
+
+
+EACH_VALUE = pytest.mark.parametrize("choosing", ["inf", "-inf", "nan"], indirect=True)
+
+
+@pytest.fixture
+def far(monkeypatch):
+    """The CPU taken for a device whose values are not at hand."""
+    monkeypatch.setattr(training, "AT_HAND", ())
+    monkeypatch.setattr(masks, "AT_HAND", ())
+
+
+NOT_FINITE = r"^training.keep_highest was given scores of '\d+.weight' that are not all finite$"
+
+
+@EACH_VALUE
+def test_scores_that_are_not_finite_are_an_error_at_once(tiny, run_stages, choosing):
+    run_stages(tiny.task(), Train("3it", by=choosing))
+    with pytest.raises(PrunebenchError, match=NOT_FINITE) as failure:
+        run_stages(tiny.task(), Train(by=choosing))
+    assert choosing.steps == [0, 1, 2, 0, 1, 2, 3]
+    assert any(entry.name == "after_step" for entry in failure.traceback)  # which has the author's line
+
+
+@pytest.mark.usefixtures("far")
+@EACH_VALUE
 @pytest.mark.parametrize(("recipe", "until"), [({"evaluate_every": "5it"}, "end"), ({"evaluate_every": "end"}, "5it")])
-def test_scores_that_are_not_finite_are_an_error_at_the_next_evaluation_or_at_the_end(tiny, run_stages, recipe, until):
-    run_stages(tiny.task(**recipe), Train("3it", by=Choosing()))
-    with pytest.raises(PrunebenchError, match=r"^training.keep_highest was given scores of '4.weight' that are not"):
-        run_stages(tiny.task(**recipe), Train(until, by=Choosing()))
-
-
-@pytest.mark.parametrize("method", ["ste", "sr-ste"])
-@pytest.mark.parametrize("until", ["end", "8it"])
-def test_dense_weights_that_diverge_are_called_that_and_no_fault_of_the_scores(
-    tiny, run_stages, built_in, method, until
+def test_where_values_are_not_at_hand_it_is_an_error_at_the_next_evaluation_or_at_the_end(
+    tiny, run_stages, recipe, until, choosing
 ):
-    task = tiny.task(optimizer=Optimizer(name="sgd", lr=1e38), evaluate_every="end")
-    with pytest.raises(Diverged):
+    with pytest.raises(PrunebenchError, match=NOT_FINITE):
+        run_stages(tiny.task(**recipe), Train(until, by=choosing))
+    assert choosing.steps == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.usefixtures("far")
+def test_no_checkpoint_is_kept_of_scores_that_are_not_finite(tiny, prepared, choosing):
+    kept = []
+
+    class Kept(training.Keeper):
+        def wants(self, step):
+            return step in (3, 6)
+
+        def keep(self, state):
+            kept.append(state.step)
+
+    with pytest.raises(PrunebenchError, match=NOT_FINITE):
+        train_on(torch.device("cpu"), tiny, prepared, {"evaluate_every": "end"}, choosing.updater(0.5), keeper=Kept())
+    assert (kept, choosing.steps) == ([3], [0, 1, 2, 3, 4, 5])
+
+
+@pytest.mark.parametrize("method", ["ste", "sr-ste", "edge-popup"])
+@pytest.mark.parametrize("until", ["end", "8it", "1it"])
+@pytest.mark.parametrize("where", ["at-hand", "far"])
+def test_weights_and_trained_scores_that_diverge_are_called_that(
+    tiny, run_stages, built_in, request, method, until, where
+):
+    if where == "far":
+        request.getfixturevalue("far")
+    task = tiny.task(optimizer=Optimizer(name="sgd", lr=1e40), evaluate_every="end")
+    with pytest.raises(Diverged, match=r"try a lower learning rate, or clip_norm$"):
         run_stages(task, Train(until, by=built_in("method", method), density=0.5))
+
+
+FAR_TOO_MANY = 8_178_240_001  # FLOPs that float32 cannot tell from their neighbours
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        float(FAR_TOO_MANY),
+        torch.tensor(FAR_TOO_MANY, dtype=torch.float64),
+        torch.tensor(FAR_TOO_MANY, dtype=torch.int64),
+    ],
+    ids=["number", "float64", "int64"],
+)
+def test_no_flops_are_lost_however_many_there_are(given):
+    journal = training.Journal(State(0, {}, {}, {}), torch.device("cpu"))
+    for _ in range(5000):
+        journal.book(torch.tensor(1.0), 128, given)
+    assert journal.written(5000)["unbooked"].training_flops == 5000 * 128 * FAR_TOO_MANY
+
+
+def test_small_floats_of_an_updater_lose_nothing_on_the_way():
+    journal = training.Journal(State(0, {}, {}, {}), torch.device("cpu"))
+    for _ in range(5000):
+        journal.book(torch.tensor(1.0), 129, torch.tensor(1e9, dtype=torch.float32))
+    assert journal.written(5000)["unbooked"].training_flops == 5000 * 129 * 1e9
+
+
+def test_flops_that_know_their_gradients_do_not_keep_the_steps_behind_them():
+    soft = torch.tensor(0.5, requires_grad=True)
+    journal = training.Journal(State(0, {}, {}, {}), torch.device("cpu"))
+    journal.book(torch.tensor(1.0), 4, soft * 10.0)
+    assert not journal._flops.requires_grad
+    assert journal.written(1)["unbooked"].training_flops == 20.0
+
+
+@pytest.mark.parametrize("trains_dense", [True, False])
+def test_sparse_flops_are_exact_and_a_tensor_only_where_masks_are_imposed(tiny, bench_of, trains_dense):
+    trial = tiny.trial(tiny.ByChance())
+    bench = bench_of(trial)
+    begun = State(step=0, **training.snapshot(fresh_model(trial, "initialize")), masks={})
+    run = training.Training(bench.trainer, begun, trains_dense)
+    masks = {layer.name: torch.arange(layer.size).view(layer.shape) % 3 == 0 for layer in bench.network.layers}
+    run.set_masks(masks)
+    flops = run.sparse_flops
+    assert float(flops) == bench.network.flops_at({name: int(mask.sum()) for name, mask in masks.items()})
+    assert (getattr(flops, "dtype", float) == torch.float64) if trains_dense else (type(flops) is float)
 
 
 def test_the_state_that_training_began_from_is_left_as_it_was(tiny, run_stages):
@@ -515,14 +624,15 @@ RECIPES = pytest.mark.parametrize(
 SHARES = pytest.mark.parametrize("share", [0.4, 0.0], ids=["inputs-there", "inputs-here"])
 
 
-def train_on(device, tiny, prepared, recipe, updater):
+def train_on(device, tiny, prepared, recipe, updater, keeper=None):
     """Twenty steps of a masked network on a device."""
     task = tiny.task(tiny.Conv(), **recipe | {"evaluate_every": "end"})
     trial = tiny.trial(tiny.ByChance(), task=task)
     bench = Bench(trial, device, lambda: Data(task, prepared(task.dataset), device))
     fresh = training.snapshot(fresh_model(trial, "initialize"))
     masks = {"3.weight": torch.rand(fresh["parameters"]["3.weight"].shape) < 0.5}
-    training.train(bench.trainer, State(step=0, **fresh, masks=masks), 20, "train", updater, fresh=True)
+    with repeatable(device):
+        training.train(bench.trainer, State(step=0, **fresh, masks=masks), 20, "train", updater, True, keeper)
 
 
 CHOOSING_ANEW = pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from prunebench import seeds
+from prunebench.arithmetic import repeatable
 from prunebench.components import Method
 from prunebench.cost import Cost
 from prunebench.data import Data
@@ -72,7 +73,8 @@ def perform(node: Node, state: State | None, source: State | None, bench: Bench,
         keeper: keeps states of a training on its way.
     """
     begun = time.perf_counter()
-    after = _performed(node, state, source, bench, keeper)
+    with repeatable(bench.device):
+        after = _performed(node, state, source, bench, keeper)
     return after.changed(cost=after.cost + Cost(wall_seconds=time.perf_counter() - begun))
 
 
@@ -203,6 +205,11 @@ def final_figures(state: State, bench: Bench) -> dict[str, float]:
 
 def measured(stage: Stage, state: State, bench: Bench) -> tuple[dict[str, float], dict[str, str]]:
     """The figures of the state after a stage, and remarks on them: what this machine could not measure, and why."""
+    with repeatable(bench.device):
+        return _measured(stage, state, bench)
+
+
+def _measured(stage: Stage, state: State, bench: Bench) -> tuple[dict[str, float], dict[str, str]]:
     if not isinstance(stage, Deploy):
         return final_figures(state, bench), {}
     lent, dense = _lent(stage.by, state, bench), copy.deepcopy(bench.model).eval()

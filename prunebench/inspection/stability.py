@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from prunebench.arithmetic import repeatable
 from prunebench.data import Data
 from prunebench.environment import environment
 from prunebench.errors import Unreachable
@@ -115,9 +116,10 @@ def errors_between(
             buffers=between(one.buffers, other.buffers, share),
         )
         load(model, point)
-        if norms:
-            reestimate(model, norms, data)
-        errors.append(1 - evaluate(model, data, point.step)["test_accuracy"])
+        with repeatable(finished.bench.device):
+            if norms:
+                reestimate(model, norms, data)
+            errors.append(1 - evaluate(model, data, point.step)["test_accuracy"])
     return tuple(errors), bool(norms)
 
 

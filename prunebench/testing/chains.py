@@ -66,7 +66,7 @@ def chain(lab: Laboratory, network: Model) -> None:
 
 
 def scores(lab: Laboratory, network: Model) -> None:
-    """There is a finite score for each weight, in a tensor of its shape and on its device."""
+    """There is a finite score for each weight, in a tensor of its shape."""
     _report(_tried(lab, network), "scores")
     run = _sound(lab, network)
     if not run.witness.scored:
