@@ -33,6 +33,7 @@ import prunebench
 from prunebench.environment import cores
 from prunebench.errors import PrunebenchError
 from prunebench.execution import exits
+from prunebench.registry import foreign_names
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext
@@ -98,9 +99,11 @@ class Processes(prunebench.Crew):
         self.place = f"{slots} worker{'s' * (slots > 1)}" + (f" on {len(gpus)} GPU{'s' * (len(gpus) > 1)}" * bool(gpus))
         self._gpus = gpus
         self._running: dict[str, Running] = {}
+        self._troubles: Counter[str | None] = Counter()
+        """How many orders failed on each GPU: one that is broken ends all at once, and would get every next one."""
         # Set iteration and string hashing are the same in every worker of every run.
         os.environ.setdefault("PYTHONHASHSEED", "0")
-        os.environ["PRUNEBENCH_PRELOAD"] = json.dumps([site.plugins, site.blocked])
+        os.environ["PRUNEBENCH_PRELOAD"] = json.dumps(_preloaded(site))
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         self._context = cast("ForkServerContext", multiprocessing.get_context(method))
         if method == "forkserver":
@@ -120,7 +123,7 @@ class Processes(prunebench.Crew):
 
     def _least_used(self) -> str | None:
         used = Counter(running.gpu for running in self._running.values())
-        return min(self._gpus, key=lambda gpu: used[gpu], default=None)
+        return min(self._gpus, key=lambda gpu: (used[gpu], self._troubles[gpu]), default=None)
 
     def wait(self, timeout: float | None) -> list[prunebench.Ended]:
         wait([running.process.sentinel for running in self._running.values()], timeout)
@@ -131,6 +134,7 @@ class Processes(prunebench.Crew):
             if (code := running.process.exitcode) is not None:
                 running.process.join()
                 del self._running[key]
+                self._troubles[running.gpu] += code not in (exits.DONE, exits.BUSY)
                 yield prunebench.Ended(key, code)
 
     def cancel(self, key: str) -> None:
@@ -149,6 +153,17 @@ class Processes(prunebench.Crew):
                 _signal_group(process, signal.SIGKILL)
                 process.join()
         self._running.clear()
+
+
+def _preloaded(site: prunebench.Site) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The loose plugin files that workers have from the start, and the installed plugins that they do not.
+
+    A stranger's module may ask for a GPU as it is imported, and CUDA works in no process that was forked after that:
+    where workers need it, each imports strangers' modules itself.
+    """
+    if site.device == "cpu":
+        return site.plugins, site.blocked
+    return (), (*site.blocked, *foreign_names())
 
 
 def _make_room_for_sockets() -> None:

@@ -87,8 +87,9 @@ def _check_files(data: Path) -> None:
 
 def _run(order: prunebench.Order) -> prunebench.Ended:
     """Carry out an order in a fresh process, as the local executor does; a Ray worker keeps the forkserver."""
-    gpus = (os.environ.get("CUDA_VISIBLE_DEVICES", ""),) if order.device == "cuda" else ()
-    site = prunebench.Site(store=Path(order.store), plugins=order.plugins, blocked=order.blocked)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")  # Ray was told to leave it alone, where it is not set
+    gpus = () if order.device == "cpu" or visible is None else (visible,)
+    site = prunebench.Site(store=Path(order.store), device=order.device, plugins=order.plugins, blocked=order.blocked)
     with Processes(site, 1, gpus) as crew:
         with _without_main():
             crew.submit(order)

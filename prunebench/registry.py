@@ -148,6 +148,12 @@ def installed_names() -> list[str]:
     return sorted({plugin.name for plugin, _ in _installed()})
 
 
+def foreign_names() -> list[str]:
+    """Those of other distributions than this one."""
+    own = __name__.partition(".")[0]
+    return sorted({plugin.name for plugin, _ in _installed() if plugin.distribution != own})
+
+
 def _installed() -> Iterator[tuple[Plugin, Callable[[], Any]]]:
     found = importlib.metadata.entry_points(group=hooks.PROJECT)
     for point in sorted(found, key=lambda point: (point.dist.name if point.dist else "", point.name, point.value)):

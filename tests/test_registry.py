@@ -260,6 +260,8 @@ def test_a_blocked_plugin_is_not_imported(install, tmp_path):
     mark = tmp_path / "imported"
     install("plugin_a", f"open({str(mark)!r}, 'w').close()\n")
     assert "plugin_a" in registry.installed_names()
+    assert "plugin_a" in registry.foreign_names()
+    assert not {"snip", "dense"} & set(registry.foreign_names())
     assert load(blocked={"plugin_a"}).plugins == ()
     assert not mark.exists()
 

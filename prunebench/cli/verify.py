@@ -135,9 +135,10 @@ def _elsewhere(published: Sequence[Result], again: Sequence[Result]) -> Iterator
         old, new = {getattr(result, kind) for result in published}, {getattr(result, kind) for result in again}
         if old != new:
             yield f"another {kind} than when it was published: " + ", ".join(changes(published, again, kind))
-    for name in ("torch", "threads", "machine"):
+    for name in ("torch", "threads", "machine", "device", "cuda"):
         before, after = (
-            {r.provenance.get(name, "") for r in some if r.status == "done"} for some in (published, again)
+            {r.provenance[name] for r in some if r.status == "done" and name in r.provenance}
+            for some in (published, again)
         )
         if before != after and before and after:
             yield f"another {name}: {' / '.join(sorted(before))} → {' / '.join(sorted(after))}"

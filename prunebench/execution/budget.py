@@ -20,11 +20,16 @@ class Budget:
 
     Args:
         deadline: as `time.monotonic()` counts.
+        device: what the run computes on, `cpu` or `cuda`.
+        resumable: whether a job that is stopped goes on where it was when it is begun again.
     """
 
-    def __init__(self, deadline: float | None, plan: Plan, store: Store) -> None:
+    def __init__(
+        self, deadline: float | None, plan: Plan, store: Store, device: str = "cpu", resumable: bool = True
+    ) -> None:
         self.deadline = deadline
-        self._plan, self._store = plan, store
+        self._whole = 0.0 if deadline is None else deadline - time.monotonic()
+        self._plan, self._store, self._device, self._resumable = plan, store, device, resumable
         self._steps: defaultdict[str, int] = defaultdict(int)
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
@@ -33,8 +38,11 @@ class Budget:
         return self.deadline is not None and time.monotonic() >= self.deadline
 
     def fits(self, job: Job) -> bool:
-        """Whether a job that begins now ends in time."""
-        return self.deadline is None or time.monotonic() + self.estimate(job) < self.deadline
+        """Whether a job that begins now ends in time, or gets on at least if no run with this budget could end it."""
+        if self.deadline is None:
+            return True
+        seconds = self.estimate(job)
+        return time.monotonic() + seconds < self.deadline or (self._resumable and seconds >= self._whole)
 
     def estimate(self, job: Job) -> float:
         """How many seconds a job takes."""
@@ -61,4 +69,4 @@ class Budget:
 
     @cached_property
     def _estimated(self) -> tuple[Callable[[Job], float], str]:
-        return seconds_of(self._plan, self._store)
+        return seconds_of(self._plan, self._store, self._device)

@@ -16,8 +16,8 @@ from prunebench.store import Store
 
 SECONDS_A_STEP = 4e-4
 """Of a small network's optimizer step on one core, before anything was measured."""
-FLOPS_A_SECOND = 1e11
-"""Of one core, likewise."""
+FLOPS_A_SECOND = {"cpu": 1e11, "cuda": 1e13}
+"""Of one core and of a GPU, likewise."""
 SAMPLES = 20
 BYTES_A_WEIGHT = 4
 COPIES = 3
@@ -72,10 +72,10 @@ def estimate(plan: Plan, store: Store) -> Estimate:
     )
 
 
-def seconds_of(plan: Plan, store: Store) -> tuple[Callable[[Job], float], str]:
-    """How long a job of a plan takes, as a function; and what that is based on."""
-    pace, basis = _pace(plan, store)
-    return lambda job: sum(_seconds(plan.nodes[key], pace) for key in job.path), basis
+def seconds_of(plan: Plan, store: Store, device: str) -> tuple[Callable[[Job], float], str]:
+    """How long a job of a plan takes on `cpu` or `cuda`, as a function; and what that is based on."""
+    pace, basis = _pace(plan, store, device)
+    return lambda job: sum(_seconds(plan.nodes[key], pace, device) for key in job.path), basis
 
 
 def _network(node: Node) -> Network:
@@ -106,37 +106,39 @@ def _along(plan: Plan, key: str, known: dict[str, float]) -> float:
     return total
 
 
-def _pace(plan: Plan, store: Store) -> tuple[float | None, str]:
-    """Seconds of one optimizer step as measured by trainings in the store, or None."""
-    measured = list(_measured(plan, store))
+def _pace(plan: Plan, store: Store, device: str | None = None) -> tuple[float | None, str]:
+    """Seconds of one optimizer step as measured by trainings in the store, those on such a device if one is named, or
+    None."""
+    measured = list(_measured(plan, store, device))
     if measured:
         return median(measured), f"measured on {len(measured)} stages of the store"
     return None, "a guess: nothing of this suite was measured yet"
 
 
-def _measured(plan: Plan, store: Store) -> Iterable[float]:
+def _measured(plan: Plan, store: Store, device: str | None) -> Iterable[float]:
     found = 0
     for key in kept_keys(plan):
         if found == SAMPLES:
             return
         if store.has(key):
             try:
-                cost = store.record(key)["state"]["cost"]
+                record = store.record(key)
             except StoreError:
                 continue
-            if cost["steps"]:
+            cost, on_cpu = record["state"]["cost"], record["environment"].get("device", "cpu") == "cpu"
+            if cost["steps"] and device in (None, "cpu" if on_cpu else "cuda"):
                 found += 1
                 yield cost["wall_seconds"] / cost["steps"]
 
 
-def _seconds(node: Node, pace: float | None) -> float:
+def _seconds(node: Node, pace: float | None, device: str = "cpu") -> float:
     if not isinstance(node.stage, Train):
         return 0.0
     if pace is not None:
         return node.steps * pace
     # Dense FLOPs: on a CPU or GPU of today zeros are not skipped.
     dense = _flops(node) / max(node.density, 1e-3)
-    return node.steps * SECONDS_A_STEP + dense / FLOPS_A_SECOND
+    return node.steps * SECONDS_A_STEP + dense / FLOPS_A_SECOND[device]
 
 
 def _bytes(node: Node) -> float:

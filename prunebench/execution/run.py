@@ -30,6 +30,8 @@ LOSSES = 5
 """How often what a job needs is made again, before the disk is taken to be at fault."""
 LOOK = 1.0
 """Seconds until a job that another run holds is looked at again, and between looks at orders that have not begun."""
+ROOM = 20.0
+"""Seconds until a job that found too little of a GPU's memory is tried again."""
 DEFAULT = "local"
 """The executor when none is named."""
 
@@ -87,7 +89,7 @@ class Walk:
         options: Options,
     ) -> None:
         self.plan, self.store, self.registry, self.prepared, self.options = plan, store, registry, prepared, options
-        self.budget = Budget(options.deadline, plan, store)
+        self.budget = Budget(options.deadline, plan, store, options.device, options.checkpoint_every > 0)
         self._open: dict[str, list[PlannedTrial]] = {}
         self._agenda = Agenda(plan, {})
         self._running: dict[str, float | None] = {}
@@ -236,7 +238,7 @@ class Walk:
                 self.budget.ended(self._agenda.jobs[end.key], time.monotonic() - begun)
             yield from self._made(end.key)
         elif self._may_try_again(end):
-            self._agenda.put_back(end.key)
+            self._put_back(end)
         else:
             yield from self._fail(end.key, self._reason(end))
 
@@ -334,10 +336,19 @@ class Walk:
 
     def _may_try_again(self, end: Ended) -> bool:
         """A worker that was killed from outside may have better luck; an exception of its own is final."""
-        self._kills[end.key] += bool(end.killer)
-        return bool(end.killer) and self._kills[end.key] < ATTEMPTS
+        lucky = bool(end.killer) or end.exitcode == exits.CRAMPED
+        self._kills[end.key] += lucky
+        return lucky and self._kills[end.key] < ATTEMPTS
+
+    def _put_back(self, end: Ended) -> None:
+        if end.exitcode == exits.CRAMPED:  # it may have more room when what else runs there has ended
+            self._agenda.put_off(end.key, time.monotonic() + ROOM)
+        else:
+            self._agenda.put_back(end.key)
 
     def _reason(self, end: Ended) -> str:
+        if end.exitcode == exits.CRAMPED:
+            return f"the GPU's memory did not suffice, {ATTEMPTS} times: {self._last_words(end.key)}"
         if end.killer:
             return f"its worker was killed by {end.killer} {ATTEMPTS} times (out of memory?)"
         if end.exitcode == exits.DONE:

@@ -20,7 +20,7 @@ from prunebench.errors import CorruptEntry, MissingEntry, PrunebenchError, Store
 from prunebench.execution.checkpoints import Checkpoints, forget, newest, say
 from prunebench.execution.claims import Claim, Work, claim
 from prunebench.execution.entries import read_state, rest_of, shapes_of
-from prunebench.execution.exits import BUSY, DONE, FAILED, FULL, LOST
+from prunebench.execution.exits import BUSY, CRAMPED, DONE, FAILED, FULL, LOST
 from prunebench.execution.memory import keep_freed
 from prunebench.execution.outcomes import components
 from prunebench.execution.pace import pace, watched
@@ -49,6 +49,9 @@ def carry_out(order: Order) -> int:
             return _carry_out(order, store)
         except StoreError:
             raise
+        except torch.OutOfMemoryError as error:
+            say(traceback.format_exc())
+            return _said(str(error).splitlines()[0], CRAMPED)
         except Exception as error:
             if isinstance(error, OSError) and error.errno in NO_ROOM:  # of a method that prints, say: no fault of its
                 return _said(error, FULL)
@@ -201,7 +204,7 @@ def write_state(
         **told,
         "started": started,
         "finished": time.time(),
-        "environment": {**environment, "device": _device_name(bench.device)},
+        "environment": {**environment, **_device(bench.device)},
         "figures": figures,
         "notes": notes,
         "layers": [
@@ -216,5 +219,9 @@ def write_state(
     store.write(node.key, json.loads(json.dumps(record)), {name: part for name, part in files.items() if part})
 
 
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+def _device(device: torch.device) -> dict[str, str]:
+    """What computes, and the versions of what it is driven by."""
+    if device.type != "cuda":
+        return {"device": device.type}
+    libraries = f"{torch.version.cuda or torch.version.hip}, cuDNN {torch.backends.cudnn.version()}"  # type: ignore[no-untyped-call]
+    return {"device": torch.cuda.get_device_name(device), "cuda": libraries}

@@ -88,7 +88,8 @@ def run_suite(
         retry_failed: try again what failed in an earlier run.
         timeout: seconds after which a job is killed; its trials have then failed.
         checkpoint_every: seconds between two checkpoints of a training; 0 for none.
-        budget: seconds after which the run stops; nothing begins that by the estimates would not end by then.
+        budget: seconds after which the run stops; nothing begins that by the estimates would not end by then, but for
+            what takes longer than all of it and goes on from its checkpoint in the next run.
         output: the folder that the leaderboard is written to.
         watch: is given the walk when it begins, and returns what is called with each trial's end.
 

@@ -6,6 +6,7 @@ import textwrap
 import pytest
 
 from prunebench import session
+from prunebench.cli.verify import _elsewhere
 from prunebench.execution.outcomes import flattened
 from prunebench.leaderboard import write
 from prunebench.suite.reading import trial_to_plain
@@ -178,3 +179,9 @@ def test_a_run_with_settings_is_verified_without_them(here, prunebench):
     result = prunebench("verify", "tiny.yaml", "tiny/random/0.5", "--board", "./board", "--store", ".prunebench")
     assert result.exit_code == 0, result.output
     assert "reproduced, equal (seed 0" in result.output
+
+
+def test_another_device_is_named_and_nothing_that_one_of_them_does_not_have():
+    on = [[make(provenance=facts)] for facts in ({"device": "NVIDIA A100", "cuda": "13"}, {"device": "cpu"})]
+    assert list(_elsewhere(*on)) == ["another device: NVIDIA A100 → cpu"]
+    assert list(_elsewhere(on[0], on[0])) == []

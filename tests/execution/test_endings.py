@@ -1,5 +1,6 @@
 """What the end of a worker means: each exit code, being killed, taking too long, and running out of time."""
 
+import itertools
 import logging
 import time
 
@@ -8,6 +9,8 @@ import pytest
 import prunebench
 from prunebench.errors import StoreError
 from prunebench.execution import exits
+from prunebench.execution.estimates import seconds_of
+from prunebench.execution.jobs import missing_jobs
 from prunebench.execution.run import ATTEMPTS, LOSSES
 from tests import runs
 
@@ -155,6 +158,28 @@ def test_a_killed_worker_is_tried_again_up_to_three_times(walk_of, key_of, kills
         assert walk.store.failure(key_of("random")) is None
 
 
+@pytest.mark.parametrize("times_cramped", range(1, ATTEMPTS + 1))
+def test_a_gpu_without_room_is_tried_again_when_others_may_have_left_it(walk_of, key_of, monkeypatch, times_cramped):
+    monkeypatch.setattr("prunebench.execution.run.ROOM", 0.2)
+    tried = []
+
+    def story(order, times):
+        if order.key != key_of("random") or times > times_cramped:
+            return None
+        tried.append(time.monotonic())
+        order.log.write_text("Traceback\nCUDA out of memory. Tried to allocate 20.00 MiB.\n", "utf-8")
+        return exits.CRAMPED
+
+    walk = walk_of(story)
+    failed = [event.result.reason for event in walk.events() if event.result.status == "failed"]
+    if times_cramped < ATTEMPTS:
+        assert failed == []
+    else:
+        assert failed == ["the GPU's memory did not suffice, 3 times: CUDA out of memory. Tried to allocate 20.00 MiB."]
+        assert walk.store.failure(key_of("random")) is None  # a later run may have more
+    assert all(later - earlier >= 0.2 for earlier, later in itertools.pairwise(tried))
+
+
 def test_an_executor_that_only_says_done_is_not_believed(walk_of):
     events = list(walk_of(lambda order, times: exits.DONE).events())
     assert {event.result.status for event in events} == {"failed"}
@@ -214,12 +239,33 @@ def test_nothing_begins_when_the_time_is_up(walk_of):
 
 def test_nothing_begins_that_would_not_end_in_time(walk_of, key_of, monkeypatch):
     monkeypatch.setattr("prunebench.execution.estimates.SECONDS_A_STEP", 1.0)  # ten steps of each training
-    walk = walk_of(deadline=time.monotonic() + 8)
+    walk = walk_of(deadline=time.monotonic() + 12)
+    walk.budget.deadline -= 4
     begun = time.monotonic()
     assert list(walk.events()) == []
     assert time.monotonic() - begun < 5
     assert {key_of(label) for label in ALL_DONE}.isdisjoint(walk.crew.times)  # initializing takes no time
     assert walk.outlook.startswith("the shortest job that is left takes about 10 s (a guess")
+
+
+@pytest.mark.parametrize(("every", "gets_on"), [(60.0, True), (0.0, False)])
+def test_what_no_such_budget_could_end_gets_on_by_its_checkpoints(walk_of, key_of, monkeypatch, every, gets_on):
+    monkeypatch.setattr("prunebench.execution.estimates.SECONDS_A_STEP", 1000.0)
+    hangs = lambda order, times: "hangs" if order.key == key_of("dense") else None  # noqa: E731
+    walk = walk_of(hangs, slots=3, deadline=time.monotonic() + 5, checkpoint_every=every)
+    assert statuses(walk.events()) == ({"random": "done"} if gets_on else {})
+    assert (key_of("dense") in walk.crew.times) is gets_on
+    assert walk.store.failure(key_of("dense")) is None
+
+
+def test_what_a_cpu_has_shown_says_nothing_of_a_gpu(walk_of):
+    walk = walk_of()
+    job = next(iter(missing_jobs(walk.plan, walk.store, (planned.key for planned in walk.plan.trials)).values()))
+    guessed = [seconds_of(walk.plan, walk.store, device)[0](job) for device in ("cpu", "cuda")]
+    list(walk.events())
+    on_cpu, on_gpu = (seconds_of(walk.plan, walk.store, device) for device in ("cpu", "cuda"))
+    assert (on_cpu[1], on_gpu[1].partition(":")[0]) == ("measured on 3 stages of the store", "a guess")
+    assert on_gpu[0](job) == guessed[1] <= guessed[0] != on_cpu[0](job)
 
 
 def test_what_the_run_has_seen_goes_before_a_guess(walk_of, monkeypatch):

@@ -19,7 +19,7 @@ from prunebench import session
 from prunebench import store as stores
 from prunebench.errors import CorruptEntry, StoreError
 from prunebench.execution.claims import Work, claim, running
-from prunebench.execution.exits import BUSY, DONE, FAILED, FULL, LOST
+from prunebench.execution.exits import BUSY, CRAMPED, DONE, FAILED, FULL, LOST
 from prunebench.execution.worker import carry_out
 from prunebench.store import Store
 from tests import orders, runs
@@ -477,5 +477,19 @@ def test_memory_that_is_not_to_be_had_is_a_failure_with_its_reason(trained, stor
     assert "Traceback" in said
     assert not store.has(trained.key)
     store.forget_failure(trained.key)
+    assert carry_out(trained) == DONE
+    assert same(store, whole)
+
+
+def test_a_gpu_without_room_is_no_failure_of_the_work(trained, store, whole, monkeypatch, capsys):
+    def cramped(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nSee documentation")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("prunebench.execution.worker.perform", cramped)
+        assert carry_out(trained) == CRAMPED
+    assert capsys.readouterr().out.splitlines()[-1] == "CUDA out of memory. Tried to allocate 20.00 MiB."
+    assert store.failure(trained.key) is None
+    assert leftovers(store) == []
     assert carry_out(trained) == DONE
     assert same(store, whole)

@@ -1,5 +1,6 @@
 """The local executor: how many processes, and which GPU each of them sees."""
 
+import json
 import os
 import subprocess
 import sys
@@ -94,6 +95,29 @@ def test_each_process_sees_the_gpu_that_the_fewest_others_see(site, gpus, starte
     crew.cancel("1")
     crew.submit(order("6"))
     assert started[6] == started[1]
+
+
+def test_a_gpu_on_which_all_fails_is_not_given_every_next_order(site, gpus, started):
+    gpus("GPU-a", "GPU-b")
+    crew = Local().open(site(device="cuda"))
+    given = []
+    for number in range(4):
+        crew.submit(order(str(number)))
+        given.append(started[-1]["CUDA_VISIBLE_DEVICES"])
+        crew._running[str(number)].process.exitcode = 1 if given[-1] == "GPU-a" else 0
+        list(crew._reaped())
+    assert given == ["GPU-a", "GPU-b", "GPU-b", "GPU-b"]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_strangers_plugins_are_imported_before_a_fork_only_where_no_gpu_is_needed(
+    site, gpus, started, monkeypatch, device
+):
+    gpus("0")
+    monkeypatch.setattr(local, "foreign_names", lambda: ["theirs"])
+    Local().open(site(device=device, plugins=("/mine.py",), blocked=("snip",)))
+    expected = [["/mine.py"], ["snip"]] if device == "cpu" else [[], ["snip", "theirs"]]
+    assert json.loads(os.environ["PRUNEBENCH_PRELOAD"]) == expected
 
 
 def test_on_a_processor_nothing_is_hidden(site, started):

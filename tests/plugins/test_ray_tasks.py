@@ -327,3 +327,32 @@ def test_a_start_of_ray_that_does_not_come_about_leaves_nothing(monkeypatch, tmp
     assert stopped
     assert made[0].parent == tmp_path
     assert not made[0].exists()
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "gpus"), [("cuda", "GPU-a", ("GPU-a",)), ("cuda", None, ()), ("cpu", "GPU-a", ())]
+)
+def test_a_task_sees_the_gpus_that_ray_gave_it_and_hides_none_where_ray_says_nothing(
+    monkeypatch, device, visible, gpus
+):
+    order = prunebench.Order(
+        **dict.fromkeys(("protocol", "store", "data", "fingerprint"), ""),
+        **dict.fromkeys(("path", "plugins", "blocked"), ()),
+        trial={},
+        parent=None,
+        device=device,
+    )
+    seen = []
+
+    class Seen:
+        def __init__(self, site, slots, gpus):
+            seen.append((site.device, slots, gpus))
+            raise InterruptedError
+
+    monkeypatch.setattr(nodes, "Processes", Seen)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(InterruptedError):
+        nodes._run(order)
+    assert seen == [(device, 1, gpus)]
