@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from prunebench.descriptions import parameters
 from prunebench.errors import PluginError, Unreachable
 from prunebench.suite.values import Task
 from prunebench.testing import CHECKS, NETWORKS, Nonconformity, NotApplicable, checks, conformance
+from prunebench.testing.witnesses import Witness, WitnessedUpdater
 
 METHODS = [
     name
@@ -691,3 +693,14 @@ def test_the_page_for_a_pull_request_has_no_path_in_it(tmp_path):
 
 def test_every_check_says_what_it_is_about():
     assert all(text.endswith(".") for text in CHECKS.values())
+
+
+def test_a_tensor_of_flops_reaches_the_ledger_as_it_is():
+    given = torch.tensor(9.0, dtype=torch.float64)
+
+    class Paid(prunebench.Updater):
+        def flops(self, training):
+            return given
+
+    training = SimpleNamespace(sparse_flops=3.0, masks={}, set_masks=None)
+    assert WitnessedUpdater(Paid(), Witness()).flops(training) is given

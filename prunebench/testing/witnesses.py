@@ -79,7 +79,7 @@ class WitnessedMethod:
         if not same(masks, scoring.masks):
             self.witness.note("lent", "scores changed scoring.masks in place")
         self._check_cost(len(passes), counter.flops)
-        self._check_scores(scores, names, scoring)
+        self._check_scores(scores, names)
         return scores
 
     def _check_cost(self, passes: int, counted: float) -> None:
@@ -91,7 +91,7 @@ class WitnessedMethod:
                 "cost", f"scores needs {counted:,.0f} FLOPs, and scoring_flops declares {self.declared:,.0f}"
             )
 
-    def _check_scores(self, scores: Any, shapes: Mapping[str, tuple[int, ...]], scoring: Scoring) -> None:
+    def _check_scores(self, scores: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
         def wrong(problem: str) -> None:
             self.witness.note("scores", problem)
 
