@@ -88,10 +88,11 @@ def read(path: Path) -> list[Moved]:
 
 
 def write(path: Path, moved: Iterable[Moved]) -> None:
+    rows = [asdict(one) for one in moved]  # all of them, before what was there is gone
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [one.name for one in fields(Moved)], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(asdict(one) for one in moved)
+        writer.writerows(rows)
 
 
 def main() -> None:

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from prunebench.errors import StoreError
+
 LADDER = (0.2, 0.8, 0.93, 0.97)
 FEW = (0.8, 0.93, 0.97)
 
@@ -105,6 +107,17 @@ def test_layers_weigh_what_they_hold_in_the_distance_of_all_weights(movement, bo
 def test_the_last_rung_is_that_of_the_first_row_of_rungs_that_hold(lottery):
     assert lottery.last_before({0.2: False, 0.5: True, 0.8: True, 0.9: False, 0.95: True}) == 0.8
     assert lottery.last_before({0.2: False}) is None
+
+
+def test_movement_that_cannot_be_measured_leaves_what_was_there(movement, tmp_path):
+    def unmeasured():
+        yield from ()
+        raise StoreError
+
+    (tmp_path / "movement.csv").write_text("as it was", "utf-8")
+    with pytest.raises(StoreError):
+        movement.write(tmp_path / "movement.csv", unmeasured())
+    assert (tmp_path / "movement.csv").read_text("utf-8") == "as it was"
 
 
 def test_movement_is_read_as_it_was_written(movement, board, tmp_path):
