@@ -17,7 +17,7 @@ GPU = torch.device("cuda", 0)
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # put back after the test, whether or not it was there
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
     return monkeypatch
 

@@ -65,7 +65,7 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     "--budget",
     callback=_seconds,
     metavar="TIME",
-    help="Stop after this time, such as 2h; begin only what ends by then.",
+    help="Stop after this time, such as 2h; begin only what ends by then, or what no run of that time could end.",
 )
 @click.option(
     "--output",

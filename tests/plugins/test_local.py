@@ -115,6 +115,7 @@ def test_strangers_plugins_are_imported_before_a_fork_only_where_no_gpu_is_neede
 ):
     gpus("0")
     monkeypatch.setattr(local, "foreign_names", lambda: ["theirs"])
+    monkeypatch.setenv("PRUNEBENCH_PRELOAD", "")  # put back after the test
     Local().open(site(device=device, plugins=("/mine.py",), blocked=("snip",)))
     expected = [["/mine.py"], ["snip"]] if device == "cpu" else [[], ["snip", "theirs"]]
     assert json.loads(os.environ["PRUNEBENCH_PRELOAD"]) == expected
