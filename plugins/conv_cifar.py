@@ -48,6 +48,7 @@ class Conv2(Conv):
     """Two 3x3 convolutions of 64 channels, and three linear layers: 4,300,992 weights on CIFAR-10."""
 
     name = "conv-2"
+    version = 1
     widths = (64,)
 
 
@@ -55,6 +56,7 @@ class Conv4(Conv):
     """Four 3x3 convolutions of up to 128 channels, and three linear layers: 2,425,024 weights on CIFAR-10."""
 
     name = "conv-4"
+    version = 1
     widths = (64, 128)
 
 
@@ -62,6 +64,7 @@ class Conv6(Conv):
     """Six 3x3 convolutions of up to 256 channels, and three linear layers: 2,261,184 weights on CIFAR-10."""
 
     name = "conv-6"
+    version = 1
     widths = (64, 128, 256)
 
 

@@ -9,6 +9,7 @@ class Dense(prunebench.Method):
     """Train without pruning anything."""
 
     name = "dense"
+    version = 1
     control = True
 
     def stages(self, trial: object) -> Iterator[prunebench.Stage]:

@@ -11,6 +11,7 @@ class Digits(prunebench.Dataset):
     """1,797 scans of 8x8 pixels in ten classes; the first 1,000 train, the last 797 test (other writers' hands)."""
 
     name = "digits"
+    version = 1
     reference = "Alpaydin & Kaynak 1998, UCI Optical Recognition of Handwritten Digits"
     mean = (0.0,)
     std = (16.0,)

@@ -46,6 +46,7 @@ class FirstDense(prunebench.Method):
     """Random scores of which a global draw keeps the whole first layer, and the same share of every other one."""
 
     name = "first-dense"
+    version = 1
     exempt = Random.exempt
     density: float
 

@@ -18,6 +18,7 @@ class Gradual(prunebench.Method):
     """
 
     name = "gradual"
+    version = 1
     reference = "Zhu & Gupta 2017, arXiv:1710.01878"
     presets = {
         "paper": prunebench.Preset("Zhu & Gupta 2017: the same density in every layer", {"allocation": "uniform"}),

@@ -21,6 +21,7 @@ class GraSP(prunebench.Method):
     """
 
     name = "grasp"
+    version = 1
     reference = "Wang et al. 2020, arXiv:2002.07376"
     presets = {
         "paper": prunebench.Preset("Wang et al. 2020: ten examples a class, temperature 200"),

@@ -49,6 +49,7 @@ class ImageFolder(prunebench.Dataset):
     """
 
     name = "image-folder"
+    version = 1
     mean = (0.485 * 255, 0.456 * 255, 0.406 * 255)
     std = (0.229 * 255, 0.224 * 255, 0.225 * 255)
     presets = {

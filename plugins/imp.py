@@ -18,6 +18,7 @@ class IMP(Ladder):
     """
 
     name = "imp"
+    version = 1
     reference = "Frankle & Carbin 2019, arXiv:1803.03635; rewinding: Frankle et al. 2020, arXiv:1912.05671"
     presets = {
         "lenet": prunebench.Preset(

@@ -23,6 +23,7 @@ class INT8(prunebench.Method):
     """
 
     name = "int8"
+    version = 1
     reference = "Jacob et al. 2018, arXiv:1712.05877"
 
     activations: Annotated[Literal["static", "dynamic"], Doc("how the ranges of activations are found")] = "static"

@@ -14,6 +14,7 @@ class LeNet300100(prunebench.Model):
     """Fully connected layers of 300 and 100 units on flattened inputs: 266,200 weights on MNIST."""
 
     name = "lenet-300-100"
+    version = 1
     reference = "LeCun et al. 1998; initialized as in Frankle & Carbin 2019, arXiv:1803.03635: Glorot normal"
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:

@@ -18,6 +18,7 @@ class LRRewinding(Ladder):
     """
 
     name = "lr-rewinding"
+    version = 1
     reference = "Renda et al. 2020, arXiv:2003.02389"
     presets = {
         "paper": prunebench.Preset("Renda et al. 2020: each level is retrained for the original training time"),

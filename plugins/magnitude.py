@@ -17,6 +17,7 @@ class Magnitude(prunebench.Method):
     """
 
     name = "magnitude"
+    version = 1
     reference = "Han et al. 2015, arXiv:1506.02626"
 
     finetune: Annotated[prunebench.Time, Doc("length of each fine-tuning, such as 10ep; 0 for none")] = "25%"
@@ -41,6 +42,7 @@ class MagnitudeAtInitialization(prunebench.Method):
     """
 
     name = "magnitude-init"
+    version = 1
     reference = "Frankle et al. 2021, arXiv:2009.08576"
 
     allocation: Annotated[prunebench.Allocation, Doc("how the kept weights are shared out among the layers")] = "global"

@@ -13,6 +13,7 @@ class MLP(prunebench.Model):
     """Fully connected layers with ReLU between them, on flattened inputs."""
 
     name = "mlp"
+    version = 1
     reference = "LeCun et al. 1998, LeNet-300-100"
 
     hidden: Annotated[tuple[Annotated[int, Ge(1)], ...], Len(1), Doc("widths of the hidden layers")] = (300, 100)

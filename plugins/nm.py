@@ -35,6 +35,7 @@ class NM(Grouped):
     """
 
     name = "nm"
+    version = 1
     reference = "Mishra et al. 2021 (ASP), arXiv:2104.08378"
     presets = {
         "asp": prunebench.Preset("Mishra et al. 2021: 2:4, trained again by the whole recipe"),

@@ -70,6 +70,7 @@ class ResNet20(ResNet):
     """The residual network of 20 layers for small images: 270,896 weights on CIFAR-10."""
 
     name = "resnet20"
+    version = 1
     depth = 20
 
 
@@ -77,6 +78,7 @@ class ResNet32(ResNet):
     """The residual network of 32 layers for small images: 464,432 weights on CIFAR-10."""
 
     name = "resnet32"
+    version = 1
     depth = 32
 
 
@@ -84,6 +86,7 @@ class ResNet56(ResNet):
     """The residual network of 56 layers for small images: 851,504 weights on CIFAR-10."""
 
     name = "resnet56"
+    version = 1
     depth = 56
 
 
@@ -91,6 +94,7 @@ class ResNet110(ResNet):
     """The residual network of 110 layers for small images: 1,722,416 weights on CIFAR-10."""
 
     name = "resnet110"
+    version = 1
     depth = 110
 
 

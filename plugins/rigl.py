@@ -14,6 +14,7 @@ class RigL(DropGrow):
     """
 
     name = "rigl"
+    version = 1
     reference = "Evci et al. 2020, arXiv:1911.11134"
     presets = {
         "paper": prunebench.Preset("Evci et al. 2020: ERK; 30 %, every 100 steps until 75 % of training, cosine"),

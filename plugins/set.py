@@ -14,6 +14,7 @@ class SET(DropGrow):
     """
 
     name = "set"
+    version = 1
     reference = "Mocanu et al. 2018, arXiv:1707.04780"
     presets = {
         "paper": prunebench.Preset(

@@ -20,6 +20,7 @@ class SNFS(DropGrow):
     """
 
     name = "snfs"
+    version = 1
     reference = "Dettmers & Zettlemoyer 2019, arXiv:1907.04840"
     presets = {
         "paper": prunebench.Preset(

@@ -20,6 +20,7 @@ class SRSTE(Grouped):
     """
 
     name = "sr-ste"
+    version = 1
     reference = "Zhou et al. 2021, arXiv:2102.04010"
     presets = {
         "2-of-4": prunebench.Preset("Zhou et al. 2021: what the sparse tensor cores of NVIDIA GPUs multiply"),

@@ -17,6 +17,7 @@ class SynFlow(prunebench.Method):
     """
 
     name = "synflow"
+    version = 1
     reference = "Tanaka et al. 2020, arXiv:2006.05467"
     presets = {
         "paper": prunebench.Preset("Tanaka et al. 2020: 100 iterations, the density falling geometrically"),

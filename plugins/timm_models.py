@@ -22,6 +22,7 @@ class Timm(prunebench.Model):
     """
 
     name = "timm"
+    version = 1
     reference = "Wightman 2019, github.com/huggingface/pytorch-image-models"
     variant = "architecture"
 

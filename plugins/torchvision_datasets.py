@@ -47,6 +47,7 @@ class MNIST(Torchvision):
     """Handwritten digits: 60,000 and 10,000 scans of 28x28 pixels."""
 
     name = "mnist"
+    version = 1
     reference = "LeCun et al. 1998"
     source = "MNIST"
     places = ("MNIST/raw",)
@@ -98,6 +99,7 @@ class FashionMNIST(MNIST):
     """Articles of clothing: 60,000 and 10,000 pictures of 28x28 grey pixels."""
 
     name = "fashion-mnist"
+    version = 1
     reference = "Xiao et al. 2017, arXiv:1708.07747"
     source = "FashionMNIST"
     places = ("FashionMNIST/raw",)
@@ -110,6 +112,7 @@ class CIFAR100(Torchvision):
     """A hundred kinds of animals, plants and things: 50,000 and 10,000 pictures of 32x32 pixels."""
 
     name = "cifar100"
+    version = 1
     reference = "Krizhevsky 2009"
     source = "CIFAR100"
     places: ClassVar[tuple[str, ...]] = ("cifar-100-python", "cifar-100-python.tar.gz")
@@ -156,6 +159,7 @@ class CIFAR10(CIFAR100):
     """
 
     name = "cifar10"
+    version = 1
     source = "CIFAR10"
     places = ("cifar-10-batches-py", "cifar-10-python.tar.gz", "cifar10")
     others = (
@@ -185,6 +189,7 @@ class SVHN(Torchvision):
     """Street View house numbers: 73,257 and 26,032 digits of 32x32 pixels."""
 
     name = "svhn"
+    version = 1
     reference = "Netzer et al. 2011"
     source = "SVHN"
     places = ("train_32x32.mat", "test_32x32.mat")

@@ -19,6 +19,7 @@ class Transfer(prunebench.Method):
     """
 
     name = "transfer"
+    version = 1
     reference = "Morcos et al. 2019, arXiv:1906.02773"
     exempt = {
         "seeds": "the mask is the ticket's, whatever the seed",

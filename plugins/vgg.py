@@ -44,6 +44,7 @@ class VGG11(VGG):
     """VGG-11 with BatchNorm and one linear layer: 9,222,848 weights on CIFAR-10."""
 
     name = "vgg11"
+    version = 1
     repeats = (1, 1, 2, 2, 2)
 
 
@@ -51,6 +52,7 @@ class VGG16(VGG):
     """VGG-16 with BatchNorm and one linear layer: 14,715,584 weights on CIFAR-10."""
 
     name = "vgg16"
+    version = 1
     repeats = (2, 2, 3, 3, 3)
 
 
@@ -58,6 +60,7 @@ class VGG19(VGG):
     """VGG-19 with BatchNorm and one linear layer: 20,024,000 weights on CIFAR-10."""
 
     name = "vgg19"
+    version = 1
     repeats = (2, 2, 4, 4, 4)
 
 

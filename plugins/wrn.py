@@ -58,6 +58,7 @@ class WRN(prunebench.Model):
     """A wide residual network of 6n + 4 layers on 16, 32 and 64 times `width` channels."""
 
     name = "wrn"
+    version = 1
     reference = "Zagoruyko & Komodakis 2016, arXiv:1605.07146"
 
     depth: Annotated[int, Ge(10), Doc("layers: 10, 16, 22, 28, ...")] = 28
@@ -78,6 +79,7 @@ class WRN222(prunebench.Model):
     """The wide residual network of 22 layers and width 2: 1,076,912 weights on CIFAR-10."""
 
     name = "wrn-22-2"
+    version = 1
     reference = "Zagoruyko & Komodakis 2016, arXiv:1605.07146; of this size in Evci et al. 2020, arXiv:1911.11134"
 
     dropout: Dropout = 0.0

@@ -24,6 +24,7 @@ from prunebench.stages import (
 from prunebench.suite.values import Trial
 from prunebench.times import Time
 from prunebench.updating import Updater
+from prunebench.versions import added_later
 
 if TYPE_CHECKING:
     from prunebench.cost import Flops
@@ -73,6 +74,7 @@ __all__ = [
     "Trial",
     "Updater",
     "__version__",
+    "added_later",
     "carry_out",
     "hookimpl",
     "leaderboard",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 from prunebench import stages
+from prunebench.versions import added_later
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +38,7 @@ class Preset:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True)
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field, added_later))
 @dataclass(frozen=True, kw_only=True)
 class Component:
     """Something that a suite can name: a name, a reference, typed parameters."""
@@ -51,9 +52,16 @@ class Component:
     presets: ClassVar[Mapping[str, Preset]] = {}
     variant: ClassVar[str] = ""
     """The parameter that the part of a name after a slash fills: `timm/resnet18`."""
+    version: ClassVar[int | None] = None
+    """Of what it computes, counted from 1: a promise that results of one version and the same parameters are equal.
+
+    Keys hold it instead of the code. Raise it whenever the same parameters give other numbers; moving, renaming and
+    rewording need no other version. It is not inherited: a class that
+    declares none itself is keyed by the hash of its source.
+    """
     origin: ClassVar[str] = ""
-    """The distribution and version that it was loaded from, which are part of its keys; none for the built-in ones,
-    whose code is hashed, and for loose files."""
+    """The distribution and version that it was loaded from; part of the keys of a component that declares no
+    `version`, as there is code that no hash of Python files sees. None for the built-in ones and for loose files."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -21,7 +21,7 @@ from prunebench import seeds, streaming
 from prunebench.augmentation import augment
 from prunebench.components import Arrays, DataFacts, Dataset, Files
 from prunebench.errors import DataError
-from prunebench.identity import digest
+from prunebench.identity import digest, source_hash
 from prunebench.splits import Split
 from prunebench.suite.values import Task
 
@@ -116,7 +116,8 @@ def _written(folder: Path, save: Callable[[Path], None]) -> None:
 
 def _index(dataset: Dataset, root: Path | None, cache: Path) -> Path:
     """Where this machine notes what it found: another root, or files that changed since, may hold other data."""
-    source = digest(dataset, str(root.resolve()) if root else "", dataset.signature(root))
+    code = source_hash(type(dataset))  # a version may not have been raised yet
+    source = digest(dataset, code, str(root.resolve()) if root else "", dataset.signature(root))
     return cache / f"{dataset.name}-{source}.json"
 
 

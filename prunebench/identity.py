@@ -1,7 +1,8 @@
 """Content keys: what a piece of work is, never where, when or by whom it was done.
 
-A key hashes canonical JSON. A component enters it as its name, its parameters and the hash of its source, so editing
-a method's file makes other keys for its stages and nobody else's; comments and docstrings are not hashed.
+A key hashes canonical JSON. Code enters it by versions: the core's, and that of each component. A component that
+declares no version enters with the hash of its source, so that an edit of its file makes other keys for its stages,
+and for no others; comments and docstrings are not hashed. Hashes of all other sources are provenance only.
 """
 
 from __future__ import annotations
@@ -19,42 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.components import Component
-
-NUMERICS = (
-    "allocation",
-    "arithmetic",
-    "augmentation",
-    "cost",
-    "data",
-    "deployment",
-    "execution.perform",
-    "masks",
-    "network",
-    "optimizer_state",
-    "recipes",
-    "scoring",
-    "seeds",
-    "splits",
-    "stages",
-    "state",
-    "streaming",
-    "times",
-    "training",
-    "updating",
-)
-"""The modules whose code decides what a stage computes; their hash is in every key."""
-
-PLANNING = ("chain", "identity", "plan")
-"""The modules that make chains and keys; their hash is in no key, but what they make is."""
+from prunebench.versions import as_before
 
 
 def canonical(value: Any) -> Any:
-    """The plain value that stands for `value` in a key: dataclasses by their fields, components with their source."""
+    """The plain value that stands for `value` in a key: dataclasses by their fields, components with their version."""
     if isinstance(value, Component):
-        origin = {"origin": value.origin} if value.origin else {}
-        return {"name": value.name, "source": source_hash(type(value)), **origin, **_fields(value)}
+        return {"name": value.name, **code_of(type(value)), "parameters": field_values(value)}
     if is_dataclass(value) and not isinstance(value, type):
-        return {"kind": type(value).__name__, **_fields(value)}
+        return {"kind": _kind(type(value)), **field_values(value)}
     if isinstance(value, (list, tuple)):
         return [canonical(item) for item in value]
     if isinstance(value, dict):
@@ -62,9 +36,19 @@ def canonical(value: Any) -> Any:
     return value
 
 
-def _fields(value: Any) -> dict[str, Any]:
-    """By name; what makes no two values unequal, such as where a file lies, makes no two keys either."""
-    return {field.name: canonical(getattr(value, field.name)) for field in fields(value) if field.compare}
+def _kind(cls: type) -> str:
+    """A dataclass's name in keys: a class that is renamed keeps it by `__key_name__ = "OldName"`."""
+    return str(vars(cls).get("__key_name__", cls.__name__))
+
+
+def field_values(value: Any) -> dict[str, Any]:
+    """The canonical values of a dataclass's fields, by name.
+
+    What makes no two values unequal, such as where a file lies, makes no two keys either; and a field that was added
+    later is left out where it means what was computed before (see `prunebench.versions.added_later`).
+    """
+    found = ((one, getattr(value, one.name)) for one in fields(value) if one.compare)
+    return {one.name: canonical(item) for one, item in found if not as_before(one, item)}
 
 
 def digest(*parts: Any) -> str:
@@ -79,21 +63,73 @@ def canonical_digest(value: Hashable) -> str:
     return digest(value)
 
 
+def code_of(cls: type[Component]) -> dict[str, Any]:
+    """What stands for the code of a component in a key.
+
+    `version` is the class's own, if it declares one; `source` the hash of the source of what declares none; `bases`
+    the versions of the classes of other packages that it builds on. The core's classes are of the protocol's version.
+    """
+    found: dict[str, Any] = {}
+    own = declared_version(cls)
+    if own is not None:
+        found["version"] = own
+    if modules := _unversioned(cls):
+        found["source"] = _joint_hash(modules)
+        if own is None and cls.origin:
+            found["origin"] = cls.origin
+    if bases := base_versions(cls):
+        found["bases"] = bases
+    return found
+
+
+def declared_version(cls: type) -> int | None:
+    """The version that a class declares itself; one that it inherits says nothing of what it overrides."""
+    version = vars(cls).get("version")
+    return version if isinstance(version, int) else None
+
+
+def base_versions(cls: type) -> dict[str, int]:
+    """The versions of the classes of other packages that a class builds on, by the names of these components."""
+    found = ((base, declared_version(base)) for base in _layers(cls) if base is not cls)
+    return {str(getattr(base, "name", base.__name__)): version for base, version in found if version is not None}
+
+
+def _unversioned(cls: type) -> list[str]:
+    """The modules of a class and of what it builds on, as far as these declare no version."""
+    return sorted({base.__module__ for base in _layers(cls) if declared_version(base) is None}, key=_top)
+
+
+def _layers(cls: type) -> list[type]:
+    """The class and those of other packages that it builds on, without the core's and without what they inherit."""
+    found: list[type] = []
+    for base in cls.__mro__:
+        if not issubclass(base, Component) or _package(base) == __package__:
+            continue
+        if not any(issubclass(one, base) and _package(one) == _package(base) for one in found):
+            found.append(base)
+    return found
+
+
 def source_hash(cls: type) -> str:
     """Hash of the code of a class's file and of the files of its own package that this one imports.
 
     A class that builds on one of another package is hashed with that one. The core's own classes are what the core is.
     """
-    if _package(cls) == __package__:
-        return core_version()
-    hashes = [_module_hash(module) for module in _modules(cls)]
+    return core_source() if _package(cls) == __package__ else _joint_hash(_modules(cls))
+
+
+def _joint_hash(modules: Iterable[str]) -> str:
+    hashes = [_module_hash(module) for module in modules]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:16]
 
 
 def _modules(cls: type) -> list[str]:
-    """The modules of a class and of what it builds on, one a package, without the core."""
-    found = {_package(base): base.__module__ for base in reversed(cls.__mro__) if issubclass(base, Component)}
-    return [module for package, module in sorted(found.items()) if package != __package__]
+    """The modules of a class and of what it builds on, without the core."""
+    return sorted({base.__module__ for base in _layers(cls)}, key=_top)
+
+
+def _top(module: str) -> tuple[str, str]:
+    return (module.partition(".")[0], module)
 
 
 def _package(cls: type) -> str:
@@ -108,6 +144,11 @@ def source_files(cls: type) -> list[Path]:
 def _files_of(modules: Iterable[str]) -> list[Path]:
     paths = [(module, _file_of(module)) for module in modules]
     return sorted({file for module, path in paths if path is not None for file in _closure(module, path)})
+
+
+def keyed_hashes(cls: type) -> Mapping[str, str]:
+    """Hash of each file whose code is in the keys of a component, because it declares no version."""
+    return _hashes_by_file(tuple(_unversioned(cls)))
 
 
 def source_hashes(cls: type) -> Mapping[str, str]:
@@ -130,19 +171,27 @@ def _module_hash(module: str) -> str:
     return _hash_of(sorted(_closure(module, path)))
 
 
-@functools.cache
-def core_version() -> str:
-    """Hash of the code of the modules in NUMERICS."""
-    root = Path(__file__).parent
-    return _hash_of(root / Path(*name.split(".")).with_suffix(".py") for name in NUMERICS)
+PRESENTATION = ("cli", "inspection", "leaderboard", "session", "templates", "testing", "tracking")
+"""The packages of the core that show, check and send what was computed."""
 
 
 @functools.cache
-def core_hashes() -> dict[str, str]:
-    """Hash of each module that decides what a stage computes, or which stages and keys there are."""
+def core_source() -> str:
+    """Hash of the code of the core, without its presentation: provenance, and in no key."""
+    return hashlib.sha256(json.dumps(core_hashes(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+@functools.cache
+def core_hashes() -> Mapping[str, str]:
+    """Hash of each module of the core that plans or performs stages."""
+    return {name: _hash_of([path]) for name, path in core_files().items()}
+
+
+def core_files() -> dict[str, Path]:
+    """The modules of the core that plan or perform stages, by their place in it."""
     root = Path(__file__).parent
-    files = {name: Path(*name.split(".")).with_suffix(".py") for name in (*NUMERICS, *PLANNING)}
-    return {file.as_posix(): _hash_of([root / file]) for file in files.values()}
+    files = {path.relative_to(root): path for path in sorted(root.rglob("*.py"))}
+    return {name.as_posix(): path for name, path in files.items() if name.parts[0] not in PRESENTATION}
 
 
 def _hash_of(paths: Any) -> str:

@@ -10,11 +10,12 @@ import contextlib
 import hashlib
 import json
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from prunebench.environment import installed
-from prunebench.identity import core_version, digest
+from prunebench.identity import core_files, digest, source_hash
 from prunebench.network import Layer, Network, describe
 from prunebench.suite.values import Task
 from prunebench.writing import replaced
@@ -41,7 +42,14 @@ class Networks:
 
 def _key(task: Task) -> str:
     facts = task.dataset.facts()
-    return digest(task.model, facts.shape, facts.classes, task.prunable, core_version(), installed())
+    code = _code(), source_hash(type(task.model))  # a version may not have been raised yet
+    return digest(task.model, facts.shape, facts.classes, task.prunable, code, installed())
+
+
+@cache
+def _code() -> str:
+    """Hash of the core's files, byte by byte: to parse them takes as long as a description."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in core_files().values())).hexdigest()
 
 
 def _read(path: Path) -> Network | None:

@@ -1,9 +1,9 @@
 """Room 2: the plan. Trials become chains of stages, and chains merge into one prefix tree by their keys.
 
 A node's key is the hash of its parent's key and its own stage, and the root's that of the task (data fingerprint,
-model, recipe, code). Consecutive trainings are one trajectory: a point on it is keyed by the trajectory and its step,
-not by where it was split, so the dense training of magnitude pruning and that of a ticket which rewinds to step 500
-are the same node. Nothing runs here, and no data is touched.
+model, recipe, protocol version). Consecutive trainings are one trajectory: a point on it is keyed by the trajectory and
+its step, not by where it was split, so the dense training of magnitude pruning and that of a ticket which rewinds to
+step 500 are the same node. Nothing runs here, and no data is touched.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from prunebench.chain import Link, linked
 from prunebench.components import Component, Method
 from prunebench.cost import examples_between, training_flops
 from prunebench.errors import PluginError, PrunebenchError, Unreachable
-from prunebench.identity import canonical_digest, core_version, digest
+from prunebench.identity import canonical_digest, digest, field_values
 from prunebench.network import Network, describe
+from prunebench.recipes import resolved_options
 from prunebench.stages import Prune, Reinitialize, Rewind, Shuffle, Stage, Train
 from prunebench.suite.values import Entry, Task, Trial
+from prunebench.versions import PROTOCOL_VERSION
 
 UNKNOWN_DATA = "unprepared"
 """Stands for the fingerprint of data that this machine has not read yet; such keys are for counting only."""
@@ -93,8 +95,9 @@ class Plan:
 
 def protocol(task: Task, fingerprint: str) -> str:
     """The key of a task: all that its rows must share to be ranked together."""
-    parts = {"dataset": task.dataset, "model": task.model, "recipe": task.recipe, "prunable": task.prunable}
-    return digest("task", core_version(), fingerprint, parts)
+    parts = {name: value for name, value in field_values(task).items() if name != "label"}
+    # What a recipe leaves open is the library's to choose, and may be another choice in its next version.
+    return digest("task", PROTOCOL_VERSION, fingerprint, parts, resolved_options(task.recipe.optimizer))
 
 
 def make_plan(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Iterable, Mapping
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -53,6 +53,16 @@ def make_optimizer(spec: Optimizer, parameters: Iterable[nn.Parameter]) -> torch
 
         optimizer = optim.create_optimizer_v2(parameters, opt=spec.name, lr=spec.lr, **options)
     return optimizer
+
+
+@cache
+def resolved_options(spec: Optimizer) -> Mapping[str, Any]:
+    """The options of a recipe's optimizer: those that it gives, and the library's own values of those it could give.
+
+    Raises SuiteError as `make_optimizer` does.
+    """
+    defaults = make_optimizer(spec, [nn.Parameter(torch.zeros(2, 2))]).defaults
+    return {name: defaults[name] for name in sorted(optimizers.options_of(spec.name)) if name in defaults}
 
 
 def training_loss(recipe: Recipe) -> Any:

@@ -15,7 +15,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
@@ -258,7 +258,23 @@ def _checked(cls: Any, base: type[Component], hook: str) -> type[Component]:
             f"{hook} returned {cls.__name__}, whose name is {name!r}: a name is lower-case letters, digits, "
             "dots and hyphens"
         )
+    _check_version(cls)
     return cls
+
+
+def _check_version(cls: type[Component]) -> None:
+    """Raise PluginError for a version that is no count, and for a parameter of that name."""
+    if any(one.name == "version" for one in fields(cls)):
+        raise PluginError(
+            f"{cls.__name__} has a parameter called version, which is what the version of its code is called: "
+            "write `version = 1` without a type, or call the parameter otherwise"
+        )
+    version = vars(cls).get("version")
+    if version is not None and (type(version) is not int or version < 1):
+        raise PluginError(
+            f"{cls.__name__} has the version {version!r}: a version is a whole number from 1 on, and a class without "
+            "one is keyed by its source"
+        )
 
 
 def _brief(error: BaseException) -> str:

@@ -22,11 +22,12 @@ class Result:
     task: str
     """The task's label."""
     protocol: str
-    """Hash of what rows must share to be ranked together: data fingerprint, model, recipe, prunable layers, code."""
+    """Hash of what rows must share to be ranked together: data fingerprint, model, recipe, prunable layers, and the
+    versions of the protocol and of these."""
     method: str
     """The method's label in the suite."""
     variant: str
-    """Hash of the method's name, parameters, ablations and source: two methods under one label differ in it."""
+    """Hash of the method's name, parameters, ablations and version: two methods under one label differ in it."""
     sparsity: float
     """The target; 0 for a control."""
     seed: int
@@ -42,9 +43,11 @@ class Result:
     layers: list[dict[str, Any]] = field(default_factory=list)
     """One dict a prunable layer: `name`, `shape`, `total`, `kept`, `flops` (dense, one example)."""
     provenance: dict[str, str] = field(default_factory=dict)
-    """Versions, git commit, plugins with version and source hash, data fingerprint, machine, key of the final state;
-    remarks on the figures under `note.<topic>`, such as why a latency is not applicable on this machine; and under
-    ASKED what a command needs to do the same again."""
+    """Versions (`protocol.version`, `method.version`, those of the software), git commit, plugins, hashes of the source
+    that made it (which may differ under one version), data fingerprint, machine, key of the final state.
+
+    Beside these, remarks on the figures under `note.<topic>`, such as why a latency is not applicable on this machine;
+    and under ASKED what a command needs to do the same again."""
     masks: Path | None = None
     """A safetensors file of bit-packed masks; None for a dense network."""
     started: float = 0.0
@@ -101,6 +104,9 @@ PACE = {
 
 DENSITY = "density/"
 """Begins the names of the metrics that are the share of weights kept in a prunable layer, whose name follows."""
+
+OF_PROTOCOL = "protocol.version"
+"""The name in a provenance of the protocol's version; results that were made before there was one lack it."""
 
 ASKED = "suite."
 """Begins the names in a provenance of what was asked for: `file` as it was typed, never a machine's own path, and as

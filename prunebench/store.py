@@ -20,6 +20,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunebench.errors import CorruptEntry, MissingEntry, StoreError
+from prunebench.versions import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
     from prunebench.state import Tensors
@@ -37,6 +39,22 @@ FORMAT = 1
 PARTS = ("states", "checkpoints", "failures", "data", "logs", "running")
 PROBE = bytes(4096)
 """What a store must have room for, or it is full."""
+
+
+def is_older(path: Path) -> bool:
+    """Whether the record in a file is of an older protocol: no key leads to it, and no run reads it.
+
+    Only the record's beginning is read, so that thousands can be looked through.
+    """
+    try:
+        with path.open("rb") as file:
+            head = _HEAD.match(file.read(200))
+    except OSError:  # it went away meanwhile
+        return False
+    return head is not None and int(head["protocol"] or 0) < PROTOCOL_VERSION
+
+
+_HEAD = re.compile(rb'\{\s*"format": \d+,\s*(?:"protocol": (?P<protocol>\d+))?')
 
 
 @dataclass(frozen=True)
@@ -107,7 +125,7 @@ class Entries:
                 content = safetensors.torch.save(tensors)
                 sums[name] = hashlib.sha256(content).hexdigest()
                 _write_through(aside / f"{name}.safetensors", content)
-            record = {"format": FORMAT, "key": key, **record, "files": sums}
+            record = {"format": FORMAT, "protocol": PROTOCOL_VERSION, "key": key, **record, "files": sums}
             text = json.dumps({**record, "checksum": _checksum(record)}, indent=1)
             _write_through(aside / "record.json", text.encode())
             self._publish(key, aside)
@@ -198,6 +216,10 @@ class Store(Entries):
         """The checkpoints of a training, by its step."""
         return Entries(self.root / "checkpoints" / key)
 
+    def has_older(self) -> bool:
+        """Whether there are states of an older protocol; it stops at the first."""
+        return any(is_older(path) for path in self.root.glob("states/*/*/record.json"))
+
     def failure(self, key: str) -> Record | None:
         """Why a stage failed when it was last tried."""
         try:
@@ -211,7 +233,7 @@ class Store(Entries):
         path = self.root / "failures" / f"{key}.json"
         aside = path.with_suffix(f".{uuid.uuid4().hex}")
         try:
-            aside.write_text(json.dumps(failure, indent=1), "utf-8")
+            aside.write_text(json.dumps({"protocol": PROTOCOL_VERSION, **failure}, indent=1), "utf-8")
             aside.replace(path)
         except OSError as error:
             with contextlib.suppress(OSError):

@@ -165,6 +165,7 @@ def test_the_public_names_are_these():
         "Trial",
         "Updater",
         "__version__",
+        "added_later",
         "carry_out",
         "hookimpl",
         "leaderboard",

@@ -1,8 +1,6 @@
-"""Keys change with what the code computes, and with nothing else."""
+"""Keys change with what code computes: by its version, or by its source where it declares none."""
 
-import ast
 import importlib
-import importlib.util
 import subprocess
 import sys
 import textwrap
@@ -13,7 +11,17 @@ import pytest
 
 import prunebench
 from prunebench import identity
-from prunebench.identity import NUMERICS, canonical, canonical_digest, code_text, core_version, digest, source_hash
+from prunebench.identity import (
+    canonical,
+    canonical_digest,
+    code_of,
+    code_text,
+    core_hashes,
+    core_source,
+    digest,
+    source_hash,
+)
+from prunebench.versions import PROTOCOL_VERSION
 
 ROOT = Path(prunebench.__file__).parent
 
@@ -48,11 +56,11 @@ def package(tmp_path, monkeypatch):
         importlib.invalidate_caches()
         identity._module_hash.cache_clear()
 
-    def write(module="mine", **sources):
+    def write(module="mine", of=source_hash, **sources):
         for name, source in sources.items():
             (tmp_path / "strangers" / f"{name}.py").write_text(textwrap.dedent(source))
         forget()
-        return source_hash(importlib.import_module(f"strangers.{module}").Mine)
+        return of(importlib.import_module(f"strangers.{module}").Mine)
 
     yield write
     forget()
@@ -162,7 +170,7 @@ def test_a_built_in_method_is_hashed_with_the_plugin_that_it_builds_on(registry)
     assert read("snip") & {"imp", "magnitude", "synflow", "random", "dense"} == set()
 
 
-def test_methods_of_two_files_have_two_hashes(registry):
+def test_methods_of_two_files_have_two_hashes_for_their_provenance(registry):
     hashes = {source_hash(registry.find("method", name)[0]) for name in registry.names("method")}
     assert len(hashes) == len({registry.find("method", name)[0].__module__ for name in registry.names("method")})
 
@@ -202,7 +210,11 @@ def test_a_value_enters_by_its_kind_and_its_fields():
 
 def test_a_component_enters_by_its_name_its_parameters_and_its_source(tiny):
     found = canonical(tiny.ByChance(strength=0.5))
-    assert found == {"name": "by-chance", "source": source_hash(tiny.ByChance), "strength": 0.5}
+    assert found == {
+        "name": "by-chance",
+        "source": source_hash(tiny.ByChance),
+        "parameters": {"strength": 0.5},
+    }
 
 
 def test_the_version_of_a_distribution_enters(tiny, monkeypatch):
@@ -242,91 +254,235 @@ def test_the_digest_of_a_frozen_value_is_its_digest():
     assert canonical_digest(prunebench.Rewind(to="5it")) == digest(prunebench.Rewind(to="5it"))
 
 
-# --- the core's own version
-
-WITHOUT_NUMBERS = {
-    "errors": "raises, and computes nothing",
-    "identity": "makes the keys themselves; data is filed under a digest, and found by its fingerprint",
-    "plan": "what it decides (steps, densities, sources) is in the keys",
-    "components": "declares what plugins override; the default of `prunable` is in network",
-    "environment": "tells how many cores there are, for as many loaders as may help: pictures do not depend on it",
-    "suite": "only holds its modules together",
-    "suite.values": "its values are in the keys; the steps of an epoch and a density are pinned by tests",
-    "suite.optimizers": "what an optimizer is told is in the keys; what it is not told is torch's and timm's own",
-    "": "the public names",
-}
-"""What training and scoring import from the core without its code being in the keys, and why that is right."""
+# --- fields that are added later
 
 
-def core_imports(module):
-    """Names of the core's modules that a module imports for more than its annotations."""
-    path = ROOT / Path(*module.split(".")).with_suffix(".py")
-    if not path.is_file():
-        path = ROOT / Path(*module.split(".")) / "__init__.py"
-    for node in without_type_checking(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        for name in names:
-            package, _, rest = name.partition(".")
-            if package == "prunebench" and is_module(name):
-                yield rest
+@dataclass(frozen=True)
+class Grown:
+    x: float
+    warm: bool = prunebench.added_later(False)
+    rate: float = prunebench.added_later(0.5, before=1.0)
+    __key_name__ = "Point"
 
 
-def without_type_checking(tree):
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            continue
-        yield node
-        yield from without_type_checking(node)
+def test_a_field_that_was_added_later_is_left_out_while_it_means_what_was_before():
+    assert canonical(Grown(1.5, rate=1.0)) == {"kind": "Point", "x": 1.5}
+    assert canonical(Grown(1.5)) == {"kind": "Point", "x": 1.5, "rate": 0.5}
+    assert canonical(Grown(1.5, warm=True, rate=1.0)) == {"kind": "Point", "x": 1.5, "warm": True}
 
 
-def is_module(name):
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
+def test_a_value_that_is_only_equal_to_the_one_of_before_is_not_left_out():
+    assert canonical(Grown(1.5, warm=0, rate=1))["warm"] == 0
+    assert canonical(Grown(1.5, warm=0, rate=1))["rate"] == 1
 
 
-def test_numerics_names_modules_that_exist_in_order():
-    assert all(is_module(f"prunebench.{name}") for name in NUMERICS)
-    assert list(NUMERICS) == sorted(set(NUMERICS))
+class Begun(prunebench.Method):
+    """A method as it was first."""
+
+    name = "begun"
+    version = 1
+    strength: float = 1.0
 
 
-def test_numerics_names_all_that_training_and_scoring_are_computed_with():
-    found, waiting = set(), ["training", "execution.perform"]
-    while waiting:
-        module = waiting.pop()
-        if module not in found and module not in WITHOUT_NUMBERS:
-            found.add(module)
-            waiting += core_imports(module)
-    assert found - {"execution"} <= set(NUMERICS), "add them, or say in WITHOUT_NUMBERS why not"
-    assert set(NUMERICS) - found == set(), "nothing that computes imports these"
+class Longer(prunebench.Method):
+    """The same with a parameter that came later."""
+
+    name = "begun"
+    version = 1
+    strength: float = 1.0
+    rounds: int = prunebench.added_later(1)
 
 
-def test_no_exception_is_left_over():
-    used = {name for module in NUMERICS for name in core_imports(module)}
-    assert used & WITHOUT_NUMBERS.keys() | {"suite", ""} >= WITHOUT_NUMBERS.keys()
+def test_a_component_keeps_its_keys_when_a_parameter_is_added():
+    assert digest(Begun()) == digest(Longer()) == digest(Longer(rounds=1))
+    assert digest(Begun()) != digest(Longer(rounds=2))
 
 
-def test_the_version_of_the_core_changes_with_its_code_and_not_with_its_comments(monkeypatch, tmp_path):
-    def version(change):
+def test_a_class_that_is_renamed_keeps_its_name_in_keys_and_its_subclass_has_its_own():
+    assert digest(Grown(1.5, rate=1.0)) == digest(KeptName(1.5))
+    assert canonical(Below(1.5, rate=1.0))["kind"] == "Below"
+
+
+@dataclass(frozen=True)
+class KeptName:
+    __key_name__ = "Point"
+    x: float
+
+
+@dataclass(frozen=True)
+class Below(Grown):
+    pass
+
+
+# --- versions
+
+
+def versioned(number, base="prunebench.Method", imports=""):
+    changed = plugin(imports).replace('name = "mine"', f'name = "mine"\n        version = {number}')
+    return changed.replace("prunebench.Method", base)
+
+
+def test_a_component_with_a_version_enters_by_it_and_not_by_its_source(package):
+    first = package(of=code_of, mine=versioned(3))
+    assert first == {"version": 3}
+    assert first == package(of=code_of, mine=versioned(3).replace(".abs()", ".square()"))
+    assert package(of=code_of, mine=versioned(4)) == {"version": 4}
+
+
+def test_a_component_without_a_version_enters_by_its_source(package):
+    assert package(of=code_of, mine=plugin()) == {"source": package(mine=plugin())}
+
+
+def test_a_subclass_inherits_no_version(package):
+    inherits = "import strangers.theirs\n\nclass Mine(strangers.theirs.Mine):\n    name = 'mine-too'\n"
+    found = package(of=code_of, mine=inherits, theirs=versioned(3))
+    assert found.keys() == {"source"}
+    assert found != package(of=code_of, mine=inherits, theirs=versioned(3).replace(".abs()", ".square()"))
+
+
+def test_a_subclass_of_a_built_in_is_keyed_by_its_source_and_the_version_of_that(package, monkeypatch):
+    from prunebench_plugins.snip import SNIP
+
+    inherits = "from prunebench_plugins.snip import SNIP\n\nclass Mine(SNIP):\n    name = 'mine'\n"
+    first = package(of=code_of, mine=inherits)
+    assert first.keys() == {"source", "bases"}
+    assert first["bases"] == {"snip": 1}
+    assert first["source"] != package(of=code_of, mine=inherits + "    batches = 3\n")["source"]
+    monkeypatch.setattr(SNIP, "version", 2)
+    assert package(of=code_of, mine=inherits) == {**first, "bases": {"snip": 2}}
+
+
+def test_a_version_of_ones_own_does_not_hide_that_of_a_base(package):
+    inherits = "from prunebench_plugins.snip import SNIP\n\nclass Mine(SNIP):\n    name = 'mine'\n    version = 5\n"
+    assert package(of=code_of, mine=inherits) == {"version": 5, "bases": {"snip": 1}}
+
+
+def test_of_two_bases_of_one_package_both_count(package):
+    inherits = """
+        from prunebench_plugins.snip import SNIP
+        from prunebench_plugins.magnitude import Magnitude
+
+        class Mine(SNIP, Magnitude):
+            name = "mine"
+            version = 5
+    """
+    assert package(of=code_of, mine=inherits) == {"version": 5, "bases": {"snip": 1, "magnitude": 1}}
+
+
+def test_a_base_of_another_package_without_a_version_enters_by_its_source(package):
+    # Its author promised nothing, whatever the subclass says of itself.
+    inherits = (
+        "from prunebench_plugins.drop_grow import DropGrow\n\nclass Mine(DropGrow):\n    name = 'm'\n    version = 1\n"
+    )
+    found = package(of=code_of, mine=inherits)
+    assert found == {"version": 1, "source": identity._module_hash("prunebench_plugins.drop_grow")}
+
+
+def test_the_distribution_is_in_the_keys_of_what_declares_no_version_only(package):
+    def code(cls):
+        cls.origin = "strangers 1.2"
+        return code_of(cls)
+
+    assert package(of=code, mine=plugin())["origin"] == "strangers 1.2"
+    assert package(of=code, mine=versioned(1)) == {"version": 1}
+
+
+def test_a_parameter_is_not_taken_for_what_a_key_says_of_the_code(tiny):
+    class Odd(prunebench.Method):
+        name = "odd"
+        source: str = "mine"
+        origin: str = "here"
+
+    found = canonical(Odd())
+    assert found["source"] == source_hash(Odd)
+    assert found["parameters"] == {"source": "mine", "origin": "here"}
+
+
+def test_every_built_in_component_that_is_in_a_key_declares_its_version(registry):
+    classes = {cls for kind in ("method", "model", "dataset") for cls in registry.components[kind].values()}
+    named = {cls for cls in classes if cls.__module__.startswith("prunebench_plugins.")}
+    named |= {cls for cls in subclasses(prunebench.Method) if cls.__module__.startswith("prunebench_plugins.")}
+    without = {cls.__name__ for cls in named if "name" in vars(cls) and not isinstance(vars(cls).get("version"), int)}
+    assert without == set()
+    assert len(named) > 40
+
+
+def subclasses(cls):
+    return {found for one in cls.__subclasses__() for found in (one, *subclasses(one))}
+
+
+def test_no_key_of_a_built_in_component_holds_its_source(registry):
+    for kind in ("method", "model", "dataset"):
+        for name, cls in registry.components[kind].items():
+            assert code_of(cls).keys() <= {"version", "bases"}, name
+
+
+# --- what is recorded of the core's source
+
+
+def test_the_source_of_the_core_changes_with_its_code_and_not_with_its_comments(monkeypatch):
+    def source(change):
         def read(path, *arguments):
             text = path.read_bytes().decode()
             return change(text) if path == ROOT / "masks.py" else text
 
         with monkeypatch.context() as patched:
             patched.setattr(Path, "read_text", read)
-            return core_version.__wrapped__()
+            patched.setattr(identity, "core_hashes", core_hashes.__wrapped__)
+            return core_source.__wrapped__()
 
-    plain = version(lambda text: text)
-    assert plain == core_version()
-    assert plain == version(lambda text: text + "\n# a comment\n")
-    assert plain != version(lambda text: text.replace("joined, k", "joined, k + 1"))
+    plain = source(lambda text: text)
+    assert plain == core_source()
+    assert plain == source(lambda text: text + "\n# a comment\n")
+    assert plain != source(lambda text: text.replace("joined, k", "joined, k + 1"))
+
+
+def test_the_source_of_the_core_is_that_of_all_that_plans_and_performs():
+    assert {"training.py", "masks.py", "plan.py", "suite/optimizers.py", "execution/perform.py"} <= core_hashes().keys()
+    assert not [name for name in core_hashes() if name.startswith(("cli/", "leaderboard/", "tracking/"))]
+    folders = {path.parent.name for path in ROOT.rglob("__init__.py")} - {"prunebench"}
+    assert set(identity.PRESENTATION) <= folders | {"templates"}
+
+
+def test_an_edit_of_the_core_or_of_a_built_in_plugin_changes_no_key(tiny, method, plan_keys, monkeypatch):
+    first = plan_keys()
+    read = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, *given: read(path, *given) + "\nX = 1\n")
+    for cached in (core_source, core_hashes, identity._module_hash, identity._hashes_by_file, canonical_digest):
+        cached.cache_clear()
+    changed = core_source(), source_hash(type(method("snip")))
+    assert plan_keys() == first
+    monkeypatch.undo()
+    for cached in (core_source, core_hashes, identity._module_hash, identity._hashes_by_file):
+        cached.cache_clear()
+    assert changed != (core_source(), source_hash(type(method("snip"))))
+
+
+@pytest.mark.parametrize("kind", ["protocol", "method", "model", "dataset"])
+def test_a_version_that_is_raised_changes_the_keys_that_it_is_about(method, plan_keys, digits_task, kind, monkeypatch):
+    first = plan_keys()
+    if kind == "protocol":
+        monkeypatch.setattr("prunebench.plan.PROTOCOL_VERSION", PROTOCOL_VERSION + 1)
+    else:
+        cls = type(method("snip")) if kind == "method" else type(getattr(digits_task(), kind))
+        monkeypatch.setattr(cls, "version", cls.version + 1)
+    canonical_digest.cache_clear()
+    changed = [one != other for one, other in zip(first, plan_keys(), strict=True)]
+    assert changed == ([False, True, True] if kind == "method" else [True, True, True])
+    canonical_digest.cache_clear()
+
+
+@pytest.fixture
+def plan_keys(tiny, method, digits_task):
+    """The keys of a trial's chain, planned anew: initialize, prune by SNIP, train."""
+    from prunebench.plan import make_plan
+
+    def keys():
+        canonical_digest.cache_clear()
+        [planned] = make_plan([tiny.trial(method("snip"), task=digits_task())], {}).trials
+        return planned.chain
+
+    return keys
 
 
 def test_code_is_compared_by_its_syntax_tree():

@@ -48,8 +48,8 @@ def test_whatever_a_description_depends_on_makes_another(tiny, tmp_path, counted
     for task in tasks:
         assert Networks(tmp_path).of(task) == describe(task)
     assert len(counted) == len(tasks)
-    for name in ("installed", "core_version"):
-        monkeypatch.setattr(networks, name, lambda: "another")
+    for name in ("installed", "_code", "source_hash"):
+        monkeypatch.setattr(networks, name, lambda *given: "another")
         Networks(tmp_path).of(tiny.task())
         assert len(counted) == len(tasks) + 1
         counted.pop()

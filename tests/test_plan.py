@@ -1,14 +1,16 @@
 """The tree: what is shared, what is not, and which changes make other keys."""
 
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 
 import pytest
 
-from prunebench import Deploy, Initialize, Prune, Reinitialize, Rewind, Shuffle, Train
+from prunebench import Deploy, Initialize, Prune, Reinitialize, Rewind, Shuffle, Train, added_later
 from prunebench.errors import PluginError, PrunebenchError
 from prunebench.network import describe
 from prunebench.plan import ablated, expected_flops, make_plan, protocol, resolve
-from prunebench.suite.values import Entry, Optimizer, Prunable, Schedule
+from prunebench.recipes import resolved_options
+from prunebench.suite.values import Entry, Optimizer, Prunable, Recipe, Schedule, Task
+from prunebench.versions import PROTOCOL_VERSION
 
 FINGERPRINTS = {"tiny": "0" * 32}
 
@@ -235,11 +237,47 @@ def test_other_data_shares_nothing(tiny, method):
     assert not set(keys(trial)) & set(keys(trial, "1" * 32))
 
 
-def test_an_edit_of_the_numerics_shares_nothing(tiny, method, monkeypatch):
+def test_another_version_of_the_protocol_shares_nothing(tiny, method, monkeypatch):
     trial = tiny.trial(method("snip"))
     before = keys(trial)
-    monkeypatch.setattr("prunebench.plan.core_version", lambda: "another")
+    monkeypatch.setattr("prunebench.plan.PROTOCOL_VERSION", PROTOCOL_VERSION + 1)
     assert not set(before) & set(keys(trial))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "sgdw"])
+def test_a_default_of_an_optimizer_that_its_library_changes_shares_nothing(tiny, method, monkeypatch, name):
+    trial = tiny.trial(method("snip"), task=tiny.task(optimizer=Optimizer(name=name, lr=0.1)))
+    before, known = keys(trial), resolved_options(trial.task.recipe.optimizer)
+    option = "betas" if name == "adam" else "momentum"
+    assert known[option] == {"adam": (0.9, 0.999), "sgd": 0, "sgdw": 0.9}[name]
+    monkeypatch.setattr("prunebench.plan.resolved_options", lambda spec: known | {option: (0.5,)})
+    assert not set(before) & set(keys(trial))
+
+
+def test_the_options_of_an_optimizer_are_those_that_it_works_with():
+    given = Optimizer(name="adam", lr=0.1, betas=(0.8, 0.9), weight_decay=0.5)
+    assert resolved_options(given) == {"betas": (0.8, 0.9), "eps": 1e-8, "weight_decay": 0.5}
+
+
+def test_a_field_that_is_added_to_a_task_or_a_recipe_later_changes_no_key(tiny, method):
+    @dataclass(frozen=True, kw_only=True)
+    class LaterRecipe(Recipe):
+        __key_name__ = "Recipe"
+        extra: bool = added_later(False)
+
+    @dataclass(frozen=True, kw_only=True)
+    class LaterTask(Task):
+        start: str = added_later("fresh")
+
+    def later(**changes):
+        recipe = {one.name: getattr(plain.recipe, one.name) for one in fields(plain.recipe)}
+        parts = {one.name: getattr(plain, one.name) for one in fields(plain)}
+        parts["recipe"] = LaterRecipe(**recipe, extra=changes.pop("extra", False))
+        return protocol(LaterTask(**parts, **changes), "f")
+
+    plain = tiny.task()
+    assert later() == protocol(plain, "f")
+    assert len({later(), later(extra=True), later(start="a file")}) == 3
 
 
 @pytest.mark.parametrize(

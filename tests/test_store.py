@@ -9,6 +9,7 @@ import torch
 from prunebench import store as store_module
 from prunebench.errors import CorruptEntry, StoreError
 from prunebench.store import Store
+from prunebench.versions import PROTOCOL_VERSION
 
 KEY = "ab" + "0" * 30
 RECORD = {"stage": "Train()", "figures": {"test_accuracy": 0.25}, "shapes": {"w": [2, 3]}}
@@ -181,7 +182,7 @@ def test_an_entry_that_cannot_be_written_is_an_error(store):
 
 def test_a_failure_is_kept_and_is_no_result(store):
     store.write_failure(KEY, {"reason": "diverged"})
-    assert store.failure(KEY) == {"reason": "diverged"}
+    assert store.failure(KEY) == {"protocol": PROTOCOL_VERSION, "reason": "diverged"}
     assert not store.has(KEY)
     with pytest.raises(StoreError):
         store.record(KEY)
@@ -205,3 +206,17 @@ def test_a_record_is_json_that_a_person_can_read(store, entry):
     assert record["key"] == KEY
     assert record["format"] == 1
     assert record["files"].keys() == {"weights", "masks"}
+
+
+def test_a_record_says_the_version_of_the_protocol_and_an_entry_without_one_is_older(store):
+    store.write(KEY, {}, {})
+    path = store.folder(KEY) / "record.json"
+    assert store.record(KEY)["protocol"] == PROTOCOL_VERSION
+    assert not store.has_older()
+    written = path.read_text("utf-8")
+    for version, older in (("", True), ('"protocol": 0,', True), (f'"protocol": {PROTOCOL_VERSION + 1},', False)):
+        path.write_text(written.replace(f'"protocol": {PROTOCOL_VERSION},', version), "utf-8")
+        assert store.has_older() is older
+    for damaged in ("", "{}", written[:10]):
+        path.write_text(damaged, "utf-8")
+        assert not store.has_older()

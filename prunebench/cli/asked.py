@@ -115,7 +115,7 @@ def _place_of(result: Result) -> tuple[str, str, float]:
 
 def _differing(result: Result, trial: Trial) -> dict[str, tuple[Any, Any]]:
     """Of each param that is another: how it was published, and how it is in the suite; None where it is not there."""
-    from prunebench.execution.outcomes import flattened
+    from prunebench.execution.inputs import flattened
     from prunebench.suite.reading import trial_to_plain
 
     before, now = _compared(result.params), _compared(flattened(trial_to_plain(trial)))

@@ -28,7 +28,7 @@ def command(
     """Say why a trial is not taken from the store.
 
     TRIAL is called as in the lines of a run: task/method/sparsity/seed. It is compared with what was made for it
-    before: what is said is which parameter, source file or data changed; or that it failed, is damaged, is being
+    before: what is said is which parameter, version, source file or data changed; or that it failed, is damaged, is being
     made, or was never run.
     """
     from prunebench import session
@@ -74,13 +74,14 @@ def _lines(reason: Reason) -> list[tuple[str, str]]:
 
 
 def _changed(change: Change) -> str:
-    from prunebench.execution.inputs import CORE, DATA, SOURCE
+    from prunebench.execution.inputs import CORE, DATA, FILE, SOURCE
 
     if change.name == DATA:
         return f"the data: {change.before[:8]} → {change.after[:8]}"
-    if SOURCE in change.name:
-        kind, _, file = change.name.partition(SOURCE)
-        return f"the code of the {kind}, {file}{_presence(change)}"
+    for mark in (SOURCE, FILE):
+        if mark in change.name:
+            kind, _, file = change.name.partition(mark)
+            return f"the code of the {kind}, {file}{_presence(change)}"
     if change.name.startswith(CORE):
         return f"the code of the core, {change.name}{_presence(change)}"
     return f"{change.name}: {change.before} → {change.after}"

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prunebench.components import Component
 from prunebench.cost import Cost, dense_training_flops
 from prunebench.execution import pace
-from prunebench.identity import digest, source_hash
+from prunebench.execution.inputs import components, flattened, inputs_of, sources
+from prunebench.identity import declared_version, digest, source_files
 from prunebench.network import describe
 from prunebench.plan import PlannedTrial
 from prunebench.registry import Registry
-from prunebench.results import DENSITY, Result, Status
+from prunebench.results import DENSITY, OF_PROTOCOL, Result, Status
 from prunebench.store import Record, Store
-from prunebench.suite.pipelines import Composed
 from prunebench.suite.reading import trial_to_plain
 from prunebench.suite.values import Trial
+from prunebench.versions import PROTOCOL_VERSION
 
 
 def result_of(planned: PlannedTrial, store: Store, registry: Registry, fingerprint: str) -> Result:
@@ -34,6 +33,7 @@ def result_of(planned: PlannedTrial, store: Store, registry: Registry, fingerpri
         masks=store.masks(planned.key),
         started=record["started"],
         finished=record["finished"],
+        inputs=record.get("inputs"),
         environment=record["environment"] | {f"note.{topic}": text for topic, text in record["notes"].items()},
     )
 
@@ -74,6 +74,7 @@ def _result(
     registry: Registry,
     fingerprint: str,
     environment: Mapping[str, str] | None = None,
+    inputs: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> Result:
     trial = planned.trial
@@ -91,7 +92,7 @@ def _result(
         provenance={
             "key": planned.chain[-1] if planned.chain else "",
             "data": fingerprint,
-            **_origins(planned, registry),
+            **_origins(planned, registry, fingerprint, inputs or {}),
             **(environment or {}),
         },
         **fields,
@@ -99,7 +100,7 @@ def _result(
 
 
 def variant(planned: PlannedTrial) -> str:
-    """Hash of what the method is: its name, parameters, ablations and source, but not its label."""
+    """Hash of what the method is: its name, parameters, ablations and version, but not its label."""
     entry = planned.trial.entry
     return digest(entry.method, entry.shuffle, entry.reinitialize, entry.invert)
 
@@ -137,33 +138,32 @@ def early_stop(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {"early_stop_step": best["step"], "early_stop_accuracy": best["test_accuracy"]}
 
 
-def _origins(planned: PlannedTrial, registry: Registry) -> dict[str, str]:
-    """Where the trial's method, model and data set come from: plugin, version, and the hash of their source."""
-    found = {}
+def _origins(planned: PlannedTrial, registry: Registry, fingerprint: str, made: Mapping[str, Any]) -> dict[str, str]:
+    """What the trial's result was made with: versions, plugins, and the hashes of their source.
+
+    Args:
+        made: the inputs that the trial's last state was made from, as far as they were written down. Its versions are
+            those of now; its source may be another.
+    """
+    hashes = _sources(planned.trial, fingerprint, made)
+    found = {OF_PROTOCOL: str(PROTOCOL_VERSION), "core.source": hashes["core"]}
     for kind, component in components(planned.trial):
         plugin = registry.origins.get(type(component))
         if plugin is not None:
             found[f"{kind}.plugin"] = f"{plugin.distribution or 'file'} {plugin.version or plugin.name}"
-        found[f"{kind}.source"] = source_hash(type(component))
+        if (version := declared_version(type(component))) is not None:
+            found[f"{kind}.version"] = str(version)
+        found[f"{kind}.source"] = hashes.get(kind, hashes["core"])
     return found
 
 
-def components(trial: Trial) -> Iterator[tuple[str, Component]]:
-    """What a trial is made of; a pipeline is the core's own, but the methods in it are plugins'."""
-    method = trial.entry.method
-    yield "method", method
-    for part in method.parts if isinstance(method, Composed) else ():
-        yield f"method.{part.name}", part
-    yield "model", trial.task.model
-    yield "dataset", trial.task.dataset
+def _sources(trial: Trial, fingerprint: str, made: Mapping[str, Any]) -> dict[str, str]:
+    """The hashes of the sources that a state was made with; of now, where that was not written down.
 
-
-def flattened(plain: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
-    """Nested plain values as dotted names; lists as JSON, what is not set left out."""
-    flat: dict[str, str | int | float | bool] = {}
-    for key, value in plain.items():
-        if isinstance(value, Mapping):
-            flat |= flattened(value, f"{prefix}{key}.")
-        elif value is not None:
-            flat[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list) else value
-    return flat
+    A state may have been made for another trial that ends with it too: by a pipeline, say, that is a method's chain.
+    """
+    found = sources(made)
+    if made.get("method.name") != trial.entry.method.name:
+        found.pop("method", None)
+    with_files = {"core", *(kind for kind, component in components(trial) if source_files(type(component)))}
+    return found if with_files <= found.keys() else sources(inputs_of(trial, fingerprint)) | found

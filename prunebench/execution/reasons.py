@@ -10,10 +10,9 @@ from typing import Literal
 
 from prunebench.errors import CorruptEntry, PrunebenchError, StoreError
 from prunebench.execution.claims import running
-from prunebench.execution.inputs import CORE, DATA, Inputs, inputs_of
+from prunebench.execution.inputs import DATA, PROTOCOL, VERSION, Inputs, in_no_key, inputs_of, is_of_code
 from prunebench.execution.jobs import Job, missing_jobs
 from prunebench.execution.wording import described
-from prunebench.identity import PLANNING
 from prunebench.plan import UNKNOWN_DATA, Plan, PlannedTrial
 from prunebench.store import Record, Store
 from prunebench.suite.values import Trial
@@ -21,8 +20,6 @@ from prunebench.suite.values import Trial
 Kind = Literal["stored", "skipped", "running", "failed", "damaged", "changed", "unfinished", "unread", "never"]
 """How things stand; `unread` is a trial whose data this machine has not read, so that its keys are not known."""
 NOT_SET = "not set"
-_INDIRECT = frozenset(f"{CORE}{name}.py" for name in PLANNING)
-"""Inputs that are in no key themselves: they matter only where nothing else changed."""
 
 
 @dataclass(frozen=True)
@@ -163,9 +160,34 @@ def _against(records: Iterable[Record], now: Inputs, plan: Plan, fingerprint: st
         return Reason("unread", text, direct, since)
     if record["key"] in plan.nodes:
         return Reason("unfinished", "it was begun, and its end was never made or is gone", (), since)
+    if versions := _versions(direct, now):
+        return Reason("changed", f"{versions}: it is computed anew", direct, since)
     if direct:
         return Reason("changed", "an input of its keys is not what it was", direct, since)
     return Reason("changed", "its chain of stages is another one", changes, since)
+
+
+def _versions(changes: Iterable[Change], now: Inputs) -> str:
+    """Which versions are others than those of the stored result; nothing where none is."""
+    said = []
+    for change in changes:
+        kind = change.name.removesuffix(VERSION)
+        if change.name == PROTOCOL:
+            said.append(_protocols(change))
+        elif kind != change.name and NOT_SET not in (change.before, change.after):
+            what = f"{kind} {now.get(f'{kind}.name', '')}".strip()
+            said.append(f"{what} is version {change.after}, the stored result is of version {change.before}")
+    return "; ".join(said)
+
+
+def _protocols(change: Change) -> str:
+    if change.before == NOT_SET:
+        return f"the protocol is version {change.after}, the stored result is of an older one that says no version"
+    older = int(change.before) < int(change.after)
+    return (
+        f"the protocol is version {change.after}, the stored result is of {'older' if older else 'newer'} "
+        f"version {change.before}"
+    )
 
 
 def _differences(before: Inputs, after: Inputs) -> tuple[Change, ...]:
@@ -178,7 +200,11 @@ def _differences(before: Inputs, after: Inputs) -> tuple[Change, ...]:
 
 
 def _direct(changes: Iterable[Change]) -> tuple[Change, ...]:
-    return tuple(change for change in changes if change.name not in _INDIRECT)
+    """Those that are in the keys: of results of another protocol, the parameters and the data beside the protocol."""
+    changes = tuple(change for change in changes if not in_no_key(change.name))
+    if all(change.name != PROTOCOL for change in changes):
+        return changes
+    return tuple(change for change in changes if change.name == PROTOCOL or not is_of_code(change.name))
 
 
 def _shown(value: str | int | float | bool | None) -> str:

@@ -21,8 +21,8 @@ from prunebench.execution.checkpoints import Checkpoints, forget, newest, say
 from prunebench.execution.claims import Claim, Work, claim
 from prunebench.execution.entries import read_state, rest_of, shapes_of
 from prunebench.execution.exits import BUSY, CRAMPED, DONE, FAILED, FULL, LOST
+from prunebench.execution.inputs import components
 from prunebench.execution.memory import keep_freed
-from prunebench.execution.outcomes import components
 from prunebench.execution.pace import pace, watched
 from prunebench.execution.perform import Bench, measured, perform
 from prunebench.execution.wording import described

@@ -1,5 +1,9 @@
 """Stores that are filled in this process: with entries that only look like those of a run, or with real ones."""
 
+import hashlib
+import json
+
+import pytest
 import torch
 
 from prunebench import session
@@ -49,6 +53,30 @@ def fill(store, plan, names=None, *, fingerprint=PRINT, began=1000.0, seconds=2.
         store.write(key, record, {"weights": {"w": torch.zeros(8)}})
         made.append(key)
     return made
+
+
+def fill_old(store, suite):
+    """Write what a run left when keys held the hash of the source, and records no version; gives the keys."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("prunebench.plan.PROTOCOL_VERSION", "the hash of a source")
+        keys = fill(store, planned(suite))
+    for key in keys:
+        path = store.folder(key) / "record.json"
+        record = json.loads(path.read_text("utf-8"))
+        for name in ("protocol", "checksum"):
+            del record[name]
+        record["inputs"] = _before_versions(record["inputs"])
+        text = json.dumps(record, sort_keys=True, separators=(",", ":"))
+        path.write_text(
+            json.dumps({**record, "checksum": hashlib.sha256(text.encode()).hexdigest()}, indent=1), "utf-8"
+        )
+    return keys
+
+
+def _before_versions(inputs):
+    """Inputs as they were written: each file a source, and the core's with other hashes than they have today."""
+    named = {name.replace(" file ", " source "): value for name, value in inputs.items() if "version" not in name}
+    return {name: "before" if name.startswith("prunebench/") else value for name, value in named.items()}
 
 
 def perform(suite, store):

@@ -1,10 +1,13 @@
 """What the keys of a trial are made of, in words."""
 
+import textwrap
+
 import pytest
 
 from prunebench import session
-from prunebench.execution.inputs import inputs_of
-from prunebench.identity import NUMERICS, core_hashes, core_version
+from prunebench.execution.inputs import in_no_key, inputs_of, sources
+from prunebench.identity import core_hashes
+from prunebench.versions import PROTOCOL_VERSION
 from tests import runs
 
 
@@ -36,15 +39,55 @@ def test_a_label_is_no_input(inputs):
     assert differing(inputs("imp"), inputs("renamed", "methods.1.label=renamed", "name=other")) == set()
 
 
-def test_every_source_file_of_a_component_is_an_input(inputs):
-    files = {name for name in inputs("imp") if " source " in name}
-    assert {"method source imp.py", "method source ladder.py", "model source mlp.py"} <= files
-    assert "dataset source digits.py" in files
+def test_every_source_file_of_a_component_is_an_input_that_its_version_speaks_for(inputs):
+    found = inputs("imp")
+    files = {name for name in found if " file " in name}
+    assert {"method file imp.py", "method file ladder.py", "model file mlp.py", "dataset file digits.py"} <= files
+    assert all(map(in_no_key, files))
+    assert not [name for name in found if " source " in name]
 
 
-def test_every_module_of_the_core_that_a_key_depends_on_is_an_input(inputs):
-    modules = {f"prunebench/{name.replace('.', '/')}.py" for name in NUMERICS}
-    assert modules < set(inputs("random"))
-    assert "prunebench/plan.py" in inputs("random")
-    assert len(set(core_hashes().values())) == len(core_hashes())
-    assert core_version() not in core_hashes().values()
+def test_versions_are_inputs(inputs):
+    found = inputs("imp")
+    assert found["protocol version"] == PROTOCOL_VERSION
+    assert [found[f"{kind} version"] for kind in ("method", "model", "dataset")] == [1, 1, 1]
+    assert not in_no_key("protocol version")
+    assert not in_no_key("method version")
+
+
+def test_a_method_without_a_version_is_an_input_by_its_files_and_by_the_version_of_what_it_builds_on(tmp_path, inputs):
+    source = """
+        import prunebench
+        from prunebench_plugins.snip import SNIP
+
+        class Mine(SNIP):
+            name = "mine"
+
+        @prunebench.hookimpl
+        def register_methods():
+            return [Mine]
+    """
+    (tmp_path / "mine.py").write_text(textwrap.dedent(source), "utf-8")
+    found = inputs("mine", 'methods=["mine"]', plugin_files=[tmp_path / "mine.py"])
+    assert found["method base snip version"] == 1
+    assert "method version" not in found
+    assert [name for name in found if name.startswith("method source ")] == [
+        next(name for name in found if name.endswith("mine.py"))
+    ]
+    assert any(name.startswith("method file ") and name.endswith("snip.py") for name in found)
+
+
+def test_every_module_of_the_core_that_computes_is_an_input_that_is_in_no_key(inputs):
+    found = inputs("random")
+    assert {"prunebench/training.py", "prunebench/plan.py", "prunebench/suite/optimizers.py"} < set(found)
+    assert all(in_no_key(f"prunebench/{name}") for name in core_hashes())
+
+
+def test_the_sources_of_inputs_are_one_hash_of_each_component(inputs):
+    found = inputs("imp")
+    one = sources(found)
+    assert one.keys() == {"core", "method", "model", "dataset"}
+    edited = sources(found | {"method file imp.py": "other"})
+    assert {kind for kind in one if one[kind] != edited[kind]} == {"method"}
+    edited = sources(found | {"prunebench/training.py": "other"})
+    assert {kind for kind in one if one[kind] != edited[kind]} == {"core"}

@@ -3,19 +3,23 @@
 import pytest
 
 from prunebench import Initialize, Prune, Train
+from prunebench.execution import outcomes
+from prunebench.execution.inputs import inputs_of, sources
 from prunebench.execution.outcomes import early_stop, unfinished
-from prunebench.identity import core_version, source_hash
 from prunebench.plan import make_plan
 from prunebench.suite.pipelines import Composed
+from prunebench.versions import PROTOCOL_VERSION
 
 
 @pytest.fixture
 def provenance(tiny, registry, digits_task):
-    """Where the parts of a method's trial come from."""
+    """Where the parts of a method's trial come from; given what its state was made from, if that is known."""
 
-    def of(method):
+    def of(method, made=None):
         [planned] = make_plan([tiny.trial(method, task=digits_task())], {}).trials
-        return unfinished(planned, "skipped", "why", registry, "f", 0.0).provenance
+        if made is None:
+            return unfinished(planned, "skipped", "why", registry, "f", 0.0).provenance
+        return outcomes._result(planned, registry, "f", status="done", inputs=made).provenance
 
     return of
 
@@ -24,8 +28,34 @@ def test_a_method_is_told_with_its_plugin_and_source(provenance, method):
     found = provenance(method("snip"))
     assert found["method.plugin"] == found["model.plugin"] == found["dataset.plugin"]
     assert found["method.plugin"].startswith("prunebench ")
-    assert found["method.source"] == source_hash(type(method("snip")))
     assert found["data"] == "f"
+
+
+def test_a_method_is_told_with_the_versions_that_its_keys_hold(provenance, method):
+    found = provenance(method("snip"))
+    assert found["protocol.version"] == str(PROTOCOL_VERSION)
+    assert [found[f"{kind}.version"] for kind in ("method", "model", "dataset")] == ["1", "1", "1"]
+
+
+def test_the_source_is_that_with_which_the_state_was_made(provenance, method, tiny, digits_task):
+    now = inputs_of(tiny.trial(method("snip"), task=digits_task()), "f")
+    made = now | {"method file snip.py": "other", "prunebench/training.py": "other"}
+    found, before = provenance(method("snip")), provenance(method("snip"), made)
+    assert {name for name in found if found[name] != before[name]} == {"core.source", "method.source"}
+    assert before["method.source"] == sources(made)["method"]
+    assert found == provenance(method("snip"), now)
+
+
+def test_the_source_of_another_method_that_made_the_state_is_not_taken_for_this_ones(
+    provenance, method, tiny, digits_task
+):
+    made = inputs_of(tiny.trial(method("magnitude"), task=digits_task()), "f") | {"prunebench/training.py": "other"}
+    found, before = provenance(method("snip")), provenance(method("snip"), made)
+    assert {name for name in found if found[name] != before[name]} == {"core.source"}
+
+
+def test_a_state_of_which_nothing_was_written_down_has_the_source_of_now(provenance, method):
+    assert provenance(method("snip"), {}) == provenance(method("snip"))
 
 
 def test_a_pipeline_is_told_with_the_methods_in_it(provenance, method):
@@ -33,10 +63,11 @@ def test_a_pipeline_is_told_with_the_methods_in_it(provenance, method):
     stages = (Initialize(), Prune(by=snip, density=0.5), Train(), Prune(by=magnitude, density=0.5))
     found = provenance(Composed(chain=stages))
     assert "method.plugin" not in found
-    assert found["method.source"] == core_version()
+    assert found["method.source"] == found["core.source"]
     for part in (snip, magnitude):
         assert found[f"method.{part.name}.plugin"].startswith("prunebench ")
-        assert found[f"method.{part.name}.source"] == source_hash(type(part))
+        assert found[f"method.{part.name}.source"] == provenance(part)["method.source"]
+        assert found[f"method.{part.name}.version"] == "1"
 
 
 def evaluation(step, validation_loss, test_accuracy):

@@ -9,6 +9,8 @@ from prunebench import plan as plans
 from prunebench.errors import PrunebenchError
 from prunebench.execution import claims, inputs
 from prunebench.execution.reasons import NOT_SET, Change, trial_named, why
+from prunebench.identity import canonical_digest
+from prunebench.versions import PROTOCOL_VERSION
 from tests.execution import filling
 
 NAME = "tiny/imp/0.7/0"
@@ -89,22 +91,87 @@ def test_data_that_was_not_read_is_no_change(tmp_path, plan, store):
     assert reason.changes == (Change("recipe.epochs", "2", "3"),)
 
 
-def test_code_of_the_core_that_changed_is_named(suite, plan, store, monkeypatch):
+def test_source_that_a_version_speaks_for_is_no_reason(suite, plan, store, monkeypatch):
     filling.fill(store, plan)
-    hashes = inputs.core_hashes()
-    changed = hashes | {"training.py": "other", "plan.py": "other"}
+    changed = inputs.core_hashes() | {"training.py": "other"}
     monkeypatch.setattr(inputs, "core_hashes", lambda: changed)
-    monkeypatch.setattr(plans, "core_version", lambda: "other")
+    assert asked(filling.planned(suite), store).kind == "stored"
+
+
+def test_another_version_of_the_protocol_is_named(suite, plan, store, monkeypatch):
+    filling.fill(store, plan)
+    for module in (plans, inputs):
+        monkeypatch.setattr(module, "PROTOCOL_VERSION", PROTOCOL_VERSION + 1)
+    changed = inputs.core_hashes() | {"training.py": "other"}
+    monkeypatch.setattr(inputs, "core_hashes", lambda: changed)
     reason = asked(filling.planned(suite), store)
     assert reason.kind == "changed"
-    assert [change.name for change in reason.changes] == ["prunebench/training.py"]
+    assert reason.changes == (Change("protocol version", str(PROTOCOL_VERSION), str(PROTOCOL_VERSION + 1)),)
+    assert reason.text == (
+        f"the protocol is version {PROTOCOL_VERSION + 1}, the stored result is of older version {PROTOCOL_VERSION}: "
+        "it is computed anew"
+    )
+
+
+@pytest.fixture
+def raised(monkeypatch):
+    """Raises the version of a class for a test."""
+
+    def make(cls):
+        monkeypatch.setattr(cls, "version", 2)
+        canonical_digest.cache_clear()
+
+    yield make
+    monkeypatch.undo()
+    canonical_digest.cache_clear()
+
+
+def test_another_version_of_a_model_is_named_with_the_one_of_the_stored_result(suite, plan, store, raised):
+    filling.fill(store, plan)
+    raised(type(suite.trials[0].task.model))
+    reason = asked(filling.planned(suite), store)
+    assert reason.changes == (Change("model version", "1", "2"),)
+    assert reason.text == "model mlp is version 2, the stored result is of version 1: it is computed anew"
+
+
+def test_another_version_of_a_method_that_a_stage_names_is_told(suite, plan, store, raised, method):
+    filling.fill(store, plan)
+    raised(type(method("magnitude")))
+    reason = asked(filling.planned(suite), store)
+    assert reason.changes == (Change("stage method magnitude version", "1", "2"),)
+    assert reason.text == "stage method magnitude is version 2, the stored result is of version 1: it is computed anew"
+
+
+def test_the_version_of_a_method_that_is_in_no_stage_of_its_chain_makes_nothing_new(suite, plan, store, raised):
+    # The chain that it makes is all that it says, and the chain is in the keys.
+    filling.fill(store, plan)
+    raised(type(filling.trial(plan, NAME).trial.entry.method))
+    assert asked(filling.planned(suite), store).kind == "stored"
+
+
+def test_a_result_of_a_store_from_before_there_were_versions_is_told_to_be_of_an_older_protocol(suite, store):
+    filling.fill_old(store, suite)
+    reason = asked(filling.planned(suite), store)
+    assert reason.kind == "changed"
+    assert reason.changes == (Change("protocol version", NOT_SET, str(PROTOCOL_VERSION)),)
+    assert reason.text == (
+        f"the protocol is version {PROTOCOL_VERSION}, the stored result is of an older one that says no version: "
+        "it is computed anew"
+    )
+
+
+def test_a_parameter_that_changed_is_told_beside_another_protocol(tmp_path, suite, store):
+    filling.fill_old(store, suite)
+    other = filling.loaded(tmp_path, "methods.1.rewind_to=4it")
+    changes = asked(filling.planned(other), store).changes
+    assert [change.name for change in changes] == ["protocol version", "method.rewind_to"]
 
 
 def test_a_chain_that_other_code_makes_is_told_from_what_is_in_a_key(suite, plan, store, monkeypatch):
     filling.fill(store, plan)
     changed = inputs.core_hashes() | {"plan.py": "other"}
     monkeypatch.setattr(inputs, "core_hashes", lambda: changed)
-    monkeypatch.setattr(plans, "core_version", lambda: "other")
+    monkeypatch.setattr(plans, "protocol", lambda task, fingerprint: "another")
     assert [change.name for change in asked(filling.planned(suite), store).changes] == ["prunebench/plan.py"]
 
 
