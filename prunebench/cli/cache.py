@@ -26,12 +26,14 @@ SHOWN = 12
 @click.command()
 @click.argument("suites", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--collect", is_flag=True, help="Show what none of the suites needs; with --yes, delete it.")
+@click.option("--older", is_flag=True, help="Show what is of an older protocol; with --yes, delete it.")
 @click.option("--yes", is_flag=True, help="Delete it.")
 @click.option("--check", is_flag=True, help="Verify every checksum, and discard what is damaged.")
 @options.given("store", "data", "json")
 def command(
     suites: tuple[Path, ...],
     collect: bool,
+    older: bool,
     yes: bool,
     check: bool,
     given: options.Given,
@@ -42,25 +44,33 @@ def command(
     With SUITES it says how much of it they need. `--collect` is about all that none of them needs: states, failures
     and logs of other suites and of earlier code, and data sets. It deletes nothing without --yes, nothing that one of
     the suites needs, and nothing at all while something else runs in the store. Give --set, --data and --plugin as
-    the runs had them: a suite that is changed needs other states.
+    the runs had them: a suite that is changed needs other states. `--older` is about results of an older protocol,
+    which no run reads any more, whatever the suite.
     """
     from prunebench.execution.collection import sizes
     from prunebench.store import Store
 
-    if (collect or yes) and check:
-        raise click.UsageError("--check looks at everything: call it without --collect and --yes")
-    if yes and not collect:
-        raise click.UsageError("--yes belongs to --collect")
+    if (collect or older or yes) and check:
+        raise click.UsageError("--check looks at everything: call it without --collect, --older and --yes")
+    if collect and older:
+        raise click.UsageError("--collect and --older are about different entries: call one after the other")
+    if yes and not (collect or older):
+        raise click.UsageError("--yes belongs to --collect or --older")
     if collect and not suites:
         raise click.UsageError("--collect needs the suites whose results are to stay, such as suites/*.yaml")
     opened = Store(given.store.resolve())
     if check:
         sys.exit(_check(opened, as_json))
+    if older:
+        _older(opened, yes, as_json)
+        return
     wanted = _needs(opened, suites, given) if suites else None
     if wanted is not None and collect:
         _collect(opened, wanted, yes, as_json)
     else:
         _show(given.store, sizes(opened), _needed(opened, wanted), as_json)
+        if not as_json:
+            output.note_older(opened)
 
 
 def _needs(
@@ -130,6 +140,28 @@ def _collect(store: Store, wanted: Needs, delete: bool, as_json: bool) -> None:
     if found.items:
         said = f"{len(found.items):,} entries, {bytes_of(found.bytes)}"
         click.echo(f"\ndeleted: {said}" if delete else f"\n{said}; nothing was deleted: --yes deletes them")
+
+
+def _older(store: Store, delete: bool, as_json: bool) -> None:
+    """What is of an older protocol; a run computes anew what it needs of it."""
+    from prunebench.cli.progress import bytes_of
+    from prunebench.execution.collection import older, remove_older
+
+    found = older(store)
+    lines = [] if as_json else list(_whose(found.items))  # before it goes
+    if delete and found.items:
+        found = remove_older(store)
+    if as_json:
+        output.show_json({"deleted": delete, "size": _plain(found.sizes)})
+        return
+    if not found.items:
+        click.echo("nothing is of an older protocol")
+        return
+    click.echo("these are of an older protocol, and no run reads them:\n")
+    for line in lines:
+        click.echo(f"  {line}")
+    said = f"{len(found.items):,} entries, {bytes_of(found.bytes)}"
+    click.echo(f"\ndeleted: {said}" if delete else f"\n{said}; nothing was deleted: --yes deletes them")
 
 
 def _say_held(found: Surplus) -> None:

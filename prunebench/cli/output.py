@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich import box
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from prunebench.versions import PROTOCOL_VERSION
+
+if TYPE_CHECKING:
+    from prunebench.store import Store
 
 
 def show(*renderables: RenderableType) -> None:
@@ -32,6 +37,15 @@ def show_json(value: Any) -> None:
 def note(message: str) -> None:
     """A remark beside the output: on standard error, so that it is in nobody's pipe."""
     click.echo(f"note: {message}", err=True)
+
+
+def note_older(store: Store) -> None:
+    """A remark where a store has states of an older protocol."""
+    if store.has_older():
+        note(
+            f"{store.root} has results of an older protocol than {PROTOCOL_VERSION}: they are not used, and what a run "
+            "needs is computed anew; `prunebench cache --older` lists them, and removes them with --yes"
+        )
 
 
 def table(*headers: str, widest: int = -1) -> Table:

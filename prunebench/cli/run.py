@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from prunebench import durations
-from prunebench.cli import options
+from prunebench.cli import options, output
 from prunebench.cli.placing import PlacedCommand
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
 )
 @click.option(
     "--output",
+    "folder",
     type=click.Path(file_okay=False, path_type=Path),
     help="Where the leaderboard is written.  [default: results/<suite>]",
     metavar="DIR",
@@ -77,7 +78,7 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
 def command(
     suite: Path,
     executor: Executor,
-    output: Path | None,
+    folder: Path | None,
     given: options.Given,
     **how: Any,
 ) -> None:
@@ -91,9 +92,11 @@ def command(
     """
     from prunebench import session
     from prunebench.cli.progress import Watcher
+    from prunebench.store import Store
 
     loaded = given.load(suite)
-    output = output or Path("results") / loaded.suite.name
+    output.note_older(Store(given.store.resolve()))
+    folder = folder or Path("results") / loaded.suite.name
     begun = time.monotonic()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -103,7 +106,7 @@ def command(
                 store=given.store,
                 data=given.data,
                 executor=executor,
-                output=output,
+                output=folder,
                 watch=watcher.watch,
                 **how,
             )
@@ -115,7 +118,7 @@ def command(
     said = ", ".join(f"{counts[name]} {name}" for name in ("done", "cached", "failed", "skipped"))
     click.echo(f"{sum(counts.values())} trials: {said}; {durations.rounded(time.monotonic() - begun)}")
     if outcome.frame is not None:
-        click.echo(f"leaderboard: {output / 'README.md'}")
+        click.echo(f"leaderboard: {folder / 'README.md'}")
     if outcome.untracked:
         click.echo(f"MLflow: {outcome.untracked}; the same command sends them", err=True)
     if outcome.open:

@@ -39,7 +39,8 @@ def command(
 
     loaded = given.load(suite)
     prepared = session.prepared_already(loaded, given.data, given.store)
-    found = progress(session.plan_suite(loaded, prepared), Store(given.store.resolve()))
+    store = Store(given.store.resolve())
+    found = progress(session.plan_suite(loaded, prepared), store)
     if as_json:
         output.show_json({"suite": loaded.suite.name, **found.as_json()})
         return
@@ -48,6 +49,8 @@ def command(
     unread = sorted({trial.task.label for trial in loaded.trials} - prepared.keys())
     if unread:
         output.note(f"the data of {', '.join(unread)} was not read here yet: its trials count as left")
+    if found.left:
+        output.note_older(store)
     _print_running(found)
     _print_reasons("failed", found.failed)
     _print_reasons("skipped", found.skipped)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from prunebench.cli import options
+from prunebench.cli import options, output
 
 if TYPE_CHECKING:
     from prunebench.session import Sent
@@ -29,10 +29,12 @@ def command(
     code, plugins or files that are others now; then the exit code is 1. A run makes them again, and sends them.
     """
     from prunebench import session
+    from prunebench.store import Store
 
     if suite is None:
         sys.exit(_say(session.sync_all(given.store), f"nothing waits in {given.store}"))
     loaded = given.load(suite)
+    output.note_older(Store(given.store.resolve()))
     sys.exit(_say([session.sync_suite(loaded, store=given.store, data=given.data)], ""))
 
 
@@ -61,3 +63,5 @@ def _dropped(sent: Sent) -> Iterator[str]:
         yield f"{sent.damaged:,} not sent: they are damaged in the store; {again}"
     if sent.outdated:
         yield f"{sent.outdated:,} not sent: they were made by other code, plugins or files than are here now; {again}"
+    if sent.older:
+        yield f"{sent.older:,} not sent: they are of an older protocol; the next run of the suite computes them anew"

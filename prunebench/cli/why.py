@@ -28,8 +28,8 @@ def command(
     """Say why a trial is not taken from the store.
 
     TRIAL is called as in the lines of a run: task/method/sparsity/seed. It is compared with what was made for it
-    before: what is said is which parameter, version, source file or data changed; or that it failed, is damaged, is being
-    made, or was never run.
+    before: what is said is which parameter, version, source file or data changed; or that it failed, is damaged, is
+    being made, or was never run.
     """
     from prunebench import session
     from prunebench.execution.reasons import trial_named, why

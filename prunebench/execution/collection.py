@@ -29,8 +29,9 @@ from prunebench.errors import CorruptEntry, StoreError
 from prunebench.execution.checkpoints import kept_steps
 from prunebench.execution.claims import Running, running
 from prunebench.plan import make_plan
-from prunebench.store import Store
+from prunebench.store import Store, is_older
 from prunebench.suite.values import Trial
+from prunebench.versions import PROTOCOL_VERSION
 
 CHECKPOINTS = "checkpoints"
 BY_KEY = ("states", CHECKPOINTS, "failures", "logs")
@@ -252,6 +253,48 @@ def surplus(store: Store, wanted: Needs) -> Surplus:
 
 def _strangers(store: Store, wanted: Needs) -> tuple[Running, ...]:
     return tuple(work for work in running(store) if work.key not in wanted.keys)
+
+
+def older(store: Store) -> Surplus:
+    """What is of an older protocol: no key of today leads there. Changes nothing."""
+    everything = [item for item in items(store) if not item.unfinished]
+    found = [item for item in everything if _is_older(item)]
+    keys = {item.name for item in found}
+    logs = [item for item in everything if item.kind == "logs" and item.name in keys]
+    return Surplus((*found, *logs), tuple(running(store)))
+
+
+def _is_older(item: Item) -> bool:
+    if item.kind == "states":
+        return is_older(item.path / "record.json")
+    if item.kind == CHECKPOINTS:
+        return any(is_older(path) for path in item.path.glob("*/record.json"))
+    return item.kind == "failures" and _is_older_failure(item.path)
+
+
+def _is_older_failure(path: Path) -> bool:
+    try:
+        failure = json.loads(path.read_bytes())
+        return "reason" in failure and int(failure.get("protocol", 0)) < PROTOCOL_VERSION
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
+
+
+def remove_older(store: Store) -> Surplus:
+    """Take away what is of an older protocol; gives what went.
+
+    Raises StoreError while anything runs in the store, as it may be an older version of this program that does.
+    """
+    found = older(store)
+    if found.held:
+        one = found.held[0]
+        raise StoreError(
+            f"{one.trial} is being run in {store.root} (on {one.host}, process {one.pid}): wait until it has ended; "
+            "nothing was deleted"
+        )
+    for item in found.items:
+        _remove(item.path)
+    return found
 
 
 def collect(store: Store, wanted: Needs) -> Surplus:

@@ -24,7 +24,7 @@ from prunebench.execution.progress import lost
 from prunebench.identity import digest
 from prunebench.plan import Plan, make_plan
 from prunebench.session.loading import STORE, Loaded, asked_for, prepared_already
-from prunebench.store import Store
+from prunebench.store import Store, is_older
 from prunebench.suite.reading import from_plain, to_plain
 from prunebench.writing import replaced
 
@@ -96,6 +96,8 @@ class Sent:
     """Those whose entry in the store is damaged; a run makes it again."""
     outdated: int = 0
     """Those whose result was made by other code or plugins than are here now; a run makes it again."""
+    older: int = 0
+    """Those whose result is of an older protocol; likewise."""
     unread: str = ""
     """Why nothing is known of them."""
     waiting: bool = False
@@ -182,10 +184,19 @@ def _sent(
         if result is None:
             before = keys.get(str(planned.trial))
             made = bool(before and planned.chain and before != planned.key and store.has(before))
-            counts["outdated" if made else "open"] += 1
+            of_now = made and not is_older(store.folder(str(before)) / "record.json")
+            counts["outdated" if of_now else "older" if made else "open"] += 1
             continue
         result = asked_for(result, loaded.origin)
         there = result.trial in published and published[result.trial].stands_against(result)
         counts["there" if there else "sent"] += 1
         tracker.publish(result)
-    return Sent(name, counts["sent"], counts["there"], counts["open"], counts["damaged"], counts["outdated"])
+    return Sent(
+        name,
+        sent=counts["sent"],
+        there=counts["there"],
+        open=counts["open"],
+        damaged=counts["damaged"],
+        outdated=counts["outdated"],
+        older=counts["older"],
+    )

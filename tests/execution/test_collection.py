@@ -9,8 +9,20 @@ import torch
 from prunebench.data import Prepared, prepare
 from prunebench.errors import StoreError
 from prunebench.execution import claims
-from prunebench.execution.collection import Needs, collect, damages, discard, items, needs, sizes, surplus
+from prunebench.execution.collection import (
+    Needs,
+    collect,
+    damages,
+    discard,
+    items,
+    needs,
+    older,
+    remove_older,
+    sizes,
+    surplus,
+)
 from prunebench.store import Entries
+from prunebench.versions import PROTOCOL_VERSION
 from tests.execution import filling
 
 
@@ -211,3 +223,40 @@ def test_a_flipped_bit_of_a_data_set_is_found(tmp_path, store):
     discard(damage)
     assert prepare(suite.trials[0].task.dataset, None, store.data) == data
     assert list(damages(store)) == []
+
+
+def test_what_is_of_an_older_protocol_is_found_and_taken_away_and_nothing_else(tmp_path, store):
+    suite = filling.loaded(tmp_path)
+    new, old = filling.fill(store, filling.planned(suite)), filling.fill_old(store, suite)
+    (store.logs / f"{old[0]}.log").write_text("said")
+    (store.logs / f"{new[0]}.log").write_text("said")
+    store.write_failure("a" * 32, {"reason": "no luck"})
+    (store.root / "failures" / f"{'b' * 32}.json").write_text('{"reason": "no luck", "time": 1.0}', "utf-8")
+    found = older(store)
+    assert {item.name for item in found.items} == {*old, "b" * 32}
+    assert found.sizes["logs"].entries == 1
+    assert there(store) == {*new, *old}  # looking deletes nothing
+    assert remove_older(store).bytes == found.bytes
+    assert there(store) == set(new)
+    assert not store.has_older()
+    assert store.failure("a" * 32)
+    assert older(store).items == ()
+
+
+def test_a_checkpoint_of_an_older_protocol_goes_too(store):
+    entries = store.checkpoints("a" * 32)
+    entries.write("5", {"node": "a" * 32}, {"weights": {"w": torch.zeros(8)}})
+    assert older(store).items == ()
+    path = entries.folder("5") / "record.json"
+    path.write_text(path.read_text("utf-8").replace(f'"protocol": {PROTOCOL_VERSION},', ""), "utf-8")
+    assert [item.kind for item in older(store).items] == ["checkpoints"]
+
+
+def test_nothing_of_an_older_protocol_goes_while_something_runs(tmp_path, store):
+    old = filling.fill_old(store, filling.loaded(tmp_path))
+    with (
+        claims.claim(store, "c" * 32, claims.Work(trial="t", stage="train", start=0, stop=1)),
+        pytest.raises(StoreError, match="nothing was deleted"),
+    ):
+        remove_older(store)
+    assert there(store) == set(old)

@@ -1,0 +1,1 @@
+"""What the code computes, written down: `values.json` is compared with what it computes now (see CONTRIBUTING)."""

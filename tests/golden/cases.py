@@ -1,0 +1,410 @@
+"""The cases: what is computed, and whose version speaks for it.
+
+Registered methods, models and data sets, their presets, and the choices of their parameters are found, not listed: what
+is new has no stored values, and the test says so.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+import prunebench
+from prunebench import Deploy, Initialize, Prune, Reinitialize, Rewind, Shuffle, Structure, Train, registry, seeds
+from prunebench.allocation import total_kept
+from prunebench.augmentation import augment
+from prunebench.components import Component, Dataset, Method
+from prunebench.descriptions import parameters
+from prunebench.files import File
+from prunebench.masks import keep_highest
+from prunebench.network import Layer, describe
+from prunebench.recipes import learning_rate, resolved_options
+from prunebench.suite.optimizers import TORCH, _unusable
+from prunebench.suite.reading import trial_to_plain
+from prunebench.suite.values import Optimizer, Prunable, Schedule
+from prunebench.tickets import Facts, Ticket
+from prunebench.times import Clock
+from tests.golden import chains
+from tests.golden.chains import Blobs, Chained, Net, Probe, chain, checksum, numbers, short, task_of, trial_of
+
+TOLERANCE = 1e-5
+CORE = "protocol"
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something that is computed; `component` is what has the version that speaks for it, the protocol without one."""
+
+    name: str
+    measure: Callable[[], Any]
+    component: type[Component] | None = None
+    tolerance: float = TOLERANCE
+    """Of numbers, relative to the larger one: last bits differ between types of processors."""
+
+
+def all_cases() -> dict[str, Case]:
+    found = [*_core(), *_optimizers(), *_methods(), *_models(), *_datasets()]
+    return {case.name: case for case in found}
+
+
+def loaded():
+    """The built-in plugins, whatever else is installed."""
+    return registry.load((), frozenset(registry.foreign_names()))
+
+
+# --- the core
+
+
+def _core() -> Iterator[Case]:
+    for name, stages in _chains().items():
+        yield Case(f"core/stages/{name}", lambda stages=stages: chain(Chained(chain=(Initialize(), *stages))))
+    for name, recipe in RECIPES.items():
+        tolerance = 3e-2 if "bfloat16" in name else TOLERANCE
+        yield Case(f"core/recipe/{name}", lambda recipe=recipe: _dense(**recipe), tolerance=tolerance)
+    for name, schedule in SCHEDULES.items():
+        yield Case(f"core/schedule/{name}", lambda schedule=schedule: _rates(schedule))
+    for name in ("shuffle", "reinitialize", "invert"):
+        yield Case(f"core/ablation/{name}", lambda name=name: chain(_pruned(), **{name: True}))
+    for kinds in (("flip",), ("crop",), ("resized-crop",), ("flip", "crop"), ("resized-crop", "crop", "flip")):
+        yield Case(f"core/augmentation/{'+'.join(kinds)}", lambda kinds=kinds: _augmented(kinds))
+    yield Case("core/allocation", _allocations)
+    yield Case("core/rounding", lambda: [total_kept(size, density) for size, density in COUNTS])
+    yield Case("core/prunable", lambda: chain(_pruned(), task_of(prunable=Prunable(first=False, exclude=("8",)))))
+    yield Case("core/many-classes", lambda: _dense(dataset=Blobs(classes=120)))
+    yield Case("core/dropout", lambda: _dense(model=Net(dropout=0.5)))
+    yield Case("core/draws", _draws)
+    yield Case("core/network", _network)
+    yield Case("core/streaming", _streamed, tolerance=1e-3)
+
+
+def _chains() -> Mapping[str, tuple[prunebench.Stage, ...]]:
+    probe = Probe()
+    prune = Prune(by=probe, density=0.4)
+    pruned = {
+        name: (Train(until="6it"), Prune(by=probe, density=0.4, allocation=name), Train())
+        for name in ("global", "uniform", "er", "erk")
+    }
+    shares = (("0.weight", 0.9), ("3.weight", 0.5), ("8.weight", 0.3))
+    return {
+        "initialize": (),
+        "train": (Train(),),
+        "train-in-two": (Train(until="9it"), Train()),
+        "train-on": (Train(), Train(until="+5it", stream="tuning")),
+        **{f"prune-{name}": stages for name, stages in pruned.items()},
+        "prune-by-shares": (Prune(by=probe, density=0.45, allocation=shares), Train(until="5it")),
+        "prune-in-rounds": (Prune(by=Probe(gradient=True), density=0.3, rounds=4), Train(until="5it")),
+        "prune-inverted": (Prune(by=probe, density=0.4, invert=True), Train(until="5it")),
+        "prune-2-of-4": (Prune(by=probe, density=0.5, structure=Structure(2, 4)), Train(until="5it")),
+        "prune-1-of-8": (Prune(by=probe, density=0.125, structure=Structure(1, 8)), Train(until="5it")),
+        "shuffle": (Train(until="6it"), prune, Shuffle(), Train()),
+        "rewind": (Train(until="6it"), Train(), prune, Rewind(to="6it"), Train()),
+        "rewind-optimizer": (Train(until="6it"), Train(), prune, Rewind(to="6it", optimizer=True), Train()),
+        "rewind-rate": (Train(until="6it"), Train(), prune, Rewind(to="6it", weights=False), Train()),
+        "reinitialize": (Train(until="6it"), prune, Reinitialize(), Train()),
+        "deploy": (prune, Train(), Deploy(batch=2)),
+    }
+
+
+def _pruned() -> Chained:
+    return Chained(chain=(Initialize(), Train(until="4it"), Prune(by=Probe(), density=0.5), Train()))
+
+
+def _dense(**task) -> Any:
+    return chain(Chained(chain=(Initialize(), Train())), task_of(**{"steps": 12, **task}))
+
+
+SCHEDULES = {
+    "constant": Schedule(),
+    "warmup": Schedule(warmup="5it"),
+    "multistep": Schedule(name="multistep", milestones=("1ep", "50%"), gamma=0.3),
+    "cosine": Schedule(name="cosine"),
+    "cosine-warmup": Schedule(name="cosine", warmup="1ep"),
+}
+RECIPES: Mapping[str, Mapping[str, Any]] = {
+    "cosine": {"schedule": SCHEDULES["cosine-warmup"]},
+    "multistep": {"schedule": SCHEDULES["multistep"]},
+    "validation": {"validation": 10},
+    "label-smoothing": {"label_smoothing": 0.1},
+    "clip-norm": {"clip_norm": 0.3},
+    "augmented": {"augmentation": ("flip", "crop", "resized-crop")},
+    "bfloat16": {"precision": "bfloat16"},
+    "channels-last": {"channels_last": True},
+    "evaluations": {"evaluate_every": "2it"},
+}
+COUNTS = [(size, density) for size in (1, 7, 10, 1848, 266_200) for density in (0.05, 0.1, 0.25, 0.35, 0.5, 0.95)]
+
+
+def _rates(schedule: Schedule) -> list[float]:
+    recipe, clock = task_of(schedule=schedule).recipe, Clock(4, 20)
+    return [short(learning_rate(recipe, clock, step)) for step in range(23)]
+
+
+def _augmented(kinds: tuple[str, ...]) -> Any:
+    numbers_ = np.random.default_rng(1)
+    inputs = torch.from_numpy(numbers_.integers(0, 256, (5, 2, 9, 7), dtype=np.uint8))
+    found = augment(inputs, kinds, seeds.generator(3, "golden", "augmentation"))
+    return checksum(found) if found.dtype == torch.uint8 else numbers(dict(enumerate(found)))
+
+
+def _allocations() -> Any:
+    """How many weights each layer keeps, by rule and density, of random scores."""
+    shapes = ((8, 1, 3, 3), (16, 8, 3, 3), (16, 1, 3, 3), (300, 144), (10, 300))
+    layers = tuple(Layer(str(number), shape, 0.0) for number, shape in enumerate(shapes))
+    generator = torch.Generator().manual_seed(5)
+    scores = {layer.name: torch.rand(layer.shape, generator=generator, dtype=torch.float64) for layer in layers}
+    dense = {layer.name: torch.ones(layer.shape, dtype=torch.bool) for layer in layers}
+    found = {}
+    for rule in ("global", "uniform", "er", "erk"):
+        for density in (0.02, 0.1, 0.37, 0.9):
+            masks = keep_highest(scores, dense, layers, density, rule)
+            found[f"{rule} {density}"] = [int(mask.sum()) for mask in masks.values()]
+    return found
+
+
+def _draws() -> Any:
+    drawn = torch.rand(3, generator=seeds.generator(3, "golden", 7), dtype=torch.float64)
+    return [seeds.derive(3, "golden", 7), *map(short, drawn.tolist())]
+
+
+def _network() -> Any:
+    """The layers and FLOPs of a network, dense and pruned."""
+    network = describe(task_of())
+    kept = {layer.name: layer.size // 3 for layer in network.layers}
+    layers = [[layer.name, list(layer.shape), layer.flops] for layer in network.layers]
+    return [network.flops, network.parameters, network.flops_at(kept), layers]
+
+
+def _pictures() -> Any:
+    """A folder of pictures, and the data set of it; what it decodes it crops out of pictures of other sizes."""
+    root, drawn = chains.folder() / "pictures", np.random.default_rng(2)
+    for part, count in (("train", 6), ("test", 3)):
+        for kind in ("cats", "dogs"):
+            place = root / "animals" / part / kind
+            place.mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                height, width = (int(size) for size in drawn.integers(12, 30, 2))
+                across, down = np.meshgrid(np.arange(width), np.arange(height))
+                waves = [127 + 120 * np.sin(across / (3 + number) + down / (5 + one) + one) for one in range(3)]
+                Image.fromarray(np.stack(waves, 2).astype(np.uint8)).save(place / f"{number}.png")
+    facts = {"path": "animals", "classes": 2, "train": 12, "test": 6, "size": 8, "crop": 0.8}
+    return root, loaded().find("dataset", "image-folder")[0], facts
+
+
+def _streamed() -> Any:
+    """The core's part of streaming: which pictures a step sees, and by which draws they are cropped."""
+    root, cls, facts = _pictures()
+    recipe = {"batch_size": 5, "steps": 6, "augmentation": ("resized-crop", "flip")}
+    task = task_of(dataset=cls(**facts, stream=True), **recipe)
+    return chain(Chained(chain=(Initialize(), Train())), task, root=root)
+
+
+# --- optimizers
+
+
+def _optimizers() -> Iterator[Case]:
+    for spec in (
+        Optimizer(name="sgd", lr=0.02, momentum=0.8, nesterov=True, weight_decay=0.01),
+        Optimizer(name="adam", lr=0.02, betas=(0.7, 0.9), eps=1e-4, weight_decay=0.01),
+    ):
+        yield Case(f"core/optimizer/{spec.name}/given", lambda spec=spec: _dense(optimizer=spec, steps=5))
+    for name in (*TORCH, *timm_optimizers()):
+        tolerance = UNSTEADY.get(name, TOLERANCE)
+        yield Case(f"core/optimizer/{name}", lambda name=name: _optimized(name), tolerance=tolerance)
+
+
+def timm_optimizers() -> list[str]:
+    from timm import optim
+
+    names = optim.list_optimizers()
+    return [name for name in names if not (name in TORCH or name.startswith(UNSAVED) or _unusable(name))]
+
+
+UNSAVED = "kron"
+"""Begins the names of optimizers whose state is no tensors, so that no training with them can be stored."""
+UNSTEADY: Mapping[str, float] = dict.fromkeys(("adamuon", "muon", "nadamuon", "nmuon"), 1e-2)
+"""Optimizers that work with fewer bits than float32 has: Muon's iteration is in bfloat16."""
+
+
+def _optimized(name: str) -> Any:
+    spec = Optimizer(name=name, lr=0.01)
+    found = _dense(optimizer=spec, steps=5, evaluate_every="end")
+    options = {option: list(v) if isinstance(v, tuple) else v for option, v in resolved_options(spec).items()}
+    kept = {part: found[part] for part in ("weights", "optimizer", "figures") if part in found}
+    return {"options": options, **(kept or found)}
+
+
+# --- methods
+
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "gradual": {"start": "3it", "interval": "3it"},
+    "rigl": {"interval": "4it"},
+    "set": {"interval": "4it"},
+    "snfs": {"interval": "4it"},
+    "int8": {"batches": 2, "batch_size": 20},
+}
+"""Parameters with which all of a method's code runs within twenty steps."""
+MORE: Mapping[str, tuple[Mapping[str, Any], ...]] = {
+    "grasp": ({"batches": 2, "batch_size": 20, "temperature": 5.0},),
+    "imp": ({"rewind_to": "5it"}, {"scope": "layerwise", "conv_rate": 0.1, "linear_rate": 0.3, "output_rate": 0.05}),
+    "lr-rewinding": ({"rewind_to": "5it"},),
+    "magnitude": ({"rounds": 3, "finetune": "6it"},),
+    "nm": ({"finetune": "6it"}, {"n": 1}),
+    "snip": ({"iterations": 3, "batches": 2, "batch_size": 20},),
+    "sr-ste": ({"decay": 0.05},),
+    "synflow": ({"iterations": 3},),
+}
+"""Values of parameters that are not chosen from a few."""
+LOOSE = {"int8": 5e-2}
+"""Methods whose rounding is coarse: a last bit may move an activation by a whole step of eight bits."""
+
+
+def _methods() -> Iterator[Case]:
+    for name, cls in sorted(loaded().components["method"].items()):
+        for label, values in _variations(name, cls).items():
+            yield Case(
+                f"method/{name}/{label}",
+                lambda cls=cls, values=values: _of_method(cls, values),
+                cls,
+                LOOSE.get(name, TOLERANCE),
+            )
+
+
+def _variations(name: str, cls: type[Component]) -> dict[str, Mapping[str, Any]]:
+    """Its defaults, its presets, every choice of every parameter, and what MORE has."""
+    given = {"ticket": None} if name == "transfer" else {}
+    settings = {**SETTINGS.get(name, {}), **given}
+    found: dict[str, Mapping[str, Any]] = {"default": settings}
+    found |= {f"preset {preset}": {**settings, **one.values} for preset, one in cls.presets.items()}
+    for parameter in parameters(cls):
+        choices = (True, False) if isinstance(parameter.default, bool) else parameter.choices
+        for choice in choices:
+            if choice != parameter.default:
+                found[f"{parameter.name}={choice}"] = {**settings, parameter.name: choice}
+    for values in MORE.get(name, ()):
+        found[",".join(f"{key}={value}" for key, value in values.items())] = {**settings, **values}
+    return found
+
+
+def _of_method(cls: type[Method], values: Mapping[str, Any]) -> Any:
+    values = {**values, **({"ticket": _ticket()} if "ticket" in values else {})}
+    method = cls(**values)
+    if cls.deploy is not Method.deploy:
+        stages = (Initialize(), Prune(by=Probe(), density=0.5), Train(), Deploy(by=method, batch=2))
+        return chain(Chained(chain=stages))
+    # A ticket's weights meet other data here than they were drawn for: last bits grow faster than elsewhere.
+    return chain(method, task_of(steps=5) if "ticket" in values else None, sparsity=_sparsity(method))
+
+
+def _sparsity(method: Method) -> float:
+    """One that the method can reach."""
+    if type(method).control:
+        return 0.0
+    if hasattr(method, "n"):
+        return 1 - method.n / method.m
+    return 0.5 if hasattr(method, "ticket") else 0.7
+
+
+def _ticket() -> File:
+    """Every other weight of the network, and other weights than a trial draws."""
+    trial = trial_of(loaded().find("method", "dense")[0]())
+    facts = trial.task.dataset.facts()
+    with seeds.seeded(99, "golden"):
+        values = dict(trial.task.model.build(facts.shape, facts.classes).state_dict())
+    masks = {one.name: (torch.arange(one.size) % 2 == 0).view(one.shape) for one in trial.network.layers}
+    final = {name: value * masks[name] if name in masks else value for name, value in values.items()}
+    layers = tuple((layer.name, layer.shape) for layer in trial.network.layers)
+    said = {"trial": str(trial), "configuration": trial_to_plain(trial), "layers": layers, "shape": facts.shape}
+    empty = {"figures": {}, "key": "", "protocol": "", "fingerprint": "", "environment": {}}
+    path = chains.folder() / "ticket.safetensors"
+    Ticket(Facts(**said, **empty, classes=facts.classes, initial_step=0), masks, values, final).save(path)
+    return File.at(str(path))
+
+
+# --- models
+
+SMALL: Mapping[str, Mapping[str, Any]] = {
+    "timm": {"architecture": "test_resnet"},
+    "wrn": {"depth": 10, "width": 1},
+    **{name: {"width": 0.25} for name in ("resnet20", "resnet32", "resnet56", "resnet110")},
+    **{name: {"width": 0.125} for name in ("vgg11", "vgg16", "vgg19")},
+}
+"""Parameters that make a model small."""
+OTHER: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "timm": {
+        "small-stem": {"architecture": "test_resnet", "small_stem": True},
+        "transformer": {"architecture": "test_vit", "patch_size": 8},
+    },
+    "conv-2": {"dropout": {"dropout": 0.5}},
+    "wrn": {"dropout": {"depth": 10, "width": 1, "dropout": 0.3}},
+}
+
+
+def _models() -> Iterator[Case]:
+    for name, cls in sorted(loaded().components["model"].items()):
+        variations = {"default": SMALL.get(name, {}), **OTHER.get(name, {})}
+        for parameter in parameters(cls):
+            for choice in parameter.choices:
+                if choice != parameter.default:
+                    variations[f"{parameter.name}={choice}"] = {**SMALL.get(name, {}), parameter.name: choice}
+        for label, values in variations.items():
+            yield Case(f"model/{name}/{label}", lambda cls=cls, values=values: _of_model(cls(**values)), cls, 1e-4)
+
+
+def _of_model(model: prunebench.Model) -> Any:
+    """Names and shapes, the weights as they are drawn, what comes out, and what may be pruned."""
+    shape, classes = (3, 32, 32), 10
+    with seeds.seeded(3, "golden"):
+        module = model.build(shape, classes)
+    values = {name: value for name, value in module.state_dict().items() if value.is_floating_point()}
+    inputs = torch.cos(torch.arange(4 * 3072, dtype=torch.float32)).view(4, *shape)
+    with torch.no_grad(), seeds.seeded(3, "golden", "forward"):
+        outputs = {mode: module.train(mode == "train")(inputs) for mode in ("train", "eval")}
+    named = [f"{name} {tuple(value.shape)}" for name, value in module.named_parameters()]
+    return {
+        "parameters": [len(named), sum(value.numel() for value in module.parameters())],
+        "names": checksum(torch.frombuffer(bytearray("\n".join(named).encode()), dtype=torch.uint8)),
+        "weights": chains._together(values),
+        "outputs": numbers(outputs),
+        "prunable": len(list(model.prunable(module))),
+        "kinds": sorted({type(part).__name__ for part in module.modules() if isinstance(part, nn.Module)}),
+    }
+
+
+# --- data sets
+
+
+def _datasets() -> Iterator[Case]:
+    for name, cls in sorted(loaded().components["dataset"].items()):
+        yield Case(f"dataset/{name}/facts", lambda cls=cls: _facts(cls), cls)
+    components = loaded().components["dataset"]
+    yield Case(
+        "dataset/digits/content", lambda: chains.prepared(components["digits"]()).fingerprint, components["digits"]
+    )
+    yield Case("dataset/image-folder/content", _decoded, components["image-folder"], 2e-3)
+
+
+def _facts(cls: type[Dataset]) -> Any:
+    dataset = cls(**(_pictures()[2] if inspect.signature(cls).parameters.get("path") else {}))
+    facts = dataset.facts()
+    return [list(facts.shape), facts.classes, facts.train, facts.test, list(dataset.mean), list(dataset.std)]
+
+
+def _decoded() -> Any:
+    """Pictures as they are decoded: at once, while training, and cropped by chance."""
+    root, cls, facts = _pictures()
+    streamed, path = cls(**facts, stream=True), root / "animals" / "train" / "dogs" / "3.png"
+    whole = cls(**facts).load(root)
+    return {
+        "train": numbers({"": torch.from_numpy(whole.train_inputs).double()}),
+        "labels": [whole.train_labels.tolist(), whole.test_labels.tolist()],
+        "files": [list(map(str, streamed.files(root).train)), list(map(int, streamed.files(root).train_labels))],
+        **{
+            str(draw): numbers({"": torch.from_numpy(np.array(streamed.decode(path, draw))).double()})
+            for draw in (None, 5, 6)
+        },
+    }
