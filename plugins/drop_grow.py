@@ -97,9 +97,10 @@ class Rewiring(prunebench.Updater):
         """Update the masks if that is due now that `made` steps are made; whether it was."""
         share = self.rule.share(training, made)
         if share:
-            kept = {name: dropped(training.weights[name], mask, share) for name, mask in training.masks.items()}
+            kept = {name: dropped(training.weights[name], mask, share) for name, mask in _trained(training).items()}
             scores, counts = self.scores(training), self.growth(training, kept)
-            training.set_masks({name: grown(mask, scores[name], counts[name]) for name, mask in kept.items()})
+            moved = {name: grown(mask, scores[name], counts[name]) for name, mask in kept.items()}
+            training.set_masks({**training.masks, **moved})
         return share > 0
 
     def scores(self, training: prunebench.Training) -> dict[str, torch.Tensor]:
@@ -108,7 +109,15 @@ class Rewiring(prunebench.Updater):
 
     def growth(self, training: prunebench.Training, kept: Masks) -> dict[str, int]:
         """How many connections each layer grows: as many as it dropped."""
-        return {name: int(mask.sum() - kept[name].sum()) for name, mask in training.masks.items()}
+        return {name: int(training.masks[name].sum() - mask.sum()) for name, mask in kept.items()}
+
+
+def _trained(training: prunebench.Training) -> Masks:
+    """The masks of the weights that got a gradient in this step.
+
+    In a frozen layer, and in one that was not called, connections stay: a new one would be 0 and never be trained.
+    """
+    return {name: mask for name, mask in training.masks.items() if training.weights[name].grad is not None}
 
 
 def dropped(weight: torch.Tensor, mask: torch.Tensor, share: float) -> torch.Tensor:

@@ -60,7 +60,8 @@ class _Popup(prunebench.Updater):
         _still(training.model)
         generator = training.generator("edge-popup")
         for name, weight in training.weights.items():
-            training.memory[f"frozen/{name}"] = self.frozen(weight.detach().cpu(), generator).to(weight.device)
+            drawn = self.frozen(weight.detach().cpu(), generator).to(weight.device)
+            training.memory[f"frozen/{name}"] = drawn if weight.requires_grad else weight.detach().clone()
             scores = torch.empty(weight.shape)
             weight.copy_(nn.init.kaiming_uniform_(scores, a=sqrt(5), generator=generator))
 
@@ -104,6 +105,8 @@ def _still(model: nn.Module) -> None:
     """Biases that add nothing, norms that neither scale nor shift."""
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad:  # the model has frozen it: it keeps its value
+                continue
             if name == "bias":
                 nn.init.zeros_(parameter)
             elif parameter.dim() == 1 and name == "weight":

@@ -1,9 +1,11 @@
 """Anyone's pictures: a folder for each class."""
 
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
@@ -18,10 +20,16 @@ import prunebench
 from prunebench.environment import cores
 from prunebench.errors import DataError
 
+from .decoding import glance, is_turned, opened
+
 if TYPE_CHECKING:
     from PIL import Image
 
+_log = logging.getLogger("prunebench.data")
+
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+CLUTTER = frozenset({"__macosx", "@eadir", "$recycle.bin", "thumbs.db", "ehthumbs.db", "desktop.ini", "lost+found"})
+"""What operating systems leave in folders, in lower case; it is ignored as hidden files are."""
 TEST_FOLDERS = ("test", "val", "valid", "validation")
 IN_MEMORY = 2**32
 """Bytes of a split that are decoded in memory; a larger one is decoded into a temporary file."""
@@ -42,6 +50,14 @@ class ImageFolder(prunebench.Dataset):
 
     Every picture is decoded once, scaled and cropped to a square, and kept as 3 * size * size bytes, which training
     reads from memory-mapped arrays. Decoders differ in the last bits of a JPEG, and so may fingerprints.
+
+    Colours become 8-bit RGB as in torchvision's ImageFolder: grey, palette and CMYK pictures are converted, an EXIF
+    orientation is not applied (a warning says how many pictures have one). Grey pictures of 16 bits are scaled from
+    0..65535 to 0..255. Refused by name are floats and 32-bit values, LAB, several frames or pages, and transparent
+    pixels unless `background` is given; so are damaged and empty files. The content decides, not the file's extension.
+
+    Hidden files and folders are ignored at any depth; links are followed. Files with other extensions are left out,
+    and a warning counts and names them.
 
     What would take more than 16 GB that way, such as ImageNet, is streamed instead: files are decoded while a network
     trains, by as many processes beside it as it has threads (on a CPU one fewer), and `resized-crop` is cut out of the
@@ -65,6 +81,9 @@ class ImageFolder(prunebench.Dataset):
     test: Annotated[int, Ge(1), Doc("how many test pictures there are")]
     size: Annotated[int, Ge(1), Doc("width and height that networks see, in pixels")] = 224
     crop: Annotated[float, Gt(0), Le(1), Doc("share of a picture's shorter side that is kept, in its middle")] = 1.0
+    background: Annotated[
+        int, Ge(0), Le(255), Doc("grey level behind transparent pixels; without it they are refused")
+    ] | (None) = None
     stream: Annotated[bool, Doc("decode while training; by default what is larger than 16 GB")] | None = None
 
     def __post_init__(self) -> None:
@@ -82,8 +101,8 @@ class ImageFolder(prunebench.Dataset):
     def load(self, root: Path | None) -> prunebench.Arrays:
         pictures, test_pictures = self._listed(root)
         return prunebench.Arrays(
-            *decoded(pictures, self.size, self.crop),
-            *decoded(test_pictures, self.size, self.crop),
+            *decoded(pictures, self.size, self.crop, self.background),
+            *decoded(test_pictures, self.size, self.crop, self.background),
         )
 
     def files(self, root: Path | None) -> prunebench.Files | None:
@@ -91,12 +110,12 @@ class ImageFolder(prunebench.Dataset):
             return None
         splits = self._listed(root)
         folder = self._folders(root)[0].parent
-        check_pictures(path for pictures in splits for path, _ in pictures)
+        check_pictures((path for pictures in splits for path, _ in pictures), self.background)
         parts = [([str(path.relative_to(folder)) for path, _ in one], [label for _, label in one]) for one in splits]
         return prunebench.Files(folder, *parts[0], *parts[1])
 
     def decode(self, path: Path, draw: int | None) -> np.ndarray:
-        picture = opened(path)
+        picture = opened(path, self.background)
         return pixels(middle(picture, self.size, self.crop) if draw is None else random_part(picture, self.size, draw))
 
     def _listed(self, root: Path | None) -> tuple[Pictures, Pictures]:
@@ -130,67 +149,109 @@ def missing(dataset: str, places: Sequence[str], *ways: str) -> DataError:
     return DataError(looked_for + "\n" + "\n    ".join(["to get it,", *ways]))
 
 
-def class_names(folder: Path) -> list[str]:
-    """The folders in a folder, sorted; hidden ones are none."""
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is no part of the data: a hidden one, or an operating system's."""
+    return name.startswith(".") or name.lower() in CLUTTER
+
+
+def entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder and not hidden, sorted by name; raises DataError for a folder that cannot be listed."""
     try:
-        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+        with os.scandir(folder) as found:
+            return sorted((entry for entry in found if not is_hidden(entry.name)), key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(f"{folder} cannot be listed: {error.strerror}") from error
 
 
+def class_names(folder: Path) -> list[str]:
+    """The folders in a folder, sorted; hidden ones are none."""
+    return [entry.name for entry in entries(folder) if entry.is_dir()]
+
+
 def listed(folder: Path, names: Sequence[str]) -> Pictures:
-    """The pictures in a folder, class by class and sorted; raises DataError for other classes than these."""
+    """The pictures in a folder, class by class and sorted, without files of other kinds, which a warning counts.
+
+    Raises DataError for other classes than these, and for one without a picture.
+    """
     if others := sorted(set(class_names(folder)) ^ set(names)):
         raise DataError(f"{folder} should have a folder for each class and no other; this is amiss: {others[:9]}")
-    return [(path, label) for label, name in enumerate(names) for path in _pictures(folder / name)]
+    left_out = [Path(entry.path) for entry in entries(folder) if not entry.is_dir()]
+    pictures: Pictures = []
+    for label, name in enumerate(names):
+        found = sorted(files_below(folder / name))
+        known = [(path, label) for path in found if path.suffix.lower() in SUFFIXES]
+        if not known:
+            raise DataError(f"{folder / name} has no picture ({', '.join(sorted(SUFFIXES))}): every class needs one")
+        pictures += known
+        left_out += [path for path in found if path.suffix.lower() not in SUFFIXES]
+    if left_out:
+        _log.warning("%s", _said_of(folder, left_out))
+    return pictures
 
 
-def _pictures(folder: Path) -> list[Path]:
-    paths = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    return sorted(path for path in paths if not path.name.startswith("."))
+def files_below(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """The files in a folder at any depth, links followed; raises DataError for a link that leads back."""
+    real = os.path.realpath(folder)
+    if real in above:
+        raise DataError(f"{folder} is reached by a link from inside of itself; remove that link")
+    for entry in entries(folder):
+        if entry.is_dir():
+            yield from files_below(Path(entry.path), above | {real})
+        else:
+            yield Path(entry.path)
 
 
-def decoded(pictures: Pictures, size: int, crop: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """The pictures as bytes of shape (N, 3, size, size), and their labels; in as many threads as there are cores."""
+def _said_of(folder: Path, files: Sequence[Path]) -> str:
+    """How many files of which kinds are left out, and the name of one."""
+    counts = Counter(
+        "outside of the class folders" if path.parent == folder else path.suffix.lower() or "without an extension"
+        for path in files
+    )
+    kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))
+    many = "files are" if len(files) > 1 else "file is"
+    return f"{folder}: {len(files)} {many} left out ({kinds}), such as {files[0]}"
+
+
+def decoded(
+    pictures: Pictures, size: int, crop: float = 1.0, background: int | None = None, exact: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """The pictures as bytes of shape (N, 3, size, size), and their labels; in as many threads as there are cores.
+
+    Args:
+        exact: whether a picture of another size is refused instead of scaled.
+    """
     inputs = _room((len(pictures), 3, size, size))
+    turned: list[Path] = []
 
     def fill(start: int) -> None:
         for index, (path, _) in enumerate(pictures[start : start + BLOCK], start):
-            inputs[index] = pixels(middle(opened(path), size, crop))
+            picture = opened(path, background)
+            turned.extend([path] if is_turned(picture) else [])
+            if exact and picture.size != (size, size):
+                found = "x".join(map(str, picture.size))
+                raise DataError(f"{path} has {found} pixels, and should have {size}x{size}")
+            inputs[index] = pixels(middle(picture, size, crop))
 
     with ThreadPoolExecutor(cores()) as pool:
         list(pool.map(fill, range(0, len(pictures), BLOCK)))
+    _say_turned(turned)
     return inputs, np.array([label for _, label in pictures], np.int64)
 
 
-def opened(path: Path) -> "Image.Image":
-    """A picture in three colours; raises DataError for a file that is none."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as file:
-            return file.convert("RGB")
-    except Exception as error:  # whatever a decoder makes of bytes that are no picture
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path} cannot be read as a picture ({error}); replace or remove it")
-
-
-def check_pictures(paths: Iterable[Path]) -> None:
+def check_pictures(paths: Iterable[Path], background: int | None = None) -> None:
     """Raise DataError for a file that does not begin as a picture does: minutes for a million, not hours."""
-    from PIL import Image
 
-    def check(path: Path) -> None:
-        try:
-            Image.open(path).close()
-        except Exception as error:  # as above
-            raise _unreadable(path, error) from error
+    def turned(path: Path) -> Path | None:
+        return path if glance(path, background) else None
 
     with ThreadPoolExecutor(cores()) as pool:
-        for _ in pool.map(check, paths):
-            pass
+        _say_turned([path for path in pool.map(turned, paths) if path is not None])
+
+
+def _say_turned(paths: Sequence[Path]) -> None:
+    if paths:
+        many = "pictures have" if len(paths) > 1 else "picture has"
+        _log.warning("%d %s an EXIF orientation, which is not applied, such as %s", len(paths), many, min(paths))
 
 
 def middle(picture: "Image.Image", size: int, crop: float) -> "Image.Image":
@@ -242,19 +303,32 @@ def signature_of(*places: Path | None) -> str:
     return state.hexdigest()[:32]
 
 
-def _files(place: str) -> Iterator[tuple[str, int, int]]:
+def _files(place: str, above: frozenset[str] = frozenset()) -> Iterator[tuple[str, int, int]]:
+    """Path, size and time of a file, or of all files below a folder that are not hidden."""
+    real = os.path.realpath(place)
     try:
-        with os.scandir(place) as entries:
-            for entry in entries:
-                if entry.is_dir():
-                    yield from _files(entry.path)
-                else:
-                    yield entry.path, entry.stat().st_size, entry.stat().st_mtime_ns
+        found = [] if real in above else list(os.scandir(place))
     except NotADirectoryError:
-        stat = Path(place).stat()
-        yield place, stat.st_size, stat.st_mtime_ns
-    except FileNotFoundError:
+        yield _stamp(place, Path(place).stat())
         return
+    except OSError:  # what is not there; or reading the data says why it cannot be listed
+        return
+    for entry in found:
+        if entry.is_dir() and not is_hidden(entry.name):
+            yield from _files(entry.path, above | {real})
+        elif not is_hidden(entry.name):
+            yield _stamp(entry.path, _stat(entry))
+
+
+def _stat(entry: os.DirEntry[str]) -> os.stat_result:
+    try:
+        return entry.stat()
+    except OSError:  # of a link that leads nowhere
+        return entry.stat(follow_symlinks=False)
+
+
+def _stamp(path: str, stat: os.stat_result) -> tuple[str, int, int]:
+    return path, stat.st_size, stat.st_mtime_ns
 
 
 @prunebench.hookimpl

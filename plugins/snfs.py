@@ -57,7 +57,7 @@ class _MomentumGrowth(Rewiring):
 
     def growth(self, training: prunebench.Training, kept: Masks) -> dict[str, int]:
         total = sum(super().growth(training, kept).values())
-        means = {name: _mean(training.memory[name], mask) for name, mask in training.masks.items()}
+        means = {name: _mean(training.memory[name], training.masks[name]) for name in kept}
         return shared_out(total, means, {name: int((~mask).sum()) for name, mask in kept.items()})
 
     def flops(self, training: prunebench.Training) -> prunebench.Flops:

@@ -1,13 +1,28 @@
 """SynFlow: pruning without data, by conserving synaptic flow."""
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from typing_extensions import Doc
 
 import prunebench
+
+BOUNDED = (
+    functional.relu6,
+    functional.hardtanh,
+    functional.hardtanh_,
+    functional.tanh,
+    functional.softsign,
+    torch.tanh,
+    torch.tanh_,
+    torch.Tensor.tanh,
+    torch.Tensor.tanh_,
+)
+"""Activations that are linear for small numbers, and saturate."""
 
 
 class SynFlow(prunebench.Method):
@@ -33,9 +48,10 @@ class SynFlow(prunebench.Method):
         model = scoring.model.double()
         with torch.no_grad():
             for tensor in (*model.parameters(), *model.buffers()):
-                tensor.abs_()
+                if tensor.is_floating_point():
+                    tensor.abs_()
         ones = torch.ones(1, *scoring.input_shape, dtype=torch.float64, device=scoring.device)
-        with scoring.mode("eval"):
+        with scoring.mode("eval"), _Unbounded():
             gradients = scoring.gradients(model(ones).sum())
         return {name: (weight * gradients[name]).abs() for name, weight in scoring.weights.items()}
 
@@ -46,6 +62,20 @@ class SynFlow(prunebench.Method):
         yield prunebench.Initialize()
         yield prunebench.Prune(by=self, density=trial.density, rounds=self.iterations)
         yield prunebench.Train()
+
+
+class _Unbounded(TorchFunctionMode):
+    """Activations that are bounded pass the flow on as ReLU does, instead of stopping it where they saturate.
+
+    The paper's R is the sum over paths of the products of |weights|, with activations for which f(x) = f'(x) x. Of
+    |weights| and ones all that they are given is positive. A sigmoid that opens and closes a gate is no such
+    activation: where it saturates, the weights before it have no flow, hence no score.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in BOUNDED:
+            return functional.relu(args[0] if args else (kwargs or {})["input"])
+        return func(*args, **(kwargs or {}))
 
 
 @prunebench.hookimpl

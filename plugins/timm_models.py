@@ -1,17 +1,22 @@
 """Every architecture of timm, by timm's own name."""
 
-from difflib import get_close_matches
 from typing import Annotated, Any
 
+import torch
 from annotated_types import Ge, Interval
 from torch import nn
 from typing_extensions import Doc
 
 import prunebench
 from prunebench.errors import PrunebenchError
+from prunebench.suggestions import nearest
 
 POOLINGS = ("maxpool", "stem.pool", "features.pool0", "features.conv1_pool")
 """What timm's families call the pooling after their first convolution."""
+GATES = ("weight", "gain", "skipinit_gain", "gamma", "gamma_1", "gamma_2", "gamma1", "gamma2", "scale", "ls1", "ls2")
+"""What timm's families call the factors that a residual branch is multiplied by."""
+SMALL = 1e-2
+"""A factor that all of a branch is multiplied by, and that begins at most here, closes the branch."""
 
 
 class Timm(prunebench.Model):
@@ -30,13 +35,21 @@ class Timm(prunebench.Model):
     small_stem: Annotated[bool, Doc("the first convolution is 3x3 without a stride, and no pooling follows it")] = False
     patch_size: Annotated[int, Ge(1), Doc("pixels of a patch; the name's own by default")] | None = None
     drop_path: Annotated[float, Interval(ge=0, lt=1), Doc("stochastic depth")] = 0.0
+    zero_init: Annotated[
+        bool,
+        Doc(
+            "as timm initializes: residual branches (and some output layers) begin at 0, or near it with layer scale. "
+            "By default the factors of branches begin at 1, as papers on pruning at initialization assume: the weights "
+            "of a branch that begins at 0 have no gradient"
+        ),
+    ] = False
 
     def __post_init__(self) -> None:
         import timm  # seconds to import: only a suite that names such a model pays for it
 
         known = timm.list_models()
         if self.architecture not in known:
-            near = get_close_matches(self.architecture.partition(".")[0], known, n=3)
+            near = nearest(self.architecture.partition(".")[0], known, n=3, cutoff=0.6)
             hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "; timm.list_models() lists them"
             raise ValueError(f"{self.architecture!r} is no architecture of timm{hint}")
 
@@ -57,7 +70,30 @@ class Timm(prunebench.Model):
             raise PrunebenchError(f"timm/{self.architecture} with {options} for inputs of {shape}: {reason}") from error
         if self.small_stem:
             _shrink_stem(model, self.architecture)
+        if not self.zero_init and not next(model.parameters()).is_meta:  # which has no values
+            _open_branches(model)
         return model
+
+
+@torch.no_grad()
+def _open_branches(model: nn.Module) -> None:
+    """Let every branch carry signal and gradient from the first step on: its factor is 1, and its weights are drawn."""
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if name in GATES and _is_closed(module, parameter):
+                nn.init.ones_(parameter)
+        if isinstance(module, (nn.Conv2d, nn.Linear)) and not bool(module.weight.any()):
+            nn.init.trunc_normal_(module.weight, std=0.02)  # as timm's vision transformers draw theirs
+
+
+def _is_closed(module: nn.Module, factor: nn.Parameter) -> bool:
+    """Whether a factor multiplies what a module gives by (nearly) 0."""
+    if isinstance(module, (nn.Conv2d, nn.Linear)) and factor is module.weight:
+        return False
+    if "ResponseNorm" in type(module).__name__:  # it adds to what it is given
+        return False
+    first = factor.flatten()[:1]
+    return factor.numel() == max(factor.shape, default=1) and bool((factor == first).all() and first.abs() <= SMALL)
 
 
 def _shrink_stem(model: Any, architecture: str) -> None:

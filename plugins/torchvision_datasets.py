@@ -154,8 +154,9 @@ class CIFAR100(Torchvision):
 class CIFAR10(CIFAR100):
     """Ten kinds of animals and vehicles: 50,000 and 10,000 pictures of 32x32 pixels.
 
-    Where the official archive is not, pictures in cifar10/train/CLASS and cifar10/test/CLASS are taken instead. If they
-    are JPEGs, they are not quite the official ones: their fingerprint differs, and results are not ranked together.
+    Where the official archive is not, pictures of 32x32 pixels in cifar10/train/CLASS and cifar10/test/CLASS are taken
+    instead. If they are JPEGs, they are not quite the official ones: their fingerprint differs, and results are not
+    ranked together.
     """
 
     name = "cifar10"
@@ -182,7 +183,7 @@ class CIFAR10(CIFAR100):
         if any(place.exists() for place in official) or not (pictures / "train").is_dir():
             return super().load(root)
         train, test = (listed(pictures / part, self.kinds) for part in ("train", "test"))
-        return prunebench.Arrays(*decoded(train, 32), *decoded(test, 32))
+        return prunebench.Arrays(*decoded(train, 32, exact=True), *decoded(test, 32, exact=True))
 
 
 class SVHN(Torchvision):

@@ -1,7 +1,7 @@
 """Transfer: a ticket that one trial found, as the mask that another begins with."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 import torch
@@ -34,11 +34,7 @@ class Transfer(prunebench.Method):
     ] = "own"
 
     def scores(self, scoring: prunebench.Scoring) -> dict[str, torch.Tensor]:
-        masks = _opened(self.ticket).masks
-        return {
-            name: masks[name].float() if _is_pruned(masks, name, weight) else torch.ones(weight.shape)
-            for name, weight in scoring.weights.items()
-        }
+        return ranks(_opened(self.ticket).masks, scoring.weights)
 
     def updater(self, density: float | None) -> prunebench.Updater:
         return _Begun(_opened(self.ticket))
@@ -76,6 +72,14 @@ class _Begun(prunebench.Updater):
 @functools.lru_cache(maxsize=4)
 def _opened(file: prunebench.File) -> prunebench.Ticket:
     return prunebench.load_ticket(file)
+
+
+def ranks(masks: dict[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """1 for what a ticket keeps and -1 for what it prunes; 1 everywhere in a layer that is not the ticket's."""
+    return {
+        name: 2 * masks[name].float() - 1 if _is_pruned(masks, name, weight) else torch.ones(weight.shape)
+        for name, weight in weights.items()
+    }
 
 
 def _is_pruned(masks: dict[str, torch.Tensor], name: str, weight: torch.Tensor) -> bool:

@@ -1,7 +1,8 @@
 """How many weights each layer keeps: exact counts for uniform, ER and ERK allocation, and for shares by hand.
 
 ER and ERK (Mocanu et al. 2018; Evci et al. 2020): density_l = min(1, e * r_l), where e is solved so that the total is
-exact. A layer that would exceed 1 is made dense and e is solved again; clamping instead would lose weights.
+exact. A layer that would exceed 1 is made dense and e is solved again; clamping instead would lose weights. In r_l the
+inputs of a grouped convolution are those of one output, and its outputs those of all groups, as in the papers' code.
 
 Shares by hand (`prunebench.stages.Shares`): density_l = share_l ** x, where x is solved so that the total is exact.
 With the shares that one pruning round leaves, a whole x is a rung of the ladder, and a fraction lies between two.
@@ -39,12 +40,12 @@ def kept_counts(layers: Sequence[Layer], density: float, allocation: Allocation 
 
 
 def _er(layer: Layer) -> float:
-    fan_out, fan_in = layer.shape[:2]
-    return (fan_in + fan_out) / (fan_in * fan_out)
+    return (layer.inputs + layer.outputs) / (layer.inputs * layer.outputs)
 
 
 def _erk(layer: Layer) -> float:
-    return sum(layer.shape) / layer.size
+    dimensions = layer.shape if layer.input_dim else (layer.outputs, layer.inputs, *layer.shape[2:])
+    return sum(dimensions) / layer.size
 
 
 def _scaled_densities(layers: Sequence[Layer], total: int, ratio: Callable[[Layer], float]) -> dict[str, float]:

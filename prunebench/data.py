@@ -166,6 +166,7 @@ class Data:
         validation = full.part(order[:held_out].sort().values).to(device)
         train = (full.part(order[held_out:].sort().values) if held_out else full).to(device)
         self.recipe = task.recipe
+        self._steps_per_epoch = task.clock.steps_per_epoch
         self.classes = task.dataset.facts().classes
         self.train, self.validation, self.test = train, validation, test.to(device)
         self._feeder = streaming.Feeder(train) if isinstance(train, streaming.Stream) else None
@@ -200,7 +201,7 @@ class Data:
     def _chosen(self, seed: int, stream: str, step: int) -> torch.Tensor:
         """Which training examples a step sees."""
         size = self.recipe.batch_size
-        epoch, position = divmod(step, -(-len(self.train) // size))
+        epoch, position = divmod(step, self._steps_per_epoch)
         return self._epoch_order(seed, stream, epoch)[position * size :][:size]
 
     def _epoch_order(self, seed: int, stream: str, epoch: int) -> torch.Tensor:

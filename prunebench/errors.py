@@ -9,6 +9,7 @@
     │   ├── MissingEntry  an entry that is not there
     │   └── CorruptEntry  an entry whose bytes are not those that were written
     ├── TrackingError     an MLflow that cannot be reached or refuses: names the address, never its password
+    │   └── Unavailable   one that does not answer now, or is busy: the same may work later
     ├── BoardError        a published board, or a page with places for its tables, that cannot be read or compared
     ├── Unreachable       a target that a method cannot reach: a skipped trial with its reason
     └── Diverged          a loss that is no longer a number: a failed trial with its reason
@@ -53,6 +54,10 @@ class CorruptEntry(StoreError):
 
 class TrackingError(PrunebenchError):
     """An MLflow that cannot be reached, or that refuses what it is asked."""
+
+
+class Unavailable(TrackingError):
+    """An MLflow that does not answer now, or answers that it cannot: the same may work later."""
 
 
 class BoardError(PrunebenchError):

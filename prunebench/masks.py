@@ -150,7 +150,7 @@ def _chosen(
         left: how many weights of a layer may be kept.
     """
     if structure is not None:
-        return {layer.name: _top_of_groups(flat[layer.name]().view(layer.shape), structure) for layer in layers}
+        return {layer.name: _top_of_groups(flat[layer.name]().view(layer.shape), layer, structure) for layer in layers}
     if allocation == "global":
         k = total_kept(sum(layer.size for layer in layers), density)
         _check_left(sum(left.values()), k, "the network")
@@ -162,15 +162,20 @@ def _chosen(
     return {layer.name: top(flat[layer.name](), counts[layer.name]).view(layer.shape) for layer in layers}
 
 
-def _top_of_groups(scores: torch.Tensor, structure: Structure) -> torch.Tensor:
-    """A mask of the N highest in each group of M along dimension 1, the first among equals; of all where none fits."""
-    if not structure.fits(scores.shape):
+def _top_of_groups(scores: torch.Tensor, layer: Layer, structure: Structure) -> torch.Tensor:
+    """A mask of the N highest in each group of M along the inputs, the first among equals; of all where none fits."""
+    if not structure.fits(layer):
         return torch.ones_like(scores, dtype=torch.bool)
-    by_input = scores.movedim(1, -1)
-    groups = by_input.reshape(*by_input.shape[:-1], -1, structure.m)
+    groups = in_groups(scores, layer, structure)
     highest = groups.argsort(dim=-1, descending=True, stable=True)[..., : structure.n]
     kept = torch.zeros_like(groups, dtype=torch.bool).scatter(-1, highest, True)
-    return kept.flatten(-2).movedim(-1, 1)
+    return kept.flatten(-2).movedim(-1, layer.input_dim)
+
+
+def in_groups(values: torch.Tensor, layer: Layer, structure: Structure) -> torch.Tensor:
+    """A layer's values with the M of each group in the last dimension."""
+    by_input = values.movedim(layer.input_dim, -1)
+    return by_input.reshape(*by_input.shape[:-1], -1, structure.m)
 
 
 def _check_shapes(scores: Mapping[str, torch.Tensor], layers: Sequence[Layer]) -> None:

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TypeVar
 
 import torch
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.utils.flop_counter import FlopCounterMode
 
 from prunebench.components import Model
 from prunebench.errors import PrunebenchError
+from prunebench.suggestions import nearest
 from prunebench.suite.values import Prunable, Task
 
 Count = TypeVar("Count", int, torch.Tensor)
@@ -34,6 +35,20 @@ class Layer:
     shape: tuple[int, ...]
     flops: float
     """Of the layer's dense forward pass for one example."""
+    input_dim: int = 1
+    """The dimension of the weight along which its inputs are: 0 in a transposed convolution."""
+    groups: int = 1
+    """Of a convolution: its inputs and outputs are connected within each group only."""
+
+    @property
+    def inputs(self) -> int:
+        """Inputs (features or channels) that each output is connected to."""
+        return self.shape[1] if self.input_dim else self.shape[0] // self.groups
+
+    @property
+    def outputs(self) -> int:
+        """Outputs (features or channels) of all groups."""
+        return self.shape[0] if self.input_dim else self.shape[1] * self.groups
 
     @property
     def size(self) -> int:
@@ -86,9 +101,17 @@ def _describe(model: Model, shape: tuple[int, ...], classes: int, prunable: Prun
             module(torch.empty(1, *shape))
     counts = {path.partition(".")[2]: sum(flops.values()) for path, flops in counter.get_flop_counts().items()}
     weights = dict(module.named_parameters())
+    if not any(weight.requires_grad for weight in weights.values()):
+        raise PrunebenchError(f"model {model.name!r} has no parameter to train: requires_grad is false in all of them")
     names = list(model.prunable(module))
+    _check_patterns(model, names, prunable.exclude)
     layers = tuple(
-        Layer(name, tuple(weights[name].shape), float(counts.get(name.rpartition(".")[0], 0)))
+        Layer(
+            name,
+            tuple(weights[name].shape),
+            float(counts.get(name.rpartition(".")[0], 0)),
+            **_connections(module, name),
+        )
         for name in _chosen(names, prunable)
     )
     if not layers:
@@ -97,10 +120,54 @@ def _describe(model: Model, shape: tuple[int, ...], classes: int, prunable: Prun
     return Network(layers, float(counter.get_total_flops()), parameters, names[-1])
 
 
+@functools.lru_cache(maxsize=64)
+def alone(model: Model, shape: tuple[int, ...], classes: int) -> str:
+    """Why the network cannot be trained on a batch of one example, where it can on two: BatchNorm has no variance."""
+    for device in ("meta", "cpu"):  # a forward pass that looks at values does not run on the meta device
+        with torch.device(device), torch.random.fork_rng(devices=[]), torch.no_grad():
+            module = model.build(shape, classes).train()
+            if not _failure(module, torch.zeros(2, *shape)):
+                return _failure(module, torch.zeros(1, *shape))
+    return ""
+
+
+def _failure(module: nn.Module, inputs: torch.Tensor) -> str:
+    """What is wrong with a forward pass, in one line."""
+    try:
+        logits = module(inputs)
+    except Exception as error:  # of the model's own code
+        return " ".join(str(error).split()) or type(error).__name__
+    if isinstance(logits, torch.Tensor) and logits.shape[:1] != inputs.shape[:1]:
+        return f"its output has shape {tuple(logits.shape)}"
+    return ""
+
+
+def _connections(module: nn.Module, name: str) -> dict[str, int]:
+    """How a convolution connects inputs and outputs, as fields of a layer; other layers are as linear ones."""
+    owner = module.get_submodule(name.rpartition(".")[0])
+    if not isinstance(owner, _ConvNd):
+        return {}
+    return {"input_dim": 0 if isinstance(owner, _ConvTransposeNd) else 1, "groups": owner.groups}
+
+
 def _chosen(names: list[str], prunable: Prunable) -> list[str]:
     names = names if prunable.first else names[1:]
     names = names if prunable.last else names[:-1]
     return [name for name in names if not any(re.search(pattern, name) for pattern in prunable.exclude)]
+
+
+def _check_patterns(model: Model, names: list[str], patterns: Sequence[str]) -> None:
+    """Raise PrunebenchError for patterns that match no prunable weight, and so would leave nothing dense."""
+    unmatched = [pattern for pattern in patterns if not any(re.search(pattern, name) for name in names)]
+    if unmatched:
+        raise PrunebenchError("\n".join(_unmatched(model, names, pattern) for pattern in unmatched))
+
+
+def _unmatched(model: Model, names: list[str], pattern: str) -> str:
+    return (
+        f"model {model.name!r}: {pattern!r} in `prunable.exclude` matches none of its {len(names)} prunable weights; "
+        f"the nearest are {', '.join(nearest(pattern, names, n=3, cutoff=0))}"
+    )
 
 
 def convolutions_and_linears(module: nn.Module) -> list[str]:

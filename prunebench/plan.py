@@ -19,7 +19,7 @@ from prunebench.components import Component, Method
 from prunebench.cost import examples_between, training_flops
 from prunebench.errors import PluginError, PrunebenchError, Unreachable
 from prunebench.identity import canonical_digest, digest, field_values
-from prunebench.network import Network, describe
+from prunebench.network import Network, alone, describe
 from prunebench.recipes import resolved_options
 from prunebench.stages import Prune, Reinitialize, Rewind, Shuffle, Stage, Train
 from prunebench.suite.values import Entry, Task, Trial
@@ -122,6 +122,7 @@ def make_plan(
         except Unreachable as reason:
             planned.append(PlannedTrial(trial, protocols[label], skipped=str(reason)))
             continue
+        _check_last_batch(trial.task, chain)
         for node in chain:
             nodes.setdefault(node.key, node)
         planned.append(PlannedTrial(trial, protocols[label], tuple(node.key for node in chain), network=network))
@@ -168,6 +169,23 @@ def _resolved(trial: Trial, root: str, network: Network) -> Iterator[Node]:
         source = None if link.source is None else passed[link.source]
         passed.append(_node(link, trial, passed[-1], source, network))
         yield passed[-1]
+
+
+def _check_last_batch(task: Task, chain: Sequence[Node]) -> None:
+    """Raises PrunebenchError where a training would come to a batch of one example that the model cannot train on."""
+    facts, recipe = task.dataset.facts(), task.recipe
+    if recipe.batch_size > 1 and (recipe.drop_last or (facts.train - recipe.validation) % recipe.batch_size != 1):
+        return
+    if max((node.stop for node in chain if node.steps), default=0) < task.clock.steps_per_epoch:
+        return
+    if reason := alone(task.model, facts.shape, facts.classes):
+        which, advice = "the last batch of an epoch has", "set `drop_last: true` in the recipe, or another batch_size"
+        if recipe.batch_size == 1:
+            which, advice = "each batch has", "set a larger batch_size in the recipe"
+        raise PrunebenchError(
+            f"task {task.label!r}: {which} one example, and model {task.model.name!r} cannot be trained on one "
+            f"({reason}): {advice}"
+        )
 
 
 def _stages(method: Method, trial: Trial) -> Iterable[Stage]:

@@ -36,8 +36,13 @@ def learning_rate(recipe: Recipe, clock: times.Clock, step: int) -> float:
     return last
 
 
-def make_optimizer(spec: Optimizer, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+def make_optimizer(
+    spec: Optimizer, parameters: Iterable[nn.Parameter], dense_gradients: bool = True
+) -> torch.optim.Optimizer:
     """The optimizer of a recipe, with no state yet.
+
+    Args:
+        dense_gradients: false if a gradient may be a sparse tensor, which fused kernels do not take.
 
     Raises SuiteError when neither torch nor timm.optim has one of that name, or when it lacks an option.
     """
@@ -47,7 +52,8 @@ def make_optimizer(spec: Optimizer, parameters: Iterable[nn.Parameter]) -> torch
     optimizer: torch.optim.Optimizer
     if spec.name in TORCH:
         # The fused kernels do a whole step in one call: on a small network a third of the step's time.
-        optimizer = TORCH[spec.name](parameters, lr=spec.lr, fused=True, **options)
+        fused = dense_gradients and all(map(_takes_fused, parameters))
+        optimizer = TORCH[spec.name](parameters, lr=spec.lr, fused=fused, **options)
     else:
         from timm import optim  # seconds to import, and seldom needed
 
@@ -63,6 +69,11 @@ def resolved_options(spec: Optimizer) -> Mapping[str, Any]:
     """
     defaults = make_optimizer(spec, [nn.Parameter(torch.zeros(2, 2))]).defaults
     return {name: defaults[name] for name in sorted(optimizers.options_of(spec.name)) if name in defaults}
+
+
+def _takes_fused(parameter: nn.Parameter) -> bool:
+    """Whether torch's fused kernels take a parameter: they refuse complex numbers, integers and sparse tensors."""
+    return parameter.layout == torch.strided and parameter.is_floating_point()
 
 
 def training_loss(recipe: Recipe) -> Any:

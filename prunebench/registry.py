@@ -16,7 +16,6 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -27,6 +26,7 @@ from prunebench import hooks
 from prunebench.components import Component, Dataset, Method, Model
 from prunebench.errors import PluginError
 from prunebench.executors import Executor
+from prunebench.suggestions import nearest
 
 Kind = Literal["method", "model", "dataset", "executor"]
 KINDS: Mapping[Kind, type[Component]] = {
@@ -95,12 +95,21 @@ class Registry:
         return [cls for cls in methods if issubclass(cls, Method) and cls.control]
 
     def _hint(self, kind: Kind, name: str) -> str:
-        near = get_close_matches(name, self.names(kind), n=1, cutoff=0.5)
+        near = self._near(kind, name)
         hint = f"; did you mean {near[0]!r}?" if near else f"; `prunebench {kind}s` lists them"
         broken = [plugin for plugin in self.plugins if plugin.error]
         for plugin in broken:
             hint += f"\n    note: {plugin.origin} could not be loaded: {plugin.error}"
         return hint
+
+    def _near(self, kind: Kind, name: str) -> list[str]:
+        """The nearest name; of a family with variants (`timm/resnet18`) with the variant that was given."""
+        family, slash, variant = name.partition("/")
+        table = self.components.get(kind, {})
+        families = [known for known, cls in table.items() if cls.variant]
+        if slash and (near := nearest(family, families)):
+            return [f"{near[0]}/{variant}"]
+        return nearest(name, self.names(kind))
 
 
 def loose_files(given: Iterable[str | os.PathLike[str]] = ()) -> tuple[str, ...]:
@@ -224,7 +233,7 @@ def _checked_hooks(manager: pluggy.PluginManager, module: Any) -> set[str]:
     known = sorted(_HOOKS.values())
     for caller in callers:
         if not (caller.has_spec() or all(found.optionalhook for found in caller.get_hookimpls())):
-            near = get_close_matches(caller.name, known, n=1)
+            near = nearest(caller.name, known, cutoff=0.6)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
             raise PluginError(f"there is no hook {caller.name}; {hint}")
     implemented = {caller.name for caller in callers}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -37,7 +38,7 @@ class Result:
     params: dict[str, str | int | float | bool] = field(default_factory=dict)
     """The resolved configuration, flattened: `recipe.optimizer.lr`, `method.batches`, ..."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """The final figures, see METRICS, EARLY_STOP, DEPLOYED and DENSITY."""
+    """The final figures, see METRICS, EARLY_STOP, DEPLOYED, CHOICE and DENSITY."""
     history: list[dict[str, float]] = field(default_factory=list)
     """The evaluations of the last training: `step`, `time` (Unix seconds), then figures such as `test_accuracy`."""
     layers: list[dict[str, Any]] = field(default_factory=list)
@@ -101,6 +102,40 @@ PACE = {
     "gpu_utilization": "share of that time in which the GPU worked, where its driver tells",
 }
 """What a trial reports besides that ends trained: measured on its machine, and no property of its method."""
+
+CHOICE = {
+    "zero_scores": "weights that could be kept and whose score was exactly 0, at the pruning with the largest share",
+    "zero_share": "their share of the weights that could be kept",
+    "tied_weights": "kept weights whose score was that of a weight which was not kept, at the pruning with the largest "
+    "share",
+    "tied_share": "their share of the kept weights",
+    "unscored_layers": "prunable layers in which every score was 0 at a pruning",
+    "unscored_share": "share of the prunable weights that is in them",
+}
+"""What a trial reports besides whose masks are chosen by scores: among equal scores the order of weights decides."""
+
+TIES_MATTER = 0.01
+"""The share of the kept weights from which on it is said that they were chosen among equal scores."""
+
+
+def undecided(metrics: Mapping[str, float]) -> str:
+    """What the scores of a trial left undecided, in words; nothing where it does not matter.
+
+    A layer without a score matters, and so do ties among at least 1 % of the kept weights.
+    """
+    layers, tied = int(metrics.get("unscored_layers", 0)), metrics.get("tied_share", 0.0)
+    said = []
+    if layers:
+        count = "1 layer has" if layers == 1 else f"{layers} layers have"
+        said.append(f"{count} no score ({_percent(metrics.get('unscored_share', 0.0))} of the weights)")
+    if tied >= TIES_MATTER:
+        said.append(f"{_percent(tied)} of the kept weights were chosen by their order, among equal scores")
+    return ", and ".join(said)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
 
 DENSITY = "density/"
 """Begins the names of the metrics that are the share of weights kept in a prunable layer, whose name follows."""

@@ -21,7 +21,8 @@ Mode = Literal["train", "eval"]
 class Scoring:
     """The network is a copy: whatever a method does to it is gone afterwards.
 
-    Pruned weights are zero in it. Every tensor is on `device`.
+    Pruned weights are zero in it. Every tensor is on `device`. The gradient of a weight that the model has frozen is 0,
+    however it is taken.
     """
 
     model: nn.Module
@@ -80,12 +81,19 @@ class Scoring:
     def gradients(self, loss: torch.Tensor, **options: Any) -> dict[str, torch.Tensor]:
         """The gradient of a scalar with respect to each prunable weight, dense: pruned weights have one too.
 
+        It is 0 for a frozen weight, and for a weight that the scalar does not depend on.
+
         Args:
             options: of torch.autograd.grad, such as create_graph=True.
         """
         weights = self.weights
-        found = torch.autograd.grad(loss, list(weights.values()), **options)
-        return dict(zip(weights, found, strict=True))
+        if not loss.requires_grad:
+            return {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        wanted = [weight for weight in weights.values() if weight.requires_grad]
+        found = torch.autograd.grad(loss, wanted, **{"allow_unused": True, **options}) if wanted else ()
+        by_weight = dict(zip(wanted, found, strict=True))
+        none = {name: by_weight.get(weight) for name, weight in weights.items()}
+        return {name: torch.zeros_like(weights[name]) if one is None else one for name, one in none.items()}
 
 
 def _interleaved(order: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tensor:

@@ -37,8 +37,9 @@ what a pruning round leaves of each layer (0.8, and 0.9 of the last one) give th
 class Structure:
     """N:M sparsity: `n` of every `m` weights are kept, in groups of consecutive input channels.
 
-    A group is `m` weights along dimension 1, of one output and, in a convolution, of one place of the kernel. A layer
-    whose inputs are not divisible by `m` (a stem of three channels, a depthwise convolution) stays as dense as it is.
+    A group is `m` weights of one output and, in a convolution, of one place of the kernel: along dimension 1, and in a
+    transposed convolution along dimension 0. A layer in which the number of inputs of an output is not divisible by `m`
+    (a stem of three channels, a depthwise convolution) stays as dense as it is.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
@@ -58,13 +59,13 @@ class Structure:
         """Of a layer that it fits."""
         return self.n / self.m
 
-    def fits(self, shape: tuple[int, ...]) -> bool:
-        """Whether a weight of this shape has whole groups."""
-        return shape[1] % self.m == 0
+    def fits(self, layer: Layer) -> bool:
+        """Whether a layer has whole groups."""
+        return layer.inputs % self.m == 0
 
     def kept(self, layers: Iterable[Layer]) -> int:
         """How many weights of some dense layers are kept; those of the layers that it does not fit among them."""
-        return sum(layer.size * self.n // self.m if self.fits(layer.shape) else layer.size for layer in layers)
+        return sum(layer.size * self.n // self.m if self.fits(layer) else layer.size for layer in layers)
 
     def check(self, density: float, layers: Sequence[Layer]) -> None:
         """Raise Unreachable for a density that is not n/m, or that the layers which it does not fit put out of reach.
@@ -74,9 +75,9 @@ class Structure:
         size = sum(layer.size for layer in layers)
         if abs(density - self.density) > 1e-4:
             raise Unreachable(f"{self} has a sparsity of {1 - self.density:g}, and no other")
-        if size > 1.05 * sum(layer.size for layer in layers if self.fits(layer.shape)):
+        if size > 1.05 * sum(layer.size for layer in layers if self.fits(layer)):
             reached = 1 - self.kept(layers) / size
-            misfits = ", ".join(layer.name for layer in layers if not self.fits(layer.shape))
+            misfits = ", ".join(layer.name for layer in layers if not self.fits(layer))
             raise Unreachable(
                 f"{self} has a sparsity of {reached:.4g} here, and no other: the input channels of {misfits} are not "
                 f"divisible by {self.m}"

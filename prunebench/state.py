@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from prunebench.choices import Choice
 from prunebench.cost import Cost
 from prunebench.masks import Masks, pack, unpack
 
@@ -40,6 +41,9 @@ class State:
     unbooked: Cost = field(default_factory=Cost)
     """What a training that is not done has cost so far; `cost` gets it at once at the end, so that the sums of a
     training that was interrupted are those of one that was not."""
+
+    choice: Choice = field(default_factory=Choice)
+    """How well scores decided in the prunings of the chain."""
 
     def changed(self, **changes: Any) -> State:
         return replace(self, **changes)
@@ -90,7 +94,12 @@ def from_tensors(files: dict[str, Tensors], shapes: dict[str, list[int]], rest: 
         loss_sum=rest["loss_sum"],
         loss_steps=rest["loss_steps"],
         unbooked=Cost(**rest.get("unbooked", {})),
+        choice=_choice(rest.get("choice", {})),
     )
+
+
+def _choice(plain: dict[str, Any]) -> Choice:
+    return Choice(**{**plain, "unscored": tuple(plain.get("unscored", ()))})
 
 
 def _unpacked_mask(name: str, bits: torch.Tensor, shape: list[int]) -> torch.Tensor:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import math
 import reprlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TypedDict
 
 import torch
 from torch import nn
 
 from prunebench import seeds, times
+from prunebench.choices import Choice, choice_of
 from prunebench.cost import Cost, Flops
 from prunebench.data import Data, Examples
 from prunebench.errors import Diverged, PluginError, PrunebenchError
@@ -113,6 +115,7 @@ def train(
                 updater.impose(training)
                 journal.evaluate(trainer, step + 1)
                 training.check_scores()
+                training.measure_choice()
                 updater.lift(training)
             if keeper and keeper.wants(step + 1):
                 updater.impose(training)
@@ -198,6 +201,7 @@ class Remembered(TypedDict):
     masks: Masks
     optimizer: Tensors
     memory: Tensors
+    choice: Choice
 
 
 class Training:
@@ -216,10 +220,15 @@ class Training:
         memory = {name: value.to(self.device, copy=True) for name, value in state.memory.items()}
         self.memory = {name: value for name, value in memory.items() if not name.startswith(_ASIDE)}
         """Tensors that the updater keeps from step to step; saved with the state."""
-        self.optimizer = make_optimizer(trainer.task.recipe.optimizer, self.parameters.values())
+        dense = not any(getattr(module, "sparse", False) is True for module in trainer.model.modules())  # embeddings
+        self.optimizer = make_optimizer(trainer.task.recipe.optimizer, self.parameters.values(), dense)
         self.trains_dense = trains_dense
         """Whether the optimizer works on dense weights (or scores): masks are then imposed, not enforced."""
         restore_optimizer(self.optimizer, self.parameters, state.optimizer | under(_ASIDE, memory))
+        self.choice = state.choice
+        """How well scores decided in the prunings until now."""
+        self._measure: Callable[[], Choice] | None = None
+        """Counts what the masks were last chosen from, if that was not counted yet."""
         self._finite: dict[str, torch.Tensor] = {}
         """Of each layer whether the scores that masks were chosen by have been finite until now."""
         self._count()
@@ -258,7 +267,16 @@ class Training:
             self._finite[name] = scores[name].isfinite().all() & self._finite.get(name, True)
         if self.device.type in AT_HAND:
             self.check_scores()
+        self._measure = partial(choice_of, scores, chosen, self.network.layers, allocation, structure)
+        if not self.trains_dense:
+            self.measure_choice()
         self.set_masks(chosen)
+
+    def measure_choice(self) -> None:
+        """Count what the masks were last chosen from; where that is at each step, evaluations do, which wait anyway."""
+        if self._measure is not None:
+            self.choice |= self._measure()
+        self._measure = None
 
     def check_scores(self) -> None:
         """Raises what `keep_highest` does if it was given scores that were not all finite."""
@@ -314,12 +332,14 @@ class Training:
         if self.trains_dense:
             memory |= {_ASIDE + key: value for key, value in optimizer.items()}
             optimizer = {}
-        return {"masks": masks, "optimizer": optimizer, "memory": memory}
+        return {"masks": masks, "optimizer": optimizer, "memory": memory, "choice": self.choice}
 
     def make_step(self, clip_norm: float | None) -> None:
         """The optimizer's step. Masks are enforced twice: on the gradients, so that clipping and momentum see the
         sparse network; on the weights, so that no optimizer whatever brings a pruned one back."""
-        multiply([weight.grad for weight in self._weights if weight.grad is not None], self._kept)
+        masked = zip(self._weights, self._kept, strict=True)
+        gradients = [(weight.grad, kept) for weight, kept in masked if weight.grad is not None]
+        multiply([gradient for gradient, _ in gradients], [kept for _, kept in gradients])
         if clip_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters.values(), clip_norm)
         self.optimizer.step()

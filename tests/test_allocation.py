@@ -212,3 +212,39 @@ def test_at_a_lower_density_no_layer_keeps_more(parts, one, other):
     sizes, shares = zip(*parts, strict=True)
     fewer, more = (by_shares(sizes, shares, density) for density in sorted((one, other)))
     assert all(less <= rest for less, rest in zip(fewer, more, strict=True))
+
+
+# --- Transposed and grouped convolutions
+
+# Eight weights an input each: a linear layer of 4 inputs and 8 outputs, and convolutions of 4 x 8 x (1, 2) weights.
+LINEAR = Layer("linear", (8, 4), 0.0)  # r = (4 + 8) / 32
+CONV = Layer("conv", (8, 4, 1, 2), 0.0)  # ER: r = 12 / 32; ERK: r = (8 + 4 + 1 + 2) / 64
+TRANSPOSED = Layer("transposed", (4, 8, 1, 2), 0.0, input_dim=0)
+GROUPED = Layer("grouped", (8, 2, 1, 2), 0.0, groups=2)  # 2 of 4 inputs; ER: r = 10 / 16; ERK: r = 13 / 32
+TRANSPOSED_GROUPED = Layer("transposed-grouped", (4, 4, 1, 2), 0.0, input_dim=0, groups=2)
+
+
+@pytest.mark.parametrize("allocation", ["er", "erk"])
+@pytest.mark.parametrize(("one", "other"), [(CONV, TRANSPOSED), (GROUPED, TRANSPOSED_GROUPED)])
+def test_a_transposed_convolution_keeps_as_many_as_one_with_the_same_connections(one, other, allocation):
+    assert one.size == other.size
+    first = list(kept_counts([LINEAR, one], 0.3, allocation).values())
+    assert list(kept_counts([LINEAR, other], 0.3, allocation).values()) == first
+
+
+@pytest.mark.parametrize(
+    ("layers", "density", "allocation", "expected"),
+    [
+        # ER, e * 12 weights of 32 and e * 24 of 64: 24 of 96 are e = 2/3.
+        ([LINEAR, TRANSPOSED], 0.25, "er", [8, 16]),
+        # ERK, e * 12 and e * 15: 27 are e = 1.
+        ([LINEAR, TRANSPOSED], 27 / 96, "erk", [12, 15]),
+        # ER, e * 12 of 32 and e * 32 * 10 / 16 of 32: 16 of 64 are e = 1/2.
+        ([LINEAR, TRANSPOSED_GROUPED], 0.25, "er", [6, 10]),
+        # ERK, e * 12 and e * 13: 25 of 64 are e = 1.
+        ([LINEAR, TRANSPOSED_GROUPED], 25 / 64, "erk", [12, 13]),
+        ([LINEAR, GROUPED], 25 / 64, "erk", [12, 13]),
+    ],
+)
+def test_what_transposed_and_grouped_convolutions_keep_by_hand(layers, density, allocation, expected):
+    assert list(kept_counts(layers, density, allocation).values()) == expected

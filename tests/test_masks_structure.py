@@ -4,11 +4,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
+import prunebench
 from prunebench import Initialize, Prune, Structure, Train
 from prunebench.errors import Unreachable
 from prunebench.masks import keep_highest, pack, unpack
-from prunebench.network import Layer
+from prunebench.network import Layer, describe
 from prunebench.plan import make_plan, resolve
 from prunebench.suite.values import Prunable
 
@@ -80,6 +82,67 @@ def test_what_was_pruned_before_stays_pruned_however_high_its_score():
     scores = torch.tensor([[9.0, 1.0, 2.0, 3.0, 9.0, 9.0, 9.0, -5.0]])
     # The second group has one left: it keeps it, though two would be its due.
     assert chosen(scores, mask=mask).int().tolist() == [[0, 0, 1, 1, 0, 0, 0, 1]]
+
+
+# --- Transposed and grouped convolutions
+
+
+class Upsampling(prunebench.Model):
+    """A grouped convolution, then two transposed ones, the second grouped."""
+
+    name = "upsampling"
+
+    def build(self, shape, classes):
+        return nn.Sequential(
+            nn.Conv2d(shape[0], 8, 3, stride=2, padding=1),
+            nn.Conv2d(8, 16, 3, padding=1, groups=2),
+            nn.ConvTranspose2d(16, 6, 2, stride=2),
+            nn.ConvTranspose2d(6, 12, (1, 2), groups=3),
+            nn.Flatten(),
+            nn.Linear(12 * 6 * 7, classes),
+        )
+
+
+def test_a_layer_knows_the_inputs_of_an_output_and_its_outputs(tiny):
+    layers = describe(tiny.task(Upsampling())).layers
+    # Of shapes (8, 1, 3, 3), (16, 4, 3, 3), (16, 6, 2, 2), (6, 4, 1, 2) and (3, 504).
+    assert [(one.inputs, one.outputs) for one in layers] == [(1, 8), (4, 16), (16, 6), (2, 12), (504, 3)]
+    assert [one.input_dim for one in layers] == [1, 1, 0, 0, 1]
+
+
+def transposed(scores, structure=TWO_OF_FOUR, groups=1):
+    """The mask of a transposed convolution."""
+    layers = [Layer("w", tuple(scores.shape), 0.0, input_dim=0, groups=groups)]
+    masks = {"w": torch.ones_like(scores, dtype=torch.bool)}
+    return keep_highest({"w": scores}, masks, layers, 0.5, "global", structure)["w"]
+
+
+def test_a_transposed_convolution_is_grouped_along_its_inputs_too():
+    # (4 inputs, 2 outputs, 1 x 1): of each output the two highest of its four inputs.
+    scores = torch.tensor([[4.0, 1.0], [3.0, 2.0], [2.0, 3.0], [1.0, 4.0]])[:, :, None, None]
+    assert transposed(scores)[:, :, 0, 0].int().tolist() == [[1, 0], [1, 0], [0, 1], [0, 1]]
+    assert transposed(torch.rand(8, 3, 2, 2)).sum((0, 2, 3)).tolist() == [16, 16, 16]
+
+
+def test_it_is_as_a_convolution_whose_weight_is_transposed():
+    scores = torch.rand(8, 4, 3, 3)
+    assert torch.equal(transposed(scores), chosen(scores.transpose(0, 1)).transpose(0, 1))
+
+
+def test_a_group_of_a_transposed_convolution_has_whole_groups_of_weights_or_stays_dense():
+    assert transposed(torch.rand(6, 4, 2, 2)).all()  # 6 inputs
+    assert transposed(torch.rand(8, 4, 2, 2), groups=4).all()  # 2 inputs of each output, though 4 divides 8
+    mask = transposed(torch.rand(8, 4, 2, 2), groups=2)
+    assert (mask.view(2, 4, 4, 2, 2).sum(1) == 2).all()
+
+
+@pytest.mark.parametrize("name", ["nm", "sr-ste"])
+def test_a_trained_transposed_convolution_is_n_of_m_along_its_inputs(tiny, method, run_chain, name):
+    trial = tiny.trial(method(name, n=1, m=2), task=tiny.task(Upsampling(), prunable=Prunable(exclude=("^[01]\\.",))))
+    end = run_chain(trial).end
+    upsampling, grouped = end.parameters["2.weight"], end.parameters["3.weight"]
+    assert ((upsampling.view(8, 2, 6, 2, 2) != 0).sum(1) == 1).all()
+    assert ((grouped.view(3, 2, 4, 1, 2) != 0).sum(1) == 1).all()
 
 
 # --- What can be reached

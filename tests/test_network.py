@@ -100,6 +100,19 @@ def test_layers_can_be_left_alone_by_name(tiny):
     assert names(described(tiny, tiny.Conv(), exclude=(r"^3\.", "11"))) == ["0.weight", "6.weight"]
 
 
+@pytest.mark.parametrize("pattern", ["Conv", "2", "weight0", "6.wieght"])
+def test_a_pattern_that_matches_no_weight_is_an_error_with_the_nearest_names(tiny, pattern):
+    with pytest.raises(PrunebenchError) as caught:
+        described(tiny, tiny.Conv(), exclude=(r"^3\.", pattern))
+    assert f"{pattern!r} in `prunable.exclude` matches none of its 4 prunable weights" in str(caught.value)
+    assert r"^3\\." not in str(caught.value)
+    assert "6.weight" in str(caught.value).partition("the nearest are ")[2]
+
+
+def test_a_pattern_of_a_weight_that_is_dense_anyway_is_no_error(tiny):
+    assert names(described(tiny, tiny.Conv(), last=False, exclude=("^11",))) == ["0.weight", "3.weight", "6.weight"]
+
+
 def test_what_is_left_alone_is_in_no_denominator_but_in_the_flops(tiny):
     whole, part = described(tiny, tiny.Conv()), described(tiny, tiny.Conv(), last=False)
     assert part.size == whole.size - 24

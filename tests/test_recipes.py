@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from prunebench import recipes
 from prunebench.errors import SuiteError
 from prunebench.recipes import learning_rate, make_optimizer, training_loss
 from prunebench.suite.optimizers import OPTIONS, TORCH, amiss, options_of
@@ -230,3 +231,50 @@ def test_an_epoch_counts_a_ragged_last_batch(train, steps):
 def test_validation_examples_are_no_part_of_an_epoch():
     recipe = Recipe(optimizer=Optimizer(name="sgd", lr=1), batch_size=16, steps=7, validation=12)
     assert recipe.clock(60) == Clock(steps_per_epoch=3, total=7)
+
+
+class Odd(nn.Module):
+    """Parameters that fused kernels do not take, beside some that they do."""
+
+    def __init__(self, *odd):
+        super().__init__()
+        self.plain = nn.Parameter(torch.ones(3))
+        for number, parameter in enumerate(odd):
+            self.register_parameter(f"odd{number}", parameter)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize(
+    ("odd", "fused"),
+    [
+        (nn.Parameter(torch.ones(2, dtype=torch.float64)), True),
+        (nn.Parameter(torch.ones(2, dtype=torch.bfloat16)), True),
+        (nn.Parameter(torch.ones(2, dtype=torch.complex64)), False),
+        (nn.Parameter(torch.ones(2, dtype=torch.int64), requires_grad=False), False),
+        (nn.Parameter(torch.eye(2).to_sparse()), False),
+    ],
+    ids=["float64", "bfloat16", "complex64", "int64", "sparse"],
+)
+def test_parameters_that_fused_kernels_refuse_get_the_same_steps_without_them(name, odd, fused):
+    module = Odd(nn.Parameter(odd.detach().clone(), requires_grad=odd.requires_grad))
+    spec = Optimizer(name=name, lr=0.1, weight_decay=0.0 if odd.layout != torch.strided else 0.1)
+    optimizer = make_optimizer(spec, module.parameters())
+    assert bool(optimizer.param_groups[0]["fused"]) is fused
+    plain = Odd()
+    expected = recipes.TORCH[name](plain.parameters(), lr=0.1, weight_decay=spec.weight_decay)
+    for one, step in ((module, optimizer), (plain, expected)):
+        for _ in range(3):
+            step.zero_grad()
+            loss = one.plain.square().sum()
+            if one is module and odd.requires_grad and odd.layout == torch.strided:
+                loss = loss + module.odd0.abs().square().sum().float()
+            loss.backward()
+            step.step()
+    torch.testing.assert_close(module.plain, plain.plain)
+    moved = not torch.equal(module.odd0.detach().to_dense(), odd.detach().to_dense())
+    assert moved == (odd.requires_grad and odd.layout == torch.strided)
+
+
+def test_sparse_gradients_get_the_optimizer_without_fused_kernels():
+    weight = nn.Parameter(torch.ones(4, 2))
+    assert not make_optimizer(Optimizer(name="sgd", lr=0.1), [weight], dense_gradients=False).param_groups[0]["fused"]

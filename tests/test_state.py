@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import prunebench
+from prunebench.choices import Choice
 from prunebench.cost import Cost
 from prunebench.execution.entries import read_state
 from prunebench.execution.worker import write_state
@@ -20,7 +21,7 @@ def rest_of(state):
     """The fields that are not tensors, as a record holds them."""
     names = State.__dataclass_fields__.keys() - TENSORS
     plain = {name: getattr(state, name) for name in names}
-    costs = {"cost": asdict(state.cost), "unbooked": asdict(state.unbooked)}
+    costs = {"cost": asdict(state.cost), "unbooked": asdict(state.unbooked), "choice": asdict(state.choice)}
     return plain | costs | {"history": list(state.history)}
 
 
@@ -58,6 +59,7 @@ def masked():
         memory={"moments/0.weight": torch.randn(3, 7, 5), "round": torch.tensor(3)},
         trajectory="abc",
         cost=Cost(training_flops=1e20 + 1, scoring_flops=0.1, steps=11, examples=170, wall_seconds=0.1),
+        choice=Choice(zero=3, candidates=105, tied=2, kept=20, unscored=("0.weight",)),
         history=({"step": 7.0, "test_accuracy": 1 / 3},),
         loss_sum=0.1 + 0.2,
         loss_steps=4,

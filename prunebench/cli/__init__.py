@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import importlib
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import click
 
 from prunebench import __version__
 from prunebench.errors import PrunebenchError
+from prunebench.plain_text import lines
+from prunebench.suggestions import nearest
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("prunebench.cli.run:command", "Run a suite; what is in the store already is not run again."),
@@ -60,7 +61,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        near = get_close_matches(args[0], COMMANDS, n=1)
+        near = nearest(args[0], COMMANDS, cutoff=0.6)
         if near and args[0] not in COMMANDS:
             ctx.fail(f"No such command {args[0]!r}; did you mean {near[0]!r}?")
         return super().resolve_command(ctx, args)
@@ -73,7 +74,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except PrunebenchError as error:
-            raise Failure(str(error)) from error
+            raise Failure(lines(str(error))) from error
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -101,7 +101,7 @@ def _show(root: Path, found: Mapping[str, Size], needed: Mapping[str, Size] | No
         both = {"size": _plain(found)} | ({} if needed is None else {"needed": _plain(needed)})
         output.show_json({"store": str(root.resolve()), **both})
         return
-    click.echo(f"{root}: {bytes_of(sum(size.bytes for size in found.values()))}\n")
+    output.say(f"{root}: {bytes_of(sum(size.bytes for size in found.values()))}\n")
     table = output.table("kind", "entries", "size", *([] if needed is None else ["needed", "size of that"]))
     for kind, size in found.items():
         own = [] if needed is None else _cells(needed.get(kind, Size()))
@@ -133,13 +133,13 @@ def _collect(store: Store, wanted: Needs, delete: bool, as_json: bool) -> None:
     if as_json:
         output.show_json({"deleted": delete, "size": _plain(found.sizes), "held": [asdict(one) for one in found.held]})
         return
-    click.echo("no suite needs these:\n" if found.items else "the suites need all that is there")
+    output.say("no suite needs these:\n" if found.items else "the suites need all that is there")
     for line in lines:
-        click.echo(f"  {line}")
+        output.say(f"  {line}")
     _say_held(found)
     if found.items:
         said = f"{len(found.items):,} entries, {bytes_of(found.bytes)}"
-        click.echo(f"\ndeleted: {said}" if delete else f"\n{said}; nothing was deleted: --yes deletes them")
+        output.say(f"\ndeleted: {said}" if delete else f"\n{said}; nothing was deleted: --yes deletes them")
 
 
 def _older(store: Store, delete: bool, as_json: bool) -> None:
@@ -207,10 +207,10 @@ def _check(store: Store, as_json: bool) -> int:
     for damage in damages(store):
         found.append({"kind": damage.item.kind, "name": damage.item.name, "reason": damage.text})
         if not as_json:
-            click.echo(f"damaged: {damage.text}; discarded, and a run makes it again")
+            output.say(f"damaged: {damage.text}; discarded, and a run makes it again")
         discard(damage)
     if as_json:
         output.show_json({"damaged": found})
     elif not found:
-        click.echo("every state, checkpoint and data set is what was written")
+        output.say("every state, checkpoint and data set is what was written")
     return 1 if found else 0

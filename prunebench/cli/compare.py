@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from prunebench.cli import options
+from prunebench.cli.output import say
 
 if TYPE_CHECKING:
     from prunebench.leaderboard.published import Board
@@ -55,7 +56,7 @@ def command(
     elif form == "markdown":
         click.echo(as_markdown(found, everything), nl=False)
     else:
-        click.echo(as_text(found, shutil.get_terminal_size().columns, everything), nl=False)
+        say(as_text(found, shutil.get_terminal_size().columns, everything), nl=False)
     sys.exit(1 if any(found.counts[kind] for kind in fail_on) else 0)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from prunebench.cli.output import say
 from prunebench.errors import BoardError
 
 
@@ -36,7 +37,7 @@ def command(sources: tuple[str, ...], output: Path, name: str | None, fail_on_co
 
     merged = merge([read_source(source) for source in sources], name)
     for conflict in merged.conflicts:
-        click.echo(f"conflict: {conflict}", err=True)
+        say(f"conflict: {conflict}", err=True)
     if merged.conflicts and fail_on_conflict:
         sys.exit(1)
     try:
@@ -44,4 +45,4 @@ def command(sources: tuple[str, ...], output: Path, name: str | None, fail_on_co
     except OSError as error:
         raise BoardError(f"cannot write to {output}: {error.strerror}") from None
     counts = (f"{len(merged.board.results)} trials", f"{merged.doubles} doubles", f"{len(merged.conflicts)} conflicts")
-    click.echo(f"{', '.join(counts)}: {output / 'README.md'}")
+    say(f"{', '.join(counts)}: {output / 'README.md'}")

@@ -7,15 +7,15 @@ import os
 import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from prunebench import registry
+from prunebench import durations, registry
 from prunebench.errors import PluginError
 from prunebench.registry import Registry
+from prunebench.suggestions import nearest
 
 if TYPE_CHECKING:
     from prunebench.session import Loaded
@@ -51,7 +51,7 @@ def load_plugins(files: Iterable[str | os.PathLike[str]] = (), blocked: Iterable
 def _check_names(blocked: frozenset[str]) -> None:
     installed = registry.installed_names()
     for name in sorted(blocked.difference(installed)):
-        near = get_close_matches(name, installed, n=1)
+        near = nearest(name, installed, cutoff=0.6)
         hint = f"did you mean {near[0]!r}?" if near else "`prunebench plugins` lists them"
         raise PluginError(f"--no-plugin: no installed plugin is called {name!r}; {hint}")
 
@@ -171,3 +171,11 @@ def only(function: Command) -> Command:
         multiple=True,
         help="Only these trials, as in method=imp,seed=0; keys are task, method, sparsity and seed.",
     )(function)
+
+
+def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """A length of time, in seconds."""
+    try:
+        return None if value is None else durations.parse(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,12 @@ from prunebench.versions import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
     from prunebench.store import Store
+from prunebench.plain_text import escaped_json, lines
+
+
+def say(text: str = "", *, err: bool = False, nl: bool = True) -> None:
+    """Print lines that may have text of others in them: no character of theirs steers the terminal."""
+    click.echo(lines(text), err=err, nl=nl)
 
 
 def show(*renderables: RenderableType) -> None:
@@ -26,17 +31,17 @@ def show(*renderables: RenderableType) -> None:
         return
     with console.capture() as captured:
         console.print(*renderables, sep="\n")
-    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    say("\n".join(line.rstrip() for line in captured.get().split("\n")).rstrip("\n"))
 
 
 def show_json(value: Any) -> None:
-    """Print indented JSON, as it stands in the text and not escaped."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print indented JSON, of which only what is invisible is escaped."""
+    click.echo(escaped_json(value, indent=2))
 
 
 def note(message: str) -> None:
     """A remark beside the output: on standard error, so that it is in nobody's pipe."""
-    click.echo(f"note: {message}", err=True)
+    say(f"note: {message}", err=True)
 
 
 def note_older(store: Store) -> None:

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from prunebench.cli.output import say
 from prunebench.durations import rounded
 from prunebench.execution.run import Event, Walk
 
@@ -50,7 +50,7 @@ class Watcher:
     def watch(self, walk: Walk) -> Watcher:
         """Begin; returns what is to be called with each trial's end."""
         self._total = len(walk.plan.trials)
-        click.echo(f"{self._total} trials in {len(walk.plan.nodes)} stages", err=True)
+        say(f"{self._total} trials in {len(walk.plan.nodes)} stages", err=True)
         if self._console.is_terminal:
             self._bar = Progress(
                 BarColumn(None),
@@ -75,7 +75,7 @@ class Watcher:
         if self._bar is not None:
             self._bar.print(Text(line))
         else:
-            click.echo(f"{time.strftime('%H:%M:%S')} {line}", err=True)
+            say(f"{time.strftime('%H:%M:%S')} {line}", err=True)
 
     def _follow(self, walk: Walk) -> None:
         """Keep the bar with the optimizer steps that are done: trials end in bursts, steps do not."""

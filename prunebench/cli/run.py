@@ -13,6 +13,7 @@ import click
 
 from prunebench import durations
 from prunebench.cli import options, output
+from prunebench.cli.output import say
 from prunebench.cli.placing import PlacedCommand
 
 if TYPE_CHECKING:
@@ -20,14 +21,6 @@ if TYPE_CHECKING:
 
 FAILED, UNFINISHED, INTERRUPTED = 1, 3, 130
 """Exit codes, beside 0 for all well and 2 for what could not even begin."""
-
-
-def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    """A length of time, in seconds."""
-    try:
-        return None if value is None else durations.parse(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
 
 
 @click.command(cls=PlacedCommand)
@@ -52,10 +45,12 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
 )
 @click.option("--num-gpus", type=click.FloatRange(0), help="Its GPUs: with 0.25, four stages share one.")
 @click.option("--retry-failed", is_flag=True, help="Try again what failed in an earlier run.")
-@click.option("--timeout", callback=_seconds, metavar="TIME", help="Give a stage up that takes longer, such as 30min.")
+@click.option(
+    "--timeout", callback=options.seconds, metavar="TIME", help="Give a stage up that takes longer, such as 30min."
+)
 @click.option(
     "--checkpoint-every",
-    callback=_seconds,
+    callback=options.seconds,
     default="1min",
     show_default=True,
     metavar="TIME",
@@ -63,7 +58,7 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
 )
 @click.option(
     "--budget",
-    callback=_seconds,
+    callback=options.seconds,
     metavar="TIME",
     help="Stop after this time, such as 2h; begin only what ends by then, or what no run of that time could end.",
 )
@@ -111,20 +106,20 @@ def command(
                 **how,
             )
     except KeyboardInterrupt:
-        click.echo("\nstopped; the same command goes on from here", err=True)
+        say("\nstopped; the same command goes on from here", err=True)
         sys.exit(INTERRUPTED)
     _print_leaderboard(outcome.frame)
     counts = outcome.counts
     said = ", ".join(f"{counts[name]} {name}" for name in ("done", "cached", "failed", "skipped"))
-    click.echo(f"{sum(counts.values())} trials: {said}; {durations.rounded(time.monotonic() - begun)}")
+    say(f"{sum(counts.values())} trials: {said}; {durations.rounded(time.monotonic() - begun)}")
     if outcome.frame is not None:
-        click.echo(f"leaderboard: {folder / 'README.md'}")
+        say(f"leaderboard: {folder / 'README.md'}")
     if outcome.untracked:
-        click.echo(f"MLflow: {outcome.untracked}; the same command sends them", err=True)
+        say(f"MLflow: {outcome.untracked}; the same command sends them", err=True)
     if outcome.open:
         trials = f"{outcome.open} trial{'s are' if outcome.open > 1 else ' is'} open"
-        click.echo(f"the budget is used up: {trials}, and the same command goes on from here", err=True)
-        click.echo(outcome.next, err=True)
+        say(f"the budget is used up: {trials}, and the same command goes on from here", err=True)
+        say(outcome.next, err=True)
         sys.exit(UNFINISHED)
     sys.exit(0 if outcome.ok else FAILED)
 
@@ -133,7 +128,7 @@ def _print_leaderboard(frame: Any) -> None:
     from prunebench.leaderboard import text
 
     if frame is not None:
-        click.echo("\n" + text(frame, width=shutil.get_terminal_size().columns))
+        say("\n" + text(frame, width=shutil.get_terminal_size().columns))
 
 
 def _interrupt(*_: object) -> None:

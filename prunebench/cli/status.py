@@ -44,7 +44,7 @@ def command(
     if as_json:
         output.show_json({"suite": loaded.suite.name, **found.as_json()})
         return
-    click.echo(f"{loaded.suite.name}: {suite}\n")
+    output.say(f"{loaded.suite.name}: {suite}\n")
     output.show(output.grid(_lines(found)))
     unread = sorted({trial.task.label for trial in loaded.trials} - prepared.keys())
     if unread:
@@ -104,7 +104,7 @@ def _disk(found: Progress) -> str:
 def _print_running(found: Progress) -> None:
     for title, marks in (("running", found.running), ("died in the middle; a run takes them up", found.dead)):
         if marks:
-            click.echo(f"\n{title}")
+            output.say(f"\n{title}")
         for mark in marks:
             _print_below(f"{mark.trial}: {mark.stage}", 2)
             _print_below(_place(mark, title == "running"), 6)
@@ -123,7 +123,7 @@ def _print_reasons(title: str, reasons: Mapping[str, str]) -> None:
     for trial, reason in reasons.items():
         grouped[reason].append(trial)
     if grouped:
-        click.echo(f"\n{title}")
+        output.say(f"\n{title}")
     for reason, trials in grouped.items():
         more = f" and {len(trials) - 1:,} more" if len(trials) > 1 else ""
         _print_below(f"{trials[0]}{more}: {reason}", 2)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from prunebench.cli import options, output
+from prunebench.cli.output import say
 
 if TYPE_CHECKING:
     from prunebench.session import Sent
@@ -17,9 +18,18 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("suite", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--patience",
+    callback=options.seconds,
+    default="30s",
+    show_default=True,
+    metavar="TIME",
+    help="How long MLflow may fail without a break; meanwhile it is tried again, ever less often.",
+)
 @options.given("only", "store", "data")
 def command(
     suite: Path | None,
+    patience: float,
     given: options.Given,
 ) -> None:
     """Send the results that wait in the store to MLflow; run nothing.
@@ -32,10 +42,10 @@ def command(
     from prunebench.store import Store
 
     if suite is None:
-        sys.exit(_say(session.sync_all(given.store), f"nothing waits in {given.store}"))
+        sys.exit(_say(session.sync_all(given.store, patience=patience), f"nothing waits in {given.store}"))
     loaded = given.load(suite)
     output.note_older(Store(given.store.resolve()))
-    sys.exit(_say([session.sync_suite(loaded, store=given.store, data=given.data)], ""))
+    sys.exit(_say([session.sync_suite(loaded, store=given.store, data=given.data, patience=patience)], ""))
 
 
 def _say(counts: Iterable[Sent], nothing: str) -> int:
@@ -44,14 +54,14 @@ def _say(counts: Iterable[Sent], nothing: str) -> int:
     for sent in counts:
         nothing = ""
         if not sent.unread:
-            click.echo(f"{sent.suite}: {sent.sent:,} sent, {sent.there:,} there already, {sent.open:,} not done yet")
+            say(f"{sent.suite}: {sent.sent:,} sent, {sent.there:,} there already, {sent.open:,} not done yet")
         if sent.waiting:
-            click.echo(f"{sent.suite}: its run is on, and sends what comes", err=True)
+            say(f"{sent.suite}: its run is on, and sends what comes", err=True)
         for reason in _dropped(sent):
             code = 1
-            click.echo(f"{sent.suite}: {reason}", err=True)
+            say(f"{sent.suite}: {reason}", err=True)
     if nothing:
-        click.echo(nothing)
+        say(nothing)
     return code
 
 

@@ -7,7 +7,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,9 @@ import click
 
 from prunebench.cli import options
 from prunebench.cli.asked import Asked, as_options, trials_of
+from prunebench.cli.output import say
 from prunebench.errors import BoardError
+from prunebench.suggestions import nearest
 
 if TYPE_CHECKING:
     from prunebench.leaderboard.published import Board
@@ -69,14 +70,14 @@ def command(
     published = _published(read_source(source or given.load(suite).suite.name), row)
     wanted, asked = trials_of(Asked(suite, given), published, row, seeds)
     if asked:
-        click.echo(f"as it was run: {as_options(asked)}", err=True)
+        say(f"as it was run: {as_options(asked)}", err=True)
     with tempfile.TemporaryDirectory(prefix="prunebench-verify-") as name, _apart(Path(name)):
         place = store or Path(name) / "store"
         again = session.run_suite(
             wanted, store=place, data=given.data, workers=workers, threads=threads, device=device
         ).results
     verdict = judge(published, again)
-    click.echo("\n".join(_said(row, verdict, published, again)))
+    say("\n".join(_said(row, verdict, published, again)))
     sys.exit(0 if verdict.reproduced else DIFFERENT)
 
 
@@ -88,7 +89,7 @@ def _published(board: Board, row: str) -> list[Result]:
     for result in select(board.results, board.asked).results:
         groups.setdefault(f"{result.task}/{result.method}/{result.sparsity:g}", []).append(result)
     if row not in groups:
-        near = get_close_matches(row, groups, n=1, cutoff=0)
+        near = nearest(row, groups, cutoff=0)
         raise BoardError(f"{board.name} has no row {row!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     if len({result.suite for result in groups[row]}) > 1:
         raise BoardError(f"{row!r} is a row of several suites in {board.name}: name one, as in {board.name}#SUITE")

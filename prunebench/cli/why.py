@@ -45,7 +45,7 @@ def command(
     if as_json:
         output.show_json({"trial": trial, **asdict(reason)})
         return
-    click.echo(f"{trial}: {HEADLINES[reason.kind]}\n")
+    output.say(f"{trial}: {HEADLINES[reason.kind]}\n")
     output.show(output.grid(_lines(reason)))
 
 

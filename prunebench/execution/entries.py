@@ -27,6 +27,14 @@ class _Costs(TypedDict):
     wall_seconds: float
 
 
+class _Choices(TypedDict):
+    zero: int
+    candidates: int
+    tied: int
+    kept: int
+    unscored: list[str]
+
+
 class _Rest(TypedDict):
     """What of a state is no tensor."""
 
@@ -37,6 +45,7 @@ class _Rest(TypedDict):
     loss_sum: float
     loss_steps: int
     unbooked: NotRequired[_Costs]
+    choice: _Choices
 
 
 class _Written(TypedDict):
@@ -58,6 +67,7 @@ def rest_of(state: State) -> dict[str, Any]:
         "history": list(state.history),
         "loss_sum": state.loss_sum,
         "loss_steps": state.loss_steps,
+        "choice": {**asdict(state.choice), "unscored": list(state.choice.unscored)},
     }
 
 
@@ -108,7 +118,8 @@ def _check(state: State, bench: Bench) -> None:
         name = key.partition("/")[2]
         if name and name not in parameters:
             raise ValueError(f"the optimizer's {key!r}")
-        if exact and value.dim() and (value.shape != parameters[name].shape or not value.is_floating_point()):
+        real = value.is_floating_point() or value.is_complex()
+        if exact and value.dim() and (value.shape != parameters[name].shape or not real):
             raise ValueError(f"the optimizer's {key!r} is {_spoken(value)}")
 
 

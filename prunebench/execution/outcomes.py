@@ -34,8 +34,15 @@ def result_of(planned: PlannedTrial, store: Store, registry: Registry, fingerpri
         started=record["started"],
         finished=record["finished"],
         inputs=record.get("inputs"),
-        environment=record["environment"] | {f"note.{topic}": text for topic, text in record["notes"].items()},
+        environment=record["environment"] | _notes(record),
     )
+
+
+def _notes(record: Record) -> dict[str, str]:
+    """Remarks on the figures: those of the machine, and which layers have no score."""
+    notes = {f"note.{topic}": text for topic, text in record["notes"].items()}
+    unscored = record["state"]["choice"]["unscored"]
+    return notes | ({"note.unscored_layers": ", ".join(unscored)} if unscored else {})
 
 
 def stored_result(
@@ -124,6 +131,7 @@ def _metrics(planned: PlannedTrial, record: Record) -> dict[str, float]:
         "wall_seconds": cost.wall_seconds,
         "collapsed_layers": sum(layer["kept"] == 0 for layer in record["layers"]),
         **early_stop(record["state"]["history"]),
+        **_choice(record),
         **pace.reported(record),
         **{DENSITY + layer["name"]: layer["kept"] / layer["total"] for layer in record["layers"]},
     }
@@ -136,6 +144,21 @@ def early_stop(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
         return {}
     best = min(points, key=lambda point: (point["validation_loss"], point["step"]))
     return {"early_stop_step": best["step"], "early_stop_accuracy": best["test_accuracy"]}
+
+
+def _choice(record: Record) -> dict[str, float]:
+    """The metrics of CHOICE; nothing where no mask was chosen by scores."""
+    choice, sizes = record["state"]["choice"], {layer["name"]: layer["total"] for layer in record["layers"]}
+    if not choice["candidates"]:
+        return {}
+    return {
+        "zero_scores": choice["zero"],
+        "zero_share": choice["zero"] / choice["candidates"],
+        "tied_weights": choice["tied"],
+        "tied_share": choice["tied"] / max(1, choice["kept"]),
+        "unscored_layers": len(choice["unscored"]),
+        "unscored_share": sum(sizes.get(name, 0) for name in choice["unscored"]) / sum(sizes.values()),
+    }
 
 
 def _origins(planned: PlannedTrial, registry: Registry, fingerprint: str, made: Mapping[str, Any]) -> dict[str, str]:

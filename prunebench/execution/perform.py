@@ -14,6 +14,7 @@ from torch import nn
 
 from prunebench import seeds
 from prunebench.arithmetic import repeatable
+from prunebench.choices import choice_of
 from prunebench.components import Method
 from prunebench.cost import Cost
 from prunebench.data import Data
@@ -145,7 +146,7 @@ def _under_masks(state: State, masks: Masks) -> State:
 
 
 def _prune(stage: Prune, state: State, bench: Bench) -> State:
-    network, cost = bench.network, state.cost
+    network, cost, choice = bench.network, state.cost, state.choice
     masks = {
         layer.name: state.masks.get(layer.name, torch.ones(layer.shape, dtype=torch.bool)) for layer in network.layers
     }
@@ -153,16 +154,18 @@ def _prune(stage: Prune, state: State, bench: Bench) -> State:
     for done in range(1, stage.rounds + 1):
         density = begin * (stage.density / begin) ** (done / stage.rounds) if done < stage.rounds else stage.density
         pruned = _under_masks(state, masks)
-        kept = sum(int(mask.sum()) for mask in masks.values()) / network.size
-        cost += Cost(scoring_flops=stage.by.scoring_flops(network, kept))
+        left = sum(int(mask.sum()) for mask in masks.values()) / network.size
+        cost += Cost(scoring_flops=stage.by.scoring_flops(network, left))
         scores = _scores(stage.by, _lent(stage.by, pruned, bench))
         if stage.invert:
             scores = {name: -score for name, score in scores.items()}
         try:
-            masks = keep_highest(scores, masks, network.layers, density, stage.allocation, stage.structure)
+            kept = keep_highest(scores, masks, network.layers, density, stage.allocation, stage.structure)
         except PrunebenchError as error:
             raise type(error)(f"method {stage.by.name!r}: {error}") from None
-    return _under_masks(_begun_again(state, state.step), masks).changed(cost=cost)
+        choice |= choice_of(scores, kept, network.layers, stage.allocation, stage.structure, masks)
+        masks = kept
+    return _under_masks(_begun_again(state, state.step), masks).changed(cost=cost, choice=choice)
 
 
 def _scores(by: Method, scoring: Scoring) -> Tensors:
@@ -184,7 +187,7 @@ def _scores(by: Method, scoring: Scoring) -> Tensors:
 def _lent(by: Method | None, state: State, bench: Bench) -> Scoring:
     load(bench.model, state)
     return Scoring(
-        model=copy.deepcopy(bench.model),
+        model=_differentiable(copy.deepcopy(bench.model), bench.network),
         layers=bench.network.layers,
         input_shape=bench.trial.task.dataset.facts().shape,
         masks={name: mask.to(bench.device, copy=True) for name, mask in state.masks.items()},
@@ -192,6 +195,20 @@ def _lent(by: Method | None, state: State, bench: Bench) -> Scoring:
         purpose=by.name if by else "",
         open_data=lambda: bench.data,
     )
+
+
+def _differentiable(model: nn.Module, network: Network) -> nn.Module:
+    """The model with frozen prunable weights whose gradient is 0 instead of missing.
+
+    A method that calls `backward` or `torch.autograd.grad` itself works on them too.
+    """
+    parameters = dict(model.named_parameters())
+    for layer in network.layers:
+        weight = parameters[layer.name]
+        if not weight.requires_grad and (weight.is_floating_point() or weight.is_complex()):
+            weight.requires_grad_(True)
+            weight.register_hook(torch.zeros_like)  # type: ignore[no-untyped-call]
+    return model
 
 
 def final_figures(state: State, bench: Bench) -> dict[str, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal
 
 from prunebench.errors import CorruptEntry, PrunebenchError, StoreError
@@ -15,6 +14,7 @@ from prunebench.execution.jobs import Job, missing_jobs
 from prunebench.execution.wording import described
 from prunebench.plan import UNKNOWN_DATA, Plan, PlannedTrial
 from prunebench.store import Record, Store
+from prunebench.suggestions import nearest
 from prunebench.suite.values import Trial
 
 Kind = Literal["stored", "skipped", "running", "failed", "damaged", "changed", "unfinished", "unread", "never"]
@@ -62,7 +62,7 @@ def trial_named(plan: Plan, name: str) -> PlannedTrial:
     trials = {str(planned.trial): planned for planned in plan.trials}
     if name in trials:
         return trials[name]
-    near = get_close_matches(name, trials, n=1)
+    near = nearest(name, trials, cutoff=0.6)
     hint = f"did you mean {near[0]!r}?" if near else f"they are called like {next(iter(trials), 'none')!r}"
     raise PrunebenchError(f"the suite has no trial {name!r}; {hint}")
 

@@ -20,7 +20,7 @@ from prunebench.execution.remains import sweep
 from prunebench.executors import CHECKPOINT_EVERY, Crew, Ended, Executor, Order, Resources, Site
 from prunebench.plan import Plan, PlannedTrial
 from prunebench.registry import Registry
-from prunebench.results import Result, Status
+from prunebench.results import Result, Status, undecided
 from prunebench.store import Store
 from prunebench.suite.reading import trial_to_plain
 
@@ -99,6 +99,8 @@ class Walk:
         self._failed: dict[str, str] = {}
         self._kills: Counter[str] = Counter()
         self._losses: Counter[str] = Counter()
+        self._warned: set[tuple[str, str]] = set()
+        """Tasks and methods whose scores were said to leave something undecided."""
         self._protocols = {planned.trial.task.label: planned.protocol for planned in plan.trials}
         self.steps_left = 0
         """Optimizer steps of the jobs that are not done yet, for whoever shows progress."""
@@ -274,12 +276,21 @@ class Walk:
     def _result(self, planned: PlannedTrial) -> Result | None:
         """The result of a trial from its entry; none, and a warning, if that is damaged."""
         try:
-            return result_of(planned, self.store, self.registry, self._fingerprint(planned))
+            result = result_of(planned, self.store, self.registry, self._fingerprint(planned))
+            self._warn(planned, result)
+            return result
         except StoreError as error:
             _log.warning("%s: %s; it is made again", planned.trial, error)
             if isinstance(error, CorruptEntry):
                 self.store.discard(planned.key)
             return None
+
+    def _warn(self, planned: PlannedTrial, result: Result) -> None:
+        """Say once of each task and method what its scores left undecided."""
+        remark, place = undecided(result.metrics), (result.task, result.method)
+        if remark and place not in self._warned:
+            self._warned.add(place)
+            _log.warning("%s: %s", planned.trial, remark)
 
     def _closed(self, key: str) -> Iterator[Event]:
         """The trials that end with this state, now that it is made or failed."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from prunebench.results import Result
 from prunebench.stages import Initialize, Reinitialize, Rewind, Train
 from prunebench.state import State
 from prunebench.store import Record, Store
+from prunebench.suggestions import nearest
 from prunebench.suite.values import Trial
 from prunebench.training import snapshot
 
@@ -148,7 +148,7 @@ def named(trials: Sequence[Trial], name: str, suite: str) -> Trial:
     for trial in trials:
         if parts[:2] == [trial.task.label, trial.entry.label] and _numbers(parts[2:]) == (trial.sparsity, trial.seed):
             return trial
-    near = get_close_matches(name, names, n=1)
+    near = nearest(name, names, cutoff=0.6)
     raise PrunebenchError(f"suite {suite!r} has no trial {name!r}{f'; did you mean {near[0]!r}?' if near else ''}")
 
 

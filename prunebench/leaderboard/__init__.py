@@ -29,7 +29,8 @@ from prunebench.leaderboard.rows import COLUMNS, records, rows, table
 from prunebench.leaderboard.sections import Section, sections
 from prunebench.leaderboard.selection import Asked, Older, Selection, select
 from prunebench.leaderboard.terminal import text
-from prunebench.results import DEPLOYED, EARLY_STOP, METRICS, Result
+from prunebench.plain_text import cell
+from prunebench.results import CHOICE, DEPLOYED, EARLY_STOP, METRICS, Result
 from prunebench.suite.values import Suite
 from prunebench.tracking import read_results
 from prunebench.writing import replaced
@@ -238,7 +239,7 @@ def _drawn_otherwise(directory: Path) -> dict[str, bytes]:
 def trials(selection: Selection) -> pd.DataFrame:
     """The results behind the rows, one line each: what every figure of the leaderboard can be computed from."""
     present = {name for result in selection.results for name in result.metrics}
-    named = (*METRICS, *(name for name in (*EARLY_STOP, *DEPLOYED) if name in present))
+    named = (*METRICS, *(name for name in (*EARLY_STOP, *DEPLOYED, *CHOICE) if name in present))
     lines = [
         {
             "suite": result.suite,
@@ -258,5 +259,5 @@ def trials(selection: Selection) -> pd.DataFrame:
 
 def csv(frame: pd.DataFrame) -> bytes:
     """Rows as CSV, with the same bytes on every system."""
-    text: str = frame.to_csv(index=False, lineterminator="\n")
+    text: str = frame.map(cell).to_csv(index=False, lineterminator="\n")
     return text.encode()

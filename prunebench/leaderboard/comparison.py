@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import textwrap
 from collections import Counter
@@ -18,6 +17,8 @@ from prunebench.leaderboard.rows import records, table
 from prunebench.leaderboard.sections import Row, percent, spread
 from prunebench.leaderboard.selection import changes, grouped, select
 from prunebench.leaderboard.statistics import FEWEST_PAIRS, SIGNIFICANCE, deviation, difference, holm, mean, p_value
+from prunebench.plain_text import escaped_json, visible
+from prunebench.plain_text import markdown as escaped
 from prunebench.results import Result
 
 Kind = Literal["better", "worse", "new", "gone", "not comparable", "same"]
@@ -92,7 +93,7 @@ def compare(before: Board, after: Board, *, any_variant: bool = False) -> Compar
     lines = [_line(place, old.get(place), new.get(place), any_variant) for place in sorted({*old, *new})]
     order = list(MARKS)
     judged = sorted(_corrected(lines), key=lambda one: (order.index(one.kind), one.task, one.method, one.sparsity))
-    return Comparison(before.name, after.name, tuple(judged))
+    return Comparison(visible(before.name), visible(after.name), tuple(judged))
 
 
 def _suites(board: Board) -> int:
@@ -266,20 +267,16 @@ def as_markdown(comparison: Comparison, everything: bool = False) -> str:
     body = [
         [
             f"{MARKS[line.kind]} {line.kind}",
-            *map(_cell, (_row(line), line.before, line.after)),
+            *map(escaped, (_row(line), line.before, line.after)),
             _points(line),
             _p(line),
-            _cell(line.note),
+            escaped(line.note),
         ]
         for line in shown
     ]
     header = ["", "row", "before", "after", "points", "p", ""]
     text = tabulate(body, header, tablefmt="pipe", disable_numparse=True) if body else ""
-    return "\n\n".join(filter(None, (_cell(summary(comparison)), text, RULE))) + "\n"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").split())
+    return "\n\n".join(filter(None, (escaped(summary(comparison)), text, RULE))) + "\n"
 
 
 def as_json(comparison: Comparison) -> str:
@@ -290,4 +287,4 @@ def as_json(comparison: Comparison) -> str:
         "counts": {kind: comparison.counts[kind] for kind in MARKS},
         "rows": [asdict(line) for line in comparison.lines],
     }
-    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return escaped_json(value, indent=1, allow_nan=False) + "\n"

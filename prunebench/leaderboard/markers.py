@@ -13,9 +13,9 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -23,6 +23,7 @@ from prunebench.errors import BoardError
 from prunebench.leaderboard.pages import fragments
 from prunebench.leaderboard.plots import is_plotted
 from prunebench.leaderboard.sections import Section, sections
+from prunebench.suggestions import nearest
 
 TABLES = {
     "caption": "what the accuracies are, and of how many seeds",
@@ -117,7 +118,7 @@ def _content(region: Region, board: str, found: Sequence[Section], folder: str |
     parts = region.name.removeprefix(board).removeprefix("/")
     task, _, table = parts.rpartition("/")
     if table and table not in TABLES:
-        near = get_close_matches(table, TABLES, n=1)
+        near = nearest(table, TABLES, cutoff=0.6)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(TABLES)}"
         raise BoardError(f"{place}: a board has no table {table!r}; {hint}")
     chosen = [section for section in found if task in ("", section.title, section.task)]
@@ -145,7 +146,7 @@ def _plot(section: Section, table: str, folder: str | None, place: str) -> str:
     if not is_plotted(section):
         return ""
     ending, against = PLOTS[table]
-    path = f"{folder}/{section.file}{ending}.svg".removeprefix("./").replace(" ", "%20")
+    path = quote(f"{folder}/{section.file}{ending}.svg".removeprefix("./"))
     return f"![Test accuracy against {against}: {fragments(section)['title']}]({path})"
 
 

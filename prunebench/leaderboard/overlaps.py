@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 
 from prunebench.errors import BoardError, PrunebenchError
+from prunebench.plain_text import cell as text_cell
+from prunebench.plain_text import of_cell
 from prunebench.results import Result
 from prunebench.tracking import MaskFile, fetch_masks
 
@@ -225,7 +227,7 @@ def dump(overlaps: Iterable[Overlap]) -> bytes:
     writer = csv.writer(text, lineterminator="\n")
     names = [part.name for part in fields(Overlap)]
     writer.writerow(names)
-    writer.writerows([getattr(one, name) for name in names] for one in sorted(overlaps, key=_order))
+    writer.writerows([text_cell(getattr(one, name)) for name in names] for one in sorted(overlaps, key=_order))
     return text.getvalue().encode()
 
 
@@ -267,4 +269,5 @@ def _parsed(line: Mapping[str, Any], place: str) -> Overlap:
         raise BoardError(f"{place}: {wrong[0]}: {shares[wrong[0]]:g} is not between 0 and 1")
     if pairs < 1:
         raise BoardError(f"{place}: pairs: {pairs} is none")
-    return Overlap(**{**line, **shares, "pairs": pairs})
+    values: dict[str, Any] = {name: of_cell(text) for name, text in line.items()}
+    return Overlap(**{**values, **shares, "pairs": pairs})

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +17,8 @@ from prunebench.leaderboard.rows import COLUMNS, records
 from prunebench.leaderboard.sections import Row, Section, percent, sections, spread, state
 from prunebench.leaderboard.selection import LABELS, OF_THE_METHOD, OWN_KEY, Older, Selection, shared
 from prunebench.leaderboard.statistics import CONFIDENCE, FEWEST_PAIRS, SIGNIFICANCE
+from prunebench.plain_text import code, escaped_json
+from prunebench.plain_text import markdown as escaped
 from prunebench.results import ASKED, Result
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def markdown(frame: pd.DataFrame, selection: Selection) -> str:
     for section in sections(frame):
         parts += _section(section, selection)
     parts += _across(ranking(sections(frame)))
-    parts += ["## What the numbers mean", STATISTICS, "### Columns", _meanings()]
+    parts += ["## What the numbers mean", STATISTICS, "### Columns", _meanings(frame)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -83,13 +83,13 @@ def fragments(section: Section) -> dict[str, str]:
         "rows": _full(section),
         "seeds": _seeds(section),
         "denominator": _denominator(section),
-        "title": _escaped(section.title),
+        "title": escaped(section.title),
     }
 
 
 def as_json(frame: pd.DataFrame) -> str:
     """The rows as a JSON array of objects; what is empty or not finite is null."""
-    return json.dumps(records(frame), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return escaped_json(records(frame), indent=1, allow_nan=False) + "\n"
 
 
 # The page
@@ -97,7 +97,7 @@ def as_json(frame: pd.DataFrame) -> str:
 
 def _heading(frame: pd.DataFrame) -> str:
     suites = sorted(set(frame["suite"]) - {""})
-    title = "# Leaderboard" + (f": {_escaped(', '.join(suites))}" if suites else "")
+    title = "# Leaderboard" + (f": {escaped(', '.join(suites))}" if suites else "")
     return f"{title}\n\nGenerated from tracked results. Every row is in `rows.csv`, every trial in `trials.csv`."
 
 
@@ -105,7 +105,7 @@ def _section(section: Section, selection: Selection) -> Iterator[str]:
     from prunebench.leaderboard.gallery import of_section  # needs matplotlib, which `text` does without
 
     results = [result for result in selection.results if (result.suite, result.task) == (section.suite, section.task)]
-    yield f"## {_escaped(section.title)}"
+    yield f"## {escaped(section.title)}"
     yield _protocol(section, results)
     yield _caption(section)
     yield _pivot(section, _bold)
@@ -117,6 +117,7 @@ def _section(section: Section, selection: Selection) -> Iterator[str]:
     yield _full(section)
     yield from _evidence(section, results)
     yield from _notes("Not done", [_undone(row) for row in section.rows if row["status"] != "done"])
+    yield from _notes("Not decided by scores", filter(None, map(_undecided, section.rows)))
     older = [old for old in selection.older if (old.suite, old.task) == (section.suite, section.task)]
     yield from _notes("Not comparable", [_not_comparable(old) for old in older if old.kind == "protocol"])
     yield from _notes("Superseded", [_superseded(old) for old in older if old.kind == "variant"])
@@ -149,11 +150,11 @@ def _across(ranked: Ranking | None) -> Iterator[str]:
 
 
 def _grid(grid: evidence.Grid | None) -> str:
-    return aligned([[_escaped(text) for text in row] for row in grid.body], list(grid.header)) if grid else ""
+    return aligned([[escaped(text) for text in row] for row in grid.body], list(grid.header)) if grid else ""
 
 
 def _drawing(drawing: Drawing) -> str:
-    picture = f"![{_escaped(drawing.alt)}]({drawing.file})"
+    picture = f"![{escaped(drawing.alt)}]({drawing.file})"
     return f"{picture}\n\n{drawing.caption}" if drawing.caption else picture
 
 
@@ -163,7 +164,7 @@ def _protocol(section: Section, results: Sequence[Result]) -> str:
         return "No results yet."
     lines = [*_configuration(results), ("sparsity", _denominator(section)), *_environment(results)]
     lines.append(("newest result", _date(max(result.finished for result in results))))
-    return aligned([[name, _escaped(value)] for name, value in lines if value], ["protocol", ""])
+    return aligned([[escaped(name), escaped(value)] for name, value in lines if value], ["protocol", ""])
 
 
 def _configuration(results: Sequence[Result]) -> list[tuple[str, str]]:
@@ -201,7 +202,7 @@ def _several(values: set[str]) -> str:
 def _caption(section: Section) -> str:
     text = f"Test accuracy in percent, {_seeds(section)}."
     for row in section.controls:
-        text += f" Dense network ({_escaped(row['method'])}): {spread(row) or state(row)}."
+        text += f" Dense network ({escaped(row['method'])}): {spread(row) or state(row)}."
     if section.tiered:
         text += " **Bold**: the best tier at this sparsity."
     elif len(section.methods) > 1:
@@ -222,7 +223,7 @@ def _pivot(section: Section, show: Callable[[Row | None], str]) -> str:
         return ""
     header = ["method", *(f"{percent(sparsity)} %" for sparsity in section.sparsities)]
     body = [
-        [_escaped(label), *(show(rows.get(sparsity)) for sparsity in section.sparsities)]
+        [escaped(label), *(show(rows.get(sparsity)) for sparsity in section.sparsities)]
         for label, rows in section.methods.items()
     ]
     return aligned(body, header, ["left", *["center"] * len(section.sparsities)])
@@ -236,7 +237,7 @@ def cost(row: Row | None) -> str:
 def _counted(section: Section) -> str:
     """What the sparsities turned out to be."""
     off = [
-        f"{row['method']} {percent(row['sparsity'])} % at {percent(row['target_sparsity'])} %"
+        f"{escaped(row['method'])} {percent(row['sparsity'])} % at {percent(row['target_sparsity'])} %"
         for row in section.rows
         if row["sparsity"] is not None and abs(row["sparsity"] - row["target_sparsity"]) > SAME_SPARSITY
     ]
@@ -260,11 +261,11 @@ def cell(row: Row | None) -> str:
 
 def _full(section: Section) -> str:
     """Every row, without the columns that the task has nothing for."""
-    optional = {"top-5 %"}
+    optional = {"top-5 %", "unscored %", "ties %"}
     columns = [
         column
         for column in PAGE
-        if column.heading not in optional or any(row[column.figures[0]] is not None for row in section.rows)
+        if column.heading not in optional or any(row.get(column.figures[0]) is not None for row in section.rows)
     ]
     body = [[column.show(row) for column in columns] for row in section.rows]
     align = ["left" if column.heading in ("method", "status") else "right" for column in columns]
@@ -279,16 +280,30 @@ def _notes(title: str, lines: Iterable[str]) -> Iterator[str]:
 
 
 def _undone(row: Row) -> str:
-    reason = f": {_escaped(row['reason'])}" if row["reason"] else ""
-    return f"{_escaped(row['method'])} at {percent(row['target_sparsity'])} %: {state(row)}{reason}"
+    reason = f": {escaped(row['reason'])}" if row["reason"] else ""
+    return f"{escaped(row['method'])} at {percent(row['target_sparsity'])} %: {state(row)}{reason}"
+
+
+def _undecided(row: Row) -> str:
+    """What the scores of a row's methods left to the order of the weights."""
+    parts = {
+        "of the weights are in layers without a score": row.get("unscored_share"),
+        "of the kept weights were chosen among equal scores, by their order": row.get("tied_share"),
+    }
+    said = [f"{_digits(100 * share)} % {what}" for what, share in parts.items() if share is not None]
+    place = f"{escaped(row['method'])} at {percent(row['target_sparsity'])} %"
+    return f"{place}: {'; '.join(said)}" if said else ""
 
 
 def _not_comparable(old: Older) -> str:
-    return f"{_trials(old)} of protocol `{old.identity[:8]}`, {_methods(old)}, until {_date(old.finished)}: {_why(old)}"
+    protocol = code(old.identity[:8])
+    return f"{_trials(old)} of protocol {protocol}, {_methods(old)}, until {_date(old.finished)}: {_why(old)}"
 
 
 def _superseded(old: Older) -> str:
-    return f"{_trials(old)} of {_methods(old)}, variant `{old.identity[:8]}`, until {_date(old.finished)}: {_why(old)}"
+    return (
+        f"{_trials(old)} of {_methods(old)}, variant {code(old.identity[:8])}, until {_date(old.finished)}: {_why(old)}"
+    )
 
 
 def _trials(old: Older) -> str:
@@ -296,17 +311,17 @@ def _trials(old: Older) -> str:
 
 
 def _methods(old: Older) -> str:
-    return _escaped(", ".join(old.methods))
+    return escaped(", ".join(old.methods))
 
 
 def _why(old: Older) -> str:
-    return ", ".join(f"`{change}`" for change in old.changes) or "nothing that is recorded differs but the hash"
+    return ", ".join(map(code, old.changes)) or "nothing that is recorded differs but the hash"
 
 
-def _meanings() -> str:
+def _meanings(frame: pd.DataFrame) -> str:
     """Every column of the data, where the page shows it, and what it means."""
     headings = {name: column.heading for column in PAGE for name in column.figures}
-    lines = [[f"`{name}`", headings.get(name, ""), meaning] for name, meaning in COLUMNS.items()]
+    lines = [[f"`{name}`", headings.get(name, ""), meaning] for name, meaning in COLUMNS.items() if name in frame]
     return aligned(lines, ["column of rows.csv", "on this page", "meaning"])
 
 
@@ -316,12 +331,6 @@ def aligned(body: list[list[str]], header: list[str], align: list[str] | None = 
 
 def _date(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
-
-
-def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is, in a table too."""
-    text = re.sub(r"[\\|*`]|\[(?=[^\]]*\]\()", r"\\\g<0>", re.sub(r"&(?=#?\w+;)", "&amp;", text))
-    return " ".join(text.replace("<", "&lt;").split())
 
 
 def _points(row: Row) -> str:
@@ -336,6 +345,11 @@ def _points(row: Row) -> str:
 
 def _number(name: str, suffix: str = "") -> Callable[[Row], str]:
     return lambda row: "" if row[name] is None else _digits(row[name]) + suffix
+
+
+def _share(name: str) -> Callable[[Row], str]:
+    """A share in percent, of a column that not every table has."""
+    return lambda row: "" if row.get(name) is None else _digits(100 * row[name])
 
 
 def _digits(value: float) -> str:
@@ -369,7 +383,7 @@ def _tier(row: Row) -> str:
 
 
 PAGE = (
-    Column("method", ("method",), lambda row: _escaped(row["method"])),
+    Column("method", ("method",), lambda row: escaped(row["method"])),
     Column("target %", ("target_sparsity",), lambda row: percent(row["target_sparsity"])),
     Column("sparsity %", ("sparsity",), lambda row: "" if row["sparsity"] is None else f"{100 * row['sparsity']:.2f}"),
     Column("n", ("n",), _number("n")),
@@ -387,6 +401,8 @@ PAGE = (
     Column("compression", ("compression",), _number("compression", "×")),
     Column("weights kept", ("parameters_kept",), _number("parameters_kept")),
     Column("collapsed layers", ("collapsed_layers",), _number("collapsed_layers")),
+    Column("unscored %", ("unscored_share",), _share("unscored_share")),
+    Column("ties %", ("tied_share",), _share("tied_share")),
     Column("status", ("status",), state),
 )
 """The full table, in its order."""

@@ -22,6 +22,7 @@ from typing import Any
 from prunebench.errors import BoardError
 from prunebench.leaderboard.overlaps import Overlap, read_overlaps
 from prunebench.leaderboard.selection import OF_THE_METHOD, OWN_KEY, Asked, cell, grouped, precedence
+from prunebench.plain_text import escaped_json
 from prunebench.results import Result
 
 FILE = "trials.jsonl"
@@ -74,7 +75,7 @@ def dump(results: Iterable[Result], asked: Iterable[Asked] | None = None) -> str
         lines += [common, *(_line(result, common) for result in some)]
     missing = sorted((cells or frozenset()) - set(map(cell, found)))
     lines += [{"missing": m, "sparsity": s, "seed": seed, "task": task} for task, m, s, seed in missing]
-    return "".join(json.dumps(_finite(line), ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
+    return "".join(escaped_json(_finite(line), allow_nan=False) + "\n" for line in lines)
 
 
 def read_board(folder: Path) -> Board:

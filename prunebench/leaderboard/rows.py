@@ -23,7 +23,7 @@ from prunebench.leaderboard.statistics import (
     places,
     verdict,
 )
-from prunebench.results import DEPLOYED, EARLY_STOP, Result
+from prunebench.results import DEPLOYED, EARLY_STOP, TIES_MATTER, Result
 
 COLUMNS = {
     "task": "label of the task: data set, model and recipe",
@@ -51,6 +51,10 @@ COLUMNS = {
     "parameters_kept": "prunable weights that are not zero; mean",
     "parameters_prunable": "the prunable weights: the denominator of sparsity",
     "collapsed_layers": "prunable layers without a single weight left; the most of any seed",
+    "unscored_share": "share of the prunable weights in layers whose scores were all 0 at a pruning, so that the order "
+    "of the weights decides there; the largest of any seed; only where it is above 0",
+    "tied_share": "share of the kept weights that were chosen among equal scores, by their order, at a pruning; the "
+    f"largest of any seed; only where it is {TIES_MATTER:.0%} or more",
     "reason": "why seeds are not done",
     "accuracy_top5": "top-5 test accuracy at the end of training, of 1, where classes are many; mean",
     "accuracy_top5_std": "its sample standard deviation",
@@ -84,6 +88,9 @@ COLUMNS = {
     "variant": "hash of what the method is: parameters, ablations, source",
 }
 """What a row says, and what it means."""
+
+OPTIONAL = ("unscored_share", "tied_share")
+"""Columns that a table has only if one of its rows has something there."""
 
 _TEXTS = (
     "task",
@@ -125,8 +132,9 @@ def table(selection: Selection) -> pd.DataFrame:
 
 def framed(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Rows as a table with the columns of COLUMNS and their types; what `records` gives is one again."""
-    frame = pd.DataFrame(found, columns=list(COLUMNS))
-    return frame.astype({name: _dtype(name) for name in COLUMNS})
+    columns = [name for name in COLUMNS if name not in OPTIONAL or any(row.get(name) is not None for row in found)]
+    frame = pd.DataFrame(found, columns=columns)
+    return frame.astype({name: _dtype(name) for name in columns})
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -335,8 +343,15 @@ def _figures(cell: Cell) -> dict[str, float | None]:
         "compression": cell.mean(_ratio("parameters_prunable", "parameters_kept")),
         "parameters_prunable": cell.largest("parameters_prunable"),
         "collapsed_layers": cell.largest("collapsed_layers"),
+        "unscored_share": _from(cell.largest("unscored_share"), math.ulp(0.0)),
+        "tied_share": _from(cell.largest("tied_share"), TIES_MATTER),
         **_spread(cell, "accuracy_top5"),
     }
+
+
+def _from(value: float | None, least: float) -> float | None:
+    """The value where it matters."""
+    return value if value is not None and value >= least else None
 
 
 def _metric(name: str) -> Figure:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from prunebench.leaderboard.overlaps import Overlap
+from prunebench.plain_text import visible
 from prunebench.results import ASKED, Result
 
 Asked = tuple[str, str, float, int]
@@ -23,6 +24,7 @@ OWN_KEY = "key"
 LABELS = ("suite", "label", "sparsity", "seed")
 """Params that say which trial it is, not how it was done."""
 NOT_SET = "not set"
+_TEXTS = ("trial", "suite", "task", "protocol", "method", "variant", "reason")
 CAUSES = ("code", "data")
 """What of the provenance a protocol is made of, beside the sources of the model and the data set."""
 SHOWN_CHANGES = 8
@@ -57,12 +59,35 @@ class Selection:
 
 def select(results: Iterable[Result], expected: Iterable[Asked] | None = None) -> Selection:
     """Leave out what was not asked for, older duplicates, protocols and variants."""
-    asked = None if expected is None else frozenset(expected)
-    wanted = [result for result in results if asked is None or cell(result) in asked]
+    asked = None if expected is None else frozenset(map(_cell_as_shown, expected))
+    wanted = [one for one in map(as_shown, results) if asked is None or cell(one) in asked]
     one_each = [max(some, key=precedence) for some in grouped(wanted, _identity).values()]
     current, protocols = _newest(one_each, lambda result: (result.suite, result.task), "protocol")
     current, variants = _newest(current, lambda result: (result.suite, result.task, result.method), "variant")
     return Selection(tuple(sorted(current, key=_identity)), (*protocols, *variants), asked)
+
+
+def as_shown(result: Result) -> Result:
+    """A result as tables and plots show it: each of its texts is one line of visible characters."""
+    texts = {name: getattr(result, name) for name in _TEXTS}
+    changed: dict[str, Any] = {name: visible(text) for name, text in texts.items() if visible(text) != text}
+    changed |= {
+        name: {visible(key): visible(value) if isinstance(value, str) else value for key, value in held.items()}
+        for name, held in (("params", result.params), ("provenance", result.provenance), ("metrics", result.metrics))
+        if not all(_is_shown(part) for pair in held.items() for part in pair)
+    }
+    if any(not _is_shown(layer.get("name")) for layer in result.layers):
+        changed["layers"] = [{**layer, "name": visible(str(layer["name"]))} for layer in result.layers]
+    return replace(result, **changed) if changed else result
+
+
+def _is_shown(value: object) -> bool:
+    return not isinstance(value, str) or visible(value) == value
+
+
+def _cell_as_shown(asked: Asked) -> Asked:
+    task, method, sparsity, seed = asked
+    return (visible(task), visible(method), sparsity, seed)
 
 
 def cell(result: Result) -> Asked:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from prunebench.errors import BoardError
 from prunebench.leaderboard.published import FILE, Board, read_board
 from prunebench.results import Result
-from prunebench.tracking import read_results, tracking_uri
+from prunebench.tracking import read_results, sqlite_uri, tracking_uri
 from prunebench.tracking.connection import redacted
 
 DATABASE = "mlflow.db"
@@ -26,11 +28,17 @@ def read_source(source: str) -> Board:
     """
     if is_published(source):
         return read_board(Path(source))
-    where, _, suite = source.partition("#")
-    uri = _address(where)
-    if uri is None:
-        return tracked(source)
-    return tracked(suite or None, uri)
+    for where, suite in _splits(source):
+        if (uri := _address(where)) is not None:
+            return tracked(suite or None, uri)
+    return tracked(source)
+
+
+def _splits(source: str) -> Iterator[tuple[str, str]]:
+    """A place and the suite behind `#`; the path of a place may have such a character itself."""
+    yield (source, "") if "://" not in source else source.partition("#")[::2]
+    for found in re.finditer("#", source):
+        yield source[: found.start()], source[found.end() :]
 
 
 def is_published(source: str) -> bool:
@@ -59,7 +67,7 @@ def _address(where: str) -> str | None:
     path = Path(where)
     file = path / DATABASE if path.is_dir() else path
     if file.is_file() and file.suffix == ".db":
-        return f"sqlite:///{file.as_posix()}"
+        return sqlite_uri(file)
     return None
 
 

@@ -9,11 +9,16 @@ import pandas as pd
 
 from prunebench.leaderboard.pages import aligned, cell, cost, fragments
 from prunebench.leaderboard.sections import Row, Section, percent, sections, spread, state
+from prunebench.plain_text import visible
 
 
 def text(frame: pd.DataFrame, width: int = 80) -> str:
     """The pivots for a terminal of this width, and the reasons of what is not done."""
-    return "\n\n".join("\n".join(_lines(section, width)) for section in sections(frame)) + "\n"
+    return "\n\n".join("\n".join(_lines(section, width)) for section in sections(frame.map(_visible))) + "\n"
+
+
+def _visible(value: object) -> object:
+    return visible(value) if isinstance(value, str) else value
 
 
 def _lines(section: Section, width: int) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from prunebench.data import prepare
 from prunebench.environment import data_folder, environment
-from prunebench.errors import TrackingError
+from prunebench.errors import BoardError, TrackingError
 from prunebench.execution.run import DEFAULT, Event, Options, Walk, named_executor
 from prunebench.executors import CHECKPOINT_EVERY, Executor, chosen
 from prunebench.identity import digest
@@ -21,8 +21,9 @@ from prunebench.results import Result
 from prunebench.session.loading import STORE, Loaded, asked_for, plan_suite
 from prunebench.session.unsent import noted
 from prunebench.store import Store
-from prunebench.tracking import Publisher, contents
+from prunebench.tracking import Publisher, check_address, contents
 from prunebench.tracking import digest as digest_of
+from prunebench.writing import unwritable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,7 +97,12 @@ def run_suite(
     Raises:
         DataError: when a data set is not there.
         StoreError: when the store cannot be written to.
+        TrackingError: when the database that results go to is a file, and cannot be used or made.
+        BoardError: when the leaderboard cannot be written to its folder.
     """
+    check_address()
+    if output is not None and (reason := unwritable(output)):
+        raise BoardError(f"the leaderboard cannot be written to {output}: {reason}; name another folder with --output")
     deadline = None if budget is None else time.monotonic() + budget
     opened = Store.open(store)
     tasks = {trial.task.label: trial.task for trial in loaded.trials}

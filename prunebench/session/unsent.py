@@ -26,6 +26,7 @@ from prunebench.plan import Plan, make_plan
 from prunebench.session.loading import STORE, Loaded, asked_for, prepared_already
 from prunebench.store import Store, is_older
 from prunebench.suite.reading import from_plain, to_plain
+from prunebench.tracking.retrying import PATIENCE, insisted
 from prunebench.writing import replaced
 
 UNSENT = "unsent"
@@ -104,17 +105,21 @@ class Sent:
     """Whether more is expected of a run that is on."""
 
 
-def sync_suite(loaded: Loaded, *, store: Path = STORE, data: Path | None = None) -> Sent:
+def sync_suite(loaded: Loaded, *, store: Path = STORE, data: Path | None = None, patience: float = PATIENCE) -> Sent:
     """Send what the store has of a suite's results to MLflow, and run nothing; what is there is not sent again.
+
+    Args:
+        patience: seconds for which MLflow may fail without a break; it is tried again, ever less often.
 
     Raises:
         TrackingError: when MLflow cannot be reached.
     """
     known = prepared_already(loaded, data, store)
-    return _sent(loaded, {label: found.fingerprint for label, found in known.items()}, Store(store.resolve()))
+    prints = {label: found.fingerprint for label, found in known.items()}
+    return _sent(loaded, prints, Store(store.resolve()), patience=patience)
 
 
-def sync_all(store: Path = STORE) -> Iterator[Sent]:
+def sync_all(store: Path = STORE, *, patience: float = PATIENCE) -> Iterator[Sent]:
     """The same for every suite whose last run in this store did not send all of its results.
 
     What cannot be sent then is not waited for any more, unless the run is still on: only another run can make it, and
@@ -129,17 +134,17 @@ def sync_all(store: Path = STORE) -> Iterator[Sent]:
         lock = _lock_of(path)
         try:
             with lock.acquire(timeout=0):
-                sent = _sent_of(path, opened)
+                sent = _sent_of(path, opened, patience)
                 path.unlink(missing_ok=True)
                 Path(lock.lock_file).unlink(missing_ok=True)
         except Timeout:
-            sent = replace(_sent_of(path, opened), waiting=True)
+            sent = replace(_sent_of(path, opened, patience), waiting=True)
         except OSError as error:
             raise StoreError(f"cannot take {path} away: {error.strerror or error}") from error
         yield sent
 
 
-def _sent_of(path: Path, store: Store) -> Sent:
+def _sent_of(path: Path, store: Store, patience: float) -> Sent:
     """Send what a note is about. What it is called, when it cannot be read, is all that is known of it."""
     try:
         note = json.loads(path.read_text("utf-8"))
@@ -149,7 +154,7 @@ def _sent_of(path: Path, store: Store) -> Sent:
         return Sent(str(path), unread=f"it is no note of a run: {error!r}")
     except PrunebenchError as error:
         return Sent(name, unread=str(error))
-    return _sent(loaded, prints, store, keys)
+    return _sent(loaded, prints, store, keys, patience)
 
 
 def _remembered(note: Mapping[str, Any]) -> Loaded:
@@ -161,7 +166,11 @@ def _remembered(note: Mapping[str, Any]) -> Loaded:
 
 
 def _sent(
-    loaded: Loaded, prints: Mapping[str, str], store: Store, keys: Mapping[str, str] = MappingProxyType({})
+    loaded: Loaded,
+    prints: Mapping[str, str],
+    store: Store,
+    keys: Mapping[str, str] = MappingProxyType({}),
+    patience: float = PATIENCE,
 ) -> Sent:
     """Send what the store has of some trials.
 
@@ -173,7 +182,8 @@ def _sent(
     plan = make_plan(loaded.trials, prints)
     jobs = missing_jobs(plan, store, (one.key for one in plan.trials if one.chain))
     failures = lost(store, jobs, {work.key for work in running(store)})
-    tracker, name, counts = Tracker(), loaded.suite.name, Counter[str]()
+    tracker = insisted(lambda: Tracker(patience=patience), patience)
+    name, counts = loaded.suite.name, Counter[str]()
     published = tracker.published(name)
     for planned in plan.trials:
         try:

@@ -12,6 +12,7 @@ from dataclasses import MISSING, Field, fields
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
+from prunebench.suggestions import nearest
 from prunebench.suite.nodes import MAX_LINES, Keys, Mistakes, Node, near, shown
 from prunebench.suite.schema import adapter, schema_of
 
@@ -142,9 +143,24 @@ def _said(error: Mapping[str, Any], place: _Place) -> tuple[Node, str, bool]:
         return _quoted(place.node, message), message, True
     given, expected = shown(place.node.plain()), phrase(place.schema)
     if expected and (error["type"].endswith("_type") or error["type"] in _LIMITS):
-        return place.node, f"must be {expected}, not {given}", False
+        return place.node, f"must be {expected}, not {given}{_meant(place)}", False
     reason = str(error["msg"]).removeprefix("Input should be ")
     return place.node, (f"must be {reason}" if reason != error["msg"] else reason) + f", not {given}", False
+
+
+def _meant(place: _Place) -> str:
+    """The value of an enumeration that a text is nearest to, as a question."""
+    given, values = place.node.value, list(_enumerated(place.schema))
+    near = nearest(given, values) if isinstance(given, str) else []
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _enumerated(schema: Schema) -> Iterator[str]:
+    """The texts that a schema lists."""
+    listed = [*schema.get("enum", ()), *([schema["const"]] if "const" in schema else [])]
+    yield from (value for value in listed if isinstance(value, str))
+    for branch in schema.get("anyOf", ()):
+        yield from _enumerated(branch)
 
 
 def _quoted(node: Node, message: str) -> Node:

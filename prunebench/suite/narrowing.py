@@ -84,10 +84,11 @@ def narrow(suite: Suite, only: Sequence[str]) -> Predicate:
     by its label, by a pattern of labels (`imp-*`), or else by its name. Controls answer to task and seed only.
 
     Raises:
-        SuiteError: every key and value that the suite does not have.
+        SuiteError: every key and value that the suite does not have, or has in none of the trials that are left.
     """
     mistakes = Mistakes()
     wanted: dict[str, set[object]] = {}
+    given: list[tuple[Place, str, str, Sequence[object]]] = []
     for order, option in enumerate(only, 1):
         place = Place(order, 0, 0, f"--only {option}")
         for key, value in _pairs(option, place, mistakes):
@@ -95,6 +96,12 @@ def narrow(suite: Suite, only: Sequence[str]) -> Predicate:
             if not found:
                 mistakes.at(place, f"the suite has no {key} {shown(value)}{_hint(suite, key, value)}")
             wanted.setdefault(key, set()).update(found)
+            given.append((place, key, value, found))
+    mistakes.report()
+    left = [_answers(trial) for trial in suite.trials() if _meant(wanted, trial)] if given else []
+    for place, key, value, found in given:
+        if not any(answers[key] in found for answers in left):
+            mistakes.at(place, f"no trial with {key} {shown(value)} fits the other values: nothing of it is left")
     mistakes.report()
     return partial(_meant, wanted)
 
@@ -107,11 +114,15 @@ def unlisted(suite: Suite, only: Sequence[str], names: Iterable[str]) -> list[st
     return [name for name in asked if name in set(names)]
 
 
+def _answers(trial: Trial) -> dict[str, object]:
+    """A trial's own value of every key."""
+    return {"task": trial.task.label, "method": trial.entry.label, "sparsity": trial.sparsity, "seed": trial.seed}
+
+
 def _meant(wanted: Mapping[str, set[object]], trial: Trial) -> bool:
-    answers = {"task": trial.task.label, "seed": trial.seed}
-    if not trial.entry.method.control:
-        answers |= {"method": trial.entry.label, "sparsity": trial.sparsity}
-    return all(answers[key] in wanted[key] for key in answers.keys() & wanted.keys())
+    keys = {"task", "seed"} if trial.entry.method.control else KEYS
+    answers = _answers(trial)
+    return all(answers[key] in wanted[key] for key in wanted.keys() & set(keys))
 
 
 def _pairs(option: str, place: Place, mistakes: Mistakes) -> Iterator[tuple[str, str]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Any
 
 from prunebench.errors import SuiteError
+from prunebench.suggestions import nearest
 
 MAX_LINES = 200
 """Of one error message."""
@@ -144,7 +144,7 @@ def kind_of(node: Node) -> str:
 
 def near(word: str, words: Sequence[str]) -> str:
     """The end of a message about an unknown word: the nearest of those that there are, or all of them."""
-    found = get_close_matches(word[:100], words, n=1, cutoff=0.5)
+    found = nearest(word, words)
     if found:
         return f"; did you mean {found[0]!r}?"
     return choices(words)

@@ -6,6 +6,7 @@ The annotations are the schema: `prunebench.suite.reading` checks YAML against t
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -86,6 +87,7 @@ class Recipe:
             "resized-crop: 8 to 100 % of the area, enlarged (ImageNet)"
         ),
     ] = ()
+    drop_last: Annotated[bool, Doc("leave out the last batch of an epoch where it is smaller than batch_size")] = False
     clip_norm: Annotated[float, Gt(0), Doc("gradients are scaled down to this norm")] | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     channels_last: Annotated[bool, Doc("convolutions on channels-last memory: faster on GPUs, other last bits")] = False
@@ -99,8 +101,12 @@ class Recipe:
             raise ValueError("evaluate_every is a time between evaluations, such as 1ep, 100it or end")
 
     def clock(self, train_examples: int) -> times.Clock:
-        """Steps of an epoch (a ragged last batch counts) and of the whole recipe, validation examples held out."""
-        per_epoch = -(-(train_examples - self.validation) // self.batch_size)
+        """Steps of an epoch and of the whole recipe, validation examples held out.
+
+        A last batch that is smaller counts, unless `drop_last` leaves it out.
+        """
+        whole, ragged = divmod(train_examples - self.validation, self.batch_size)
+        per_epoch = whole if self.drop_last or not ragged else whole + 1
         return times.Clock(per_epoch, self.steps if self.steps is not None else (self.epochs or 0) * per_epoch)
 
 
@@ -117,8 +123,10 @@ class Prunable:
     def __post_init__(self) -> None:
         for pattern in self.exclude:
             try:
-                re.compile(pattern)
-            except re.error as error:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of what a later Python may read otherwise
+                    re.compile(pattern)
+            except (re.error, OverflowError, RecursionError) as error:
                 raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
 
 

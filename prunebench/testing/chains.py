@@ -362,7 +362,7 @@ def _through_disk(state: State) -> State:
     """The state as it comes back from the store."""
     rest = {name: getattr(state, name) for name in ("step", "trajectory", "history", "loss_sum", "loss_steps")}
     shapes = {name: list(mask.shape) for name, mask in state.masks.items()}
-    return from_tensors(to_tensors(state), shapes, rest | {"cost": asdict(state.cost)})
+    return from_tensors(to_tensors(state), shapes, rest | {"cost": asdict(state.cost), "choice": asdict(state.choice)})
 
 
 def _sparse_case(lab: Laboratory, network: Model) -> Case:

@@ -1,7 +1,8 @@
 """Room 4: tracking. Results go to MLflow, one run a trial, and come back from it; nothing else here knows MLflow."""
 
-from prunebench.tracking.connection import URI_VARIABLE, tracking_uri
+from prunebench.tracking.addresses import URI_VARIABLE, sqlite_uri, tracking_uri
 from prunebench.tracking.contents import contents
+from prunebench.tracking.databases import check_address
 from prunebench.tracking.masks import MaskFile, fetch_masks
 from prunebench.tracking.publisher import Publisher
 from prunebench.tracking.records import digest
@@ -12,9 +13,11 @@ __all__ = [
     "MaskFile",
     "Publisher",
     "Tracker",
+    "check_address",
     "contents",
     "digest",
     "fetch_masks",
     "read_results",
+    "sqlite_uri",
     "tracking_uri",
 ]

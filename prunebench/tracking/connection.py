@@ -5,11 +5,13 @@ MLflow is imported by the first connection, never before: importing this module 
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
 import re
 import socket
 import sqlite3
+import textwrap
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -19,12 +21,12 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from prunebench.errors import TrackingError
+from prunebench.errors import TrackingError, Unavailable
+from prunebench.tracking.addresses import artifact_location, engine_uri, sqlite_file, sqlite_uri
+from prunebench.tracking.databases import check_address
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-URI_VARIABLE = "MLFLOW_TRACKING_URI"
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -33,23 +35,19 @@ _ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
 }
 """Defaults, each of which the environment may overrule. MLflow's own would wait four minutes for a dead server."""
+_MODULES = {"mlflow", "sqlalchemy", "google", "json", "requests", "urllib3"}
+"""Whose errors are MLflow's, as they see it: of a page instead of an answer for instance."""
+_PASSING = (408, 425, 429)
+"""HTTP's status codes below 500 that ask to try again."""
+_LONGEST_REASON = 400
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _ADVISORY = int.from_bytes(b"prune")
 """The number of our lock in a PostgreSQL, of which there is one in each of its databases."""
 _PATIENCE = 120
 """Seconds to wait for whoever holds the lock of a database: making one takes some."""
-
-
-def tracking_uri(explicit: str | None = None) -> str:
-    """Where results go: `explicit`, else MLFLOW_TRACKING_URI, else mlflow.db in this folder; files by absolute path."""
-    uri = explicit or os.environ.get(URI_VARIABLE) or "sqlite:///mlflow.db"
-    file = sqlite_file(uri)
-    if file is None:
-        return uri
-    scheme, _, path = uri.partition(":///")
-    return f"{scheme}:///{file.as_posix()}{''.join(path.partition('?')[1:])}"
 
 
 def redacted(text: str) -> str:
@@ -62,15 +60,16 @@ def connect(uri: str) -> MlflowClient:
     """A client whose database is there and whole; for a server, one that answers within seconds."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    check_address(uri, wait=True)
     _knock(uri)
     _load(uri)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # its errors are told by ours
     _prepare(uri)
     with locked(uri), warnings.catch_warnings():  # two first users at once would break the migrations of the database
         warnings.simplefilter("ignore")  # of MLflow's own dependencies
         from mlflow import MlflowClient
 
-        client = MlflowClient(tracking_uri=uri)
+        client = MlflowClient(tracking_uri=engine_uri(uri))
         client.search_experiments(max_results=1)
     return client
 
@@ -111,7 +110,7 @@ def _prepare(uri: str) -> None:
 
 def _create(file: Path) -> None:
     """Make the database aside and rename it: MLflow cannot go on with one whose migrations were cut off half-way."""
-    for left in file.parent.glob(f".{file.name}.new*"):
+    for left in file.parent.glob(f".{glob.escape(file.name)}.new*"):
         left.unlink(missing_ok=True)
     aside = file.with_name(f".{file.name}.new")
     with warnings.catch_warnings():
@@ -119,16 +118,8 @@ def _create(file: Path) -> None:
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
         make: Any = SqlAlchemyStore  # it has no types
-        make(f"sqlite:///{aside}", (file.parent / "mlruns").as_posix()).engine.dispose()
+        make(engine_uri(sqlite_uri(aside)), artifact_location(file.parent / "mlruns")).engine.dispose()
     aside.rename(file)
-
-
-def sqlite_file(uri: str) -> Path | None:
-    """The file that an address names, if it is an SQLite database's."""
-    scheme, separator, path = uri.partition(":///")
-    if scheme.partition("+")[0] != "sqlite" or not separator or path in ("", ":memory:"):
-        return None
-    return Path.cwd() / path.partition("?")[0]
 
 
 def lockable(uri: str) -> bool:
@@ -169,10 +160,26 @@ def translated(uri: str) -> Iterator[None]:
     except Exception as error:
         if not _is_tracking(error):
             raise
-        reason = redacted(str(error).strip().partition("\n")[0] or type(error).__name__)
-        raise TrackingError(f"MLflow at {redacted(uri)}: {reason}") from None
+        kind = Unavailable if _is_passing(error, uri) else TrackingError
+        raise kind(f"MLflow at {redacted(uri)}: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what an error says; a server's answer may be a page of any length."""
+    said = redacted(str(error).strip().partition("\n")[0] or type(error).__name__)
+    return textwrap.shorten(said, _LONGEST_REASON, placeholder=" ...")
 
 
 def _is_tracking(error: Exception) -> bool:
     modules = {cls.__module__.partition(".")[0] for cls in type(error).__mro__}
-    return isinstance(error, (OSError, ImportError, sqlite3.Error)) or bool(modules & {"mlflow", "sqlalchemy"})
+    return isinstance(error, (OSError, ImportError, sqlite3.Error)) or bool(modules & _MODULES)
+
+
+def _is_passing(error: Exception, uri: str) -> bool:
+    """Whether the same may work later: a server that is away, busy, or behind a page of another program's."""
+    if sqlite_file(uri) is not None:
+        return "database is locked" in str(error)
+    if isinstance(error, (ImportError, PermissionError, FileNotFoundError)):
+        return False
+    status = getattr(error, "get_http_status_code", lambda: 500)()
+    return status >= 500 or status in _PASSING

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from prunebench.tracking.connection import sqlite_file, tracking_uri
-from prunebench.tracking.tracker import EXPERIMENT, artifacts
+from prunebench.tracking.addresses import artifact_folder, sqlite_file, tracking_uri
+from prunebench.tracking.tracker import EXPERIMENT
 
 _ROWS = 4096
 """So many are in memory at a time."""
@@ -27,12 +27,12 @@ def contents(suite: str, uri: str | None = None) -> str | None:
         None where this cannot be told: of a server, and of what is not there or cannot be read.
     """
     uri = tracking_uri(uri)
-    file, folder = sqlite_file(uri), artifacts(uri, EXPERIMENT + suite)
+    file, folder = sqlite_file(uri), artifact_folder(uri, EXPERIMENT + suite)
     if file is None or folder is None or not file.is_file():
         return None
     state = hashlib.sha256(uri.encode())
     try:
-        for part in (*_rows(file), *_files(Path(folder))):
+        for part in (*_rows(file), *_files(folder)):
             state.update(part.encode())
     except (OSError, sqlite3.Error):
         return None

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunebench.errors import TrackingError
-from prunebench.tracking.connection import connect, tracking_uri, translated
+from prunebench.tracking.addresses import tracking_uri
+from prunebench.tracking.connection import connect, translated
 from prunebench.tracking.records import TAG, published_of
 
 if TYPE_CHECKING:

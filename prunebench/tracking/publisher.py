@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections import deque
+from uuid import uuid4
 
 from prunebench.errors import TrackingError
 from prunebench.results import Result
@@ -14,6 +15,8 @@ from prunebench.tracking.tracker import Tracker
 
 PAUSE = 30.0
 """Seconds between two attempts to reach a server that was away."""
+_PATIENCE = 3.0
+"""Seconds for which a call of a server that fails is made again at once."""
 _GRACE = 5.0
 """Seconds that `abandon` waits for the result that is being written."""
 
@@ -30,6 +33,7 @@ class Publisher:
         self._queue: queue.SimpleQueue[Result | None] = queue.SimpleQueue()
         self._waiting: deque[Result] = deque()
         self._tracker: Tracker | None = None
+        self._writer = uuid4().hex
         self._trouble = ""
         self._tried = 0.0
         """When the last attempt ended."""
@@ -112,7 +116,7 @@ class Publisher:
 
     def _connected(self) -> Tracker:
         if self._tracker is None:
-            tracker = Tracker()
+            tracker = Tracker(patience=_PATIENCE, writer=self._writer)
             tracker.published(self._suite)  # one look at all runs instead of one for each
             self._tracker = tracker
         return self._tracker

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
-from prunebench.errors import TrackingError
+from prunebench.errors import TrackingError, Unavailable
 from prunebench.results import Result
-from prunebench.tracking.connection import (
-    URI_VARIABLE,
-    connect,
-    lockable,
-    locked,
-    sqlite_file,
-    tracking_uri,
-    translated,
-)
+from prunebench.tracking.addresses import URI_VARIABLE, artifact_folder, artifact_location, sqlite_file, tracking_uri
+from prunebench.tracking.connection import connect, lockable, locked, redacted, translated
 from prunebench.tracking.records import (
     PROVENANCE,
     STATUSES,
@@ -35,6 +29,7 @@ from prunebench.tracking.records import (
     record_of,
     result_of,
 )
+from prunebench.tracking.retrying import Insistent, insisted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -47,6 +42,8 @@ EXPERIMENT = "prunebench/"
 _METRICS_A_BATCH, _VALUES_A_BATCH = 800, 50
 _PAGE = 200
 """Runs a request: more would take a server longer than we wait for one, and memory that is not given back."""
+_WRITER = TAG + "writer"
+_READERS_PATIENCE = 10.0
 _DOUBLES = 50
 """The most runs of one trial that are looked at; they come of publishing it at the same time in different places."""
 
@@ -57,16 +54,24 @@ class Tracker:
     However many publish a suite at the same time, a trial has one run when all of them are through: those who share
     a database look and write one after the other, those who share a server withdraw the doubles that they made.
 
+    Args:
+        patience: seconds for which each call is made again while a server fails.
+        writer: a name for those who must not publish a trial at the same time; a run that one of them left, because
+            the server's answer was lost, is withdrawn.
+
     Raises:
         TrackingError: from the constructor and every method, within seconds, when MLflow cannot be reached.
     """
 
-    def __init__(self, uri: str | None = None) -> None:
+    def __init__(self, uri: str | None = None, *, patience: float = 0.0, writer: str = "") -> None:
         self.uri = tracking_uri(uri)
+        self._writer, self._patience = writer or uuid4().hex, patience
         self._experiments: dict[str, str] = {}
         self._known: dict[str, dict[str, Published]] = {}
         with translated(self.uri):
-            self._client = connect(self.uri)
+            self._client: Any = connect(self.uri)
+        if patience:
+            self._client = Insistent(self._client, self.uri, patience)
 
     def published(self, suite: str) -> dict[str, Published]:
         """Every published trial of a suite by its key, in one look; `publish` then asks no more for those."""
@@ -96,7 +101,7 @@ class Tracker:
         return published.run_id
 
     def _written(self, result: Result) -> Published:
-        record, experiment = record_of(result), self._experiment(result.suite)
+        record, experiment = self._signed(record_of(result)), self._experiment(result.suite)
         with locked(self.uri):  # finding nothing and creating a run are one step for whoever shares the file
             run = self._find(experiment, result.trial)
             if run is not None and published_of(run).stands_against(result):
@@ -110,12 +115,17 @@ class Tracker:
             self._withdraw_doubles(experiment, result.trial)
         return Published(run_id, result.status, digest(result), result.finished, complete=True)
 
+    def _signed(self, record: Record) -> Record:
+        """With the writer's name, where the answer to a run's creation can be lost, and it be made once more."""
+        return record if lockable(self.uri) else replace(record, tags=record.tags | {_WRITER: self._writer})
+
     def _withdraw_doubles(self, experiment: str, trial: str) -> None:
         """Leave one of a trial's complete runs: whoever completes the last of them sees them all."""
         runs = self._runs_of(experiment, trial)
         best = max(runs, key=_precedence, default=None)
         for run in runs:
-            if run is not best and published_of(run).complete:
+            ours = run.data.tags.get(_WRITER) == self._writer
+            if run is not best and (ours or published_of(run).complete):
                 self._client.delete_run(run.info.run_id)
 
     def _experiment(self, suite: str) -> str:
@@ -167,7 +177,17 @@ class Tracker:
                 Path(folder, name).write_text(json.dumps(content, indent=1, default=float) + "\n", "utf-8")
             if masks is not None:
                 shutil.copyfile(masks, Path(folder, "masks.safetensors"))
-            self._client.log_artifacts(run_id, folder)
+            insisted(lambda: self._upload(run_id, Path(folder)), self._patience)
+
+    def _upload(self, run_id: str, folder: Path) -> None:
+        """Send files, and see that they are there: MLflow takes the page of a gateway for an answer."""
+        self._client.log_artifacts(run_id, str(folder))
+        if lockable(self.uri):
+            return
+        there = {file.path: file.file_size for file in self._client.list_artifacts(run_id)}
+        for file in folder.iterdir():
+            if there.get(file.name, -1) not in (None, file.stat().st_size):
+                raise Unavailable(f"MLflow at {redacted(self.uri)}: {file.name} of run {run_id} has not arrived")
 
 
 def read_results(
@@ -187,7 +207,7 @@ def read_results(
     if file is not None and not file.exists():
         raise TrackingError(f"no results at {uri}: run a suite first, or name the place by {URI_VARIABLE}")
     with translated(uri):
-        client = connect(uri)
+        client: Any = Insistent(connect(uri), uri, _READERS_PATIENCE)
 
         def result(run: Run) -> Result | None:
             return result_of(client, run, with_history, with_layers) if published_of(run).complete else None
@@ -204,7 +224,7 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             try:
-                return str(client.create_experiment(name, artifact_location=artifacts(uri, name)))
+                return str(client.create_experiment(name, artifact_location=_location(uri, name)))
             except Exception:
                 experiment = client.get_experiment_by_name(name)  # somebody else may have made it meanwhile
                 if experiment is None:
@@ -214,10 +234,10 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
     return str(experiment.experiment_id)
 
 
-def artifacts(uri: str, name: str) -> str | None:
+def _location(uri: str, name: str) -> str | None:
     """Beside the database, by absolute path: MLflow's own default is relative to wherever a reader stands."""
-    file = sqlite_file(uri)
-    return None if file is None else str(file.parent / "mlruns" / re.sub(r"[^\w.-]+", "-", name))
+    folder = artifact_folder(uri, name)
+    return None if folder is None else artifact_location(folder)
 
 
 def _experiments(client: MlflowClient, suite: str | None) -> list[str]:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -21,10 +22,10 @@ from tests import runs
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder in which the tiny suite was run for one seed."""
+    """A folder in which the tiny suite was run for one seed, by a Python that was started for it."""
     folder = tmp_path_factory.mktemp("cli")
     runs.write_suite(folder)
-    done = runs.prunebench("run", "tiny.yaml", "--set", "seeds=1", cwd=folder)
+    done = runs.started("run", "tiny.yaml", "--set", "seeds=1", cwd=folder)
     assert done.returncode == 0, done.stderr
     (folder / "stdout").write_text(done.stdout, "utf-8")
     (folder / "stderr").write_text(done.stderr, "utf-8")
@@ -58,6 +59,25 @@ def test_a_run_leaves_nothing_but_what_it_says(folder):
         "mlflow.db.lock",
         "mlruns",
     }
+
+
+def test_a_forked_command_makes_the_states_and_says_the_words_of_a_started_one(folder, tmp_path):
+    runs.write_suite(tmp_path)
+    done = runs.prunebench("run", "tiny.yaml", "--set", "seeds=1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert runs.states(tmp_path / ".prunebench") == runs.states(folder / ".prunebench")
+    started = [(folder / name).read_text("utf-8") for name in ("stdout", "stderr")]
+    assert [sorted(map(worded, text.splitlines())) for text in (done.stdout, done.stderr)] == [
+        sorted(map(worded, text.splitlines())) for text in started
+    ]
+    for mistake in (["runn"], ["run", "nowhere.yaml"]):
+        forked, started = (call(*mistake, cwd=tmp_path) for call in (runs.prunebench, runs.started))
+        assert (forked.returncode, forked.stdout, forked.stderr) == (started.returncode, started.stdout, started.stderr)
+
+
+def worded(line):
+    """A line without its times and without how many trials had ended."""
+    return re.sub(r"^\d\d:\d\d:\d\d |\[\d/9\] |; \d+ s$|[\d.]+ ?(ms|s)\b", "", line)
 
 
 def test_the_plan_counts_trials_stages_and_what_is_there_already(folder):
@@ -125,9 +145,7 @@ def test_a_failed_trial_is_a_row_and_the_exit_code_says_so(tmp_path):
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_says_how_to_go_on(ending, tmp_path):
     runs.write_suite(tmp_path, runs.SUITE.replace("epochs: 2", "epochs: 1000000"))
-    running = subprocess.Popen(
-        runs.command("run", "tiny.yaml"), cwd=tmp_path, env=runs.environment(), stderr=subprocess.PIPE, text=True
-    )
+    running = runs.begin("run", "tiny.yaml", cwd=tmp_path)
     while not list(tmp_path.glob(".prunebench/logs/*")):
         time.sleep(0.1)
         assert running.poll() is None
@@ -173,13 +191,7 @@ def _workers_of(folder):
 
 
 def _begin(folder):
-    return subprocess.Popen(
-        runs.command("run", "tiny.yaml", "--checkpoint-every", "0.02s"),
-        cwd=folder,
-        env=runs.environment(),
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
+    return runs.begin("run", "tiny.yaml", "--checkpoint-every", "0.02s", cwd=folder)
 
 
 def _seconds_to_work(folder, running):
@@ -264,8 +276,7 @@ def test_two_runs_at_once_share_a_store(tmp_path):
         folder.mkdir()
         runs.write_suite(folder)
     assert runs.prunebench("run", "tiny.yaml", cwd=alone).returncode == 0
-    command = runs.command("run", "tiny.yaml")
-    pair = [subprocess.Popen(command, cwd=shared, env=runs.environment(), stderr=subprocess.PIPE) for _ in range(2)]
+    pair = [runs.begin("run", "tiny.yaml", cwd=shared) for _ in range(2)]
     said = [process.communicate(timeout=600)[1] for process in pair]
     assert [process.returncode for process in pair] == [0, 0], said
     assert runs.states(shared / ".prunebench") == runs.states(alone / ".prunebench")

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import time
 
 import pytest
@@ -155,7 +154,7 @@ def test_status_sees_a_run_from_another_terminal_and_a_run_that_was_killed(tmp_p
     (tmp_path / "small.yaml").write_text(SUITE.replace("epochs: 1", "epochs: 50000"))
     (tmp_path / "mine.py").write_text(PLUGIN)
     arguments = ("small.yaml", "--plugin", "mine.py")
-    running = subprocess.Popen(runs.command("run", *arguments), cwd=tmp_path, env=runs.environment())
+    running = runs.begin("run", *arguments, cwd=tmp_path)
     try:
         while not list(tmp_path.glob(".prunebench/running/*.json")):
             assert running.poll() is None

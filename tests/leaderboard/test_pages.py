@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from prunebench.leaderboard.pages import as_json, markdown
-from prunebench.leaderboard.rows import COLUMNS, table
+from prunebench.leaderboard.rows import COLUMNS, OPTIONAL, table
 from prunebench.leaderboard.selection import select
 from prunebench.leaderboard.terminal import text
 
@@ -132,8 +132,25 @@ def test_what_is_not_done_not_comparable_and_superseded_is_listed_with_its_reaso
 def test_every_column_is_explained(board):
     page = page_of(board)
     for name, meaning in COLUMNS.items():
-        assert line_of(page, f"`{name}`")[2] == meaning
+        if name not in OPTIONAL:
+            assert line_of(page, f"`{name}`")[2] == meaning
     assert "Games & Howell" in page
+
+
+def test_a_row_says_what_its_scores_left_undecided(board, result):
+    page = page_of(board)
+    assert "unscored" not in page
+    assert "Not decided by scores" not in page
+    metrics = {"unscored_layers": 2.0, "unscored_share": 0.25, "tied_share": 0.5}
+    page = page_of([*board, result(method="by-order", metrics=metrics)])
+    headings = line_of(page, "method", "target %", "sparsity %")
+    figures = dict(zip(headings, line_of(page, "by-order", "90", "90.00"), strict=True))
+    assert (figures["unscored %"], figures["ties %"]) == ("25", "50")
+    assert line_of(page, "`unscored_share`")[2] == COLUMNS["unscored_share"]
+    assert (
+        "### Not decided by scores\n\n- by-order at 90 %: 25 % of the weights are in layers without a score; "
+        "50 % of the kept weights were chosen among equal scores, by their order\n" in page
+    )
 
 
 def test_plots_are_shown_where_there_is_something_to_plot(board, result):
@@ -160,7 +177,7 @@ def test_text_cannot_break_out_of_the_tables(result):
 
 def test_text_makes_no_links_pictures_or_code(result):
     page = page_of([result(method="![a](b) [c] `d` &lt;", seed=seed) for seed in (0, 1)])
-    assert r"| !\[a](b) [c] \`d\` &amp;lt; |" in page
+    assert r"| !\[a\](b) \[c\] \`d\` &amp;lt; |" in page
 
 
 def test_a_page_without_results_says_so():

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from prunebench.leaderboard import select, trials
-from prunebench.leaderboard.rows import COLUMNS, records, rows
+from prunebench.leaderboard.rows import COLUMNS, OPTIONAL, framed, records, rows
 
 
 def row_of(results, method="snipper", sparsity=0.9, expected=None):
@@ -180,8 +180,21 @@ def test_the_order_of_results_does_not_matter(seeds):
 
 
 def test_the_columns_are_those_that_are_explained():
-    assert list(rows([]).columns) == list(COLUMNS)
+    assert list(rows([]).columns) == [name for name in COLUMNS if name not in OPTIONAL]
     assert len(rows([])) == 0
+
+
+def test_what_scores_left_undecided_has_columns_where_it_matters(result):
+    metrics = {"unscored_layers": 0.0, "unscored_share": 0.0, "tied_share": 0.0099}
+    clean = result(metrics=metrics)
+    assert not set(OPTIONAL) & set(rows([clean]).columns)
+    other = result(seed=1, metrics=metrics | {"unscored_share": 0.25, "tied_share": 0.01})
+    frame = rows([clean, other, result(method="clean", metrics=metrics)])
+    found = frame.set_index("method")
+    assert found.loc["snipper", "unscored_share"] == 0.25
+    assert found.loc["snipper", "tied_share"] == 0.01
+    assert found.loc["clean", list(OPTIONAL)].isna().all()
+    assert framed(records(frame)).equals(frame)
 
 
 def test_records_are_plain_values(result, seeds):

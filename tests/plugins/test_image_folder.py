@@ -78,11 +78,117 @@ def test_pictures_are_in_the_order_of_their_names_and_at_any_depth(dataset, tmp_
     assert names == ["a.bmp", "ab/z.png", "b.png"]
 
 
-def test_what_is_no_picture_and_what_is_hidden_is_passed_over(dataset, tmp_path, animals):
-    (animals / "train" / "cats" / "notes.txt").write_text("cats")
-    (animals / "train" / "cats" / "._a.png").write_bytes(b"of a Macintosh")
-    (animals / "train" / ".cache").mkdir()
-    assert dataset().load(tmp_path).train_labels.tolist() == [0, 0, 1, 1, 2, 2]
+HIDDEN = (
+    "train/cats/._a.png",
+    "train/cats/.DS_Store",
+    "train/cats/Thumbs.db",
+    "train/cats/.ipynb_checkpoints/a-checkpoint.png",
+    "train/cats/deep/__MACOSX/a.png",
+    "train/.ipynb_checkpoints/a.png",
+    "train/__MACOSX/cats/a.png",
+    "train/@eaDir/a.png",
+    "val/.cache/a.png",
+    "val/desktop.ini",
+)
+
+
+def test_hidden_files_and_folders_are_ignored_at_any_depth_and_without_a_word(dataset, tmp_path, animals, caplog):
+    for name in HIDDEN:
+        (animals / name).parent.mkdir(parents=True, exist_ok=True)
+        (animals / name).write_bytes(b"not a picture")
+    arrays = dataset().load(tmp_path)
+    assert (arrays.train_labels.tolist(), arrays.test_labels.tolist()) == ([0, 0, 1, 1, 2, 2], [0, 1, 2])
+    assert not caplog.messages
+
+
+def test_hidden_files_are_no_change_of_the_data(dataset, tmp_path, animals):
+    prepared = prepare(dataset(), tmp_path, tmp_path / "cache")
+    for name in HIDDEN:
+        (animals / name).parent.mkdir(parents=True, exist_ok=True)
+        (animals / name).write_bytes(b"not a picture")
+    assert find(dataset(), tmp_path, tmp_path / "cache") == prepared
+
+
+@pytest.mark.parametrize("read", ["load", "files"])
+def test_files_of_other_kinds_are_counted_and_named_once_a_split(dataset, tmp_path, animals, caplog, read):
+    for name in ("cats/a.gif", "cats/deep/b.gif", "cats/README", "dogs/c.heic", "d.jpg"):
+        (animals / "train" / name).parent.mkdir(exist_ok=True)
+        (animals / "train" / name).write_bytes(b"of another kind")
+    (animals / "val" / "dogs" / "e.avif").write_bytes(b"of another kind")
+    getattr(dataset(stream=read == "files"), read)(tmp_path)
+    kinds = "2 .gif, 1 .heic, 1 outside of the class folders, 1 without an extension"
+    assert caplog.messages == [
+        f"{animals}/train: 5 files are left out ({kinds}), such as {animals}/train/d.jpg",
+        f"{animals}/val: 1 file is left out (1 .avif), such as {animals}/val/dogs/e.avif",
+    ]
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_a_class_without_a_picture_is_refused_by_name(dataset, tmp_path, animals, part):
+    for path in (animals / part / "dogs").iterdir():
+        path.rename(path.with_suffix(".txt"))
+    with pytest.raises(DataError, match=rf"{part}/dogs has no picture \(\.bmp, .*\): every class needs one"):
+        dataset().load(tmp_path)
+
+
+def test_links_to_pictures_and_folders_are_followed(dataset, tmp_path, animals):
+    (animals / "train" / "cats").rename(tmp_path / "felines")
+    (animals / "train" / "cats").symlink_to(tmp_path / "felines")
+    draw(tmp_path / "more" / "z.png", (1, 1, 1))
+    draw(tmp_path / "y.png", (2, 2, 2))
+    (animals / "train" / "cats" / "more").symlink_to(tmp_path / "more")
+    (animals / "train" / "cats" / "y.png").symlink_to(tmp_path / "y.png")
+    arrays = dataset(train=8).load(tmp_path)
+    assert arrays.train_labels.tolist() == [0, 0, 0, 0, 1, 1, 2, 2]
+    assert arrays.train_inputs[:4, 0, 0, 0].tolist() == [200, 200, 1, 2]  # a, b, more/z, y
+
+
+def test_links_that_lead_nowhere_or_back_are_refused_by_name(dataset, tmp_path, animals):
+    link = animals / "train" / "cats" / "c.png"
+    link.symlink_to("nowhere")
+    before = dataset().signature(tmp_path)
+    with pytest.raises(DataError, match=f"{link} cannot be read as a picture .its link leads nowhere"):
+        dataset(train=7).load(tmp_path)
+    link.unlink()
+    assert dataset().signature(tmp_path) != before
+    (animals / "train" / "cats" / "loop").symlink_to(animals / "train")
+    with pytest.raises(DataError, match=r"loop/cats is reached by a link from inside of itself; remove that link"):
+        dataset().load(tmp_path)
+    assert len(dataset().signature(tmp_path)) == 32
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path):
+    with pytest.raises(DataError, match="away cannot be listed: No such file"):
+        image_folder.listed(tmp_path / "away", ["cats"])
+
+
+@pytest.mark.parametrize("spoil", ["load", "files"])
+def test_pictures_with_an_exif_orientation_are_counted_and_named_once(dataset, tmp_path, animals, caplog, spoil):
+    turned = Image.Exif()
+    turned[274] = 8
+    for name in ("a.JPG", "b.jpeg"):
+        Image.new("RGB", (12, 8)).save(animals / "train" / "cats" / name, exif=turned)
+    getattr(dataset(train=8, stream=spoil == "files"), spoil)(tmp_path)
+    said = f"2 pictures have an EXIF orientation, which is not applied, such as {animals}/train/cats/a.JPG"
+    assert caplog.messages == [said]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_16_bit_pictures_are_scaled_and_transparent_ones_need_a_background(dataset, tmp_path, animals, stream):
+    path = animals / "val" / "cats" / "c.PNG"
+
+    def first(**changes):
+        made = dataset(stream=stream, **changes)
+        if stream:
+            return made.decode(tmp_path / "animals" / made.files(tmp_path).test[0], None)
+        return made.load(tmp_path).test_inputs[0]
+
+    Image.fromarray(np.full((8, 8), 257 * 30, np.uint16)).save(path)
+    assert np.unique(first()).tolist() == [30]
+    Image.new("LA", (8, 8), (99, 0)).save(path)
+    with pytest.raises(DataError, match=f"{path} has transparent pixels"):
+        first()
+    assert np.unique(first(background=66)).tolist() == [66]
 
 
 def test_the_middle_square_is_kept(dataset, tmp_path, animals):

@@ -181,3 +181,62 @@ def test_presets_are_values_that_it_accepts(registry):
     cls, _ = registry.find("method", "synflow")
     assert cls(**cls.presets["paper"].values).iterations == cls().iterations == 100
     assert cls(**cls.presets["one-shot"].values).iterations == 1
+
+
+class Called(nn.Module):
+    """An activation that is a function, as many authors write it."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, inputs):
+        return self.function(inputs)
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        nn.ReLU6(),
+        nn.ReLU6(inplace=True),
+        nn.Hardtanh(),
+        nn.Tanh(),
+        nn.Softsign(),
+        Called(torch.tanh),
+        Called(torch.Tensor.tanh),
+        Called(nn.functional.relu6),
+        Called(lambda inputs: nn.functional.relu6(input=inputs)),
+    ],
+    ids=repr,
+)
+def test_a_bounded_activation_stops_no_flow(scores_of, activation):
+    # Through the first unit flows 2000 * 5, far beyond where any of these saturates.
+    module = chain_of([2000.0, -3.0], [-5.0, 0.5])
+    module[1] = activation
+    scores = scores_of(module, (1,))
+    assert scores["0.weight"].tolist() == [[10000.0], [1.5]]
+    assert scores["2.weight"].tolist() == [[10000.0, 1.5]]
+
+
+class Gated(nn.Module):
+    def __init__(self, gate):
+        super().__init__()
+        self.inner, self.control, self.gate = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False), gate
+        nn.init.constant_(self.inner.weight, 2.0)
+        nn.init.constant_(self.control.weight, 50.0)
+
+    def forward(self, inputs):
+        return self.inner(inputs) * self.gate(self.control(inputs))
+
+
+@pytest.mark.parametrize("gate", [nn.Sigmoid(), nn.Hardsigmoid()], ids=repr)
+def test_an_open_gate_lets_the_flow_through_and_its_own_weights_have_none(scores_of, gate):
+    scores = scores_of(Gated(gate), (1,))
+    assert scores["inner.weight"].item() == pytest.approx(2.0)
+    assert scores["control.weight"].item() == pytest.approx(0.0, abs=1e-15)
+
+
+def test_buffers_that_are_no_numbers_are_left_alone(scores_of):
+    module = chain_of([2.0, -3.0], [-5.0, 0.5])
+    module.register_buffer("mask", torch.tensor([True, False]))
+    assert scores_of(module, (1,))["2.weight"].tolist() == [[10.0, 1.5]]

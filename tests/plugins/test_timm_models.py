@@ -1,10 +1,13 @@
 """Models of timm by name: built for the data set's images, never with weights that were trained elsewhere."""
 
+from statistics import median
+
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from prunebench.errors import PrunebenchError, SuiteError
-from prunebench.network import describe
+from prunebench.network import convolutions_and_linears, describe
 from prunebench.suite import read_suite
 
 pytestmark = pytest.mark.slow  # timm takes seconds to import
@@ -129,3 +132,51 @@ def test_a_suite_names_an_architecture_after_a_slash(tmp_path, registry, model):
 def test_an_unknown_architecture_is_a_mistake_in_the_suite(tmp_path, registry, text, message):
     with pytest.raises(SuiteError, match=message):
         read(tmp_path, registry, text)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "size", "closed"),
+    [
+        ("resnet18", 32, 0),  # BatchNorm's gamma
+        ("resnest14d", 32, 0),
+        ("mixer_s32_224", 64, 0),  # the output layer
+        ("swinv2_tiny_window8_256", 64, 0),  # LayerNorm's gamma
+        ("nf_resnet26", 64, 0),  # the gain of a weight-standardized convolution
+        ("convnextv2_atto", 64, 0),  # response normalization, which adds to its inputs, stays at 0
+        ("convnext_atto", 64, 1e-4),  # layer scale of 1e-6
+        ("deit3_small_patch16_224", 64, 1e-4),
+        ("resmlp_12_224", 64, 1e-2),
+    ],
+)
+def test_no_branch_begins_closed_unless_asked_for(model, architecture, size, closed):
+    """Scores of SNIP, |w * dL/dw|: where timm closes branches they are 0, or nearly."""
+    opened, timms = (sensitivities(model(architecture, zero_init=zero), size) for zero in (False, True))
+    assert min(opened) > 1e-3 * median(opened)
+    assert architecture == "convnextv2_atto" or min(timms) <= closed * max(timms)
+
+
+def sensitivities(model, size):
+    """The mean score in each layer."""
+    torch.manual_seed(0)
+    module = model.build((3, size, size), 10).train()
+    weights = dict(module.named_parameters())
+    weights = [weights[name] for name in convolutions_and_linears(module)]
+    loss = cross_entropy(module(torch.randn(4, 3, size, size)), torch.arange(4))
+    gradients = torch.autograd.grad(loss, weights)
+    return [float((w.detach() * g).abs().mean()) for w, g in zip(weights, gradients, strict=True)]
+
+
+def test_only_what_closes_a_branch_begins_otherwise_than_timm_has_it(model):
+    torch.manual_seed(0)
+    timms = model("resnet18", zero_init=True).build(SMALL, 10).state_dict()
+    torch.manual_seed(0)
+    opened = model("resnet18").build(SMALL, 10).state_dict()
+    changed = [name for name in timms if not torch.equal(timms[name], opened[name])]
+    assert changed == [f"layer{layer}.{block}.bn2.weight" for layer in (1, 2, 3, 4) for block in (0, 1)]
+    assert all((opened[name] == 1).all() and not timms[name].any() for name in changed)
+
+
+@pytest.mark.parametrize("name", ["resnet20", "wrn-22-2", "vgg11", "conv-4", "mlp", "lenet-300-100"])
+def test_the_models_that_are_built_here_begin_with_no_closed_branch(built_in, name):
+    parameters = {"width": 0.25} if name in ("resnet20", "vgg11") else {}
+    assert min(found := sensitivities(built_in("model", name, **parameters), 32)) > 1e-3 * median(found)

@@ -210,6 +210,13 @@ def test_pictures_of_other_classes_are_an_error(dataset, tmp_path, pictures):
         dataset("cifar10").load(tmp_path)
 
 
+def test_pictures_of_another_size_are_refused_by_name(dataset, tmp_path, pictures):
+    path = next((pictures / "test" / "cat").iterdir())
+    Image.new("RGB", (32, 31)).save(path)
+    with pytest.raises(DataError, match=f"{path} has 32x31 pixels, and should have 32x32"):
+        dataset("cifar10").load(tmp_path)
+
+
 def test_too_few_pictures_are_an_error(dataset, tmp_path, pictures):
     with pytest.raises(DataError, match=r"train_inputs is uint8 of shape \(20, 3, 32, 32\), .* \(50000, 3, 32, 32\)"):
         prepare(dataset("cifar10"), tmp_path, tmp_path / "cache")

@@ -202,6 +202,9 @@ def test_the_sparsities_of_single_entries_can_be_picked_too(read, valid):
     [
         ("methd=fair", "unknown key 'methd'; did you mean 'method'?"),
         ("method=fiar", "the suite has no method 'fiar'; did you mean 'fair'?"),
+        ("method=FAIR", "the suite has no method 'FAIR'; did you mean 'fair'?"),
+        ("METHOD=fair", "unknown key 'METHOD'; did you mean 'method'?"),
+        ("task=Scans_Net", "the suite has no task 'Scans_Net'; did you mean 'scans-net'?"),
         ("method=coins", "the suite has no method 'coins'; did you mean 'coin'?"),
         (
             "method=zzz*",
@@ -223,6 +226,31 @@ def test_what_the_suite_does_not_have_is_named_with_the_nearest(suite, only, mes
     with pytest.raises(SuiteError) as caught:
         narrow(suite, [only])
     assert str(caught.value) == f"--only {only}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("only", "unmatched"),
+    [
+        (["method=fair,sparsity=0.95"], [("method", "fair"), ("sparsity", "0.95")]),
+        (["method=fair", "sparsity=0.95"], [("method", "fair"), ("sparsity", "0.95")]),
+        (["method=fair,method=coin,sparsity=0.95"], [("method", "fair")]),
+        (["method=dense,sparsity=0.95"], [("sparsity", "0.95")]),
+    ],
+)
+def test_what_no_trial_has_together_with_the_other_values_is_an_error(read, valid, only, unmatched):
+    """`fair` has a sparsity of its own: without the error only the control would be left of what was asked for."""
+    suite = read(valid, "methods.1={name: coin, label: fair, sparsities: [0.8]}")
+    with pytest.raises(SuiteError) as caught:
+        narrow(suite, only)
+    assert [line.partition(": ")[2] for line in str(caught.value).split("\n")] == [
+        f"no trial with {key} '{value}' fits the other values: nothing of it is left" for key, value in unmatched
+    ]
+
+
+def test_values_that_fit_some_trial_are_no_error(read, valid):
+    suite = read(valid, "methods.1={name: coin, label: fair, sparsities: [0.8]}")
+    for only in (["method=fair,sparsity=0.8"], ["method=fair,method=coin,sparsity=0.8"], ["method=dense,seed=0"]):
+        assert any(map(narrow(suite, only), suite.trials()))
 
 
 def test_all_mistakes_of_all_options_are_told_at_once(suite):

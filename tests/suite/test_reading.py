@@ -179,7 +179,7 @@ or a share like 5%
 or a share like 5%
 11:65: tasks.0.recipe.schedule.gamma: must be a number above 0, not 'x'
 11:76: tasks.0.recipe.schedule.warmup: '+1ep' counts from where a training stands; write it without the +
-12:18: tasks.0.recipe.precision: must be 'float32' or 'bfloat16', not 'flaot32'
+12:18: tasks.0.recipe.precision: must be 'float32' or 'bfloat16', not 'flaot32'; did you mean 'float32'?
 13:18: tasks.0.recipe.clip_norm: must be a number above 0, not 'flip'
 14:23: tasks.0.recipe.evaluate_every: 'sometimes' is not a time: write 0, end, steps like 500it, epochs like 2ep, \
 or a share like 5%
@@ -194,7 +194,7 @@ or a share like 5%
 22:92: tasks.4.recipe.optimizer.name: is missing
 23:5: tasks.5: must be a mapping with dataset, model and recipe, not 3
 26:5: methods.1: 'coin' is the label of methods.0 too: give one of them a label of its own
-26:30: methods.1.allocation: must be 'global' or 'erk', not 'globl'
+26:30: methods.1.allocation: must be 'global' or 'erk', not 'globl'; did you mean 'global'?
 27:31: methods.2.rewind_to: '5x' is not a time: write 0, end, steps like 500it, epochs like 2ep, or a share like 5%
 27:41: methods.2.rate: must be a number above 0 and below 1, not 1
 27:55: methods.2.iterative: must be true or false, not 1

@@ -95,6 +95,8 @@ def test_nesterov_needs_a_momentum():
 def test_exclusions_are_regular_expressions():
     with pytest.raises(ValueError, match=r"'\(' is not a regular expression"):
         Prunable(exclude=("layer", "("))
+    with pytest.raises(ValueError, match=r"is not a regular expression"):
+        Prunable(exclude=("a{99999999999}",))
 
 
 def test_the_parameters_of_a_component_are_its_own_fields_in_order(fakes):

@@ -6,8 +6,7 @@ import secrets
 import pytest
 
 from prunebench.errors import TrackingError
-from prunebench.tracking import Tracker, read_results
-from prunebench.tracking.connection import URI_VARIABLE
+from prunebench.tracking import URI_VARIABLE, Tracker, read_results
 from tests import runs, servers
 
 USER, PASSWORD, TOKEN = "admin", secrets.token_hex(16), secrets.token_hex(16)

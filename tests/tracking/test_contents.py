@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 
 from prunebench.tracking import contents
-from prunebench.tracking.tracker import artifacts
+from prunebench.tracking.addresses import artifact_folder
 
 
 @pytest.fixture
@@ -95,4 +95,4 @@ def test_where_nothing_can_be_told_there_is_no_hash(place, tmp_path):
 
 
 def test_the_files_of_a_suite_are_looked_for_where_they_are_put(place):
-    assert artifacts(f"sqlite:///{place}", "prunebench/mine") == str(beside(place).parent)
+    assert artifact_folder(f"sqlite:///{place}", "prunebench/mine") == beside(place).parent

@@ -1,6 +1,5 @@
 """Results are sent while a run goes on, and wait while the server is away. The servers are real, and are killed."""
 
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -8,8 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from prunebench.tracking import Publisher, Tracker, publisher, read_results
-from prunebench.tracking.connection import URI_VARIABLE
+from prunebench.tracking import URI_VARIABLE, Publisher, Tracker, publisher, read_results
 from tests import runs, servers
 
 GATE = """import time
@@ -182,9 +180,7 @@ def test_a_run_goes_on_without_its_server_and_the_next_one_sends_what_it_missed(
 
     with servers.mlflow(database, tmp_path) as server:
         address = {URI_VARIABLE: server.uri}
-        running = subprocess.Popen(
-            runs.command(*command), cwd=folder, env=runs.environment(**address), stderr=subprocess.PIPE, text=True
-        )
+        running = runs.begin(*command, cwd=folder, **address)
         try:
             await_until(lambda: read_results(database, "away"))
             server.kill()

@@ -1,0 +1,242 @@
+"""The command line in processes that are forked from one that has imported all it uses: each starts in milliseconds.
+
+Importing torch, MLflow and the rest takes ten seconds of processor time for every suite that is run: once for the
+command and once for its fork server. Here they are imported once; a fork then changes folder, environment and output,
+and does what `python -m prunebench` does. It brings along a second fork, which waits and becomes multiprocessing's fork
+server when the command starts one.
+
+    python tests/forked.py      serve the requests that come over the socket that is standard input
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import functools
+import gc
+import json
+import multiprocessing.process
+import multiprocessing.util
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+from prunebench import cli
+
+IMPORTED = (
+    *(target.partition(":")[0] for target, _ in cli.COMMANDS.values()),
+    *("torch._dynamo", "torchvision", "sklearn.datasets", "scipy.stats", "pandas", "matplotlib.figure"),
+    *("mlflow.store.tracking.sqlalchemy_store", "prunebench.session", "prunebench.leaderboard"),
+)
+HIGH = 500
+"""Descriptors from here on are nobody's."""
+LONGEST = 1 << 20
+
+
+class Running:
+    """A command that was begun; to be used as a `subprocess.Popen` whose output is kept in files."""
+
+    def __init__(self, words: socket.socket, stdout: IO[bytes], stderr: IO[bytes]) -> None:
+        self._words, self._outputs = words, (stdout, stderr)
+        self.pid = self._word()
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        if self.returncode is None and select.select([self._words], [], [], 0)[0]:
+            self.returncode = self._word()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            if not select.select([self._words], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired("prunebench", timeout or 0)
+            self.returncode = self._word()
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """What it has printed, once it has ended."""
+        self.wait(timeout)
+        stdout, stderr = ((file.seek(0), file.read().decode())[1] for file in self._outputs)
+        return stdout, stderr
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def _word(self) -> int:
+        word = self._words.recv(64)
+        assert word, "the process that runs commands has ended"
+        return int(word)
+
+
+class Server:
+    """The process that has imported all; it ends with this one."""
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        own = ("MLFLOW_", "PRUNEBENCH_")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+        environment["PYTHONHASHSEED"] = "0"  # as the local executor sets it for its workers
+        folder = Path(__file__).parents[1]
+        subprocess.Popen([sys.executable, __file__], stdin=theirs, env=environment, cwd=folder)
+        theirs.close()
+
+    def begin(self, arguments: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> Running:
+        """Call the command line with nothing for it to read."""
+        request = {"arguments": arguments, "cwd": str(cwd), "environment": dict(environment)}
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        stdout, stderr = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
+        with theirs:
+            files = [theirs.fileno(), stdout.fileno(), stderr.fileno()]
+            socket.send_fds(self._socket, [json.dumps(request).encode()], files)
+        return Running(ours, stdout, stderr)
+
+
+@functools.cache
+def server() -> Server:
+    """This process's server, started when it is first asked for."""
+    return Server()
+
+
+def serve(requests: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Fork a process for each request; returns in that process, with the request and its output's descriptors.
+
+    Between the two is a process that tells the number of the command's and its exit code over the request's socket.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those between
+    while True:
+        message, files, _, _ = socket.recv_fds(requests, LONGEST, 3)
+        if not message:
+            os._exit(0)
+        if os.fork() == 0:
+            requests.close()
+            follow(socket.socket(fileno=files[0]))
+            return json.loads(message), files[1:]
+        for file in files:
+            os.close(file)
+
+
+def follow(words: socket.socket) -> None:
+    """Fork the process of a command, and say how it ends; returns in the command's alone."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    process = os.fork()
+    if process == 0:
+        words.close()
+        return
+    words.send(str(process).encode())
+    _, status = os.waitpid(process, 0)
+    with contextlib.suppress(BrokenPipeError):
+        words.send(str(os.waitstatus_to_exitcode(status)).encode())
+    os._exit(0)
+
+
+def lend_fork_server() -> None:
+    """Have multiprocessing's next fork server be a fork of this process, taken now, while it has but one thread."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    spare = os.fork()
+    if spare == 0:
+        ours.close()
+        become_fork_server(theirs)
+    theirs.close()
+    start = multiprocessing.util.spawnv_passfds
+    spares = [spare]
+
+    def spawn(path: bytes, arguments: Sequence[str], descriptors: Sequence[int]) -> int:
+        if not spares or "multiprocessing.forkserver" not in arguments[-1]:
+            return start(path, arguments, descriptors)
+        request = {"code": arguments[-1], "environment": dict(os.environ), "descriptors": descriptors}
+        with ours:
+            socket.send_fds(ours, [json.dumps(request).encode()], [0, 1, 2, *descriptors])
+        return spares.pop()
+
+    multiprocessing.util.spawnv_passfds = spawn
+
+
+def become_fork_server(requests: socket.socket) -> NoReturn:
+    """Run the code that multiprocessing would start Python with, under the descriptors that the code names."""
+    message, files, _, _ = socket.recv_fds(requests, LONGEST, 16)
+    requests.close()
+    if not message:
+        os._exit(0)
+    request = json.loads(message)
+    put_on(files, [0, 1, 2, *request["descriptors"]])
+    settle(request["environment"], Path.cwd())
+    sys.argv = ["-c"]
+    end_with(lambda: exec(request["code"], {"__name__": "__main__"}))
+
+
+def put_on(files: Sequence[int], numbers: Sequence[int]) -> None:
+    """Give open files these numbers, and no others."""
+    high = [fcntl.fcntl(file, fcntl.F_DUPFD, HIGH) for file in files]
+    for file in files:
+        os.close(file)
+    for file, number in zip(high, numbers, strict=True):
+        os.dup2(file, number)
+        os.close(file)
+
+
+def settle(environment: Mapping[str, str], cwd: Path) -> None:
+    """What Python would have found in this folder and environment."""
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    tempfile.tempdir = None
+    multiprocessing.process.ORIGINAL_DIR = str(cwd)
+    sys.path[0] = str(cwd)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def end_with(work: Callable[[], object]) -> NoReturn:
+    """Do this, then end as Python ends, but for taking every imported module apart, which takes half a second."""
+    try:
+        work()
+        code: object = 0
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 1)
+
+
+def main() -> None:
+    requests = socket.socket(fileno=os.dup(0))
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # it starts a thread
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of MLflow's own dependencies
+        for module in IMPORTED:
+            import_module(module)
+    assert threading.active_count() == 1, f"importing has started {threading.enumerate()}"
+    gc.freeze()
+    request, files = serve(requests)
+    lend_fork_server()
+    put_on(files, [1, 2])
+    settle(request["environment"], Path(request["cwd"]))
+    sys.argv = ["prunebench", *request["arguments"]]
+    end_with(lambda: runpy.run_module("prunebench", run_name="__main__", alter_sys=True))
+
+
+if __name__ == "__main__":
+    main()
