@@ -7,24 +7,16 @@ GPU context, no global state that a plugin changed.
 from __future__ import annotations
 
 import contextlib
-import errno
-import json
-import multiprocessing
+import itertools
+import logging
 import os
-import signal
 import sys
 import tempfile
-import threading
-import time
-import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing import util
-from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated
 
 from annotated_types import Ge
 from typing_extensions import Doc
@@ -33,18 +25,16 @@ import prunebench
 from prunebench.environment import cores
 from prunebench.errors import PrunebenchError
 from prunebench.execution import exits
+from prunebench.execution.forking import end_server, start_server
+from prunebench.execution.forkserver import Messages
 from prunebench.registry import foreign_names
 
-if TYPE_CHECKING:
-    from multiprocessing.context import ForkServerContext
-
-GRACE = 5.0
-"""Seconds between asking a worker to stop and killing it."""
 LONGEST = (107 if sys.platform == "linux" else 103) - len("/pymp-12345678/listener-12345678")
 """Bytes of the name of a folder in which multiprocessing can make a folder with a socket."""
 SHORT = ("/tmp", "/var/tmp", "/dev/shm")
 """Folders for those sockets where temporary files have one with a longer name."""
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+_log = logging.getLogger(__name__)
 
 
 class Local(prunebench.Executor):
@@ -85,74 +75,129 @@ def visible_gpus() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Running:
-    """A worker process, and the GPU that it was given."""
+    """An order under way, and the GPU that it was given."""
 
-    process: BaseProcess
+    order: prunebench.Order
     gpu: str | None
 
 
 class Processes(prunebench.Crew):
-    """Runs orders on this machine, up to `slots` at a time."""
+    """Runs orders on this machine, up to `slots` at a time, each in a process that a fork server starts."""
 
     def __init__(self, site: prunebench.Site, slots: int, gpus: tuple[str, ...] = ()) -> None:
         self.slots = slots
         self.place = f"{slots} worker{'s' * (slots > 1)}" + (f" on {len(gpus)} GPU{'s' * (len(gpus) > 1)}" * bool(gpus))
         self._gpus = gpus
-        self._running: dict[str, Running] = {}
+        self._running: dict[int, Running] = {}
+        """By the number of the job: an order that is tried again is another job."""
+        self._jobs = itertools.count()
+        self._ended: list[prunebench.Ended] = []
         self._troubles: Counter[str | None] = Counter()
         """How many orders failed on each GPU: one that is broken ends all at once, and would get every next one."""
-        # Set iteration and string hashing are the same in every worker of every run.
-        os.environ.setdefault("PYTHONHASHSEED", "0")
-        os.environ["PRUNEBENCH_PRELOAD"] = json.dumps(_preloaded(site))
-        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        self._context = cast("ForkServerContext", multiprocessing.get_context(method))
-        if method == "forkserver":
-            _make_room_for_sockets()
-            self._context.set_forkserver_preload(["prunebench.execution.preload"])
+        self._sockets = _room_for_sockets()
+        self._loaded = _preloaded(site)
+        self._left_out = (), (*site.blocked, *foreign_names())
+        """What can be loaded in any case."""
+        self._ready = False
+        self._server: Messages | None = None
 
     @property
     def free(self) -> int:
         return self.slots - len(self._running)
 
     def submit(self, order: prunebench.Order) -> None:
-        gpu = self._least_used()
+        job = next(self._jobs)
+        self._running[job] = Running(order, self._least_used())
+        try:
+            self._send(job)
+        except OSError as error:
+            self._lose(_unstarted(error))
+
+    def _send(self, job: int) -> None:
+        """Raises OSError where there is no server, and none can be started."""
+        if self._server is None:
+            self._server = start_server(*self._loaded, self._sockets)
+        order, gpu = self._running[job].order, self._running[job].gpu
         variables = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
-        process = self._context.Process(target=_child, args=(order, variables), name=order.key, daemon=False)
-        process.start()
-        self._running[order.key] = Running(process, gpu)
+        self._server.send(job=job, order=order.to_json(), variables=variables)
 
     def _least_used(self) -> str | None:
         used = Counter(running.gpu for running in self._running.values())
         return min(self._gpus, key=lambda gpu: (used[gpu], self._troubles[gpu]), default=None)
 
-    def wait(self, timeout: float | None) -> list[prunebench.Ended]:
-        wait([running.process.sentinel for running in self._running.values()], timeout)
-        return list(self._reaped())
+    def begun(self, key: str) -> bool:
+        return self._ready
 
-    def _reaped(self) -> Iterator[prunebench.Ended]:
-        for key, running in list(self._running.items()):
-            if (code := running.process.exitcode) is not None:
-                running.process.join()
-                del self._running[key]
-                self._troubles[running.gpu] += code not in (exits.DONE, exits.BUSY)
-                yield prunebench.Ended(key, code)
+    def wait(self, timeout: float | None) -> list[prunebench.Ended]:
+        if not self._ended and self._server is not None:
+            self._hear(self._server, timeout)
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _hear(self, server: Messages, timeout: float | None) -> None:
+        """Take what the server says within so many seconds."""
+        server.channel.settimeout(None if timeout is None else max(timeout, 1e-3))
+        try:
+            messages = server.received()
+        except TimeoutError:
+            return
+        server.channel.settimeout(None)
+        if messages is None:
+            self._lose("the process that starts workers died")
+        for message in messages or ():
+            if "ready" in message:
+                self._greeted(message["ready"], message["reason"])
+            else:
+                self._take(message["job"], message["code"], message.get("cause", ""))
+
+    def _greeted(self, ready: bool, reason: str) -> None:
+        """The server has loaded the plugins; where it cannot be forked after that, each worker loads them itself."""
+        self._ready = ready
+        if ready:
+            return
+        _log.debug("%s: it is imported by each worker", reason)
+        self._leave()
+        self._loaded = self._left_out
+        try:
+            for job in self._running:
+                self._send(job)
+        except OSError as error:
+            self._lose(_unstarted(error))
+
+    def _take(self, job: int, code: int, cause: str) -> None:
+        """Book the end of a job; that of one which was cancelled is of no interest."""
+        if (running := self._running.pop(job, None)) is not None:
+            self._troubles[running.gpu] += code not in (exits.DONE, exits.BUSY, exits.NOT_RUN)
+            self._ended.append(prunebench.Ended(running.order.key, code, cause))
+
+    def _lose(self, cause: str) -> None:
+        """All that ran ended with the server. One that dies as it loads plugins is not asked to load them again."""
+        if self._server is not None and not self._ready:
+            self._loaded = self._left_out
+        self._leave()
+        for job in list(self._running):
+            self._take(job, exits.NOT_RUN, cause)
+
+    def _leave(self) -> None:
+        if self._server is not None:
+            end_server(self._server)
+        self._server, self._ready = None, False
 
     def cancel(self, key: str) -> None:
-        process = self._running.pop(key).process
-        _signal_group(process, signal.SIGKILL)
-        process.join()
+        for job, running in list(self._running.items()):
+            if running.order.key == key:
+                del self._running[job]
+                with contextlib.suppress(OSError):  # a server that is gone has ended it
+                    assert self._server is not None
+                    self._server.send(job=job)
 
     def shutdown(self) -> None:
-        processes = [running.process for running in self._running.values()]
-        for process in processes:
-            _signal_group(process, signal.SIGTERM)
-        deadline = time.monotonic() + GRACE
-        for process in processes:
-            process.join(max(0.0, deadline - time.monotonic()))
-            if process.exitcode is None:
-                _signal_group(process, signal.SIGKILL)
-                process.join()
         self._running.clear()
+        self._leave()
+
+
+def _unstarted(error: OSError) -> str:
+    return f"cannot start a process: {error.strerror or error}"
 
 
 def _preloaded(site: prunebench.Site) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -166,14 +211,15 @@ def _preloaded(site: prunebench.Site) -> tuple[tuple[str, ...], tuple[str, ...]]
     return (), (*site.blocked, *foreign_names())
 
 
-def _make_room_for_sockets() -> None:
-    """Have multiprocessing keep its sockets where their names are no longer than the system allows.
+def _room_for_sockets() -> str:
+    """The folder in which multiprocessing keeps its sockets, if names in the usual one are longer than is allowed.
 
-    Raises PrunebenchError where there is no such folder.
+    Workers that decode data have processes of their own, which send them tensors. Raises PrunebenchError where there
+    is no such folder.
     """
     usual = tempfile.gettempdir()
     if len(os.fsencode(usual)) <= LONGEST:
-        return
+        return ""
     for folder in SHORT:
         tempfile.tempdir = folder
         try:
@@ -183,61 +229,11 @@ def _make_room_for_sockets() -> None:
         finally:
             tempfile.tempdir = usual
         if len(os.fsencode(Path(made).parent)) <= LONGEST:
-            return
+            return str(made)
     raise PrunebenchError(
         f"the name of the folder of temporary files, {usual}, is too long for the sockets of worker processes, and "
         f"nothing can be written to {', '.join(SHORT)}: set TMPDIR to a folder whose name has at most {LONGEST} bytes"
     )
-
-
-def _signal_group(process: BaseProcess, number: signal.Signals) -> None:
-    """A worker leads a process group of its own, so its data-loading children go with it."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        assert process.pid is not None
-        os.killpg(process.pid, number)
-
-
-def _child(order: prunebench.Order, variables: Mapping[str, str]) -> None:
-    """The life of a worker process."""
-    os.setsid()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.environ.update(variables)  # before anything touches CUDA
-    _die_with_parent()
-    try:
-        log = _open_log(order)
-    except OSError as error:
-        traceback.print_exc()
-        os._exit(exits.FULL if error.errno in NO_ROOM else exits.FAILED)
-    code = prunebench.carry_out(order)
-    with contextlib.suppress(OSError):  # nothing that was printed is worth a result
-        sys.stdout.flush()
-        sys.stderr.flush()
-        if os.fstat(log).st_size == 0:
-            order.log.unlink()
-    if code:
-        os._exit(code)
-
-
-def _open_log(order: prunebench.Order) -> int:
-    """What the worker prints from now on goes to its log."""
-    file = os.open(order.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    return file
-
-
-def _die_with_parent() -> None:
-    """A worker whose driver was killed stops too: its result would have nobody to go to."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os.killpg(0, signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 @prunebench.hookimpl

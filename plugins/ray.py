@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib
 import logging
 import os
 import shutil
@@ -25,10 +26,12 @@ from typing import Annotated, Any
 from typing_extensions import Doc
 
 import prunebench
+from prunebench import durations
 from prunebench.errors import CorruptEntry, PrunebenchError, StoreError
 from prunebench.execution import exits
 from prunebench.execution.parcels import pack, unpack
 from prunebench.store import Store
+from prunebench.writing import put
 
 from .ray_nodes import BEGUN, FOREIGN, Goods, abroad, carried_out, tidied
 
@@ -45,6 +48,8 @@ OBJECT_STORE = 200 * 2**20
 """Bytes of the object store of a Ray that is started here, where the store is shared and nothing travels."""
 LONGEST = 43
 """Bytes of the name of that Ray's folder: a socket's name may have 107, of which Ray adds up to 64."""
+START = 180.0
+"""Seconds in which a Ray that is started here is ready, or is said not to be; it mostly takes ten."""
 LOOK = 1.0
 """Seconds between two looks at the nodes of the cluster, and at Ctrl-C."""
 TIDY = 5.0
@@ -230,7 +235,8 @@ class Tasks(prunebench.Crew):
     def _home(self, key: str, said: Mapping[str, Any]) -> prunebench.Ended:
         """Put what came from another machine into the store."""
         if (log := said.get("log")) is not None:
-            (self._store.logs / f"{key}.log").write_bytes(log)
+            with contextlib.suppress(OSError):
+                put(self._store.logs / f"{key}.log", log)
         if (failure := said.get("failure")) is not None:
             self._store.write_failure(key, failure)
         if (entry := said.get("entry")) is not None:
@@ -238,6 +244,8 @@ class Tasks(prunebench.Crew):
                 unpack(self._store, key, entry)
             except CorruptEntry:
                 return prunebench.Ended(key, -signal.SIGKILL, "damage to its result on the way")
+        if said["exitcode"] == exits.LOST:
+            self._data.clear()  # what was sent may have been damaged before
         return prunebench.Ended(key, said["exitcode"], said["cause"])
 
     def begun(self, key: str) -> bool:
@@ -262,7 +270,7 @@ class Tasks(prunebench.Crew):
             if self._connected:
                 self._ray.shutdown()
         if self._scratch:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            _remove(self._scratch)
 
     def _tidy(self) -> None:
         """Remove from the nodes what was brought there; one that does not answer is left alone."""
@@ -286,19 +294,54 @@ def _connect(ray: Any, address: str) -> str:
     own: dict[str, Any] = {"address": address}
     if scratch:
         own = {"_temp_dir": scratch, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
+    late = threading.Event()
     try:
-        with _own_signals():
+        with _own_signals(), _time_limit(scratch, late):
             ray.init(**own, log_to_driver=False, configure_logging=False)
     except BaseException as error:  # Ray raises many kinds here, and may be interrupted
         if scratch:
             with contextlib.suppress(Exception), _own_signals():
                 ray.shutdown()
-            shutil.rmtree(scratch, ignore_errors=True)
+            _remove(scratch)
         if not isinstance(error, Exception):
             raise
         where = f"cannot join the Ray cluster at {address}" if address else "cannot start Ray here"
-        raise PrunebenchError(f"{where}: {_brief(error)}") from error
+        reason = f"it was not ready after {durations.written(START)}" if late.is_set() else _brief(error)
+        raise PrunebenchError(f"{where}: {reason}") from error
     return scratch
+
+
+@contextlib.contextmanager
+def _time_limit(scratch: str, late: threading.Event) -> Iterator[None]:
+    """A Ray that is not ready in time loses its processes, upon which its start fails."""
+
+    def stop() -> None:
+        late.set()
+        _kill_processes(scratch)
+
+    timer = threading.Timer(START, stop)
+    timer.daemon = True
+    if scratch:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _kill_processes(scratch: str) -> None:
+    """Kill the processes of the Ray that keeps its files in this folder: its name is in the command of each."""
+    psutil = importlib.import_module("psutil")  # Ray brings it along
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.pid != os.getpid() and any(scratch in part for part in process.cmdline()):
+                process.kill()
+
+
+def _remove(scratch: str) -> None:
+    """Take away what is left of a Ray that was started here: it leaves processes behind when its start fails."""
+    _kill_processes(scratch)
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _scratch() -> str:

@@ -9,21 +9,20 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import json
 import os
 import shutil
-import sys
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import prunebench
 from prunebench import streaming
+from prunebench.data import Prepared, verified
 from prunebench.environment import environment
-from prunebench.errors import StoreError
+from prunebench.errors import DamagedData, StoreError
 from prunebench.execution import exits
 from prunebench.execution.parcels import pack, unpack
 from prunebench.store import Store
@@ -49,6 +48,7 @@ def carried_out(text: str, token: str, goods: Goods | None) -> Iterator[Any]:
     order = prunebench.Order.from_json(text)
     order = replace(order, environment=tuple(_environment(order.threads).items()))
     shared = Path(token).is_file()
+    order = replace(order, seal=_seal(order.data, order.fingerprint, order.seal)) if shared else order
     if not shared and goods is None:
         yield FOREIGN
         return
@@ -68,11 +68,23 @@ def carried_out(text: str, token: str, goods: Goods | None) -> Iterator[Any]:
 _environment = functools.cache(environment)
 
 
+@functools.cache
+def _seal(data: str, fingerprint: str, seal: str) -> str:
+    """The seal of prepared data as this node sees it: where files look otherwise here, they are verified once."""
+    try:
+        return verified(Prepared(Path(data), fingerprint, seal)).seal
+    except DamagedData:  # which the order finds out too, and says
+        return ""
+
+
 def _check_files(data: Path) -> None:
     """Raise StoreError when prepared data names files that this node does not see; arrays name none."""
     if not (data / streaming.FOLDER).is_file():
         return
-    files = json.loads((data / streaming.FOLDER).read_text("utf-8"))
+    try:
+        files = streaming.files_of(data)
+    except DamagedData:  # which the order finds out too, and says
+        return
     try:
         with os.scandir(files) as found:
             there = any(True for _ in found)
@@ -91,27 +103,24 @@ def _run(order: prunebench.Order) -> prunebench.Ended:
     gpus = () if order.device == "cpu" or visible is None else (visible,)
     site = prunebench.Site(store=Path(order.store), device=order.device, plugins=order.plugins, blocked=order.blocked)
     with Processes(site, 1, gpus) as crew:
-        with _without_main():
-            crew.submit(order)
+        crew.submit(order)
         while not (ended := crew.wait(None)):
             pass
     return ended[0]
 
 
-@contextlib.contextmanager
-def _without_main() -> Iterator[None]:
-    """Hide Ray's own script, which new processes would import as their main module."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
 def abroad(token: Path) -> Path:
     """The folder of a run on a node that does not see its store."""
     return Path(tempfile.gettempdir()) / f"prunebench-{os.getuid()}" / token.name
+
+
+def _own(folder: Path) -> None:
+    """Make a folder that only this user can write to, as plugins are put there. Raises StoreError."""
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise StoreError(f"{folder} can be written to by others: remove it")
 
 
 def tidied(folder: str) -> None:
@@ -120,12 +129,15 @@ def tidied(folder: str) -> None:
 
 def _brought_and_run(order: prunebench.Order, home: Path, goods: Goods) -> dict[str, Any]:
     """Carry out an order with what was sent along; the result has all that the run's store is to have of it."""
+    _own(home.parent)
     folder = home / "orders" / order.key
     store = Store.open(folder)
     try:
         moved = _brought(order, home, store, goods)
     except OSError as error:
         raise StoreError(str(error)) from error
+    except DamagedData as error:
+        return {"exitcode": exits.LOST, "cause": "", "log": f"{os.uname().nodename}: {error}\n".encode()}
     _check_files(Path(moved.data))
     ended = _run(moved)
     entry = pack(store, order.key) if ended.exitcode == exits.DONE else None
@@ -144,8 +156,14 @@ def _brought(order: prunebench.Order, home: Path, store: Store, goods: Goods) ->
         if not store.has(key):
             unpack(store, key, ray.get(state))
     plugins = tuple(str(_put(home / "plugins", path, goods.plugins[path])) for path in order.plugins)
-    data = _data(home / "data" / order.fingerprint, goods.data)
-    return replace(order, store=str(store.root), data=str(data), plugins=plugins)
+    name = hashlib.sha256(order.data.encode()).hexdigest()[:8] + Path(order.data).suffix
+    data = _data(home / "data" / order.fingerprint / name, goods.data)
+    seal = _seal(str(data), order.fingerprint, "")
+    if not seal:
+        tidied(str(data))
+        _seal.cache_clear()
+        raise DamagedData(f"{data} was damaged on its way")
+    return replace(order, store=str(store.root), data=str(data), seal=seal, plugins=plugins)
 
 
 def _put(folder: Path, path: str, text: str) -> Path:

@@ -187,6 +187,8 @@ class Dataset(Component):
     def load(self, root: Path | None) -> Arrays:
         """Read (or download) the data; called once a machine, the result is kept beside the store.
 
+        Whatever it raises fails the tasks of this data set, and no others.
+
         Args:
             root: the folder of data sets, from `--data` or PRUNEBENCH_DATA.
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,14 +21,17 @@ import torch
 
 from prunebench import seeds, streaming
 from prunebench.augmentation import augment
-from prunebench.components import Arrays, DataFacts, Dataset, Files
-from prunebench.errors import DataError
+from prunebench.components import Arrays, Dataset, Files
+from prunebench.dataset_checks import called, checked_arrays, checked_files, checked_signature
+from prunebench.errors import BrokenDataset, DamagedData, StoreError
 from prunebench.identity import digest, source_hash
 from prunebench.splits import Split
 from prunebench.suite.values import Task
+from prunebench.writing import flush_folder, put, removed, said, written_through
 
 PARTS = ("train_inputs", "train_labels", "test_inputs", "test_labels")
 Examples = Split | streaming.Stream
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,20 +40,39 @@ class Prepared:
 
     folder: Path
     fingerprint: str
+    seal: str = field(default="", compare=False)
+    """What the system said of the files when they were verified: while it says the same, they are not read again."""
 
 
 def find(dataset: Dataset, root: Path | None, cache: Path) -> Prepared | None:
     """The data set if it was prepared here before; touches no data."""
-    return _noted(_index(dataset, root, cache), cache)
+    try:
+        return _noted(_index(dataset, root, cache), cache)
+    except BrokenDataset:  # which preparing it reports
+        return None
 
 
 def _noted(index: Path, cache: Path) -> Prepared | None:
-    try:
-        note = json.loads(index.read_text("utf-8"))
-        fingerprint, folder = note["fingerprint"], cache / note.get("folder", note["fingerprint"])
-    except (FileNotFoundError, ValueError, KeyError):
+    fingerprint = noted_fingerprint(index)
+    if fingerprint is None:
         return None
-    return Prepared(folder, fingerprint) if _is_whole(folder) or streaming.is_streamed(folder) else None
+    listing = index.with_suffix(".files")
+    folder = listing if streaming.is_streamed(listing) else cache / fingerprint
+    return Prepared(folder, fingerprint) if folder == listing or _is_whole(folder) else None
+
+
+def noted_fingerprint(index: Path) -> str | None:
+    """The fingerprint that an index leads to; None for one that is missing or damaged."""
+    note = said(index)
+    if not isinstance(note, dict) or not isinstance(found := note.get("fingerprint"), str):
+        return None
+    sound = re.fullmatch("[0-9a-f]{32}", found) and note == _note(index, str(note.get("dataset")), found)
+    return found if sound else None
+
+
+def _note(index: Path, name: str, fingerprint: str) -> dict[str, str]:
+    checksum = hashlib.sha256(json.dumps([index.name, name, fingerprint]).encode()).hexdigest()
+    return {"dataset": name, "fingerprint": fingerprint, "checksum": checksum}
 
 
 def _is_whole(folder: Path) -> bool:
@@ -58,92 +82,119 @@ def _is_whole(folder: Path) -> bool:
 def prepare(dataset: Dataset, root: Path | None, cache: Path) -> Prepared:
     """The data set, loaded and written to `cache` unless that was done before; or its files, hashed and listed there.
 
-    Raises DataError when the data is not there, or not what the data set says of itself.
+    What was written before is read and verified; it is made again when it is damaged.
+
+    Raises:
+        DataError: when the data is not there, or not what the data set says of itself.
+        StoreError: when the cache cannot be written.
     """
     index = _index(dataset, root, cache)  # before reading: what changes meanwhile is read again
     found = _noted(index, cache)
     if found is not None:
-        return found
-    files = dataset.files(root)
+        try:
+            return verified(found)
+        except DamagedData as error:
+            _log.warning("data set %r: %s", dataset.name, error)
+    files = called(dataset, "files", root)
     prepared = _listed(dataset, files, index) if files is not None else _decoded(dataset, root, cache)
-    note = {"dataset": dataset.name, "fingerprint": prepared.fingerprint, "folder": prepared.folder.name}
-    index.with_suffix(".part").write_text(json.dumps(note), "utf-8")
-    index.with_suffix(".part").replace(index)
+    try:
+        put(index, json.dumps(_note(index, dataset.name, prepared.fingerprint)).encode())
+    except OSError as error:
+        raise StoreError(f"cannot write {index}: {error.strerror or error}") from error
     return prepared
 
 
+# Verifying
+
+
+def verified(prepared: Prepared) -> Prepared:
+    """The same data with a seal, once its bytes are known to be those that were written.
+
+    They are read unless the seal that it has is still right. Raises DamagedData.
+    """
+    found = _sealed(prepared.folder)  # before reading: what changes meanwhile breaks the seal
+    if found and found == prepared.seal:
+        return prepared
+    if trouble := damage(prepared):
+        raise DamagedData(trouble)
+    return replace(prepared, seal=found)
+
+
+def damage(prepared: Prepared) -> str:
+    """What is wrong with the bytes of prepared data, or nothing; reads all of it."""
+    folder, fingerprint = prepared.folder, prepared.fingerprint
+    if folder.suffix == ".files":
+        return streaming.damage(folder, fingerprint)
+    try:
+        found = _fingerprint(Arrays(*(_mapped(folder / f"{part}.npy") for part in PARTS)))
+    except DamagedData as error:
+        return str(error)
+    return "" if found == fingerprint else f"{folder} is not what was written, its hash differs; a run makes it again"
+
+
+def _sealed(folder: Path) -> str:
+    """A hash of the sizes, times and numbers of the files in a folder; nothing where one cannot be seen."""
+    parts = (*streaming.FILES, *(f"{part}.npy" for part in PARTS))
+    try:
+        names = sorted({path.name for path in folder.iterdir()} & {*parts})
+        stats = [(folder / name).stat() for name in names]
+    except OSError:
+        return ""
+    facts = [(one.st_size, one.st_mtime_ns, one.st_ctime_ns, one.st_ino) for one in stats]
+    return hashlib.sha256(json.dumps([names, facts]).encode()).hexdigest()
+
+
+# Writing
+
+
 def _decoded(dataset: Dataset, root: Path | None, cache: Path) -> Prepared:
-    arrays = _checked(dataset, dataset.load(root))
+    arrays = checked_arrays(dataset, called(dataset, "load", root))
     fingerprint = _fingerprint(arrays)
-    folder = cache / fingerprint
-    # The same data may have come by another root or name; what another run is reading is not taken away from it.
-    if not _is_whole(folder):
-        _written(folder, lambda aside: _save(arrays, aside))
-    return Prepared(folder, fingerprint)
+    prepared = Prepared(cache / fingerprint, fingerprint)
+    try:
+        # The same data may have come by another root or name; what another run is reading is not taken away from it.
+        return verified(prepared)
+    except DamagedData:
+        _written(prepared.folder, lambda aside: _save(arrays, aside))
+    return verified(prepared)
 
 
 def _save(arrays: Arrays, folder: Path) -> None:
     for part in PARTS:
-        np.save(folder / f"{part}.npy", getattr(arrays, part))
+        with written_through(folder / f"{part}.npy") as file:
+            np.save(file, getattr(arrays, part))
 
 
-def _listed(dataset: Dataset, files: Files, index: Path) -> Prepared:
-    facts = dataset.facts()
-    for split, names, labels, expected in (
-        ("train", files.train, files.train_labels, facts.train),
-        ("test", files.test, files.test_labels, facts.test),
-    ):
-        if not len(names) == len(labels) == expected:
-            raise DataError(
-                f"data set {dataset.name!r}: there are {len(names)} {split} files with {len(labels)} labels, "
-                f"and should be {expected}"
-            )
-        _check_labels(dataset, facts, f"{split}_labels", np.asarray(labels))
+def _listed(dataset: Dataset, given: Files, index: Path) -> Prepared:
+    files = checked_files(dataset, given)
     # Where files lie is this machine's business: the folder is that of the root, and not of the bytes.
-    folder = index.with_suffix(".files")
-    _written(folder, lambda aside: streaming.write(files, aside))
-    return Prepared(folder, streaming.fingerprint(files))
+    prepared = Prepared(index.with_suffix(".files"), streaming.fingerprint(files))
+    _written(prepared.folder, lambda aside: streaming.write(files, aside, prepared.fingerprint))
+    return verified(prepared)
 
 
 def _written(folder: Path, save: Callable[[Path], None]) -> None:
-    """A folder that is there whole or not at all."""
+    """A folder that is there whole or not at all. Raises StoreError."""
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    aside.mkdir(parents=True, exist_ok=True)
-    save(aside)
-    shutil.rmtree(folder, ignore_errors=True)  # half of an earlier one
-    aside.rename(folder)
+    try:
+        removed(aside)  # half of an earlier one
+        aside.mkdir(parents=True)
+        save(aside)
+        flush_folder(aside)
+        removed(folder)
+        aside.rename(folder)
+        flush_folder(folder.parent)
+    except OSError as error:
+        raise StoreError(f"cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _index(dataset: Dataset, root: Path | None, cache: Path) -> Path:
     """Where this machine notes what it found: another root, or files that changed since, may hold other data."""
     code = source_hash(type(dataset))  # a version may not have been raised yet
-    source = digest(dataset, code, str(root.resolve()) if root else "", dataset.signature(root))
+    source = digest(dataset, code, str(root.resolve()) if root else "", checked_signature(dataset, root))
     return cache / f"{dataset.name}-{source}.json"
-
-
-def _checked(dataset: Dataset, arrays: Arrays) -> Arrays:
-    facts = dataset.facts()
-    expected = {
-        "train_inputs": ((facts.train, *facts.shape), np.uint8),
-        "train_labels": ((facts.train,), np.int64),
-        "test_inputs": ((facts.test, *facts.shape), np.uint8),
-        "test_labels": ((facts.test,), np.int64),
-    }
-    for part, (shape, kind) in expected.items():
-        array = getattr(arrays, part)
-        if array.shape != shape or array.dtype != kind:
-            raise DataError(
-                f"data set {dataset.name!r}: {part} is {array.dtype} of shape {array.shape}, "
-                f"and should be {np.dtype(kind)} of shape {shape}"
-            )
-    for part in ("train_labels", "test_labels"):
-        _check_labels(dataset, facts, part, getattr(arrays, part))
-    return arrays
-
-
-def _check_labels(dataset: Dataset, facts: DataFacts, part: str, labels: np.ndarray) -> None:
-    if labels.min() < 0 or labels.max() >= facts.classes:
-        raise DataError(f"data set {dataset.name!r}: {part} are not all in 0..{facts.classes - 1}")
 
 
 def _fingerprint(arrays: Arrays) -> str:
@@ -156,9 +207,13 @@ def _fingerprint(arrays: Arrays) -> str:
 
 
 class Data:
-    """A task's data on a device: splits, normalization, and the batch of any step."""
+    """A task's data on a device: splits, normalization, and the batch of any step.
+
+    Raises DamagedData when the prepared bytes are not those that were written.
+    """
 
     def __init__(self, task: Task, prepared: Prepared, device: torch.device) -> None:
+        self._prepared = verified(prepared)
         full, test = _splits(task.dataset, prepared.folder)
         held_out = task.recipe.validation
         # The draw is the data set's own, not the trial's: every seed selects on the same examples.
@@ -173,6 +228,10 @@ class Data:
         self._mean = torch.tensor(task.dataset.mean, device=device).view(1, -1, 1, 1)
         self._scale = 1 / torch.tensor(task.dataset.std, device=device).view(1, -1, 1, 1)
         self._order: tuple[tuple[int, str, int], torch.Tensor] | None = None
+
+    def check(self) -> None:
+        """Raise DamagedData when the prepared bytes were changed since this was opened."""
+        verified(self._prepared)
 
     def normalized(self, inputs: torch.Tensor) -> torch.Tensor:
         """Bytes as the float32 that a network sees."""
@@ -216,17 +275,18 @@ def _splits(dataset: Dataset, folder: Path) -> tuple[Examples, Examples]:
     """All training examples, and all test examples."""
     if streaming.is_streamed(folder):
         return streaming.opened(dataset, folder, "train"), streaming.opened(dataset, folder, "test")
-    arrays = {part: torch.from_numpy(_opened(folder / f"{part}.npy")) for part in PARTS}
+    arrays = {part: torch.from_numpy(_mapped(folder / f"{part}.npy")) for part in PARTS}
     return (
         Split(arrays["train_inputs"], arrays["train_labels"]),
         Split(arrays["test_inputs"], arrays["test_labels"]),
     )
 
 
-def _opened(path: Path) -> np.ndarray:
-    """The array, memory-mapped; copy-on-write, since torch wants memory that could be written to."""
+def _mapped(path: Path) -> np.ndarray:
+    """The array of a file, memory-mapped; copy-on-write, since torch wants memory that could be written to."""
     try:
-        array: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is damaged ({error}); delete its folder, and it is made again") from error
-    return array
+        if not path.is_file():
+            raise FileNotFoundError("there is no such file")
+        return np.lib.format.open_memmap(path, mode="c")  # unlike np.load, it reads arrays alone
+    except Exception as error:  # whatever NumPy's parser makes of a header that is not one
+        raise DamagedData(f"{path} is damaged ({error}); a run makes it again") from error

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 UNITS = {"d": 86400.0, "h": 3600.0, "min": 60.0, "s": 1.0}
+LATEST = 253402300799.0
+"""The end of the year 9999, in Unix seconds: no later date can be written."""
 _PART = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(min|[dhs])"
 
 
@@ -31,3 +34,8 @@ def rounded(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def is_date(value: Any) -> bool:
+    """Whether a value is a date in Unix seconds, and not only a number or anything else."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= LATEST

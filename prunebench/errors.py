@@ -4,6 +4,8 @@
     ├── SuiteError        a suite that cannot be run: every mistake in it, each with its place
     ├── PluginError       a plugin that cannot be used: names the plugin, the hook and the mend
     ├── DataError         a data set that is missing or damaged: what was looked for, and where
+    │   ├── BrokenDataset one whose own code exits, raises, or returns something else than it says
+    │   └── DamagedData   prepared data whose bytes are not those that were written
     ├── TicketError       a file that is no ticket, or one that does not fit
     ├── StoreError        a store that cannot be read or written
     │   ├── MissingEntry  an entry that is not there
@@ -34,6 +36,14 @@ class PluginError(PrunebenchError):
 
 class DataError(PrunebenchError):
     """A data set that is missing or damaged."""
+
+
+class BrokenDataset(DataError):
+    """A data set whose code exits, raises, or returns something else than its facts say."""
+
+
+class DamagedData(DataError):
+    """Prepared data whose bytes are not those that were written; `prunebench run` prepares it again."""
 
 
 class TicketError(PrunebenchError):

@@ -54,6 +54,8 @@ class Order:
     """Folder of the prepared arrays."""
     fingerprint: str
     """Of those arrays."""
+    seal: str = ""
+    """Of the arrays' files when they were verified; a worker that sees other files reads and verifies them itself."""
     device: str = "cpu"
     threads: int = 1
     environment: tuple[tuple[str, str], ...] = ()

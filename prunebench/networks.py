@@ -14,11 +14,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from prunebench.environment import installed
 from prunebench.identity import core_files, digest, source_hash
-from prunebench.network import Layer, Network, describe
+from prunebench.network import Network, describe
 from prunebench.suite.values import Task
-from prunebench.writing import replaced
+from prunebench.writing import put, said
 
 
 class Networks:
@@ -53,14 +55,14 @@ def _code() -> str:
 
 
 def _read(path: Path) -> Network | None:
+    found = said(path)
     try:
-        said = json.loads(path.read_text("utf-8"))
-        plain = said["network"]
-        if said["checksum"] != _checksum(path.stem, plain):
+        plain = found["network"]
+        if found["checksum"] != _checksum(path.stem, plain):
             return None
-        layers = (Layer(**{**layer, "shape": tuple(layer["shape"])}) for layer in plain["layers"])
-        return Network(**{**plain, "layers": tuple(layers)})
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        network: Network = TypeAdapter(Network).validate_json(json.dumps(plain), strict=True)
+        return network
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -68,8 +70,7 @@ def _write(path: Path, network: Network) -> None:
     """What cannot be written is made again the next time."""
     plain = json.loads(json.dumps(asdict(network)))
     with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replaced(path, json.dumps({"network": plain, "checksum": _checksum(path.stem, plain)}).encode())
+        put(path, json.dumps({"network": plain, "checksum": _checksum(path.stem, plain)}).encode())
 
 
 def _checksum(key: str, plain: Any) -> str:

@@ -13,10 +13,11 @@ from typing import Any
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0")
 """Letters and marks that are printable by their kind, and show nothing."""
 _LINKED = re.compile(
-    r"(?:[a-z][a-z0-9+.-]*://|www\.|(?:mailto|xmpp|data|javascript):)[^\s<>`|\\]*|[\w.+-]*@\w[\w.-]*", re.IGNORECASE
+    r"(?:(?:[a-z][a-z0-9+.-]*://|www\.|(?:mailto|xmpp|data|javascript):)[^\s<>`|\\]*|[\w.+-]*@\w[\w.-]*)+",
+    re.IGNORECASE,
 )
 """What pages that show Markdown make a link of by themselves."""
-_BRACKETED = re.compile(r"\]\s*[(\[:]")
+_BRACKETED = re.compile(r"\][(\[:]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?%?", re.IGNORECASE)
 _FORMULA = re.compile(r"'*\s*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 """How a cell begins that spreadsheets compute; a quote before it makes it text, and another keeps such a quote."""

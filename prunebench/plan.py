@@ -21,12 +21,12 @@ from prunebench.errors import PluginError, PrunebenchError, Unreachable
 from prunebench.identity import canonical_digest, digest, field_values
 from prunebench.network import Network, alone, describe
 from prunebench.recipes import resolved_options
+from prunebench.results import UNKNOWN_DATA
 from prunebench.stages import Prune, Reinitialize, Rewind, Shuffle, Stage, Train
 from prunebench.suite.values import Entry, Task, Trial
 from prunebench.versions import PROTOCOL_VERSION
 
-UNKNOWN_DATA = "unprepared"
-"""Stands for the fingerprint of data that this machine has not read yet; such keys are for counting only."""
+__all__ = ["UNKNOWN_DATA", "Node", "Plan", "PlannedTrial", "make_plan"]
 
 
 @dataclass(frozen=True)

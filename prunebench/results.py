@@ -10,6 +10,10 @@ from typing import Any, Literal
 Status = Literal["done", "failed", "skipped"]
 
 
+UNKNOWN_DATA = "unprepared"
+"""Stands for the fingerprint of data that this machine has not read; such keys are for counting and for failures."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """One trial's outcome.

@@ -19,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 import shutil
 import uuid
@@ -28,8 +27,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prunebench.durations import is_date
 from prunebench.errors import CorruptEntry, MissingEntry, StoreError
+from prunebench.redaction import redacted_all
 from prunebench.versions import PROTOCOL_VERSION
+from prunebench.writing import cleared, content_of, flush_folder, put, removed, said, written_through
 
 if TYPE_CHECKING:
     from prunebench.state import Tensors
@@ -73,7 +75,7 @@ class Entries:
         """What an entry says of itself, checked. Raises MissingEntry or CorruptEntry."""
         path = self.folder(key) / "record.json"
         try:
-            record: Record = json.loads(path.read_bytes())
+            record: Record = json.loads(content_of(path))
             sound = record.pop("checksum") == _checksum(record) and record["key"] == key
             sound = sound and all(name.isidentifier() for name in {**record["files"]})
         except FileNotFoundError:
@@ -119,6 +121,7 @@ class Entries:
 
         aside = self._aside(key)
         try:
+            cleared(aside.parent)
             aside.mkdir(parents=True)
             sums = {}
             for name, tensors in files.items():
@@ -128,7 +131,9 @@ class Entries:
             record = {"format": FORMAT, "protocol": PROTOCOL_VERSION, "key": key, **record, "files": sums}
             text = json.dumps({**record, "checksum": _checksum(record)}, indent=1)
             _write_through(aside / "record.json", text.encode())
+            flush_folder(aside)
             self._publish(key, aside)
+            flush_folder(aside.parent)
         except OSError as error:
             raise StoreError(f"cannot write {self.folder(key)}: {error.strerror or error}") from error
         finally:
@@ -136,15 +141,14 @@ class Entries:
 
     def discard(self, key: str) -> None:
         """Take an entry away, at once as a whole: nobody ever reads half of it."""
-        gone = self._aside(key)
         with contextlib.suppress(OSError):
-            self.folder(key).rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+            removed(self.folder(key))
 
     def sweep(self, key: str) -> None:
         """Take away what a writer of this entry left that was killed; for whoever alone may write it."""
         for path in self.folder(key).parent.glob(f".{key}.*"):
-            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                removed(path)
 
     def _publish(self, key: str, aside: Path) -> None:
         """Give an entry that is written its name. One that is there already stays if it is sound: it is as good."""
@@ -169,7 +173,7 @@ class Entries:
     def _content(self, key: str, name: str, record: Record) -> bytes:
         path = self._path(key, name)
         try:
-            content = path.read_bytes()
+            content = content_of(path)
         except OSError as error:
             raise CorruptEntry(f"{path} cannot be read: {error.strerror}") from error
         if hashlib.sha256(content).hexdigest() != record["files"][name]:
@@ -221,27 +225,29 @@ class Store(Entries):
         return any(is_older(path) for path in self.root.glob("states/*/*/record.json"))
 
     def failure(self, key: str) -> Record | None:
-        """Why a stage failed when it was last tried."""
-        try:
-            failure: Record = json.loads((self.root / "failures" / f"{key}.json").read_text("utf-8"))
-        except (FileNotFoundError, ValueError):
-            return None
-        return failure
+        """Why a stage failed when it was last tried; a note of that which is damaged says nothing."""
+        failure = said(self._failure(key))
+        return failure if _is_failure(failure) else None
 
     def write_failure(self, key: str, failure: Record) -> None:
-        """Write why a stage failed. Raises StoreError."""
-        path = self.root / "failures" / f"{key}.json"
-        aside = path.with_suffix(f".{uuid.uuid4().hex}")
+        """Write why a stage failed, without the secrets that errors quote. Raises StoreError."""
+        path = self._failure(key)
         try:
-            aside.write_text(json.dumps({"protocol": PROTOCOL_VERSION, **failure}, indent=1), "utf-8")
-            aside.replace(path)
+            put(path, json.dumps({"protocol": PROTOCOL_VERSION, **redacted_all(failure)}, indent=1).encode())
         except OSError as error:
-            with contextlib.suppress(OSError):
-                aside.unlink(missing_ok=True)
             raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 
     def forget_failure(self, key: str) -> None:
-        (self.root / "failures" / f"{key}.json").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            removed(self._failure(key))
+
+    def _failure(self, key: str) -> Path:
+        return self.root / "failures" / f"{key}.json"
+
+
+def _is_failure(found: Any) -> bool:
+    """Whether a file says why something failed, and when."""
+    return isinstance(found, dict) and isinstance(found.get("reason"), str) and is_date(found.get("time", 0.0))
 
 
 def _probe(folder: Path) -> None:
@@ -259,8 +265,6 @@ def _checksum(record: Record) -> str:
 
 
 def _write_through(path: Path, content: bytes) -> None:
-    """Write and flush to the disk: a rename must never publish bytes that a power cut can still take."""
-    with path.open("wb") as file:
+    """Write a file, and flush it to the disk."""
+    with written_through(path) as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

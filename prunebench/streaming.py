@@ -9,12 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import numpy as np
 import torch
@@ -22,14 +26,17 @@ from torch.utils.data import DataLoader
 
 from prunebench import components, seeds
 from prunebench.augmentation import on_device
+from prunebench.dataset_checks import checked_picture
 from prunebench.environment import cores
-from prunebench.errors import DataError
+from prunebench.errors import DamagedData, DataError
 from prunebench.splits import Split
+from prunebench.writing import said, written_through
 
 PARTS = ("train_names", "train_starts", "train_labels", "test_names", "test_starts", "test_labels")
 """What is kept of a split: all names as one run of bytes, where each begins and the last one ends, the labels."""
 FOLDER = "folder.json"
-"""Where the files themselves lie on this machine."""
+"""Where the files themselves lie on this machine, their fingerprint, and a checksum of all that is kept of them."""
+FILES = (*(f"{part}.npy" for part in PARTS), FOLDER)
 
 Wanted = tuple[int, int | None]
 """A file by its number, and the seed of its crop; without one it is decoded as for a test."""
@@ -56,14 +63,49 @@ def fingerprint(files: components.Files) -> str:
     return state.hexdigest()[:32]
 
 
-def write(files: components.Files, folder: Path) -> None:
+def write(files: components.Files, folder: Path, fingerprint: str) -> None:
     """Keep the names and labels of the files in a folder."""
     for split, names, labels in (("train", files.train, files.train_labels), ("test", files.test, files.test_labels)):
         encoded = [name.encode("utf-8", "surrogateescape") for name in names]
-        np.save(folder / f"{split}_names.npy", np.frombuffer(b"".join(encoded), np.uint8))
-        np.save(folder / f"{split}_starts.npy", np.cumsum([0, *map(len, encoded)]))
-        np.save(folder / f"{split}_labels.npy", np.asarray(labels, np.int64))
-    (folder / FOLDER).write_text(json.dumps(str(files.folder.resolve())), "utf-8")
+        kept = {
+            "names": np.frombuffer(b"".join(encoded), np.uint8),
+            "starts": np.cumsum([0, *map(len, encoded)]),
+            "labels": np.asarray(labels, np.int64),
+        }
+        for part, array in kept.items():
+            with written_through(folder / f"{split}_{part}.npy") as file:
+                np.save(file, array)
+    note = {"folder": quote_from_bytes(os.fsencode(files.folder.resolve())), "fingerprint": fingerprint}
+    with written_through(folder / FOLDER) as file:
+        file.write(json.dumps({**note, "checksum": _checksum(folder, note)}).encode())
+
+
+def _checksum(folder: Path, note: Mapping[str, Any]) -> str:
+    """Of all that is kept of the files. Raises OSError."""
+    state = hashlib.sha256(json.dumps([note["folder"], note["fingerprint"]]).encode())
+    for part in PARTS:
+        with (folder / f"{part}.npy").open("rb") as file:
+            state.update(hashlib.file_digest(file, "sha256").digest())
+    return state.hexdigest()
+
+
+def damage(folder: Path, fingerprint: str) -> str:
+    """What is wrong with what is kept of the files, or nothing; the files themselves are not read."""
+    note = said(folder / FOLDER)
+    try:
+        if note["checksum"] == _checksum(folder, note) and note["fingerprint"] == fingerprint:
+            return ""
+    except (OSError, KeyError, TypeError):
+        pass
+    return f"{folder} is not what was written, its checksum differs; a run makes it again"
+
+
+def files_of(folder: Path) -> Path:
+    """Where the files lie whose names a folder holds. Raises DamagedData."""
+    try:
+        return Path(os.fsdecode(unquote_to_bytes(said(folder / FOLDER)["folder"])))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedData(f"{folder / FOLDER} is not what was written; a run makes it again") from error
 
 
 def is_streamed(folder: Path) -> bool:
@@ -162,16 +204,14 @@ def loaders(device: torch.device) -> int:
 
 
 def opened(dataset: components.Dataset, folder: Path, split: str) -> Stream:
-    """A split of prepared files. Raises DataError when what is kept of it is damaged."""
+    """A split of prepared files, which were verified before. Raises DamagedData when they are damaged meanwhile."""
     try:
-        names, starts, labels = (
-            np.load(folder / f"{split}_{part}.npy", mmap_mode="r", allow_pickle=False)
-            for part in ("names", "starts", "labels")
-        )
-        files = Path(json.loads((folder / FOLDER).read_text("utf-8")))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder} is damaged ({error}); delete it, and it is made again") from error
-    return Stream(dataset.decode, files, names, starts, np.arange(len(labels)), torch.from_numpy(labels.copy()))
+        paths = (folder / f"{split}_{part}.npy" for part in ("names", "starts", "labels"))
+        names, starts, labels = (np.lib.format.open_memmap(path, mode="r") for path in paths)
+    except Exception as error:  # whatever NumPy's parser makes of a header that is not one
+        raise DamagedData(f"{folder} is damaged ({error}); a run makes it again") from error
+    files, decode = files_of(folder), partial(checked_picture, dataset)
+    return Stream(decode, files, names, starts, np.arange(len(labels)), torch.from_numpy(labels.copy()))
 
 
 class Feeder:

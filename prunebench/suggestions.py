@@ -14,7 +14,8 @@ LONGEST = 100
 def nearest(word: str, words: Iterable[str], n: int = 1, cutoff: float = 0.5) -> list[str]:
     """Up to `n` of the words that are most like `word`, the best first.
 
-    Case, hyphens and other separators are not compared, so that a name as a paper writes it finds its own: SNIP, ResNet-20.
+    Case, hyphens and other separators are not compared: SNIP and ResNet-20, as papers write them, find
+    snip and resnet20.
 
     Args:
         cutoff: how alike two words must be, from 0 to 1.

@@ -16,7 +16,7 @@ PROTOCOL_VERSION = 1
 Results that say no version were stored when keys held the hash of the source; they are of an older protocol.
 """
 
-NO_VERSION = "none"
+NO_VERSION = "none (older)"
 """What is shown as the version of results that say none."""
 
 _BEFORE = "prunebench.before"

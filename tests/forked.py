@@ -46,6 +46,15 @@ HIGH = 500
 LONGEST = 1 << 20
 
 
+def named(environment: Mapping[str, str]) -> list[str]:
+    """The folders of modules that an environment names."""
+    return list(filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)))
+
+
+BASE = [path for path in sys.path[1:] if path not in named(os.environ)]
+"""Where Python looks for modules in any environment."""
+
+
 class Running:
     """A command that was begun; to be used as a `subprocess.Popen` whose output is kept in files."""
 
@@ -198,7 +207,7 @@ def settle(environment: Mapping[str, str], cwd: Path) -> None:
     os.environ.update(environment)
     tempfile.tempdir = None
     multiprocessing.process.ORIGINAL_DIR = str(cwd)
-    sys.path[0] = str(cwd)
+    sys.path[:] = [str(cwd), *named(environment), *BASE]
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

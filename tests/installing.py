@@ -46,7 +46,7 @@ def pytest(tests: Path, site: Path, *options: str) -> subprocess.CompletedProces
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests), *options],
         cwd=tests if tests.is_dir() else tests.parent,
-        env=runs.environment(**with_site(site)),
+        env=runs.environment(**with_site(site), OMP_NUM_THREADS="1"),
         capture_output=True,
         text=True,
         timeout=600,

@@ -98,7 +98,7 @@ def environment(**variables: str) -> dict[str, str]:
 
 def prunebench(*arguments: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own, forked from one that has imported everything where that can be."""
-    if not all(name.startswith(OWN) for name in variables):  # others may change what Python finds as it starts
+    if not all(name.startswith((*OWN, "PYTHONPATH")) for name in variables):  # others may change how Python starts
         return started(*arguments, cwd=cwd, **variables)
     running = begin(*arguments, cwd=cwd, **variables)
     try:

@@ -1,16 +1,19 @@
 """Data: fingerprinted, prepared once, split and ordered the same everywhere."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from prunebench import data
 from prunebench.components import Arrays
 from prunebench.data import PARTS, Data, find, prepare
-from prunebench.errors import DataError
+from prunebench.errors import DamagedData, DataError, StoreError
 
 CPU = torch.device("cpu")
 
@@ -134,13 +137,13 @@ def test_half_an_index_is_no_index(changed, tmp_path):
 def test_a_crash_while_writing_leaves_nothing_that_could_be_read(changed, tmp_path, monkeypatch):
     dataset, save = changed(), np.save
 
-    def fails_at_the_third(path, array):
-        if "test_inputs" in str(path):
+    def fails_at_the_third(file, array):
+        if "test_inputs" in file.name:
             raise OSError("no space left")
-        save(path, array)
+        save(file, array)
 
     monkeypatch.setattr(np, "save", fails_at_the_third)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(StoreError, match=r"cannot write .*: no space left"):
         prepare(dataset, None, tmp_path)
     assert find(dataset, None, tmp_path) is None
     assert [path for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
@@ -154,8 +157,8 @@ def test_nothing_is_left_beside_the_arrays_and_their_index(changed, tmp_path):
     prepared = prepare(changed(), None, tmp_path)
     assert sorted(path.name for path in prepared.folder.iterdir()) == sorted(f"{part}.npy" for part in PARTS)
     (index,) = [path for path in tmp_path.iterdir() if path != prepared.folder]
-    note = {"dataset": "blobs", "fingerprint": prepared.fingerprint, "folder": prepared.fingerprint}
-    assert json.loads(index.read_text()) == note
+    note = json.loads(index.read_text())
+    assert (note["dataset"], note["fingerprint"]) == ("blobs", prepared.fingerprint)
 
 
 def test_the_files_hold_the_bytes_that_were_loaded(tiny, changed, tmp_path):
@@ -187,8 +190,91 @@ def test_data_that_is_not_what_it_says_is_an_error_and_is_not_kept(changed, tmp_
 def test_a_damaged_array_is_an_error_that_says_what_to_do(tiny, tmp_path):
     prepared = prepare(tiny.Blobs(), None, tmp_path)
     (prepared.folder / "test_labels.npy").write_bytes(b"\x93NUMPY nonsense")
-    with pytest.raises(DataError, match=r"test_labels\.npy is damaged .* delete its folder"):
+    with pytest.raises(DamagedData, match=r"test_labels\.npy is damaged .* a run makes it again"):
         Data(tiny.task(), prepared, CPU)
+
+
+@pytest.fixture
+def flip():
+    """Changes a bit in the middle of a file, and leaves its size and its time as they were."""
+
+    def flip(path):
+        before = path.stat()
+        content = bytearray(path.read_bytes())
+        content[len(content) * 3 // 4] ^= 1
+        path.write_bytes(content)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    return flip
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_flipped_bit_is_noticed_by_the_next_run_and_the_data_is_made_again(changed, flip, tmp_path, part, caplog):
+    dataset = changed()
+    first = prepare(dataset, None, tmp_path)
+    before = {path.name: path.read_bytes() for path in first.folder.iterdir()}
+    flip(first.folder / f"{part}.npy")
+    assert prepare(dataset, None, tmp_path) == first
+    assert {path.name: path.read_bytes() for path in first.folder.iterdir()} == before
+    assert dataset.reads == [None, None]
+    assert "is not what was written, its hash differs" in caplog.text
+
+
+def test_the_arrays_of_other_data_are_not_taken_for_these(changed, tmp_path):
+    """Whole files of another data set of the same shape, with their own index."""
+    dataset, other = changed(), changed(flipped("train_labels"))
+    one, two = prepare(dataset, None, tmp_path / "one"), prepare(other, None, tmp_path / "two")
+    shutil.rmtree(one.folder)
+    shutil.copytree(two.folder, one.folder)
+    assert prepare(dataset, None, tmp_path / "one").fingerprint == one.fingerprint
+    assert dataset.reads == [None, None]
+    (index,) = (tmp_path / "one").glob("*.json")
+    shutil.copytree(two.folder, tmp_path / "one" / two.fingerprint)
+    index.write_text(json.dumps({**json.loads(index.read_text()), "fingerprint": two.fingerprint}))
+    assert find(dataset, None, tmp_path / "one") is None
+    index.write_text('{"dataset": "blobs", "fingerprint": "..", "folder": ".."}')
+    assert find(dataset, None, tmp_path / "one") is None
+    assert prepare(dataset, None, tmp_path / "one") == one
+
+
+def test_data_is_read_when_it_is_opened_unless_its_seal_is_right(tiny, flip, tmp_path, monkeypatch):
+    prepared = prepare(tiny.Blobs(), None, tmp_path)
+    reads = []
+    monkeypatch.setattr(data, "damage", lambda prepared: reads.append(prepared) or "")
+    Data(tiny.task(), prepared, CPU).check()
+    assert reads == []
+    Data(tiny.task(), replace(prepared, seal=""), CPU)
+    assert len(reads) == 1
+    flip(prepared.folder / "train_inputs.npy")  # the system saw that it was written
+    Data(tiny.task(), prepared, CPU)
+    assert len(reads) == 2
+
+
+def test_data_that_is_changed_while_it_is_used_is_noticed(tiny, flip, tmp_path):
+    prepared = prepare(tiny.Blobs(), None, tmp_path)
+    opened = Data(tiny.task(), prepared, CPU)
+    opened.check()
+    flip(prepared.folder / "test_inputs.npy")
+    with pytest.raises(DamagedData, match="is not what was written, its hash differs; a run makes it again"):
+        opened.check()
+    with pytest.raises(DamagedData):
+        Data(tiny.task(), prepared, CPU)
+
+
+def test_files_and_folders_are_flushed_before_and_after_they_get_their_names(changed, tmp_path, monkeypatch):
+    flushed, fsync = [], os.fsync
+
+    def flush(handle):
+        flushed.append(Path(f"/proc/self/fd/{handle}").readlink())
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    prepared = prepare(changed(), None, tmp_path)
+    assert {path.name for path in flushed} >= {f"{part}.npy" for part in PARTS}
+    aside = flushed[0].parent
+    assert aside.name.startswith(f".{prepared.fingerprint}.")
+    assert flushed.index(aside) < flushed.index(tmp_path)
+    assert all(flushed.index(aside / f"{part}.npy") < flushed.index(aside) for part in PARTS)
 
 
 def test_what_is_done_to_the_tensors_does_not_reach_the_files(tiny, tmp_path):

@@ -1,5 +1,6 @@
 """Entries are there whole or not at all, and say so when their bytes changed."""
 
+import errno
 import hashlib
 import json
 
@@ -174,8 +175,17 @@ def test_a_store_that_cannot_be_made_is_an_error_that_names_it(tmp_path):
         Store.open(tmp_path / "file" / "store")
 
 
-def test_an_entry_that_cannot_be_written_is_an_error(store):
+def test_a_file_where_entries_belong_is_removed(store):
     (store.root / "states" / "ab").touch()
+    store.write(KEY, RECORD, FILES)
+    store.verified(KEY)
+
+
+def test_an_entry_that_cannot_be_written_is_an_error(store, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store_module, "_write_through", full)
     with pytest.raises(StoreError, match=f"cannot write .*{KEY}"):
         store.write(KEY, RECORD, FILES)
 

@@ -1,6 +1,8 @@
 """Data that no memory holds: decoded by other processes, and the same whoever decodes it."""
 
+import json
 import shutil
+import sys
 from dataclasses import replace
 from functools import partial
 
@@ -12,7 +14,7 @@ from PIL import Image
 import prunebench
 from prunebench import streaming
 from prunebench.data import Data, find, prepare
-from prunebench.errors import DataError
+from prunebench.errors import DamagedData, DataError
 from prunebench.execution.perform import Bench, perform
 from prunebench.plan import protocol, resolve
 
@@ -172,6 +174,29 @@ def copied(root, tmp_path):
     return tmp_path / "copy"
 
 
+@pytest.mark.parametrize(
+    ("decode", "message"),
+    [
+        (lambda path, draw: None, "returned None, and should return uint8 of shape"),
+        (lambda path, draw: np.zeros((3, 8, 8)), r"returned float64 of shape \(3, 8, 8\), and should"),
+        (lambda path, draw: np.zeros((8, 8, 3), np.uint8), r"returned uint8 of shape \(8, 8, 3\), and should"),
+        (lambda path, draw: 1 // 0, "raised ZeroDivisionError: "),
+        (lambda path, draw: sys.exit(0), "raised SystemExit: 0"),
+    ],
+)
+@pytest.mark.parametrize("number", [0, 2])
+def test_what_decode_returns_is_checked_and_named(tiny, animals, root, tmp_path, loaders, decode, message, number):
+    class Careless(type(animals())):
+        pass
+
+    Careless.decode = lambda self, path, draw: decode(path, draw)
+    loaders(number)
+    dataset = Careless(path="animals", classes=3, train=21, test=7, size=8, stream=True)
+    drawn = Data(tiny.task(dataset=dataset, batch_size=4), prepare(dataset, root, tmp_path), CPU)
+    with pytest.raises(DataError, match=rf"data set 'image-folder': `decode` of .*/train/.*\.(jpg|png) {message}"):
+        drawn.batch(0, "train", 0)
+
+
 @pytest.mark.parametrize("number", [0, 2])
 def test_a_file_that_is_cut_short_is_named(tiny, animals, copied, tmp_path, loaders, number):
     loaders(number)
@@ -211,10 +236,30 @@ def test_preparing_again_reads_nothing(animals, root, tmp_path, monkeypatch):
     assert find(animals(), root, tmp_path) is None
 
 
+@pytest.mark.parametrize("name", streaming.FILES)
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'"/etc"', b"[" * 10**5, None], ids=repr)
+def test_what_is_kept_of_the_files_is_made_again_when_it_is_damaged(animals, root, tmp_path, name, content):
+    first = prepare(animals(), root, tmp_path)
+    before = {path.name: path.read_bytes() for path in first.folder.iterdir()}
+    path = first.folder / name
+    path.write_bytes(before[name][:-1] + bytes([before[name][-1] ^ 1]) if content is None else content)
+    assert prepare(animals(), root, tmp_path) == first
+    assert {path.name: path.read_bytes() for path in first.folder.iterdir()} == before
+
+
+def test_files_that_lie_elsewhere_now_are_not_those_that_were_listed(tiny, animals, root, tmp_path):
+    """The note says where files lie: another folder, with a checksum that was not made for it, is refused."""
+    prepared = prepare(animals(), root, tmp_path)
+    note = json.loads((prepared.folder / streaming.FOLDER).read_text())
+    (prepared.folder / streaming.FOLDER).write_text(json.dumps({**note, "folder": "/etc"}))
+    with pytest.raises(DamagedData, match="its checksum differs"):
+        Data(tiny.task(dataset=animals(), batch_size=4), prepared, CPU)
+
+
 def test_files_are_not_unpickled(animals, root, tmp_path):
     prepared = prepare(animals(), root, tmp_path)
     np.save(prepared.folder / "test_labels.npy", np.array([{}], object), allow_pickle=True)
-    with pytest.raises(DataError, match=r"is damaged .* delete it, and it is made again"):
+    with pytest.raises(DataError, match=r"is damaged .* a run makes it again"):
         streaming.opened(animals(), prepared.folder, "test")
 
 

@@ -182,7 +182,7 @@ def test_results_of_code_that_is_no_longer_there_are_told_and_dropped_and_the_re
     with noted(mine, store):
         pass
     Path("mine.py").write_text(PLUGIN.replace("weight.abs()", "-weight.abs()"), "utf-8")
-    done = runs.prunebench("sync", cwd=here)  # a process of its own reads the file anew
+    done = runs.prunebench("sync", "--plugin", "mine.py", cwd=here)  # a process of its own reads the file anew
     assert (done.returncode, done.stdout) == (1, "other: 1 sent, 0 there already, 0 not done yet\n")
     assert done.stderr.startswith(
         "other: 1 not sent: they were made by other code, plugins or files than are here now; the"
@@ -199,10 +199,33 @@ def test_a_suite_whose_plugin_is_gone_keeps_no_other_from_being_sent(suite, load
     assert len(notes()) == 2
     done = runs.prunebench("sync", cwd=here)
     assert done.returncode == 1
-    assert done.stdout.startswith("tiny: ")
-    assert done.stderr.startswith("other: not sent, and not waited for any more: ")
-    assert "mine" in done.stderr
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == ["other", "tiny"]
+    assert done.stderr.startswith(
+        "other: 1 not sent: they were made by other code, plugins or files than are here now; the"
+    )
     assert notes() == []
+
+
+def test_results_of_a_loose_plugin_are_sent_once_it_is_named_and_until_then_the_others(suite, here):
+    """The note names the file, which is not loaded for that: it writes a marker when it is."""
+    store = Store(STORE.resolve())
+    Path("marking.py").write_text(PLUGIN + f"\nopen({str(here / 'marker')!r}, 'w').close()\n", "utf-8")
+    mine = suite("name=marked", plugin_files=["marking.py"], only=["method=mine,sparsity=0.5"])
+    filling.perform(mine, store)
+    with noted(mine, store):
+        pass
+    (here / "marker").unlink()
+    done = runs.prunebench("sync", cwd=here)
+    assert done.returncode == 1
+    assert "marked: 1 not sent yet: they need plugin files" in done.stderr
+    assert f"`prunebench sync --plugin {here / 'marking.py'}` sends them" in " ".join(done.stderr.split())
+    assert not (here / "marker").exists()
+    assert len(notes()) == 1
+    assert "dense" in {result.method for result in tracking.read_results(suite="marked")}
+    done = runs.prunebench("sync", cwd=here, PRUNEBENCH_PLUGINS=str(here / "marking.py"))
+    assert (done.returncode, done.stdout) == (0, "marked: 1 sent, 1 there already, 0 not done yet\n")
+    assert notes() == []
+    assert {"dense", "mine"} <= {result.method for result in tracking.read_results(suite="marked")}
 
 
 def test_a_note_that_is_none_is_named_and_dropped(here):

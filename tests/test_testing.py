@@ -30,7 +30,7 @@ METHODS = [
 ]
 QUICK = ("dense", "random", "nm", "set")
 """One of each kind of chain: no mask, one by scores, one by a structure, one that changes; the others are slow."""
-MLP, CONV, VIT = NETWORKS
+MLP, CONV, VIT, GAPS = NETWORKS
 
 
 def methods():
@@ -657,6 +657,46 @@ def test_the_networks_are_those_that_methods_stumble_over():
     assert {one.groups for one in convolutions} == {1, 4, 16}
     assert any(isinstance(one, torch.nn.BatchNorm2d) for one in layers["conv"].modules())
     assert any(isinstance(one, torch.nn.LayerNorm) for one in layers["vit"].modules())
+    torch.manual_seed(0)
+    gaps = layers["gaps"]
+    loss = cross_entropy(gaps(torch.randn(8, 3, 8, 8)), torch.arange(8) % 4)
+    loss.backward()
+    gradients = {name: weight.grad for name, weight in gaps.named_parameters() if weight.dim() == 2}
+    assert (
+        sum(weight.numel() for weight in gaps.parameters() if weight.dim() == 2)
+        == 48 * 32 + 2 * 32**2 + 32 * 128 + 128 * 4
+    )
+    assert [name for name, gradient in gradients.items() if gradient is None] == ["frozen.weight", "unused.weight"]
+    assert [name for name, gradient in gradients.items() if gradient is not None and not gradient.any()] == [
+        "inner.weight"
+    ]
+
+
+def test_an_author_is_told_of_layers_without_a_score(method):
+    remark = said(conformance(method("snip"), networks=[GAPS]), "scores")
+    assert remark == (
+        "every score is 0 in 'frozen.weight', 'inner.weight', 'unused.weight': there the order of the weights decides"
+    )
+    assert said(conformance(method("snip"), networks=[MLP]), "scores") == ""
+    assert said(conformance(method("magnitude-init"), networks=[GAPS]), "scores") == ""
+
+
+class Own(Sound):
+    """Takes gradients without `scoring.gradients`, and does not think of layers that are never called."""
+
+    def scores(self, scoring):
+        ((inputs, labels),) = scoring.batches(1, 32)
+        weights = scoring.weights
+        gradients = torch.autograd.grad(cross_entropy(scoring.model(inputs), labels), list(weights.values()))
+        return {name: (weights[name] * one).abs() for name, one in zip(weights, gradients, strict=True)}
+
+    def scoring_flops(self, network, density):
+        return 3 * network.flops * 32
+
+
+def test_a_gradient_that_a_network_may_lack_is_found_out():
+    assert "not to have been used" in said(conformance(Own, networks=[GAPS]), "chain")
+    assert conformance(Own, networks=[MLP]).ok
 
 
 def test_the_kit_needs_no_timm():

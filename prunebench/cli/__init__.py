@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,8 +14,11 @@ import click
 from prunebench import __version__
 from prunebench.errors import PrunebenchError
 from prunebench.plain_text import lines
+from prunebench.redaction import redacted
 from prunebench.suggestions import nearest
 
+INTERRUPTED = 130
+"""The exit code of a command that was stopped by Ctrl-C."""
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("prunebench.cli.run:command", "Run a suite; what is in the store already is not run again."),
     "plan": ("prunebench.cli.plan:command", "Show what a suite would run, and what it would cost."),
@@ -73,8 +78,29 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except OSError as error:
+            if (reason := _of_a_file(error)) is None:
+                raise
+            raise Failure(reason) from error
         except PrunebenchError as error:
-            raise Failure(lines(str(error))) from error
+            raise Failure(lines(redacted(str(error)))) from error
+        except KeyboardInterrupt:
+            click.echo("\nstopped", err=True)
+            sys.exit(INTERRUPTED)
+
+
+_OF_FILES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR}
+_OF_FILES |= {errno.EEXIST, errno.ENAMETOOLONG, errno.ENOENT, errno.ELOOP, errno.EIO, errno.EFBIG}
+
+
+def _of_a_file(error: OSError) -> str | None:
+    """What is wrong with a file or folder that a command reads or writes; None for any other error."""
+    if error.errno not in _OF_FILES:
+        return None
+    where = f"{error.filename}: " if error.filename is not None else ""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    advice = "make room, and the same command goes on" if full else "name another, or change what is there"
+    return lines(f"{where}{error.strerror}; {advice}")
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     "--output",
     "directory",
     type=click.Path(file_okay=False, path_type=Path),
+    callback=options.writable,
     metavar="DIR",
     help="Write a page with plots there.",
 )

@@ -106,10 +106,7 @@ def _write(board: Board, output: Path) -> None:
         overlaps, complaints = measured_overlaps(board.results, board.asked, board.uri)
         for complaint in complaints:
             click.echo(f"warning: {complaint}", err=True)
-    try:
-        write(board.results, output, board.asked, overlaps)
-    except OSError as error:
-        raise BoardError(f"cannot write to {output}: {error.strerror}") from None
+    write(board.results, output, board.asked, overlaps)
     click.echo(f"written: {output / 'README.md'}", err=True)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from prunebench.cli import options
 from prunebench.cli.output import say
-from prunebench.errors import BoardError
 
 
 @click.command()
@@ -16,6 +16,7 @@ from prunebench.errors import BoardError
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
+    callback=options.writable,
     required=True,
     metavar="DIR",
     help="Publish the board there.",
@@ -32,17 +33,16 @@ def command(sources: tuple[str, ...], output: Path, name: str | None, fail_on_co
     Where they have other figures of it, that is said, and the newest of those that are done is kept.
     """
     from prunebench.leaderboard import write
-    from prunebench.leaderboard.merging import merge
+    from prunebench.leaderboard.merging import merge, older_protocols
     from prunebench.leaderboard.sources import read_source
 
     merged = merge([read_source(source) for source in sources], name)
     for conflict in merged.conflicts:
         say(f"conflict: {conflict}", err=True)
+    if older := older_protocols(merged.board.results):
+        say(f"note: {older}", err=True)
     if merged.conflicts and fail_on_conflict:
         sys.exit(1)
-    try:
-        write(merged.board.results, output, merged.board.asked, merged.board.overlaps)
-    except OSError as error:
-        raise BoardError(f"cannot write to {output}: {error.strerror}") from None
+    write(merged.board.results, output, merged.board.asked, merged.board.overlaps)
     counts = (f"{len(merged.board.results)} trials", f"{merged.doubles} doubles", f"{len(merged.conflicts)} conflicts")
     say(f"{', '.join(counts)}: {output / 'README.md'}")

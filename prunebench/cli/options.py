@@ -16,6 +16,7 @@ from prunebench import durations, registry
 from prunebench.errors import PluginError
 from prunebench.registry import Registry
 from prunebench.suggestions import nearest
+from prunebench.writing import unwritable
 
 if TYPE_CHECKING:
     from prunebench.session import Loaded
@@ -179,3 +180,10 @@ def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> fl
         return None if value is None else durations.parse(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def writable(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """A folder to write to, found out before the work: a file or a full disk in its place is a mistake."""
+    if value is not None and (reason := unwritable(value)):
+        raise click.BadParameter(f"nothing can be written to {value}: {reason}")
+    return value

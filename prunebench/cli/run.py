@@ -7,23 +7,40 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from prunebench import durations
-from prunebench.cli import options, output
+from prunebench.cli import INTERRUPTED, options, output
 from prunebench.cli.output import say
 from prunebench.cli.placing import PlacedCommand
 
 if TYPE_CHECKING:
     from prunebench.executors import Executor
 
-FAILED, UNFINISHED, INTERRUPTED = 1, 3, 130
+FAILED, UNFINISHED = 1, 3
 """Exit codes, beside 0 for all well and 2 for what could not even begin."""
 
 
-@click.command(cls=PlacedCommand)
+class StoppableCommand(PlacedCommand):
+    """Ends in one sentence when it is asked to stop, from when its options are looked at."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            return super().make_context(*args, **kwargs)
+        except KeyboardInterrupt:
+            _say_stopped()
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _say_stopped()
+
+
+@click.command(cls=StoppableCommand)
 @click.argument("suite", type=click.Path(path_type=Path))
 @click.option(
     "--executor",
@@ -93,21 +110,16 @@ def command(
     output.note_older(Store(given.store.resolve()))
     folder = folder or Path("results") / loaded.suite.name
     begun = time.monotonic()
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        with Watcher() as watcher:
-            outcome = session.run_suite(
-                loaded,
-                store=given.store,
-                data=given.data,
-                executor=executor,
-                output=folder,
-                watch=watcher.watch,
-                **how,
-            )
-    except KeyboardInterrupt:
-        say("\nstopped; the same command goes on from here", err=True)
-        sys.exit(INTERRUPTED)
+    with Watcher() as watcher:
+        outcome = session.run_suite(
+            loaded,
+            store=given.store,
+            data=given.data,
+            executor=executor,
+            output=folder,
+            watch=watcher.watch,
+            **how,
+        )
     _print_leaderboard(outcome.frame)
     counts = outcome.counts
     said = ", ".join(f"{counts[name]} {name}" for name in ("done", "cached", "failed", "skipped"))
@@ -122,6 +134,14 @@ def command(
         say(outcome.next, err=True)
         sys.exit(UNFINISHED)
     sys.exit(0 if outcome.ok else FAILED)
+
+
+def _say_stopped() -> NoReturn:
+    """The last words of a run that was asked to stop. Being asked once more, in its haste, changes nothing."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    say("\nstopped; the same command goes on from here", err=True)
+    sys.exit(INTERRUPTED)
 
 
 def _print_leaderboard(frame: Any) -> None:

@@ -40,17 +40,20 @@ def command(
     loaded = given.load(suite)
     prepared = session.prepared_already(loaded, given.data, given.store)
     store = Store(given.store.resolve())
-    found = progress(session.plan_suite(loaded, prepared), store)
+    failures = session.data_failures(loaded, prepared, store)
+    found = progress(session.plan_suite(loaded, prepared), store, failures)
     if as_json:
         output.show_json({"suite": loaded.suite.name, **found.as_json()})
         return
     output.say(f"{loaded.suite.name}: {suite}\n")
     output.show(output.grid(_lines(found)))
-    unread = sorted({trial.task.label for trial in loaded.trials} - prepared.keys())
+    unread = sorted({trial.task.label for trial in loaded.trials} - prepared.keys() - failures.keys())
     if unread:
         output.note(f"the data of {', '.join(unread)} was not read here yet: its trials count as left")
     if found.left:
         output.note_older(store)
+    if failures:
+        output.note(f"the data of {', '.join(sorted(failures))} could not be read; every run tries again")
     _print_running(found)
     _print_reasons("failed", found.failed)
     _print_reasons("skipped", found.skipped)

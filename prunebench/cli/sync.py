@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -37,12 +38,17 @@ def command(
     Without SUITE it sends those of every suite whose run was stopped, or could not reach the server. What MLflow has
     already is not sent again. What cannot be sent is told, and not waited for any more: results that are damaged, or of
     code, plugins or files that are others now; then the exit code is 1. A run makes them again, and sends them.
+
+    Results that need a plugin file are sent when it is named again with --plugin: no file is loaded because a note in
+    the store names it.
     """
     from prunebench import session
     from prunebench.store import Store
 
     if suite is None:
-        sys.exit(_say(session.sync_all(given.store, patience=patience), f"nothing waits in {given.store}"))
+        options.load_plugins(given.files, given.blocked)
+        sent = session.sync_all(given.store, plugin_files=given.files, blocked=given.blocked, patience=patience)
+        sys.exit(_say(sent, f"nothing waits in {given.store}"))
     loaded = given.load(suite)
     output.note_older(Store(given.store.resolve()))
     sys.exit(_say([session.sync_suite(loaded, store=given.store, data=given.data, patience=patience)], ""))
@@ -69,6 +75,12 @@ def _dropped(sent: Sent) -> Iterator[str]:
     again = "the next run of the suite makes them again, and sends them"
     if sent.unread:
         yield f"not sent, and not waited for any more: {sent.unread}; `prunebench sync SUITE` sends what the store has"
+    if sent.withheld:
+        files = shlex.join(word for file in sent.waiting_for for word in ("--plugin", file))
+        yield (
+            f"{sent.withheld:,} not sent yet: they need plugin files, which are loaded only when they are named: "
+            f"`prunebench sync {files}` sends them"
+        )
     if sent.damaged:
         yield f"{sent.damaged:,} not sent: they are damaged in the store; {again}"
     if sent.outdated:

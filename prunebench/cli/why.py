@@ -32,7 +32,7 @@ def command(
     being made, or was never run.
     """
     from prunebench import session
-    from prunebench.execution.reasons import trial_named, why
+    from prunebench.execution.reasons import Reason, trial_named, why
     from prunebench.plan import UNKNOWN_DATA
     from prunebench.store import Store
 
@@ -40,8 +40,12 @@ def command(
     prepared = session.prepared_already(loaded, given.data, given.store)
     plan = session.plan_suite(loaded, prepared)
     planned = trial_named(plan, trial)
-    known = prepared.get(planned.trial.task.label)
-    reason = why(planned, plan, Store(given.store.resolve()), known.fingerprint if known else UNKNOWN_DATA)
+    label, store = planned.trial.task.label, Store(given.store.resolve())
+    failure = session.data_failures(loaded, prepared, store).get(label)
+    if failure is not None and not planned.skipped:
+        reason = Reason("without-data", str(failure["reason"]), since=float(failure["time"]))
+    else:
+        reason = why(planned, plan, store, prepared[label].fingerprint if label in prepared else UNKNOWN_DATA)
     if as_json:
         output.show_json({"trial": trial, **asdict(reason)})
         return
@@ -54,6 +58,7 @@ HEADLINES = {
     "skipped": "skipped in every run",
     "running": "being made now",
     "failed": "failed before; --retry-failed tries again",
+    "without-data": "failed before: its data could not be read; every run tries again",
     "damaged": "its entry is damaged; a run makes it again",
     "changed": "not in the store: something changed",
     "unfinished": "not in the store: begun, and not finished",

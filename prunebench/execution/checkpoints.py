@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -22,6 +21,7 @@ from prunebench.stages import Train
 from prunebench.state import State, to_tensors
 from prunebench.store import Entries, Store
 from prunebench.training import Keeper
+from prunebench.writing import removed
 
 
 class Checkpoints(Keeper):
@@ -30,9 +30,18 @@ class Checkpoints(Keeper):
     Args:
         every: seconds between two of them; 0 keeps none.
         reached: is told of every step.
+        check: raises an error when a state must not be kept, as its data was damaged.
     """
 
-    def __init__(self, store: Store, node: Node, every: float, reached: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        node: Node,
+        every: float,
+        reached: Callable[[int], None],
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._check = check
         self._entries, self._node, self._every, self._reached = store.checkpoints(node.key), node, every, reached
         self._begun = self._last = time.perf_counter()
 
@@ -41,6 +50,7 @@ class Checkpoints(Keeper):
         return self._every > 0 and time.perf_counter() - self._last >= self._every
 
     def keep(self, state: State) -> None:
+        self._check()
         seconds = Cost(wall_seconds=time.perf_counter() - self._begun)
         files = {name: part for name, part in to_tensors(state).items() if part}
         record = {
@@ -92,4 +102,5 @@ def say(text: object) -> None:
 
 def forget(store: Store, key: str) -> None:
     """Take away the checkpoints of a job that is done."""
-    shutil.rmtree(store.checkpoints(key).root, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        removed(store.checkpoints(key).root)

@@ -15,12 +15,16 @@ import socket
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
+from annotated_types import Ge, Le
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
+from prunebench.durations import LATEST
 from prunebench.errors import StoreError
 from prunebench.store import Store
+from prunebench.writing import removed
 
 PATIENCE = 0.5
 """Seconds until a lock counts as held: whoever asks what is running holds it for a moment too."""
@@ -40,6 +44,10 @@ class Work:
     """The step that its training ends at; the same for a job that trains nothing."""
 
 
+Date = Annotated[float, Ge(0), Le(LATEST)]
+Step = Annotated[int, Ge(0), Le(2**53)]
+
+
 @dataclass(frozen=True)
 class Running:
     """A job under way: its work, where, and how far it is. Times are Unix seconds."""
@@ -49,11 +57,11 @@ class Running:
     stage: str
     host: str
     pid: int
-    started: float
-    step: int
-    start: int
-    stop: int
-    updated: float
+    started: Date
+    step: Step
+    start: Step
+    stop: Step
+    updated: Date
 
 
 class Claim:
@@ -88,7 +96,7 @@ class Claim:
         """Only a help for people: a disk without room for a note is told of by what must be written."""
         aside = self._note.with_suffix(f".{self._running.host}.{self._running.pid}")
         with contextlib.suppress(OSError):
-            aside.write_text(json.dumps(asdict(self._running)), "utf-8")
+            aside.write_text(json.dumps(asdict(self._running)), "utf-8")  # not flushed: no result depends on it
             aside.replace(self._note)
 
 
@@ -100,6 +108,7 @@ def claim(store: Store, key: str, about: Work) -> Claim | None:
     lock = _lock(store, key)
     try:
         _folder(store).mkdir(parents=True, exist_ok=True)
+        make_way(Path(lock.lock_file), _note(store, key))
         lock.acquire(timeout=PATIENCE)
     except Timeout:
         return None
@@ -119,6 +128,13 @@ def claim(store: Store, key: str, about: Work) -> Claim | None:
             **asdict(about),
         ),
     )
+
+
+def make_way(*paths: Path) -> None:
+    """Remove what has the name of a lock or a note and is no file, such as a folder or a link."""
+    for path in paths:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            removed(path)
 
 
 def running(store: Store) -> list[Running]:
@@ -159,7 +175,7 @@ def _notes(store: Store) -> list[Running]:
 
 def _read(path: Path) -> Running | None:
     try:
-        note = TypeAdapter(Running).validate_json(path.read_bytes())
+        note = TypeAdapter(Running).validate_json(path.read_bytes() if path.is_file() else b"")
     except (OSError, ValueError):  # it ended meanwhile, or is no note
         return None
     return note if note.key == path.stem else None
@@ -167,7 +183,7 @@ def _read(path: Path) -> Running | None:
 
 def _is_held(store: Store, key: str) -> bool:
     lock = _lock(store, key)
-    if not Path(lock.lock_file).exists():
+    if not Path(lock.lock_file).is_file():  # nobody can hold a folder
         return False
     try:
         with lock.acquire(timeout=0):

@@ -11,7 +11,6 @@ Nothing here looks at a name of a file but in a store's own folders, and nothing
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -22,9 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from prunebench.data import PARTS, Prepared
+from prunebench.data import Prepared, damage, noted_fingerprint
 from prunebench.errors import CorruptEntry, StoreError
 from prunebench.execution.checkpoints import kept_steps
 from prunebench.execution.claims import Running, running
@@ -32,6 +29,7 @@ from prunebench.plan import make_plan
 from prunebench.store import Store, is_older
 from prunebench.suite.values import Trial
 from prunebench.versions import PROTOCOL_VERSION
+from prunebench.writing import said
 
 CHECKPOINTS = "checkpoints"
 BY_KEY = ("states", CHECKPOINTS, "failures", "logs")
@@ -127,11 +125,8 @@ def _item(kind: str, path: Path) -> Item:
 
 
 def _fingerprint_in(index: Path) -> str:
-    """The data set that an index leads to."""
-    try:
-        return str(json.loads(index.read_text("utf-8"))["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+    """The data set that an index leads to; nothing for one that is damaged."""
+    return noted_fingerprint(index) or ""
 
 
 def _listed(folder: Path) -> list[Path]:
@@ -186,18 +181,15 @@ def _prints(store: Store, dataset: str) -> set[str]:
             found.add(_fingerprint_in(index))
     for item in items(store):
         if item.kind == "states" and not item.unfinished:
-            inputs = _said(item).get("inputs") or {}
-            if inputs.get("dataset.name") == dataset:
+            inputs = _said(item).get("inputs")
+            if isinstance(inputs, dict) and inputs.get("dataset.name") == dataset:
                 found.add(str(inputs.get("data", "")))
     return found - {""}
 
 
 def _said(item: Item) -> Mapping[str, Any]:
     """What the record of a state says, unchecked."""
-    try:
-        record = json.loads((item.path / "record.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
+    record = said(item.path / "record.json")
     return record if isinstance(record, dict) else {}
 
 
@@ -345,7 +337,7 @@ def damages(store: Store) -> Iterator[Damage]:
                 yield Damage(item, text)
         elif item.kind == CHECKPOINTS:
             yield from _checkpoint_damages(store, item)
-        elif item.kind == DATA and item.path.suffix != LISTED and (text := _data_damage(item)):
+        elif item.kind == DATA and (text := damage(Prepared(item.path, item.name))):
             yield Damage(item, text)
 
 
@@ -374,19 +366,6 @@ def _checkpoint_damages(store: Store, training: Item) -> Iterator[Damage]:
             text = f"{path} has no record"
         if text and path.exists():
             yield Damage(Item(CHECKPOINTS, f"{training.name}/{step}", path, _bytes(path)), text)
-
-
-def _data_damage(item: Item) -> str:
-    """A data set's folder is called by the hash of its arrays."""
-    state = hashlib.sha256()
-    try:
-        for part in PARTS:
-            array = np.load(item.path / f"{part}.npy", mmap_mode="r", allow_pickle=False)
-            state.update(f"{part}{array.shape}{array.dtype}".encode())
-            state.update(np.ascontiguousarray(array).data)
-    except (OSError, ValueError) as error:
-        return f"{item.path} cannot be read: {error}"
-    return "" if state.hexdigest()[:32] == item.name else f"{item.path} is not what was written: its hash differs"
 
 
 def discard(damage: Damage) -> None:

@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
+from prunebench.durations import LATEST
 from prunebench.errors import StoreError
 from prunebench.execution.jobs import Job, kept_keys, missing_jobs
 from prunebench.network import Network, describe
 from prunebench.plan import Node, Plan, expected_flops
 from prunebench.stages import Train
-from prunebench.store import Store
+from prunebench.store import Record, Store
 
 SECONDS_A_STEP = 4e-4
 """Of a small network's optimizer step on one core, before anything was measured."""
@@ -125,10 +126,20 @@ def _measured(plan: Plan, store: Store, device: str | None) -> Iterable[float]:
                 record = store.record(key)
             except StoreError:
                 continue
-            cost, on_cpu = record["state"]["cost"], record["environment"].get("device", "cpu") == "cpu"
-            if cost["steps"] and device in (None, "cpu" if on_cpu else "cuda"):
+            seconds, own = _seconds_a_step(record)
+            if seconds is not None and device in (None, own):
                 found += 1
-                yield cost["wall_seconds"] / cost["steps"]
+                yield seconds
+
+
+def _seconds_a_step(record: Record) -> tuple[float | None, str]:
+    """How long a step took, and on what device; None where the record does not say, or nonsense."""
+    try:
+        cost, on_cpu = record["state"]["cost"], record["environment"].get("device", "cpu") == "cpu"
+        seconds = float(cost["wall_seconds"] / cost["steps"])
+    except (KeyError, TypeError, AttributeError, ArithmeticError):
+        return None, ""
+    return seconds if 0 <= seconds <= LATEST else None, "cpu" if on_cpu else "cuda"
 
 
 def _seconds(node: Node, pace: float | None, device: str = "cpu") -> float:

@@ -11,3 +11,6 @@ CRAMPED = 72
 """A GPU's memory did not suffice, which others may have used as well: tried again as if the worker was killed."""
 BUSY = 75
 """Another live run holds the lock of this job: it is looked at again in about a second."""
+NOT_RUN = 76
+"""The process that was to do the work, or the one that starts it, died of something else: tried again, and not held
+against the job."""

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge, Le
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from prunebench.cost import Cost, dense_training_flops
+from prunebench.durations import LATEST
+from prunebench.errors import CorruptEntry
 from prunebench.execution import pace
 from prunebench.execution.inputs import components, flattened, inputs_of, sources
 from prunebench.identity import declared_version, digest, source_files
@@ -18,10 +24,54 @@ from prunebench.suite.reading import trial_to_plain
 from prunebench.suite.values import Trial
 from prunebench.versions import PROTOCOL_VERSION
 
+Date = Annotated[float, Ge(0), Le(LATEST)]
+Count = Annotated[int, Ge(0), Le(2**53)]
+
+
+class _Layer(TypedDict):
+    name: str
+    kept: Count
+    total: Annotated[Count, Ge(1)]
+
+
+class _Cost(TypedDict):
+    wall_seconds: float
+    steps: Count
+
+
+class _State(TypedDict):
+    history: list[dict[str, float]]
+    cost: _Cost
+
+
+class _Figures(TypedDict):
+    """The fields of a record that a result is made of. A store may be copied from anybody, with checksums that fit."""
+
+    figures: dict[str, float]
+    notes: dict[str, str]
+    layers: list[_Layer]
+    inference_flops: float
+    started: Date
+    finished: Date
+    environment: dict[str, str]
+    state: _State
+
+
+_FIGURES = TypeAdapter(_Figures)
+
 
 def result_of(planned: PlannedTrial, store: Store, registry: Registry, fingerprint: str) -> Result:
     """The result of a trial whose last state is in the store. Raises MissingEntry or CorruptEntry."""
     record = store.verified(planned.key)
+    try:
+        _FIGURES.validate_python(record, strict=True)
+        return _of_record(planned, record, store, registry, fingerprint)
+    except (ValidationError, ValueError, TypeError, ArithmeticError, LookupError) as error:
+        what = "; ".join(str(error).split("\n")[1:3]) if isinstance(error, ValidationError) else repr(error)
+        raise CorruptEntry(f"{store.folder(planned.key)} holds no result of a trial: {what}") from error
+
+
+def _of_record(planned: PlannedTrial, record: Record, store: Store, registry: Registry, fingerprint: str) -> Result:
     return _result(
         planned,
         registry,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from prunebench.errors import CorruptEntry, StoreError
 from prunebench.store import Store
+from prunebench.writing import flush_folder, written_through
 
 Parcel = dict[str, bytes]
 
@@ -31,6 +32,7 @@ def unpack(store: Store, key: str, parcel: Parcel) -> None:
         if not store.has(key):  # else another run made it meanwhile, and it is as good
             store.discard(key)
             aside.folder(key).rename(store.folder(key))
+            flush_folder(store.folder(key).parent)
     except OSError as error:
         raise StoreError(f"cannot write {store.folder(key)}: {error.strerror or error}") from error
     finally:
@@ -48,7 +50,6 @@ def _write(folder: Path, parcel: Parcel) -> None:
     folder.mkdir(parents=True)
     for name, content in parcel.items():
         path = folder / Path(name).name
-        with path.open("wb") as file:
+        with written_through(path) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+    flush_folder(folder)

@@ -53,6 +53,11 @@ class Bench:
     def data(self) -> Data:
         return self.load_data()
 
+    def check_data(self) -> None:
+        """Raise DamagedData when data that is in use was changed on the disk since it was opened."""
+        if "data" in vars(self):
+            self.data.check()
+
     @property
     def trainer(self) -> Trainer:
         return Trainer(self.trial.task, self.network, self.model, self.data, self.trial.seed)

@@ -1,22 +1,45 @@
-"""What the forkserver imports once, so that each worker process starts with it: torch, its compiler, and the plugins.
+"""What a fork server has loaded, so that each worker process starts with it: torch, its compiler, and the plugins.
 
 Importing this must start no thread and touch no GPU: the processes forked from here would inherit half of it.
 """
 
-import json
-import os
+import contextlib
+import threading
+from collections.abc import Sequence
 from importlib import import_module
 
-from prunebench import registry
-from prunebench.execution import worker
+import safetensors.torch  # noqa: F401  which reading a state needs
+import torch
 
-VARIABLE = "PRUNEBENCH_PRELOAD"
-"""JSON of [loose plugin files, blocked plugins]."""
+from prunebench import registry
+from prunebench.environment import installed
+from prunebench.execution import descendants, worker
+from prunebench.identity import core_source, source_hash
 
 import_module("torch._dynamo")  # a second or two, which the counting of FLOPs would cost each worker
 
-if VARIABLE in os.environ:
-    files, blocked = json.loads(os.environ[VARIABLE])
-    registry.load(tuple(files), frozenset(blocked))
 
-__all__ = ["VARIABLE", "worker"]
+def load(plugins: Sequence[str], blocked: Sequence[str]) -> None:
+    """Load the plugins of a run, and work out what does not change from job to job."""
+    found = registry.load(tuple(plugins), frozenset(blocked))
+    installed()
+    core_source()
+    for cls in found.origins:
+        with contextlib.suppress(Exception):  # a job that needs it says what is wrong
+            source_hash(cls)
+
+
+def unfit() -> str:
+    """Why processes cannot be forked after what was loaded; nothing if they can."""
+    if threading.active_count() > 1:
+        return "a plugin starts threads as it is imported"
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return "a plugin uses CUDA as it is imported"
+    if descendants.children():
+        return "a plugin starts processes as it is imported"
+    return ""
+
+
+load((), registry.foreign_names())
+
+__all__ = ["load", "unfit", "worker"]

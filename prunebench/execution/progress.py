@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
+from prunebench.durations import is_date
 from prunebench.errors import StoreError
 from prunebench.execution.claims import Running, abandoned, running
 from prunebench.execution.collection import Size, sizes
@@ -71,12 +73,18 @@ class Progress:
         return {**asdict(self), **more}
 
 
-def progress(plan: Plan, store: Store) -> Progress:
-    """How far a plan is; reads the store and changes nothing."""
+def progress(plan: Plan, store: Store, without_data: Mapping[str, Record] = MappingProxyType({})) -> Progress:
+    """How far a plan is; reads the store and changes nothing.
+
+    Args:
+        without_data: the failures of tasks whose data could not be read, by label.
+    """
     jobs = missing_jobs(plan, store, (planned.key for planned in plan.trials if planned.chain))
     marks = running(store)
     ours = tuple(mark for mark in marks if mark.key in jobs)
     reasons = {key: str(failure["reason"]) for key, failure in lost(store, jobs, {mark.key for mark in ours}).items()}
+    labels = {key: plan.nodes[key].trial.task.label for key in jobs}
+    reasons |= {key: str(without_data[label]["reason"]) for key, label in labels.items() if label in without_data}
     going = {key: job for key, job in jobs.items() if key not in reasons}
     ahead = sum(plan.nodes[step].steps for job in going.values() for step in job.path)
     names = {str(planned.trial): planned for planned in plan.trials}
@@ -122,8 +130,10 @@ def _pace(plan: Plan, store: Store, ours: Iterable[Running]) -> Pace:
             record = store.record(key)
         except StoreError:
             continue
-        steps += plan.nodes[key].steps
-        spans.append((float(record["started"]), float(record["finished"])))
+        begun, ended = record.get("started", ""), record.get("finished", "")
+        if is_date(begun) and is_date(ended):
+            steps += plan.nodes[key].steps
+            spans.append((float(begun), float(ended)))
     for mark in ours:
         steps += mark.step - mark.start
         spans.append((mark.started, max(mark.updated, min(time.time(), mark.updated + 1))))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from prunebench.durations import is_date
 from prunebench.errors import CorruptEntry, PrunebenchError, StoreError
 from prunebench.execution.claims import running
 from prunebench.execution.inputs import DATA, PROTOCOL, VERSION, Inputs, in_no_key, inputs_of, is_of_code
@@ -16,9 +17,13 @@ from prunebench.plan import UNKNOWN_DATA, Plan, PlannedTrial
 from prunebench.store import Record, Store
 from prunebench.suggestions import nearest
 from prunebench.suite.values import Trial
+from prunebench.writing import content_of
 
-Kind = Literal["stored", "skipped", "running", "failed", "damaged", "changed", "unfinished", "unread", "never"]
-"""How things stand; `unread` is a trial whose data this machine has not read, so that its keys are not known."""
+Kind = Literal[
+    "stored", "skipped", "running", "failed", "without-data", "damaged", "changed", "unfinished", "unread", "never"
+]
+"""How a trial stands. The data of an `unread` one was not read here, so that its keys are not known; that of one
+`without-data` could not be read."""
 NOT_SET = "not set"
 
 
@@ -142,15 +147,15 @@ def _records_of(name: str, store: Store) -> Iterator[Record]:
     mark = f'"trial": {json.dumps(name)}'.encode()
     for path in store.root.glob("states/*/*/record.json"):
         try:
-            if mark in path.read_bytes():
+            if mark in content_of(path):
                 yield store.record(path.parent.name)
         except (OSError, StoreError):  # it went away meanwhile, or is damaged
             continue
 
 
 def _against(records: Iterable[Record], now: Inputs, plan: Plan, fingerprint: str) -> Reason:
-    compared = [(_differences(record.get("inputs") or {}, now), record) for record in records]
-    known = [(changes, record) for changes, record in compared if record.get("inputs")]
+    sound = [record for record in records if isinstance(record.get("inputs"), dict) and is_date(record.get("finished"))]
+    known = [(_differences(record["inputs"], now), record) for record in sound if record["inputs"]]
     if not known:
         return Reason("changed", "what it was made from before was not written down")
     changes, record = min(known, key=lambda pair: (len(_direct(pair[0])), -pair[1]["finished"]))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 
 from prunebench.execution import claims
 from prunebench.store import Store
+from prunebench.writing import removed
 
 
 def sweep(store: Store) -> None:
@@ -13,4 +14,5 @@ def sweep(store: Store) -> None:
     claims.sweep(store)
     for checkpoints in (store.root / "checkpoints").glob("*"):
         if store.has(checkpoints.name):
-            shutil.rmtree(checkpoints, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                removed(checkpoints)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from prunebench import durations
 from prunebench.data import Prepared
-from prunebench.errors import CorruptEntry, StoreError
+from prunebench.errors import CorruptEntry, DataError, StoreError
 from prunebench.execution import exits
 from prunebench.execution.budget import Budget
 from prunebench.execution.inputs import inputs_of
@@ -18,14 +19,20 @@ from prunebench.execution.jobs import Agenda, Job, missing_jobs
 from prunebench.execution.outcomes import result_of, unfinished
 from prunebench.execution.remains import sweep
 from prunebench.executors import CHECKPOINT_EVERY, Crew, Ended, Executor, Order, Resources, Site
-from prunebench.plan import Plan, PlannedTrial
+from prunebench.plan import UNKNOWN_DATA, Plan, PlannedTrial
 from prunebench.registry import Registry
 from prunebench.results import Result, Status, undecided
 from prunebench.store import Store
 from prunebench.suite.reading import trial_to_plain
+from prunebench.suite.values import Task
+from prunebench.writing import content_of
 
 ATTEMPTS = 3
 """How often an order is tried whose worker was killed from outside; an exception of its own is not tried again."""
+RESTARTS = 20
+"""How often an order is tried whose worker ended for a reason that has nothing to do with it."""
+REST = 5.0
+"""Most seconds between two of these tries; the first ones follow at once."""
 LOSSES = 5
 """How often what a job needs is made again, before the disk is taken to be at fault."""
 LOOK = 1.0
@@ -87,8 +94,18 @@ class Walk:
         registry: Registry,
         prepared: Mapping[str, Prepared],
         options: Options,
+        without_data: Mapping[str, str] = MappingProxyType({}),
+        prepare: Callable[[Task], Prepared] | None = None,
     ) -> None:
-        self.plan, self.store, self.registry, self.prepared, self.options = plan, store, registry, prepared, options
+        """Begin with a plan.
+
+        Args:
+            without_data: why a task has no data, by label; its trials fail for that reason.
+            prepare: prepares a task's data again, where what was prepared is damaged.
+        """
+        self.without_data = without_data
+        self.plan, self.store, self.registry, self.options = plan, store, registry, options
+        self.prepared, self._prepare = dict(prepared), prepare
         self.budget = Budget(options.deadline, plan, store, options.device, options.checkpoint_every > 0)
         self._open: dict[str, list[PlannedTrial]] = {}
         self._agenda = Agenda(plan, {})
@@ -101,6 +118,7 @@ class Walk:
         self._losses: Counter[str] = Counter()
         self._warned: set[tuple[str, str]] = set()
         """Tasks and methods whose scores were said to leave something undecided."""
+        self._restarts: Counter[str] = Counter()
         self._protocols = {planned.trial.task.label: planned.protocol for planned in plan.trials}
         self.steps_left = 0
         """Optimizer steps of the jobs that are not done yet, for whoever shows progress."""
@@ -216,8 +234,11 @@ class Walk:
         return [key for key, begun in self._running.items() if begun is not None and now - begun >= limit]
 
     def _given_up(self, key: str) -> Iterator[Event]:
-        """Book a job as failed that took too long."""
+        """Book a job as failed that took too long, unless its state was there before it was stopped."""
         del self._running[key]
+        if self.store.has(key):
+            yield from self._made(key)
+            return
         reason = f"took longer than --timeout {durations.written(self.options.timeout or 0)}"
         failure = {"reason": reason, "lines": [], "traceback": "", "key": key, "time": time.time()}
         self.store.write_failure(key, failure)
@@ -235,10 +256,12 @@ class Walk:
             self._agenda.put_off(end.key, time.monotonic() + LOOK)
         elif end.exitcode == exits.LOST:
             yield from self._lost(end.key)
-        elif end.exitcode == exits.DONE and self.store.has(end.key):
+        elif self.store.has(end.key):  # however the worker ended after that
             if begun is not None:
                 self.budget.ended(self._agenda.jobs[end.key], time.monotonic() - begun)
             yield from self._made(end.key)
+        elif end.exitcode == exits.NOT_RUN and self._restarts[end.key] < RESTARTS:
+            self._restart(end)
         elif self._may_try_again(end):
             self._put_back(end)
         else:
@@ -257,8 +280,9 @@ class Walk:
                 yield from self._made(key)
 
     def _lost(self, key: str) -> Iterator[Event]:
-        """Make again what a job needs and the store has lost."""
+        """Make again what a job needs and the store has lost. Raises DataError when its data is other data now."""
         self._losses[key] += 1
+        self._prepare_again(self.plan.nodes[key].trial.task)
         self._renew()
         if self._losses[key] > LOSSES:
             reason = f"entries that it needs were missing or damaged {LOSSES} times: is the store's disk sound?"
@@ -267,10 +291,21 @@ class Walk:
             trial = self.plan.nodes[key].trial
             _log.warning("%s: an entry that it needs was missing or damaged; it is made again", trial)
 
+    def _prepare_again(self, task: Task) -> None:
+        """Verify a task's data, and make it again if it is damaged."""
+        if self._prepare is None:
+            return
+        again = self._prepare(task)
+        if again.fingerprint != self.prepared[task.label].fingerprint:
+            raise DataError(f"the data set of {task.label} was changed while the run was on: run again")
+        self.prepared[task.label] = again
+
     def _known(self, planned: PlannedTrial) -> Result | None:
         """The result of a trial that needs no work."""
         if planned.skipped:
             return self._without_figures(planned, "skipped", planned.skipped)
+        if reason := self.without_data.get(planned.trial.task.label):
+            return self._without_figures(planned, "failed", reason)
         return self._result(planned) if self.store.has(planned.key) else None
 
     def _result(self, planned: PlannedTrial) -> Result | None:
@@ -308,7 +343,8 @@ class Walk:
         return unfinished(planned, status, reason, self.registry, self._fingerprint(planned), time.time())
 
     def _fingerprint(self, planned: PlannedTrial) -> str:
-        return self.prepared[planned.trial.task.label].fingerprint
+        prepared = self.prepared.get(planned.trial.task.label)
+        return prepared.fingerprint if prepared else UNKNOWN_DATA
 
     def _failed_before(self) -> Iterator[Event]:
         """The trials that wait for what failed in an earlier run and is not to be retried."""
@@ -335,6 +371,7 @@ class Walk:
             store=str(self.store.root),
             data=str(self.prepared[label].folder),
             fingerprint=self.prepared[label].fingerprint,
+            seal=self.prepared[label].seal,
             device=self.options.device,
             threads=self.options.threads,
             environment=tuple(self.options.environment.items()),
@@ -357,11 +394,20 @@ class Walk:
         else:
             self._agenda.put_back(end.key)
 
+    def _restart(self, end: Ended) -> None:
+        """Try a job again that was not at fault; what makes all of them end may be over in a moment."""
+        rest = min(REST, 0.1 * 2 ** self._restarts[end.key]) if self._restarts[end.key] else 0.0
+        self._restarts[end.key] += 1
+        _log.info("%s: %s; it is started again", self.plan.nodes[end.key].trial, end.cause)
+        self._agenda.put_off(end.key, time.monotonic() + rest)
+
     def _reason(self, end: Ended) -> str:
         if end.exitcode == exits.CRAMPED:
             return f"the GPU's memory did not suffice, {ATTEMPTS} times: {self._last_words(end.key)}"
         if end.killer:
             return f"its worker was killed by {end.killer} {ATTEMPTS} times (out of memory?)"
+        if end.exitcode == exits.NOT_RUN:
+            return f"{end.cause or 'its worker was lost'}, {RESTARTS + 1} times"
         if end.exitcode == exits.DONE:
             return "its worker said that it was done, and there is no entry in the store"
         failure = self.store.failure(end.key)
@@ -370,7 +416,7 @@ class Walk:
     def _last_words(self, key: str) -> str:
         """What the worker of a job printed last; a disk that is full may not even have had room for that."""
         try:
-            lines = (self.store.logs / f"{key}.log").read_text("utf-8", "replace").split("\n")
+            lines = content_of(self.store.logs / f"{key}.log").decode("utf-8", "replace").split("\n")
         except OSError:
             lines = []
         said = next((line.strip() for line in reversed(lines) if line.strip()), "")

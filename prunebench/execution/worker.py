@@ -16,7 +16,7 @@ import torch
 
 from prunebench import registry, tracebacks
 from prunebench.data import Data, Prepared
-from prunebench.errors import CorruptEntry, MissingEntry, PrunebenchError, StoreError
+from prunebench.errors import CorruptEntry, DamagedData, MissingEntry, PrunebenchError, StoreError
 from prunebench.execution.checkpoints import Checkpoints, forget, newest, say
 from prunebench.execution.claims import Claim, Work, claim
 from prunebench.execution.entries import read_state, rest_of, shapes_of
@@ -28,6 +28,7 @@ from prunebench.execution.perform import Bench, measured, perform
 from prunebench.execution.wording import described
 from prunebench.executors import Order
 from prunebench.plan import Node, resolve
+from prunebench.redaction import redacted
 from prunebench.stages import Train
 from prunebench.state import State, to_tensors
 from prunebench.store import Record, Store
@@ -47,18 +48,18 @@ def carry_out(order: Order) -> int:
     try:
         try:
             return _carry_out(order, store)
-        except StoreError:
+        except (StoreError, DamagedData):
             raise
         except torch.OutOfMemoryError as error:
-            say(traceback.format_exc())
+            say(redacted(traceback.format_exc()))
             return _said(str(error).splitlines()[0], CRAMPED)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if isinstance(error, OSError) and error.errno in NO_ROOM:  # of a method that prints, say: no fault of its
                 return _said(error, FULL)
-            say(traceback.format_exc())
+            say(redacted(traceback.format_exc()))
             store.write_failure(order.key, _failure(error, order))
             return FAILED
-    except (MissingEntry, CorruptEntry) as error:
+    except (MissingEntry, CorruptEntry, DamagedData) as error:
         return _said(error, LOST)
     except StoreError as error:
         return _said(error, FULL)
@@ -69,7 +70,7 @@ def _said(why: object, code: int) -> int:
     return code
 
 
-def _failure(error: Exception, order: Order) -> Record:
+def _failure(error: BaseException, order: Order) -> Record:
     """What is told of an error: its message, with the last line of a plugin that it came from."""
     reason = str(error) if isinstance(error, PrunebenchError) else f"{type(error).__name__}: {error}"
     files = _authors_files(order)
@@ -95,7 +96,7 @@ def _authors_files(order: Order) -> set[Path]:
 def _carry_out(order: Order, store: Store) -> int:
     trial = trial_from_plain(order.trial, registry.load(order.plugins, frozenset(order.blocked)))
     device = torch.device(order.device)
-    prepared = Prepared(Path(order.data), order.fingerprint)
+    prepared = Prepared(Path(order.data), order.fingerprint, order.seal)
     bench = Bench(trial, device, lambda: Data(trial.task, prepared, device))
     nodes = _nodes(order, bench)
     held = claim(store, order.key, _work(nodes[-1]))
@@ -146,7 +147,7 @@ def _make(order: Order, store: Store, nodes: list[Node], bench: Bench, held: Cla
             parent = node.key
         begun = state_of(parent)
     source = state_of(last.source)
-    checkpoints = Checkpoints(store, last, order.checkpoint_every, held.reached)
+    checkpoints = Checkpoints(store, last, order.checkpoint_every, held.reached, bench.check_data)
     with watched(bench.device) as samples:
         state = perform(last, begun, source, bench, checkpoints)
     told = {"inputs": dict(order.inputs), "pace": pace(begun, state, samples)}
@@ -216,6 +217,7 @@ def write_state(
         "state": rest_of(state),
     }
     files = to_tensors(state)
+    bench.check_data()
     store.write(node.key, json.loads(json.dumps(record)), {name: part for name, part in files.items() if part})
 
 

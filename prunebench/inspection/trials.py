@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from prunebench.data import Data, Prepared, find
+from prunebench.data import Data, Prepared, find, prepare
 from prunebench.environment import data_folder
 from prunebench.errors import PrunebenchError, StoreError, Unreachable
 from prunebench.execution.entries import read_state
@@ -133,7 +133,8 @@ def open_trial(
             f"{trial} is not in the store {store}, or was made by other code or other parameters: {again} runs it"
         )
     where = torch.device(device)
-    bench = Bench(trial, where, lambda: Data(trial.task, prepared, where))
+    dataset, root = trial.task.dataset, data_folder(data)
+    bench = Bench(trial, where, lambda: Data(trial.task, prepare(dataset, root, opened.data), where))
     return Finished(trial, nodes, opened, prepared, common, bench, loaded.registry)
 
 

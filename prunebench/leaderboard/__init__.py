@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
+from prunebench.errors import BoardError
 from prunebench.leaderboard import published
 from prunebench.leaderboard.overlaps import FILE, Overlap, current, dump, measure, read_overlaps
 from prunebench.leaderboard.pages import as_json, markdown
@@ -33,7 +34,7 @@ from prunebench.plain_text import cell
 from prunebench.results import CHOICE, DEPLOYED, EARLY_STOP, METRICS, Result
 from prunebench.suite.values import Suite
 from prunebench.tracking import read_results
-from prunebench.writing import replaced
+from prunebench.writing import has, removed, replaced
 
 if TYPE_CHECKING:
     from prunebench.leaderboard.costs import cost_plot
@@ -210,17 +211,32 @@ def write(
     """
     given = list(overlaps)
     measured = {(one.suite, one.task) for one in given}
-    given += [one for one in read_overlaps(directory) if (one.suite, one.task) not in measured]
+    given += [one for one in _overlaps_there(directory) if (one.suite, one.task) not in measured]
     contents = files(results, expected, overlaps=given)
-    directory.mkdir(parents=True, exist_ok=True)
-    return [replaced(directory / name, content) for name, content in contents.items()]
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        return [replaced(directory / name, content) for name, content in contents.items()]
+    except OSError as error:
+        raise BoardError(
+            f"the leaderboard cannot be written to {directory}: {error.strerror}: {error.filename}"
+        ) from None
+
+
+def _overlaps_there(directory: Path) -> tuple[Overlap, ...]:
+    """The overlaps that a folder has; a damaged file of them is removed with a warning, and ends no run."""
+    try:
+        return read_overlaps(directory)
+    except BoardError as error:
+        warnings.warn(f"{error}; the file is removed, and made again of what is measured", stacklevel=3)
+        removed(directory / FILE)
+        return ()
 
 
 def stale(results: Iterable[Result], directory: Path, expected: Iterable[Asked] | None = None) -> list[Path]:
     """The files of a published board that are missing, or not what these results give."""
     contents = files(results, expected, _drawn_otherwise(directory), read_overlaps(directory))
     paths = {directory / name: content for name, content in contents.items()}
-    return [path for path, content in paths.items() if not path.is_file() or path.read_bytes() != content]
+    return [path for path, content in paths.items() if not has(path, content)]
 
 
 def _drawn_otherwise(directory: Path) -> dict[str, bytes]:
@@ -229,7 +245,10 @@ def _drawn_otherwise(directory: Path) -> dict[str, bytes]:
 
     found = {}
     for path in sorted(directory.glob("*.svg")):
-        content = path.read_bytes()
+        try:
+            content = path.read_bytes() if path.is_file() else b""
+        except OSError:  # which makes it stale
+            continue
         version = re.search(rb"<dc:title>Matplotlib v([^,<]+)", content)
         if version is not None and version[1].decode(errors="replace") != matplotlib.__version__:
             found[path.name] = content

@@ -15,7 +15,7 @@ from tabulate import tabulate
 from prunebench.leaderboard.published import Board
 from prunebench.leaderboard.rows import records, table
 from prunebench.leaderboard.sections import Row, percent, spread
-from prunebench.leaderboard.selection import changes, grouped, select
+from prunebench.leaderboard.selection import changes, grouped, other_sources, select
 from prunebench.leaderboard.statistics import FEWEST_PAIRS, SIGNIFICANCE, deviation, difference, holm, mean, p_value
 from prunebench.plain_text import escaped_json, visible
 from prunebench.plain_text import markdown as escaped
@@ -145,7 +145,7 @@ def _compared(line: Line, old: _Side, new: _Side) -> Line:
     if not ours or not theirs:
         kind: Kind = "same" if bool(ours) == bool(theirs) else "better" if ours else "worse"
         return replace(line, kind=kind, note=_joined(line.note, _outcomes(old, new)))
-    notes = [line.note, *_counted(old, new)]
+    notes = [line.note, *_counted(old, new), *_sources(old, new)]
     if ours == theirs:
         return replace(line, difference=0.0, note=_joined(*notes, "equal"))
     found = difference(ours, theirs)
@@ -179,6 +179,15 @@ def _counted(old: _Side, new: _Side) -> Iterator[str]:
         before, after = old.row[name], new.row[name]
         if before is not None and after is not None and not math.isclose(before, after, rel_tol=1e-9):
             yield f"{what} {before:.4g} → {after:.4g}"
+
+
+def _sources(old: _Side, new: _Side) -> Iterator[str]:
+    """That rows which are compared were made by other source, under the same versions."""
+    parts = other_sources([*old.results, *new.results])
+    if old.row["variant"] != new.row["variant"]:
+        parts = tuple(part for part in parts if not part.startswith("method"))  # which is another one anyway
+    if parts:
+        yield f"other source of the same version: {', '.join(parts)}"
 
 
 def _joined(*notes: str) -> str:

@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 
 from prunebench.leaderboard.overlaps import Overlap
 from prunebench.leaderboard.published import Board
-from prunebench.leaderboard.selection import Asked, cell, grouped, precedence
+from prunebench.leaderboard.selection import (
+    Asked,
+    cell,
+    grouped,
+    precedence,
+    protocol_name,
+    protocol_version,
+)
 from prunebench.results import PACE, Result
 
 MEASURED = ("wall_seconds", "latency_", *PACE)
@@ -79,6 +86,18 @@ def differences(one: Result, other: Result) -> Iterator[str]:
         ours, theirs = one.metrics[name], other.metrics[name]
         if not name.startswith(MEASURED) and ours != theirs and not (_is_nan(ours) and _is_nan(theirs)):
             yield name
+
+
+def older_protocols(results: Sequence[Result]) -> str:
+    """A sentence on results of several versions of the protocol; nothing where all are of one."""
+    versions = {protocol_version(result): protocol_name(result) for result in results}
+    if len(versions) < 2:
+        return ""
+    newest = max(versions)
+    count = sum(protocol_version(result) < newest for result in results)
+    older = " and ".join(name for version, name in sorted(versions.items()) if version < newest)
+    kept = f"{count:,} trials, which are kept" if count > 1 else "1 trial, which is kept"
+    return f"of an older protocol (version {older}) than the others (version {newest}): {kept} and not compared"
 
 
 def _of(result: Result, name: str | None) -> Result:

@@ -32,6 +32,7 @@ from prunebench.tracking import MaskFile, fetch_masks
 FILE = "overlaps.csv"
 METHODS, SEEDS = 30, 5
 """At most so many methods, the most accurate there, and the first so many of their seeds are compared."""
+_MOST_PAIRS = 2**53
 _BITS = 2**22
 """Bits that are in memory at once."""
 
@@ -235,6 +236,8 @@ def read_overlaps(folder: Path) -> tuple[Overlap, ...]:
     """Those that were published in a folder, if it has any. Raises BoardError, which names the line."""
     path = folder / FILE
     try:
+        if path.exists() and not path.is_file():
+            raise BoardError(f"{path} is not a file")
         text = path.read_bytes().decode()
     except FileNotFoundError:
         return ()
@@ -267,7 +270,7 @@ def _parsed(line: Mapping[str, Any], place: str) -> Overlap:
         raise BoardError(f"{place}: {error}") from None
     if wrong := [name for name, share in shares.items() if not 0 <= share <= 1]:
         raise BoardError(f"{place}: {wrong[0]}: {shares[wrong[0]]:g} is not between 0 and 1")
-    if pairs < 1:
-        raise BoardError(f"{place}: pairs: {pairs} is none")
+    if not 1 <= pairs <= _MOST_PAIRS:
+        raise BoardError(f"{place}: pairs: {pairs:.4g} is no number of pairs")
     values: dict[str, Any] = {name: of_cell(text) for name, text in line.items()}
     return Overlap(**{**values, **shares, "pairs": pairs})

@@ -15,7 +15,16 @@ from prunebench.leaderboard import evidence
 from prunebench.leaderboard.ranks import Ranking, ranking
 from prunebench.leaderboard.rows import COLUMNS, records
 from prunebench.leaderboard.sections import Row, Section, percent, sections, spread, state
-from prunebench.leaderboard.selection import LABELS, OF_THE_METHOD, OWN_KEY, Older, Selection, shared
+from prunebench.leaderboard.selection import (
+    LABELS,
+    OF_THE_METHOD,
+    OWN_KEY,
+    Older,
+    Selection,
+    grouped,
+    other_sources,
+    shared,
+)
 from prunebench.leaderboard.statistics import CONFIDENCE, FEWEST_PAIRS, SIGNIFICANCE
 from prunebench.plain_text import code, escaped_json
 from prunebench.plain_text import markdown as escaped
@@ -120,6 +129,7 @@ def _section(section: Section, selection: Selection) -> Iterator[str]:
     yield from _notes("Not decided by scores", filter(None, map(_undecided, section.rows)))
     older = [old for old in selection.older if (old.suite, old.task) == (section.suite, section.task)]
     yield from _notes("Not comparable", [_not_comparable(old) for old in older if old.kind == "protocol"])
+    yield from _notes("Other source", _other_sources(results))
     yield from _notes("Superseded", [_superseded(old) for old in older if old.kind == "variant"])
 
 
@@ -293,6 +303,17 @@ def _undecided(row: Row) -> str:
     said = [f"{_digits(100 * share)} % {what}" for what, share in parts.items() if share is not None]
     place = f"{escaped(row['method'])} at {percent(row['target_sparsity'])} %"
     return f"{place}: {'; '.join(said)}" if said else ""
+
+
+def _other_sources(results: Sequence[Result]) -> Iterator[str]:
+    """Rows that were made by more than one source, under the same versions: they are compared."""
+    rows = grouped(results, lambda result: result.method)
+    common = tuple(part for part in other_sources(results) if not part.startswith("method"))
+    if common:
+        yield f"The rows were made by more than one source of the same version: {', '.join(common)}."
+    for method, some in sorted(rows.items()):
+        if parts := [part for part in other_sources(some) if part.startswith("method")]:
+            yield f"{escaped(method)}: made by more than one source of the same version: {', '.join(parts)}."
 
 
 def _not_comparable(old: Older) -> str:

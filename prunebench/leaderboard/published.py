@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from prunebench.durations import LATEST
 from prunebench.errors import BoardError
 from prunebench.leaderboard.overlaps import Overlap, read_overlaps
 from prunebench.leaderboard.selection import OF_THE_METHOD, OWN_KEY, Asked, cell, grouped, precedence
@@ -32,8 +33,6 @@ PLACE = ("suite", "task", "protocol")
 WHOLE = ("parameters_prunable", "collapsed_layers")
 """Metrics that the tables count with."""
 LARGEST_COUNT = 2**53
-LATEST = 253402300799.0
-"""The end of the year 9999, in Unix seconds: no later date can be written."""
 _DEFAULTS: dict[str, Any] = {
     part.name: part.default if part.default_factory is MISSING else part.default_factory()
     for part in fields(Result)
@@ -82,6 +81,8 @@ def read_board(folder: Path) -> Board:
     """The board that was published in a folder. Raises BoardError."""
     path = folder / FILE
     try:
+        if path.exists() and not path.is_file():
+            raise BoardError(f"{path} is not a file")
         text = path.read_bytes().decode()
     except FileNotFoundError:
         raise BoardError(

@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeVar
 
 from prunebench.leaderboard.overlaps import Overlap
 from prunebench.plain_text import visible
-from prunebench.results import ASKED, Result
+from prunebench.results import ASKED, OF_PROTOCOL, UNKNOWN_DATA, Result
+from prunebench.versions import NO_VERSION
 
 Asked = tuple[str, str, float, int]
 """What a suite asks for: task label, method label, target sparsity, seed."""
@@ -26,7 +27,9 @@ LABELS = ("suite", "label", "sparsity", "seed")
 NOT_SET = "not set"
 _TEXTS = ("trial", "suite", "task", "protocol", "method", "variant", "reason")
 CAUSES = ("code", "data")
-"""What of the provenance a protocol is made of, beside the sources of the model and the data set."""
+"""What of the provenance a protocol is made of, beside the versions."""
+OF_VERSION, OF_SOURCE = ".version", ".source"
+"""End the names in a provenance of versions, which are in a protocol or variant, and of hashes of source."""
 SHOWN_CHANGES = 8
 
 
@@ -146,13 +149,46 @@ def _newest(
         groups = grouped(some, lambda result: str(getattr(result, kind)))
         newest, *others = sorted(groups, key=lambda identity: _age(groups[identity]), reverse=True)
         current += groups[newest]
-        older += [_older(kind, identity, groups[identity], groups[newest]) for identity in others]
+        said = [identity for identity in others if not _is_without_data(groups[identity][0])]
+        older += [_older(kind, identity, groups[identity], groups[newest]) for identity in said]
     return current, sorted(older, key=lambda old: (old.suite, old.task, old.methods, -old.finished, old.identity))
 
 
-def _age(results: Sequence[Result]) -> tuple[float, str]:
+def _age(results: Sequence[Result]) -> tuple[int, bool, float, str]:
+    """What is newer is larger: a later version of the protocol, then what was finished later.
+
+    Results of data that could not be read are older than all others of their version, which are still right.
+    """
     newest = max(results, key=lambda result: (result.finished, result.trial))
-    return (newest.finished, newest.trial)
+    return (max(map(protocol_version, results)), not _is_without_data(newest), newest.finished, newest.trial)
+
+
+def _is_without_data(result: Result) -> bool:
+    return result.provenance.get("data") == UNKNOWN_DATA
+
+
+def protocol_version(result: Result) -> int:
+    """Of the protocol that a result was computed by; 0 for one from before there were versions."""
+    text = result.provenance.get(OF_PROTOCOL, "")
+    return int(text) if text.isdecimal() else 0
+
+
+def protocol_name(result: Result) -> str:
+    """That version for people."""
+    return str(protocol_version(result) or NO_VERSION)
+
+
+def other_sources(results: Sequence[Result]) -> tuple[str, ...]:
+    """Of which parts (`core`, `method`, ...) these results were made by more than one source.
+
+    They are comparable, as the versions are the same: what differs should be wording, and is worth a look where not.
+    """
+    found: dict[str, set[str]] = defaultdict(set)
+    for result in results:
+        for name, value in result.provenance.items():
+            if name.endswith(OF_SOURCE):
+                found[name.removesuffix(OF_SOURCE)].add(value)
+    return tuple(sorted(part for part, values in found.items() if len(values) > 1))
 
 
 def _older(kind: Kind, identity: str, old: list[Result], new: list[Result]) -> Older:
@@ -170,6 +206,8 @@ def _older(kind: Kind, identity: str, old: list[Result], new: list[Result]) -> O
 
 def changes(old: Sequence[Result], new: Sequence[Result], kind: Kind) -> tuple[str, ...]:
     """What each side agrees on and the other has otherwise: of a variant the method's part, of a protocol the rest."""
+    if kind == "protocol" and (versions := _protocol_versions(old, new)):
+        return (versions,)
     names = _names((*old, *new))
     before, after = _agreed(old, names), _agreed(new, names)
     differing = [
@@ -177,9 +215,19 @@ def changes(old: Sequence[Result], new: Sequence[Result], kind: Kind) -> tuple[s
     ]
     ours = [name for name in differing if name.startswith(OF_THE_METHOD) == (kind == "variant")]
     params = {name.removeprefix("task.") for result in (*old, *new) for name in result.params}
-    causes = [name for name in ours if name in params or name in CAUSES or name.endswith(".source")]
+    causes = [name for name in ours if name in params or name in CAUSES or name.endswith(OF_VERSION)]
+    causes = causes or [name for name in ours if name.endswith(OF_SOURCE)]  # of what declares no version
     lines = [
         f"{name} {before[name]} → {after[name]}" for name in sorted(causes or ours, key=lambda n: (n not in params, n))
     ]
     more = len(lines) - SHOWN_CHANGES
     return (*lines[:SHOWN_CHANGES], *([f"and {more} more"] if more > 0 else []))
+
+
+def _protocol_versions(old: Sequence[Result], new: Sequence[Result]) -> str:
+    """The versions of the protocol on both sides, where they are not the same."""
+    before, after = ({protocol_version(result): protocol_name(result) for result in some} for some in (old, new))
+    if before.keys() == after.keys():
+        return ""
+    ours, theirs = (" and ".join(name for _, name in sorted(side.items())) for side in (before, after))
+    return f"protocol version {ours} → {theirs}"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from prunebench.errors import BoardError
 from prunebench.leaderboard.published import FILE, Board, read_board
+from prunebench.redaction import redacted
 from prunebench.results import Result
 from prunebench.tracking import read_results, sqlite_uri, tracking_uri
-from prunebench.tracking.connection import redacted
 
 DATABASE = "mlflow.db"
 

@@ -17,7 +17,7 @@ import pandas as pd
 from prunebench.environment import installed
 from prunebench.leaderboard.overlaps import FILE as OVERLAPS
 from prunebench.leaderboard.rows import framed
-from prunebench.writing import replaced
+from prunebench.writing import put, said
 
 ROWS = "rows.json"
 _PACKAGE = Path(__file__).parents[1]
@@ -30,12 +30,12 @@ def standing(note: Path, source: str, directory: Path) -> pd.DataFrame | None:
         note: as `note_down` wrote it, or anything else.
         source: stands for all that a board is made from but its code.
     """
+    noted = said(note)
     try:
-        said = json.loads(note.read_text("utf-8"))
-        if said["seal"] != _seal(source, directory, said["files"]):
+        if noted["seal"] != _seal(source, directory, noted["files"]):
             return None
         return _rows(directory)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -52,8 +52,7 @@ def note_down(note: Path, source: str, directory: Path, written: Iterable[Path],
         if not _rows(directory).equals(frame):  # JSON has no infinity
             return
         text = json.dumps({"files": names, "seal": _seal(source, directory, names)}, indent=1)
-        note.parent.mkdir(parents=True, exist_ok=True)
-        replaced(note, text.encode())
+        put(note, text.encode())
     except OSError:
         return
 
@@ -63,14 +62,14 @@ def _rows(directory: Path) -> pd.DataFrame:
 
 
 def _seal(source: str, directory: Path, names: Iterable[str]) -> str:
-    files = {name: _hash(directory / name) for name in names}
+    files = {name: _hash(directory / Path(name).name) for name in names}  # a note names nothing outside of the folder
     text = json.dumps([source, _code(), files], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _hash(path: Path) -> str:
-    """Of a file's bytes; nothing for a file that is not there."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+    """Of a file's bytes; nothing for what is not there, or is no file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 @cache

@@ -6,6 +6,7 @@ outcome.frame            # the leaderboard, a pandas DataFrame
 """
 
 from prunebench.session.loading import STORE, Loaded, load_suite, plan_suite, prepared_already
+from prunebench.session.preparing import data_failures
 from prunebench.session.running import BOARDS, NETWORKS, Outcome, make_leaderboard, run_suite
 from prunebench.session.unsent import UNSENT, Sent, sync_all, sync_suite
 
@@ -17,6 +18,7 @@ __all__ = [
     "Loaded",
     "Outcome",
     "Sent",
+    "data_failures",
     "load_suite",
     "make_leaderboard",
     "plan_suite",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prunebench.data import prepare
+from prunebench.data import Prepared
 from prunebench.environment import data_folder, environment
 from prunebench.errors import BoardError, TrackingError
 from prunebench.execution.run import DEFAULT, Event, Options, Walk, named_executor
@@ -19,8 +19,10 @@ from prunebench.identity import digest
 from prunebench.networks import Networks
 from prunebench.results import Result
 from prunebench.session.loading import STORE, Loaded, asked_for, plan_suite
+from prunebench.session.preparing import prepare_data, prepared_of
 from prunebench.session.unsent import noted
 from prunebench.store import Store
+from prunebench.suite.values import Task
 from prunebench.tracking import Publisher, check_address, contents
 from prunebench.tracking import digest as digest_of
 from prunebench.writing import unwritable
@@ -95,7 +97,7 @@ def run_suite(
         watch: is given the walk when it begins, and returns what is called with each trial's end.
 
     Raises:
-        DataError: when a data set is not there.
+        DataError: when no task's data is there. Where only some tasks lack theirs, their trials fail.
         StoreError: when the store cannot be written to.
         TrackingError: when the database that results go to is a file, and cannot be used or made.
         BoardError: when the leaderboard cannot be written to its folder.
@@ -105,8 +107,11 @@ def run_suite(
         raise BoardError(f"the leaderboard cannot be written to {output}: {reason}; name another folder with --output")
     deadline = None if budget is None else time.monotonic() + budget
     opened = Store.open(store)
-    tasks = {trial.task.label: trial.task for trial in loaded.trials}
-    prepared = {label: prepare(task.dataset, data_folder(data), opened.data) for label, task in tasks.items()}
+    found = prepare_data(loaded, data, opened)
+
+    def prepared_again(task: Task) -> Prepared:
+        return prepared_of(task.dataset, data_folder(data), opened.data, loaded.registry)
+
     options = Options(
         executor=named_executor(loaded.registry, executor) if isinstance(executor, str) else executor,
         workers=workers,
@@ -121,10 +126,10 @@ def run_suite(
         deadline=deadline,
         environment=environment(threads),
     )
-    plan = plan_suite(loaded, prepared, Networks(opened.root / NETWORKS).of)
-    walk = Walk(plan, opened, loaded.registry, prepared, options)
+    plan = plan_suite(loaded, found.prepared, Networks(opened.root / NETWORKS).of)
+    walk = Walk(plan, opened, loaded.registry, found.prepared, options, found.failed, prepared_again)
     board = None if output is None else Board(output, opened.root / BOARDS / f"{digest(str(output.resolve()))}.json")
-    with noted(loaded, prepared, plan, opened) as note:
+    with noted(loaded, found.prepared, plan, opened) as note:
         return _carried_out(walk, loaded, note, board, watch(walk) if watch else lambda event: None)
 
 

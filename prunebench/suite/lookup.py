@@ -98,6 +98,6 @@ def _refuse_ambiguous(cls: type[Component], keys: Sequence[str]) -> None:
         raise TypeError(f"its parameter {name!r} has the name of a key that every suite has beside the parameters")
 
 
-def brief(error: Exception) -> str:
+def brief(error: BaseException) -> str:
     """What a stranger's code raised, on one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:500]

@@ -194,14 +194,14 @@ def _check_validation(dataset: Dataset, recipe: Recipe, task: Node, mistakes: Mi
     """Some training examples must be left; how many there are is a stranger's code."""
     try:
         examples = int(dataset.facts().train)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         mistakes.add(task.value["dataset"], f"dataset {dataset.name!r} cannot tell its size: {brief(error)}")
         return
     if recipe.drop_last and 0 < examples - recipe.validation < recipe.batch_size:
         left = examples - recipe.validation
         message = f"drop_last leaves no batch of the {left} training examples: at most {left}, or without drop_last"
         mistakes.add(task.value["recipe"].get("batch_size") or task.value["recipe"], message)
-    if recipe.validation >= examples:
+    if 0 < examples <= recipe.validation:  # an empty set fails its task alone, when the data is prepared
         node = task.value["recipe"].get("validation") or task.value["recipe"]
         message = f"must be below {examples}, the training examples of {dataset.name!r}, not {recipe.validation}"
         mistakes.add(node, message)

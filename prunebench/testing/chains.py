@@ -65,12 +65,14 @@ def chain(lab: Laboratory, network: Model) -> None:
         warn(f"its updater set no masks in {run.trial.task.clock.total} steps: check it with shorter times")
 
 
-def scores(lab: Laboratory, network: Model) -> None:
+def scores(lab: Laboratory, network: Model) -> str:
     """There is a finite score for each weight, in a tensor of its shape."""
     _report(_tried(lab, network), "scores")
     run = _sound(lab, network)
     if not run.witness.scored:
         raise NotApplicable("nothing in its chain is pruned by scores")
+    unscored = ", ".join(map(repr, run.witness.unscored))
+    return f"every score is 0 in {unscored}: there the order of the weights decides" if unscored else ""
 
 
 def density(lab: Laboratory, network: Model) -> str:

@@ -1,4 +1,4 @@
-"""Three small networks that a method is tried on: what is different between them is what methods stumble over."""
+"""Small networks that a method is tried on: what is different between them is what methods stumble over."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from math import prod
 
 import torch
 from torch import nn
-from torch.nn.functional import gelu, scaled_dot_product_attention
+from torch.nn.functional import avg_pool2d, gelu, scaled_dot_product_attention
 
 from prunebench.components import Model
 
@@ -95,5 +95,35 @@ class Block(nn.Module):
         return tokens + inner
 
 
-NETWORKS: tuple[Model, ...] = (MLP(), Conv(), ViT())
+class Gaps(Model):
+    """Layers without a gradient: one frozen, one never called, one in a branch that begins at 0; 8,192 weights.
+
+    Scores by gradient are 0 there. A method must go on all the same.
+    """
+
+    name = "gaps"
+
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+        channels, height, breadth = shape
+        return WithGaps(channels * (height // 2) * (breadth // 2), classes)
+
+
+class WithGaps(nn.Module):
+    def __init__(self, inputs: int, classes: int, width: int = 32) -> None:
+        super().__init__()
+        self.frozen = nn.Linear(inputs, width).requires_grad_(False)
+        self.inner, self.norm = nn.Linear(width, width, bias=False), nn.BatchNorm1d(width)
+        nn.init.zeros_(self.norm.weight)  # as in many residual networks: the block begins as the identity
+        self.unused = nn.Linear(width, width)
+        self.last = nn.Linear(width, 4 * width)
+        self.head = nn.Linear(4 * width, classes)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        features = self.frozen(avg_pool2d(inputs, 2).flatten(1)).relu()
+        features = features + self.norm(self.inner(features))
+        logits: torch.Tensor = self.head(self.last(features).relu())
+        return logits
+
+
+NETWORKS: tuple[Model, ...] = (MLP(), Conv(), ViT(), Gaps())
 """In the order in which a report shows them."""

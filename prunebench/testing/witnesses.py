@@ -35,6 +35,8 @@ class Witness:
         self.problems: dict[str, list[str]] = {}
         self.scored = 0
         """How many times a method was asked for scores."""
+        self.unscored: dict[str, None] = {}
+        """Layers in which every score was 0 once, in their order."""
         self.updates = 0
         """How many times an updater set masks."""
 
@@ -79,7 +81,7 @@ class WitnessedMethod:
         if not same(masks, scoring.masks):
             self.witness.note("lent", "scores changed scoring.masks in place")
         self._check_cost(len(passes), counter.flops)
-        self._check_scores(scores, names)
+        self._check_scores(scores, names, masks)
         return scores
 
     def _check_cost(self, passes: int, counted: float) -> None:
@@ -91,7 +93,9 @@ class WitnessedMethod:
                 "cost", f"scores needs {counted:,.0f} FLOPs, and scoring_flops declares {self.declared:,.0f}"
             )
 
-    def _check_scores(self, scores: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    def _check_scores(
+        self, scores: Any, shapes: Mapping[str, tuple[int, ...]], masks: Mapping[str, torch.Tensor]
+    ) -> None:
         def wrong(problem: str) -> None:
             self.witness.note("scores", problem)
 
@@ -108,6 +112,8 @@ class WitnessedMethod:
                 wrong(f"the scores of {name!r} have shape {tuple(score.shape)}, not {shape}")
             elif not bool(torch.isfinite(score).all()):
                 wrong(f"the scores of {name!r} are not all finite")
+            elif bool(masks[name].any()) and not bool(score[masks[name].to(score.device)].any()):
+                self.witness.unscored[name] = None
 
     def updater(self, density: float | None) -> Updater:
         with self.witness.call("updater"):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import glob
 import logging
 import os
-import re
 import socket
 import sqlite3
 import textwrap
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from prunebench.errors import TrackingError, Unavailable
+from prunebench.redaction import redacted
 from prunebench.tracking.addresses import artifact_location, engine_uri, sqlite_file, sqlite_uri
 from prunebench.tracking.databases import check_address
 
@@ -48,12 +48,6 @@ _ADVISORY = int.from_bytes(b"prune")
 """The number of our lock in a PostgreSQL, of which there is one in each of its databases."""
 _PATIENCE = 120
 """Seconds to wait for whoever holds the lock of a database: making one takes some."""
-
-
-def redacted(text: str) -> str:
-    """`text` without the user names, passwords and tokens of the addresses in it."""
-    text = re.sub(r"(?<=://)[^/\s]*@", "***@", text)
-    return re.sub(r"(?i)((?:password|token|secret)=)[^&\s'\"]*", r"\1***", text)
 
 
 def connect(uri: str) -> MlflowClient:

@@ -14,7 +14,11 @@ from pathlib import Path
 from sys import intern
 from typing import TYPE_CHECKING, Any, cast
 
+from prunebench.durations import is_date
+from prunebench.errors import TrackingError
+from prunebench.redaction import redacted, redacted_all
 from prunebench.results import ASKED, Result, Status
+from prunebench.writing import said
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -69,13 +73,23 @@ def published_of(run: Run) -> Published:
     """What a run says of the trial that it is of."""
     tags = run.data.tags
     status = tags.get(TAG + "status", "")
+    finished = _date(tags.get(TAG + "finished", "0"))
     return Published(
         run_id=run.info.run_id,
         status=status,
         content=tags.get(TAG + "content", ""),
-        finished=float(tags.get(TAG + "finished", 0.0)),
-        complete=run.info.status == STATUSES.get(status),
+        finished=finished or 0.0,
+        complete=run.info.status == STATUSES.get(status) and finished is not None,
     )
+
+
+def _date(text: str) -> float | None:
+    """Unix seconds; None for anything else."""
+    try:
+        found = float(text)
+    except ValueError:
+        return None
+    return found if is_date(found) else None
 
 
 @dataclass(frozen=True)
@@ -94,12 +108,14 @@ class Record:
 
 
 def record_of(result: Result) -> Record:
-    """A result in MLflow's terms, nothing of it lost to MLflow's limits."""
+    """A result in MLflow's terms, nothing of it lost to MLflow's limits; secrets that its texts quote are hidden."""
     long: dict[str, str] = {}
     facts = {TAG + key: value for key, value in _facts(result).items() if value != ""}
-    provenance = {PROVENANCE + _key(key): str(value) for key, value in result.provenance.items()}
+    provenance = {PROVENANCE + _key(key): redacted(str(value)) for key, value in result.provenance.items()}
     tags = _fitting(facts | provenance, _TAG_LIMIT, long)
-    params = _fitting({_key(key): encoded(value) for key, value in result.params.items()}, _PARAM_LIMIT, long)
+    params = _fitting(
+        {_key(key): encoded(redacted_all(value)) for key, value in result.params.items()}, _PARAM_LIMIT, long
+    )
     files: dict[str, Any] = {"layers.json": result.layers} if result.layers else {}
     return Record(tags | {"mlflow.source.name": "prunebench"}, params, _metrics(result), files | _unless_empty(long))
 
@@ -122,7 +138,7 @@ def _facts(result: Result) -> dict[str, str]:
         "seed": str(result.seed),
         "control": encoded(result.control),
         "status": result.status,
-        "reason": result.reason,
+        "reason": redacted(result.reason),
         "started": repr(float(result.started)),
         "finished": repr(float(result.finished)),
     }
@@ -179,7 +195,7 @@ def decoded(text: str) -> Scalar:
     """The param that `encoded` wrote."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return value if isinstance(value, (str, int, float)) else text
 
@@ -188,7 +204,16 @@ def result_of(client: MlflowClient, run: Run, with_history: bool, with_layers: b
     """The result that a run was made of; its curves and layers are asked for only if they are wanted.
 
     What thousands of results say in the same words is kept once.
+
+    Raises TrackingError for a run that was not written by `record_of`: others may write to the same MLflow.
     """
+    try:
+        return _result_of(client, run, with_history, with_layers)
+    except ValueError as error:
+        raise TrackingError(f"run {run.info.run_id} is not a result as prunebench writes it: {error}") from None
+
+
+def _result_of(client: MlflowClient, run: Run, with_history: bool, with_layers: bool) -> Result:
     tags = run.data.tags
     text = defaultdict(str, {key.removeprefix(TAG): tags[key] for key in tags if key.startswith(TAG)})
     return Result(
@@ -198,7 +223,7 @@ def result_of(client: MlflowClient, run: Run, with_history: bool, with_layers: b
         protocol=text["protocol"],
         method=text["method"],
         variant=text["variant"],
-        sparsity=float(text["target_sparsity"]),
+        sparsity=_share(text["target_sparsity"]),
         seed=int(text["seed"]),
         control=text["control"] == "true",
         status=cast(Status, text["status"]),
@@ -212,9 +237,16 @@ def result_of(client: MlflowClient, run: Run, with_history: bool, with_layers: b
             for key in sorted(tags)
             if key.startswith(PROVENANCE)
         },
-        started=float(text["started"]),
-        finished=float(text["finished"]),
+        started=_date(text["started"]) or 0.0,
+        finished=_date(text["finished"]) or 0.0,
     )
+
+
+def _share(text: str) -> float:
+    found = float(text)
+    if not 0 <= found <= 1:
+        raise ValueError(f"a sparsity of {text!r}")
+    return found
 
 
 def _history(client: MlflowClient, run: Run) -> list[dict[str, float]]:
@@ -232,7 +264,9 @@ def _layers(client: MlflowClient, run: Run) -> list[dict[str, Any]]:
         return []
     with tempfile.TemporaryDirectory() as folder:
         path = client.download_artifacts(run.info.run_id, "layers.json", folder)
-        layers: list[dict[str, Any]] = json.loads(Path(path).read_text("utf-8"))
+        layers = said(Path(path))
+    if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
+        raise ValueError("its layers.json is not a list of layers")
     return layers
 
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from prunebench.errors import TrackingError, Unavailable
+from prunebench.redaction import redacted
 from prunebench.results import Result
 from prunebench.tracking.addresses import URI_VARIABLE, artifact_folder, artifact_location, sqlite_file, tracking_uri
-from prunebench.tracking.connection import connect, lockable, locked, redacted, translated
+from prunebench.tracking.connection import connect, lockable, locked, translated
 from prunebench.tracking.records import (
     PROVENANCE,
     STATUSES,

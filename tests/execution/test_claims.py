@@ -199,8 +199,17 @@ def test_a_store_without_anybody_at_work_has_nobody(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_store_that_cannot_be_written_is_an_error(store):
+def test_a_folder_where_a_lock_belongs_is_removed_and_holds_nothing(store):
     (store.root / "running").mkdir(exist_ok=True)
     (store.root / "running" / f"{KEY}.lock").mkdir()
+    (store.root / "running" / f"{KEY}.json").mkdir()
+    assert running(store) == []
+    with claim(store, KEY, WORK):
+        assert [one.key for one in running(store)] == [KEY]
+
+
+def test_a_store_that_cannot_be_written_is_an_error(store):
+    (store.root / "running").rmdir()
+    (store.root / "running").touch()
     with pytest.raises(StoreError, match=f"cannot write .*{KEY}.lock"):
         claim(store, KEY, WORK)

@@ -1,11 +1,14 @@
 """What lies in a store, and what of it may go."""
 
+import json
 import os
 import time
 
 import pytest
 import torch
 
+from prunebench import data, streaming
+from prunebench.components import Files
 from prunebench.data import Prepared, prepare
 from prunebench.errors import StoreError
 from prunebench.execution import claims
@@ -94,19 +97,24 @@ def test_data_sets_that_no_suite_has_go_with_their_index(tmp_path, store):
     used = prepare(suite.trials[0].task.dataset, None, store.data)
     other = store.data / ("e" * 32)
     other.mkdir()
-    (store.data / f"other-{'d' * 32}.json").write_text(f'{{"dataset": "other", "fingerprint": "{other.name}"}}')
+    index = store.data / f"other-{'d' * 32}.json"
+    index.write_text(json.dumps(data._note(index, "other", other.name)))
     collect(store, needs(suite.trials, {"tiny": used}, store))
     assert sorted(item.name for item in items(store) if item.kind == "data") == [used.fingerprint] * 2
 
 
-def test_the_list_of_a_data_set_that_lies_elsewhere_stays_with_its_index_and_is_no_damage(store):
-    index = store.data / f"pictures-{'d' * 32}.json"
-    index.write_text('{"dataset": "pictures", "fingerprint": "print"}')
-    index.with_suffix(".files").mkdir()
-    assert {item.name for item in items(store)} == {"print"}
-    assert surplus(store, Needs(data=frozenset({"print"}))).items == ()
+def test_the_list_of_a_data_set_that_lies_elsewhere_stays_with_its_index_and_is_checked(store):
+    index, fingerprint = store.data / f"pictures-{'d' * 32}.json", "f" * 32
+    index.write_text(json.dumps(data._note(index, "pictures", fingerprint)))
+    listing = index.with_suffix(".files")
+    listing.mkdir()
+    streaming.write(Files(store.root, ["a.png"], [0], ["b.png"], [0]), listing, fingerprint)
+    assert {item.name for item in items(store)} == {fingerprint}
+    assert surplus(store, Needs(data=frozenset({fingerprint}))).items == ()
     assert list(damages(store)) == []
     assert len(surplus(store, Needs()).items) == 2
+    (listing / "train_labels.npy").write_bytes((listing / "test_names.npy").read_bytes())
+    assert [damage.item.path for damage in damages(store)] == [listing]
 
 
 def test_nothing_goes_while_another_suite_runs(tmp_path, store):

@@ -359,7 +359,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(trained, store, whole, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("prunebench.store.os.fsync", full)
+        patch.setattr("prunebench.writing.os.fsync", full)
         assert carry_out(trained) == FULL
     said = capsys.readouterr().out.splitlines()[-1]
     assert said == f"cannot write {store.folder(trained.key)}: No space left on device"
@@ -371,7 +371,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(trained, store, whole, monkeypat
 
 def test_a_failure_that_cannot_be_written_is_a_full_disk(trained, store, monkeypatch, capsys):
     def fails(*_, **__):
-        monkeypatch.setattr(stores.Path, "write_text", full)
+        monkeypatch.setattr("prunebench.writing.os.fsync", full)
         raise ValueError("no luck")
 
     def full(*_):

@@ -41,6 +41,62 @@ def troubled(tmp_path):
     return load
 
 
+ZEROS = """
+import torch
+import prunebench
+from prunebench import Initialize, Prune, Train
+
+class Zeros(prunebench.Method):
+    \"\"\"Scores of 0 in the first layer.\"\"\"
+
+    name = "zeros"
+
+    def scores(self, scoring):
+        first, *others = scoring.layers
+        rest = {layer.name: torch.rand(layer.shape, generator=scoring.generator) for layer in others}
+        return {first.name: torch.zeros(first.shape), **rest}
+
+    def stages(self, trial):
+        yield Initialize()
+        yield Prune(by=self, density=trial.density)
+        yield Train()
+
+@prunebench.hookimpl
+def register_methods():
+    return [Zeros]
+"""
+
+
+def test_layers_without_a_score_are_warned_of_once_and_recorded(tmp_path, caplog):
+    plugin = tmp_path / "zeros.py"
+    plugin.write_text(ZEROS)
+    text = runs.SUITE.split("methods:")[0] + "methods: [random, zeros]\nsparsities: [0.5, 0.75]\nseeds: 2\n"
+    loaded = session.load_suite(runs.write_suite(tmp_path, text), plugin_files=[plugin])
+    for _ in range(2):  # a second run, which finds all in the store, says it too
+        caplog.clear()
+        events = walked(loaded, tmp_path / "store")
+        (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert "/zeros/" in warning
+        assert "1 layer has no score (" in warning
+        assert "of the kept weights were chosen by their order, among equal scores" in warning
+    for event in events:
+        metrics, notes = event.result.metrics, event.result.provenance
+        if event.result.method == "zeros":
+            first = event.result.layers[0]
+            assert metrics["zero_scores"] == first["total"]
+            assert metrics["unscored_share"] == first["total"] / metrics["parameters_prunable"]
+            assert metrics["unscored_layers"] == 1
+            kept = round((1 - event.result.sparsity) * metrics["parameters_prunable"])
+            others = metrics["parameters_prunable"] - first["total"]
+            assert metrics["tied_weights"] == max(0, kept - others)
+            assert metrics["tied_share"] == pytest.approx(metrics["tied_weights"] / kept)
+            assert notes["note.unscored_layers"] == first["name"]
+        else:
+            assert "note.unscored_layers" not in notes
+            assert metrics.get("unscored_layers", 0) == 0
+            assert ("zero_scores" in metrics) == (event.result.method == "random")
+
+
 def test_one_worker_and_two_make_the_same_states_bit_for_bit(suite, tmp_path):
     loaded = session.load_suite(suite)
     one, two = walked(loaded, tmp_path / "one", workers=1), walked(loaded, tmp_path / "two", workers=2)

@@ -151,3 +151,27 @@ def test_json_has_every_row(everything):
     assert found["counts"] == {"better": 1, "worse": 1, "new": 1, "gone": 1, "not comparable": 1, "same": 1}
     assert len(found["rows"]) == 6
     assert found["rows"][0]["difference"] == pytest.approx(0.022)
+
+
+def made_with(results, version, source):
+    """Results with a version of the protocol, and with the source of the core."""
+    said = {"protocol.version": version, "core.source": source}
+    return [replace(one, protocol=f"p{version}", provenance=one.provenance | said) for one in results]
+
+
+def test_rows_of_an_older_protocol_are_not_compared_which_is_said_in_a_sentence(seeds):
+    before = seeds(0.9, 0.91, 0.92)
+    line = only(before, made_with(before, "2", "b"))
+    assert (line.kind, line.note) == ("not comparable", "another protocol: protocol version none (older) → 2")
+    line = only(made_with(before, "1", "a"), made_with(before, "2", "b"))
+    assert line.note == "another protocol: protocol version 1 → 2"
+
+
+def test_rows_of_one_protocol_and_other_source_are_compared_and_marked(seeds):
+    before = made_with(seeds(0.9, 0.91, 0.92), "1", "a")
+    line = only(before, made_with(before, "1", "b"))
+    assert (line.kind, line.note) == ("same", "other source of the same version: core; equal")
+    assert only(before, before).note == "equal"
+    own = [replace(one, variant="v2", provenance=one.provenance | {"method.source": "m2"}) for one in before]
+    before = [replace(one, provenance=one.provenance | {"method.source": "m1"}) for one in before]
+    assert "other source" not in only(before, own, any_variant=True).note

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from prunebench.leaderboard.merging import merge
+from prunebench.leaderboard.merging import merge, older_protocols
 from prunebench.leaderboard.published import Board
 
 
@@ -61,3 +61,15 @@ def test_two_machines_add_up_to_the_seeds_of_both(result):
     here = tuple(result(seed=seed) for seed in (0, 1))
     there = tuple(replace(result(seed=seed), provenance={"machine": "other"}) for seed in (2, 3))
     assert sorted(one.seed for one in merge([Board("a", here), Board("b", there)]).board.results) == [0, 1, 2, 3]
+
+
+def test_trials_of_an_older_protocol_are_kept_and_told(result):
+    old, new = result(), result(seed=1)
+    new = replace(new, protocol="p1", provenance=new.provenance | {"protocol.version": "1"})
+    merged = merge([Board("a", (old,)), Board("b", (new,))])
+    assert len(merged.board.results) == 2
+    assert older_protocols(merged.board.results) == (
+        "of an older protocol (version none (older)) than the others (version 1): 1 trial, which is kept and not "
+        "compared"
+    )
+    assert older_protocols([old]) == older_protocols([new, new]) == older_protocols([]) == ""

@@ -268,7 +268,7 @@ def test_what_is_written_is_read_as_the_same_overlaps():
         ("0.05", "high", ":2: could not convert"),
         ("0.05", "nan", ":2: chance: nan is not between 0 and 1"),
         ("0.05", "1.5", ":2: chance: 1.5 is not between 0 and 1"),
-        (",3,", ",0,", ":2: pairs: 0 is none"),
+        (",3,", ",0,", ":2: pairs: 0 is no number of pairs"),
         (",0123456789abcdef", "", ":2: not one value for each column"),
         (",0123456789abcdef", ",1,2", ":2: not one value for each column"),
         ('"a, b"', '"a, b', "not CSV"),

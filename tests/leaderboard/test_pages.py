@@ -241,3 +241,17 @@ def test_the_page_and_the_terminal_say_what_each_method_cost(result):
 def test_a_sparsity_that_is_not_the_target_is_named(result):
     results = [result(method="dense", control=True), result(method="mine", metrics={"sparsity": 0.93})]
     assert "but for mine 93 % at 90 %" in " ".join(page_of(results).split())
+
+
+def test_rows_of_more_than_one_source_are_marked_where_the_version_is_the_same(board):
+    def made(source, method):
+        said = {"protocol.version": "1", "core.source": source, "method.version": "1", "method.source": method}
+        return [replace(one, provenance=one.provenance | said) for one in board]
+
+    one, other = made("a", "m"), made("b", "n")
+    mixed = [other[0], *one[1:]]
+    page = page_of(mixed)
+    assert "### Other source\n\n- The rows were made by more than one source of the same version: core.\n" in page
+    assert "core.source" in page
+    assert "### Other source" not in page_of(one)
+    assert "### Other source" not in page_of(board)

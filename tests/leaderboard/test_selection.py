@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from prunebench.leaderboard.selection import select, shared
+from prunebench.leaderboard.selection import other_sources, select, shared
+from prunebench.results import UNKNOWN_DATA
 
 
 def test_all_current_results_stand(seeds):
@@ -53,6 +54,20 @@ def test_only_the_newest_protocol_of_a_task_stands_and_the_others_say_why(result
     assert older.changes == ("recipe.epochs 20 → 40", "data fingerprint-0 → fingerprint-1")
 
 
+def test_results_without_data_stand_alone_and_go_for_any_other(result):
+    """Data that cannot be read today takes no right result off a table, and is no older protocol tomorrow."""
+    done = result(finished=1.0)
+    lost = replace(
+        result(status="failed", finished=2.0),
+        protocol="protocol-0",
+        provenance={**done.provenance, "data": UNKNOWN_DATA},
+    )
+    assert select([lost]).results == (lost,)
+    for results in ([done, lost], [replace(done, finished=3.0), lost]):
+        assert select(results).results == (results[0],)
+        assert select(results).older == ()
+
+
 def test_protocols_are_compared_within_a_task_and_suite(result):
     others = [replace(result(), task="t", protocol="p"), replace(result(), suite="z", protocol="p")]
     assert len(select([result(finished=5.0), *others]).results) == 3
@@ -98,3 +113,44 @@ def test_shared_is_what_all_results_agree_on(seeds):
     assert "seed" not in found
     assert "key" not in found
     assert shared([]) == {}
+
+
+def of_version(result, version, **sources):
+    """A result with versions and sources in its provenance, and a protocol to go with them."""
+    said = {"protocol.version": str(version), **{f"{part}.source": value for part, value in sources.items()}}
+    return replace(result, protocol=f"protocol {version}", provenance={**result.provenance, **said})
+
+
+def test_results_of_an_older_protocol_are_not_compared_whenever_they_were_made(result):
+    now = of_version(result(finished=1.0), 2, core="b")
+    before, oldest = of_version(result(finished=9.0), 1, core="a"), result(finished=99.0)
+    selection = select([oldest, before, now])
+    assert selection.results == (now,)
+    assert [older.changes for older in selection.older] == [
+        ("protocol version none (older) → 2",),
+        ("protocol version 1 → 2",),
+    ]
+
+
+def test_another_version_of_a_model_or_method_is_the_reason_and_not_its_source(result):
+    def made(version, source, **changes):
+        provenance = {"model.version": version, "model.source": source, "method.version": version}
+        return replace(result(finished=float(version)), provenance=provenance, **changes)
+
+    now = made("2", "b")
+    assert select([now, made("1", "a", protocol="old")]).older[0].changes == ("model.version 1 → 2",)
+    assert select([now, made("1", "a", variant="old")]).older[0].changes == ("method.version 1 → 2",)
+
+
+def test_the_source_of_what_declares_no_version_is_the_reason(result):
+    now, before = (replace(result(), provenance={"method.source": source}) for source in "ba")
+    before = replace(before, variant="old", finished=1.0)
+    assert select([now, before]).older[0].changes == ("method.source a → b",)
+
+
+def test_rows_of_one_protocol_and_other_source_are_compared_and_told(seeds):
+    one, other = seeds(0.9, 0.8)
+    rows = [of_version(one, 1, core="a", method="m"), of_version(other, 1, core="b", method="m")]
+    assert select(rows).results == tuple(rows)
+    assert other_sources(rows) == ("core",)
+    assert other_sources(rows[:1]) == ()

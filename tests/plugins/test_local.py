@@ -1,12 +1,10 @@
 """The local executor: how many processes, and which GPU each of them sees."""
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from types import SimpleNamespace
 
 import pytest
 from prunebench_plugins import local
@@ -14,6 +12,7 @@ from prunebench_plugins.local import Local, Processes
 
 from prunebench.environment import cores
 from prunebench.errors import PrunebenchError
+from prunebench.execution import exits
 from prunebench.executors import Order, Resources, Site
 
 
@@ -28,27 +27,41 @@ def gpus(monkeypatch):
     return lambda *names: monkeypatch.setattr(local, "visible_gpus", lambda: names)
 
 
+class Server:
+    """A fork server that starts nothing; keeps what it is told, and says what a test has it say."""
+
+    def __init__(self, loaded):
+        self.loaded, self.told, self.says, self.channel = loaded, [], [], self
+        self.ended = False
+
+    def send(self, **message):
+        self.told.append(message)
+
+    def settimeout(self, seconds):
+        pass
+
+    def received(self):
+        return self.says.pop(0)
+
+
 @pytest.fixture
-def started(monkeypatch):
-    """Starts no process; gives the environment that each would have had."""
-    variables = []
+def servers(monkeypatch):
+    """The fork servers that were started."""
+    found = []
 
-    class Process:
-        exitcode = None
-        pid = 2**30  # nobody's
+    def start(plugins, blocked, sockets=""):
+        found.append(Server([list(plugins), list(blocked)]))
+        return found[-1]
 
-        def __init__(self, args, **_):
-            variables.append(args[1])
+    monkeypatch.setattr(local, "start_server", start)
+    monkeypatch.setattr(local, "end_server", lambda server: vars(server).update(ended=True))
+    return found
 
-        def start(self):
-            pass
 
-        def join(self, *_):
-            self.exitcode = 0
-
-    context = SimpleNamespace(Process=lambda target, **rest: Process(**rest), set_forkserver_preload=lambda _: None)
-    monkeypatch.setattr("multiprocessing.get_context", lambda _: context)
-    return variables
+@pytest.fixture
+def started(servers):
+    """The environment of each process that was asked for."""
+    return lambda: [message["variables"] for server in servers for message in server.told if "order" in message]
 
 
 def order(key):
@@ -91,64 +104,133 @@ def test_each_process_sees_the_gpu_that_the_fewest_others_see(site, gpus, starte
         assert crew.free == 6 - number
         crew.submit(order(str(number)))
     assert crew.free == 0
-    assert Counter(one["CUDA_VISIBLE_DEVICES"] for one in started) == {"GPU-a": 2, "GPU-b": 2, "GPU-c": 2}
+    assert Counter(one["CUDA_VISIBLE_DEVICES"] for one in started()) == {"GPU-a": 2, "GPU-b": 2, "GPU-c": 2}
     crew.cancel("1")
     crew.submit(order("6"))
-    assert started[6] == started[1]
+    assert started()[6] == started()[1]
 
 
-def test_a_gpu_on_which_all_fails_is_not_given_every_next_order(site, gpus, started):
+def test_a_gpu_on_which_all_fails_is_not_given_every_next_order(site, gpus, servers, started):
     gpus("GPU-a", "GPU-b")
     crew = Local().open(site(device="cuda"))
     given = []
     for number in range(4):
         crew.submit(order(str(number)))
-        given.append(started[-1]["CUDA_VISIBLE_DEVICES"])
-        crew._running[str(number)].process.exitcode = 1 if given[-1] == "GPU-a" else 0
-        list(crew._reaped())
+        given.append(started()[-1]["CUDA_VISIBLE_DEVICES"])
+        servers[0].says.append([{"job": number, "code": 1 if given[-1] == "GPU-a" else 0}])
+        crew.wait(None)
     assert given == ["GPU-a", "GPU-b", "GPU-b", "GPU-b"]
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_strangers_plugins_are_imported_before_a_fork_only_where_no_gpu_is_needed(
-    site, gpus, started, monkeypatch, device
+    site, gpus, servers, monkeypatch, device
 ):
     gpus("0")
     monkeypatch.setattr(local, "foreign_names", lambda: ["theirs"])
-    monkeypatch.setenv("PRUNEBENCH_PRELOAD", "")  # put back after the test
-    Local().open(site(device=device, plugins=("/mine.py",), blocked=("snip",)))
-    expected = [["/mine.py"], ["snip"]] if device == "cpu" else [[], ["snip", "theirs"]]
-    assert json.loads(os.environ["PRUNEBENCH_PRELOAD"]) == expected
+    Local().open(site(device=device, plugins=("/mine.py",), blocked=("snip",))).submit(order("k"))
+    assert [server.loaded for server in servers] == [
+        [["/mine.py"], ["snip"]] if device == "cpu" else [[], ["snip", "theirs"]]
+    ]
 
 
 def test_on_a_processor_nothing_is_hidden(site, started):
     Processes(site(), 1).submit(order("k"))
-    assert started == [{}]
+    assert started() == [{}]
 
 
-FRESH = """
-from pathlib import Path
-from prunebench.executors import Site
-from prunebench_plugins.local import Local
+def test_an_order_begins_when_the_server_has_loaded_the_plugins(site, servers):
+    crew = Processes(site(), 1)
+    crew.submit(order("k"))
+    assert not crew.begun("k")
+    servers[0].says = [[{"ready": True, "reason": ""}]]
+    assert crew.wait(None) == []
+    assert crew.begun("k")
 
-process = Local().open(Site(store=Path("."), workers=1))._context.Process(target=print, args=("at work",))
-process.start()
-process.join()
+
+def test_plugins_after_which_no_process_can_be_forked_are_imported_by_each_worker(site, servers):
+    crew = Processes(site(plugins=("/mine.py",)), 2)
+    crew.submit(order("a"))
+    crew.submit(order("b"))
+    servers[0].says = [[{"ready": False, "reason": "a plugin starts threads as it is imported"}]]
+    assert crew.wait(None) == []
+    assert servers[0].ended
+    assert servers[1].loaded[0] == []
+    assert [message["job"] for message in servers[1].told] == [0, 1]
+
+
+def test_a_server_that_dies_ends_its_orders_without_blame_and_is_replaced(site, servers):
+    crew = Processes(site(plugins=("/mine.py",)), 2)
+    crew.submit(order("a"))
+    crew.submit(order("b"))
+    servers[0].says = [[{"ready": True, "reason": ""}], None]
+    assert crew.wait(None) == []
+    ended = crew.wait(None)
+    assert [(one.key, one.exitcode, one.cause) for one in ended] == [
+        (key, exits.NOT_RUN, "the process that starts workers died") for key in "ab"
+    ]
+    assert crew.free == 2
+    crew.submit(order("a"))
+    assert servers[1].loaded[0] == ["/mine.py"]
+    servers[1].says = [[{"job": 0, "code": 0}], [{"job": 2, "code": 0}]]  # the first is of an order that is over
+    assert crew.wait(None) == []
+    assert [one.exitcode for one in crew.wait(None)] == [0]
+
+
+def test_a_server_that_dies_as_it_loads_plugins_is_not_asked_to_load_them_again(site, servers):
+    crew = Processes(site(plugins=("/mine.py",)), 1)
+    for number in range(2):
+        crew.submit(order("a"))
+        servers[number].says = [None]
+        assert [one.exitcode for one in crew.wait(None)] == [exits.NOT_RUN]
+    assert [server.loaded[0] for server in servers] == [["/mine.py"], []]
+
+
+def test_a_machine_that_starts_no_process_is_asked_again(site, monkeypatch):
+    def start(*_):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(local, "start_server", start)
+    crew = Processes(site(), 1)
+    crew.submit(order("a"))
+    [ended] = crew.wait(None)
+    assert (ended.exitcode, ended.cause) == (exits.NOT_RUN, "cannot start a process: Resource temporarily unavailable")
+
+
+PLUGIN = """
+import multiprocessing, os, prunebench
+from multiprocessing.reduction import DupFd
+
+inherited = multiprocessing.current_process()._config["tempdir"]
+DupFd(os.open("/dev/null", os.O_RDONLY))  # makes a socket, as the processes do that decode data for a training
+open("found", "w").write(inherited)
+
+@prunebench.hookimpl
+def register_methods():
+    return []
 """
 
 
-def test_workers_start_where_temporary_files_have_a_long_path(tmp_path):
+def test_processes_of_workers_have_sockets_where_temporary_files_have_a_long_path(tmp_path):
     long = tmp_path / ("x" * 120)
     long.mkdir()
+    (tmp_path / "mine.py").write_text(PLUGIN, "utf-8")
+    code = (
+        "from pathlib import Path\nfrom prunebench.executors import Site\nfrom prunebench_plugins.local import Local\n"
+    )
+    code += "crew = Local().open(Site(store=Path('.'), workers=1, plugins=(str(Path('mine.py').resolve()),)))\n"
+    code += "from prunebench.execution.forking import start_server\n"
+    code += "print(start_server(*crew._loaded, crew._sockets).received())"
     done = subprocess.run(
-        [sys.executable, "-c", FRESH],
+        [sys.executable, "-c", code],
         cwd=tmp_path,
         env=os.environ | {"TMPDIR": str(long)},
         capture_output=True,
         text=True,
         timeout=200,
     )
-    assert (done.stdout, done.returncode) == ("at work\n", 0), done.stderr
+    assert "'ready': " in done.stdout, done.stderr
+    assert (tmp_path / "found").read_text().startswith(local.SHORT)
     assert list(long.glob("pymp-*")) == []
 
 
@@ -168,7 +250,8 @@ def sockets(tmp_path, monkeypatch):
             return found[-1]
 
         monkeypatch.setattr(local.util, "get_temp_dir", make)
-        local._make_room_for_sockets()
+        room = local._room_for_sockets()
+        assert room in ("", *found)
         assert tempfile.tempdir == usual
         return found
 

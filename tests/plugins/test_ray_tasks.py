@@ -1,5 +1,6 @@
 """What the Ray executor does with what Ray tells it; Ray itself is played here, and real in test_ray."""
 
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -88,7 +89,8 @@ def played(monkeypatch, tmp_path):
     ray = Played()
     monkeypatch.setattr(plugin, "_imported", lambda: ray)
     monkeypatch.setitem(sys.modules, "ray", ray)
-    monkeypatch.setattr(nodes, "_run", lambda order: prunebench.Ended(order.key, prunebench.carry_out(order)))
+    carry_out = lambda order: exits.DONE if ray.losses else prunebench.carry_out(order)  # noqa: E731  lost in mid-work
+    monkeypatch.setattr(nodes, "_run", lambda order: prunebench.Ended(order.key, carry_out(order)))
     monkeypatch.setattr(nodes.tempfile, "gettempdir", lambda: str(tmp_path / "node"))
     return ray
 
@@ -169,6 +171,12 @@ def test_a_worker_that_ray_loses_is_tried_three_times(played, walk_of, losses):
         assert reasons == ["", ""]
     else:
         assert set(reasons) == {"its worker was killed by the crash of its Ray worker 3 times (out of memory?)"}
+
+
+def test_a_state_that_was_made_before_its_worker_was_lost_counts(played, walk_of, monkeypatch):
+    monkeypatch.setattr(nodes, "_run", lambda order: prunebench.Ended(order.key, prunebench.carry_out(order)))
+    played.losses = [WorkerCrashedError(), TaskError("late"), WorkerCrashedError(), WorkerCrashedError()]
+    assert [event.result.reason for event in walk_of(plugin.Ray(), workers=1).events()] == ["", ""]
 
 
 def test_what_fails_outside_of_the_work_is_told_with_its_last_line(played, walk_of):
@@ -306,8 +314,33 @@ def test_a_node_that_does_not_see_the_files_of_such_data_ends_the_run_before_any
     assert list((tmp_path / "store" / "failures").iterdir()) == []
 
 
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_start_of_ray_that_takes_too_long_or_fails_leaves_no_process(monkeypatch, tmp_path, ends):
+    monkeypatch.setattr(plugin.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(plugin.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(plugin, "LONGEST", 1000)
+    pytest.importorskip("ray")
+    monkeypatch.setattr(plugin, "START", 300.0 if ends else 0.5)
+    started = []
+
+    def init(_temp_dir, **_):
+        code = "import time; time.sleep(600)"
+        started.append(subprocess.Popen([sys.executable, "-c", code, f"--session-dir={_temp_dir}/session"]))
+        if not ends:
+            started[0].wait(60)
+        raise ConnectionError("no answer")
+
+    ray = SimpleNamespace(_private=SimpleNamespace(worker=SimpleNamespace()), init=init, shutdown=lambda: None)
+    reason = "no answer" if ends else "it was not ready after 0.5s"
+    with pytest.raises(PrunebenchError, match=f"^cannot start Ray here: {reason}$"):
+        plugin._connect(ray, "")
+    assert started[0].wait(60) == -9
+    assert list(tmp_path.glob("prunebench-ray-*")) == []
+
+
 @pytest.mark.parametrize(("raised", "expected"), [(KeyboardInterrupt, KeyboardInterrupt), (OSError, PrunebenchError)])
 def test_a_start_of_ray_that_does_not_come_about_leaves_nothing(monkeypatch, tmp_path, raised, expected):
+    pytest.importorskip("ray")
     made = []
 
     def init(_temp_dir, **_):

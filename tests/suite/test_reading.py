@@ -404,10 +404,10 @@ def test_plain_values_give_every_trial_back(read, replaced, fakes):
 def test_a_trial_is_rebuilt_in_milliseconds(read, valid, fakes):
     plain = trial_to_plain(list(read(valid).trials())[-1])
     trial_from_plain(plain, fakes)
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(20):
         trial_from_plain(plain, fakes)
-    assert (time.perf_counter() - start) / 20 < 0.005
+    assert (time.process_time() - start) / 20 < 0.005
 
 
 def test_plain_values_of_what_the_registry_lacks_are_refused(read, valid):

@@ -14,7 +14,7 @@ from filelock import FileLock
 from prunebench import tracking
 from prunebench.errors import PrunebenchError, TrackingError
 from prunebench.tracking import Tracker, connection, read_results, tracking_uri
-from prunebench.tracking.connection import redacted
+from prunebench.tracking.addresses import sqlite_file
 
 
 def test_the_uri_is_the_explicit_one_else_the_environments_else_a_file_in_this_folder(monkeypatch, tmp_path):
@@ -26,20 +26,6 @@ def test_the_uri_is_the_explicit_one_else_the_environments_else_a_file_in_this_f
     assert tracking_uri("sqlite:////abs/some.db") == "sqlite:////abs/some.db"
     assert tracking_uri("sqlite:///s") == f"sqlite:///{tmp_path}/s"
     assert tracking_uri("sqlite:///:memory:") == "sqlite:///:memory:"
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("postgresql://me:s3cret@host/db", "postgresql://***@host/db"),
-        ("https://t0ken@host:5000", "https://***@host:5000"),
-        ("GET http://me:p@ss@host/x failed", "GET http://***@host/x failed"),
-        ("postgresql://host/db?user=me&password=s3cret", "postgresql://host/db?user=me&password=***"),
-        ("http://host:5000/a@b", "http://host:5000/a@b"),
-    ],
-)
-def test_redacted_hides_passwords_and_nothing_else(text, shown):
-    assert redacted(text) == shown
 
 
 def test_importing_tracking_does_not_import_mlflow():
@@ -91,7 +77,7 @@ def test_reading_makes_no_database(tmp_path):
 
 def test_a_database_is_opened_by_one_user_at_a_time(monkeypatch, sqlite):
     monkeypatch.setattr(connection, "_PATIENCE", 0.05)
-    with FileLock(f"{connection.sqlite_file(sqlite)}.lock"), pytest.raises(TrackingError, match="lock"):
+    with FileLock(f"{sqlite_file(sqlite)}.lock"), pytest.raises(TrackingError, match="lock"):
         Tracker(sqlite)
 
 
@@ -104,7 +90,7 @@ def test_first_users_at_the_same_time_share_one_new_database(tmp_path):
 
 def test_a_new_database_writes_ahead(sqlite):
     Tracker(sqlite)
-    assert sqlite3.connect(connection.sqlite_file(sqlite)).execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert sqlite3.connect(sqlite_file(sqlite)).execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_a_database_of_somebody_else_keeps_its_journal_and_this_folders_own_does_not(monkeypatch, tmp_path):

@@ -317,3 +317,28 @@ def test_an_experiment_that_was_deleted_comes_back_with_the_next_result(uri, sui
     assert read_results(uri, suite) == []
     Tracker(uri).publish(done(trial="t1"))
     assert {result.trial for result in read_results(uri, suite)} >= {"t1"}
+
+
+@pytest.mark.parametrize("sparsity", [7.0, -1.0, math.nan, math.inf])
+def test_a_run_that_is_not_a_result_is_named_in_a_sentence(tracker, uri, suite, done, sparsity):
+    tracker.publish(done(sparsity=sparsity))
+    with pytest.raises(TrackingError, match=r"run \w+ is not a result as prunebench writes it: a sparsity of"):
+        read_results(uri, suite)
+
+
+@pytest.mark.parametrize("tag", ["finished", "seed"])
+@pytest.mark.parametrize("value", ["", "x", "nan", "1e999", "9" * 5000])
+def test_tags_of_another_writer_end_no_command(tracker, uri, suite, done, tag, value):
+    """A time that is none is that of a run which was only half written; a seed that is none is named."""
+    run = tracker.publish(done())
+    tracker._client.set_tag(run, f"prunebench.{tag}", value)
+    if tag == "finished":
+        assert read_results(uri, suite) == []
+    else:
+        with pytest.raises(TrackingError, match="is not a result as prunebench writes it"):
+            read_results(uri, suite)
+
+
+@pytest.mark.parametrize("text", ["[" * 5000, '{"a": ' * 2000, "9" * 5000])
+def test_a_param_of_any_text_is_read(text):
+    assert decoded(text) == text

@@ -1,0 +1,127 @@
+"""The data of a suite's tasks, prepared before anything runs; a data set that fails takes only its own tasks along."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+
+from prunebench.components import Dataset
+from prunebench.data import Prepared, prepare
+from prunebench.environment import data_folder
+from prunebench.errors import BrokenDataset, DataError
+from prunebench.identity import digest
+from prunebench.registry import Registry
+from prunebench.session.loading import Loaded
+from prunebench.store import Record, Store
+
+PROJECT = "prunebench"
+INTERRUPTED = 130
+"""Exit code of a process that was interrupted."""
+GRACE = 5.0
+"""Seconds that a process may take to end after it has answered."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data of some tasks, by their labels."""
+
+    prepared: Mapping[str, Prepared]
+    failed: Mapping[str, str]
+    """Why there is none for a task, in one line."""
+
+
+def prepare_data(loaded: Loaded, data: Path | None, store: Store) -> Data:
+    """Prepare the data of every task. Reasons of failures are kept in the store until the data can be read.
+
+    Raises:
+        DataError: when no task has its data, because it is missing or damaged.
+        StoreError: when a reason cannot be written.
+    """
+    tasks = {trial.task.label: trial.task for trial in loaded.trials}
+    prepared: dict[str, Prepared] = {}
+    errors: dict[str, DataError] = {}
+    for label, task in tasks.items():
+        try:
+            prepared[label] = prepared_of(task.dataset, data_folder(data), store.data, loaded.registry)
+            store.forget_failure(_key(task.dataset))
+        except DataError as error:
+            errors[label] = error
+    if errors and not prepared and not any(isinstance(one, BrokenDataset) for one in errors.values()):
+        raise DataError("\n".join(dict.fromkeys(map(str, errors.values()))))
+    reasons = {label: " ".join(str(one).split()) for label, one in errors.items()}
+    for label, reason in reasons.items():
+        _log.error("task %s fails: %s", label, reason)
+        store.write_failure(_key(tasks[label].dataset), {"reason": reason, "time": time.time()})
+    return Data(prepared, reasons)
+
+
+def data_failures(loaded: Loaded, prepared: Mapping[str, Prepared], store: Store) -> dict[str, Record]:
+    """What the store says of tasks whose data could not be prepared when that was last tried, by label."""
+    tasks = {trial.task.label: trial.task for trial in loaded.trials if trial.task.label not in prepared}
+    found = {label: store.failure(_key(task.dataset)) for label, task in tasks.items()}
+    return {label: failure for label, failure in found.items() if failure is not None}
+
+
+def _key(dataset: Dataset) -> str:
+    return digest("data", dataset)
+
+
+def prepared_of(dataset: Dataset, root: Path | None, cache: Path, registry: Registry) -> Prepared:
+    """The data set; code of other distributions and of loose files runs in a process of its own."""
+    plugin = registry.origins.get(type(dataset))
+    if sys.platform != "linux" or (plugin is not None and plugin.distribution == PROJECT):
+        return prepare(dataset, root, cache)
+    return _apart(dataset, root, cache)
+
+
+def _apart(dataset: Dataset, root: Path | None, cache: Path) -> Prepared:
+    """Prepare a data set in a child process, so that `os._exit` or a crash of its code does not end this one."""
+    context = multiprocessing.get_context("fork")  # a loose file's class cannot be sent by its name
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_answer, args=(sender, dataset, root, cache))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # later versions of Python warn of forking beside threads
+        child.start()
+    sender.close()
+    try:
+        answer = receiver.recv()
+    except EOFError:
+        child.join()
+        raise BrokenDataset(f"data set {dataset.name!r}: its process ended with {_end(child.exitcode)}") from None
+    finally:
+        receiver.close()
+        child.join(GRACE if sys.exc_info()[0] is None else 0)
+        child.kill()
+        child.join()
+    if isinstance(answer, Exception):
+        raise answer
+    assert isinstance(answer, Prepared)
+    return answer
+
+
+def _end(code: int | None) -> str:
+    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+
+
+def _answer(sender: Connection, dataset: Dataset, root: Path | None, cache: Path) -> None:
+    """Send the prepared data or the error; in the child process."""
+    torch.set_num_threads(1)  # threads of OpenMP do not survive a fork
+    try:
+        answer: Prepared | Exception = prepare(dataset, root, cache)
+    except KeyboardInterrupt:  # the parent was interrupted too, and says so
+        os._exit(INTERRUPTED)
+    except Exception as error:
+        answer = error
+    sender.send(answer)

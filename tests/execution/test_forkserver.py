@@ -1,0 +1,252 @@
+"""The processes of a run: what kills them from outside costs time and nothing else, and none outlives the run."""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from prunebench import session
+from prunebench.data import prepare
+from prunebench.execution import forking
+from prunebench.execution.run import Options, Walk
+from prunebench.store import Store
+from tests import runs
+
+TASK = runs.SUITE.split("methods:")[0].replace("epochs: 2", "epochs: 1")
+pytestmark = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks at processes by /proc")
+
+
+def processes():
+    """The processes that are not zombies: number, parent, working folder and command."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state, parent = (folder / "stat").read_text().rpartition(") ")[2].split()[:2]
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if state not in "ZX":
+                yield int(folder.name), int(parent), (folder / "cwd").readlink(), command
+
+
+def children(pid):
+    return [number for number, parent, _, _ in processes() if parent == pid]
+
+
+def gone(found, seconds=10.0):
+    """Whether a search for processes finds none, now or within these seconds."""
+    deadline = time.monotonic() + seconds
+    while left := found():
+        if time.monotonic() > deadline:
+            return left == []
+        time.sleep(0.05)
+    return True
+
+
+@pytest.fixture
+def mark():
+    """A word in the commands of the processes that a test starts; those that are left are killed."""
+    word = f"600.{uuid.uuid4().int % 10**12}"
+    yield word
+    for pid in marked(word):
+        os.kill(pid, signal.SIGKILL)
+
+
+def marked(word):
+    return [pid for pid, _, _, command in processes() if word in command]
+
+
+@pytest.fixture
+def walk_of(tmp_path):
+    """Makes a walk over a dense control and a method with trouble, for so many seeds."""
+
+    def make(code="", seeds=1, store="store", plugin=None, **options):
+        path = runs.with_trouble(tmp_path, code or "pass")
+        if plugin:
+            path.write_text(plugin + path.read_text("utf-8"), "utf-8")
+        text = TASK + f"methods: [{{name: mine, marks: '{tmp_path}'}}]\nsparsities: [0.5]\nseeds: {seeds}\n"
+        loaded = session.load_suite(runs.write_suite(tmp_path, text), plugin_files=[path], only=["method=mine"])
+        opened = Store.open(tmp_path / store)
+        prepared = {trial.task.label: prepare(trial.task.dataset, None, opened.data) for trial in loaded.trials}
+        chosen = Options(workers=2, plugins=loaded.files, blocked=loaded.blocked, **options)
+        return Walk(session.plan_suite(loaded, prepared), opened, loaded.registry, prepared, chosen)
+
+    return make
+
+
+def results(walk):
+    """By seed: done, or the reason."""
+    ends = [(event.planned.trial, event.result.reason or event.result.status) for event in walk.events()]
+    return {trial.seed: end for trial, end in ends if trial.entry.label == "mine"}
+
+
+# Processes that die
+
+
+def test_a_server_that_dies_costs_no_row_whenever_that_is(walk_of, tmp_path):
+    kills = """
+parents = [os.getppid(), int(open(f"/proc/{os.getppid()}/stat").read().rpartition(") ")[2].split()[1])]
+if seed == 0 and len(tries) <= 4:  # more often in a row than a worker may be killed
+    os.kill(parents[0], signal.SIGKILL)
+    import time; time.sleep(60)
+if seed == 1 and len(tries) == 1:  # the template alone: what runs goes on
+    os.kill(parents[1], signal.SIGKILL)
+if seed == 2 and len(tries) == 1:
+    os.kill(parents[1], signal.SIGKILL)
+    os.kill(parents[0], signal.SIGKILL)
+    import time; time.sleep(60)
+"""
+    walk = walk_of(kills, seeds=3)
+    assert results(walk) == dict.fromkeys(range(3), "done")
+    assert len((tmp_path / "seed-0").read_text()) >= 5
+    assert list((walk.store.root / "failures").iterdir()) == []
+
+
+def test_a_server_that_dies_between_jobs_is_replaced(walk_of):
+    walk, ends = walk_of(seeds=2), []
+    for event in walk.events():
+        ends.append(event.result.status)
+        for server in children(forking._template._process.pid):
+            os.kill(server, signal.SIGKILL)
+    assert ends == ["done"] * 4
+
+
+def test_kills_at_random_moments_change_no_bit(walk_of, tmp_path):
+    assert results(walk_of(seeds=6, store="quiet")) == dict.fromkeys(range(6), "done")
+    over, kills = threading.Event(), []
+    chance = random.Random(3)
+
+    def kill():
+        while not over.wait(chance.uniform(0.02, 0.3)):
+            template = forking._template
+            servers = children(template._process.pid) if template else []
+            if servers and len(kills) < 6:
+                victims = [template._process.pid, *servers, *servers]
+                os.kill(kills.append(chance.choice(victims)) or kills[-1], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        found = results(walk_of(seeds=6))
+    finally:
+        over.set()
+        killer.join()
+    assert found == dict.fromkeys(range(6), "done")
+    assert kills
+    assert runs.states(tmp_path / "store") == runs.states(tmp_path / "quiet")
+
+
+def test_what_always_kills_the_server_is_a_failure_in_the_end_and_only_of_this_run(walk_of, monkeypatch):
+    monkeypatch.setattr("prunebench.execution.run.RESTARTS", 2)
+    walk = walk_of("import time\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(60)")
+    assert results(walk) == {0: "the process that starts workers died, 3 times"}
+    assert list((walk.store.root / "failures").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("raise SystemExit(3)", "SystemExit: 3 (mine.py:24)"),
+        ("raise SystemExit(0)", "SystemExit: 0 (mine.py:24)"),
+        ("os._exit(5)", "its worker stopped with exit code 5"),
+        ("os._exit(0)", "its worker stopped with exit code 0"),
+        ("os._exit(75)", "its worker stopped with exit code 75"),  # what a worker says itself where another run works
+        ("os.abort()", "its worker was killed by SIGABRT 3 times (out of memory?)"),
+    ],
+)
+def test_an_end_of_the_method_s_own_is_its_failure(walk_of, code, reason):
+    assert results(walk_of(code)) == {0: reason}
+
+
+# Plugins after whose import no process should be forked
+
+
+THREADS = "import threading, time\nthreading.Thread(target=time.sleep, args=(3600,), daemon=True).start()\n"
+
+
+@pytest.mark.parametrize("plugin", [THREADS, "import subprocess\nhelper = subprocess.Popen(['sleep', 'MARK'])\n"])
+def test_a_plugin_that_starts_threads_or_processes_as_it_is_imported_works(walk_of, mark, plugin):
+    walk = walk_of("import threading\nassert threading.active_count() <= 3", plugin=plugin.replace("MARK", mark))
+    assert results(walk) == {0: "done"}
+    assert len(marked(mark)) <= 1  # the driver imported it too
+
+
+# What methods leave behind
+
+
+LEFT = """
+import subprocess, threading, time
+if seed == 0:
+    threading.Thread(target=time.sleep, args=(3600,)).start()
+if seed == 1:
+    threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+    subprocess.Popen(["sh", "-c", "trap '' TERM; sleep MARK & sleep MARK"])
+if seed == 2 and not os.fork():
+    os.setsid()
+    if not os.fork():
+        os.closerange(0, 3)
+        os.execvp("sleep", ["sleep", "MARK"])
+    os._exit(0)
+if seed == 3:
+    import multiprocessing
+    multiprocessing.get_context("fork").Process(target=os.execvp, args=("sleep", ["sleep", "MARK"])).start()
+if seed == 4:
+    subprocess.Popen(["setsid", "sleep", "MARK"])
+    time.sleep(0.2)
+    if len(tries) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_threads_and_processes_that_a_method_leaves_do_not_keep_it_from_being_done_and_are_gone(walk_of, mark):
+    begun = time.monotonic()
+    assert results(walk_of(LEFT.replace("MARK", mark), seeds=5)) == dict.fromkeys(range(5), "done")
+    assert time.monotonic() - begun < 200
+    assert gone(lambda: marked(mark), seconds=1.0)
+
+
+def test_what_fails_and_what_takes_too_long_leaves_no_process(walk_of, mark):
+    code = f"import subprocess, time\nsubprocess.Popen(['setsid', 'sleep', '{mark}'])\ntime.sleep(0.2)\n"
+    code += "if seed == 0: raise ValueError('no luck')\ntime.sleep(3600)"
+    found = results(walk_of(code, seeds=2, timeout=4.0))
+    assert found == {0: "ValueError: no luck (mine.py:27)", 1: "took longer than --timeout 4s"}
+    assert gone(lambda: marked(mark), seconds=1.0)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "words"),
+    [
+        (signal.SIGINT, 130, "stopped; the same command goes on from here"),
+        (signal.SIGTERM, 130, "stopped; the same command goes on from here"),
+        (signal.SIGKILL, -signal.SIGKILL, ""),
+    ],
+)
+def test_no_process_outlives_a_run_that_is_stopped(tmp_path, mark, number, code, words):
+    text = f"import subprocess, time\nsubprocess.Popen(['setsid', 'sleep', '{mark}'])\ntime.sleep(3600)"
+    plugin = runs.with_trouble(tmp_path, text)
+    runs.write_suite(tmp_path, TASK + f"methods: [{{name: mine, marks: '{tmp_path}'}}]\nsparsities: [0.5]\nseeds: 1\n")
+    command = runs.command("run", "tiny.yaml", "--plugin", plugin, "--only", "method=mine")
+    with subprocess.Popen(command, cwd=tmp_path, env=runs.environment(), stderr=subprocess.PIPE, text=True) as driver:
+        deadline = time.monotonic() + 200
+        while not marked(mark) and time.monotonic() < deadline and driver.poll() is None:
+            time.sleep(0.1)
+        assert marked(mark), driver.stderr.read()
+        driver.send_signal(number)
+        _, said = driver.communicate(timeout=60)
+    assert driver.returncode == code
+    assert said.strip().endswith(words)
+    assert "Traceback" not in said
+    ours = lambda: [*marked(mark), *(pid for pid, _, place, _ in processes() if place == tmp_path)]  # noqa: E731
+    assert gone(ours, seconds=0.0 if words else 10.0)
+
+
+def test_a_driver_that_ends_waits_for_its_template(tmp_path):
+    code = "from prunebench.execution.forking import start_server\nprint(start_server([], []).received())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.stdout == "[{'ready': True, 'reason': ''}]\n", done.stderr
+    assert gone(lambda: [pid for pid, _, place, _ in processes() if place == tmp_path], seconds=2.0)

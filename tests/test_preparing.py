@@ -1,0 +1,199 @@
+"""Data sets that fail: their tasks fail with the reason, the others go on, and the next run tries again."""
+
+import json
+import re
+import textwrap
+
+import pytest
+from click.testing import CliRunner
+
+from prunebench import session
+from prunebench.cli import main
+from prunebench.errors import DataError
+from prunebench.session.preparing import data_failures, prepare_data
+from prunebench.store import Store
+
+PLUGIN = """
+import os, sys
+import numpy as np
+import prunebench
+
+def arrays():
+    numbers = np.random.default_rng(0)
+    inputs, labels = numbers.integers(0, 256, (30, 1, 4, 4)).astype(np.uint8), numbers.integers(0, 3, 30)
+    return [inputs[:20], labels[:20], inputs[20:], labels[20:]]
+
+def odd(): raise type("Odd", (BaseException,), {})("strange")
+def wrong(part, change):
+    made = arrays()
+    made[part] = change(made[part])
+    return prunebench.Arrays(*made)
+
+WAYS = {
+    "": lambda: prunebench.Arrays(*arrays()),
+    "exit": lambda: sys.exit("enough"),
+    "exit-0": lambda: sys.exit(0),
+    "os-exit": lambda: os._exit(0),
+    "killed": lambda: os.kill(os.getpid(), 9),
+    "raise": lambda: {}["nothing"],
+    "odd": odd,
+    "nothing": lambda: None,
+    "list": arrays,
+    "lists": lambda: wrong(0, lambda inputs: inputs.tolist()),
+    "float": lambda: wrong(0, lambda inputs: inputs / 255),
+    "nan": lambda: wrong(2, lambda inputs: inputs * np.float32("nan")),
+    "int32": lambda: wrong(1, lambda labels: labels.astype(np.int32)),
+    "high": lambda: wrong(1, lambda labels: labels + 1),
+    "low": lambda: wrong(3, lambda labels: labels - 1),
+    "short": lambda: wrong(1, lambda labels: labels[1:]),
+    "flat": lambda: wrong(0, lambda inputs: inputs[:, 0]),
+    "empty": lambda: wrong(2, lambda inputs: inputs[:0]),
+    "no-test": lambda: prunebench.Arrays(*arrays()[:2], *(part[:0] for part in arrays()[2:])),
+    "no-train": lambda: prunebench.Arrays(*(part[:0] for part in arrays()[:2]), *arrays()[2:]),
+}
+
+class Moody(prunebench.Dataset):
+    name = "moody"
+    mean = (128.0,)
+    std = (64.0,)
+    how: str = ""
+
+    def facts(self):
+        train, test = 0 if self.how == "no-train" else 20, 0 if self.how == "no-test" else 10
+        return prunebench.DataFacts(shape=(1, 4, 4), classes=3, train=train, test=test)
+
+    def load(self, root):
+        if self.how == "moody":
+            return WAYS[(root / "mood.txt").read_text()]()
+        if self.how == "missing":
+            raise prunebench.errors.DataError("it is not there; looked for\\n    everywhere")
+        return WAYS[self.how]()
+
+    def signature(self, root):
+        return {"signature": lambda: 1 / 0, "no-signature": lambda: None}.get(self.how, str)()
+
+class Wide(Moody):
+    name = "wide"
+    mean = (1.0, 2.0)
+
+class Still(Moody):
+    name = "still"
+    std = (0.0,)
+
+@prunebench.hookimpl
+def register_datasets():
+    return [Moody, Wide, Still]
+"""
+INPUTS = r"train_inputs is .*, and should be uint8 of shape \(20, 1, 4, 4\)"
+REASONS = {
+    "exit": r"`load` raised SystemExit: enough \(mood\.py:\d+\)",
+    "exit-0": r"`load` raised SystemExit: 0 \(mood\.py:\d+\)",
+    "os-exit": "its process ended with exit code 0",
+    "killed": "its process ended with signal 9",
+    "raise": r"`load` raised KeyError: 'nothing' \(mood\.py:\d+\)",
+    "odd": r"`load` raised Odd: strange \(mood\.py:\d+\)",
+    "nothing": r"`load` must return prunebench\.Arrays, and returned None",
+    "list": r"`load` must return prunebench\.Arrays, and returned a list",
+    "lists": INPUTS,
+    "float": INPUTS,
+    "nan": r"test_inputs is float32 of shape .*, and should be uint8",
+    "int32": r"train_labels is int32 of shape \(20,\), and should be int64",
+    "high": r"train_labels are not all in 0\.\.2",
+    "low": r"test_labels are not all in 0\.\.2",
+    "short": r"train_labels is int64 of shape \(19,\), and should be int64 of shape \(20,\)",
+    "flat": INPUTS,
+    "empty": r"test_inputs is uint8 of shape \(0, 1, 4, 4\), and should be uint8 of shape \(10, 1, 4, 4\)",
+    "no-test": "its test set is empty",
+    "no-train": "its train set is empty",
+    "signature": r"`signature` raised ZeroDivisionError: .* \(mood\.py:\d+\)",
+    "no-signature": "`signature` must return text, and returned None",
+}
+
+
+@pytest.fixture
+def suite(tmp_path):
+    """Writes a suite with a task for each of these data sets, labelled by `how`, and loads it."""
+    (tmp_path / "mood.py").write_text(textwrap.dedent(PLUGIN), "utf-8")
+
+    def write(*hows, name="moody"):
+        recipe = {"steps": 1, "batch_size": 10, "optimizer": {"name": "sgd", "lr": 0.1}}
+        tasks = [
+            {
+                "label": how or "fine",
+                "dataset": {"name": name, "how": how},
+                "model": {"name": "mlp", "hidden": [4]},
+                "recipe": recipe,
+            }
+            for how in hows
+        ]
+        plain = {"name": "moods", "tasks": tasks, "methods": ["random"], "sparsities": [0.5], "seeds": 1}
+        (tmp_path / "suite.yaml").write_text(json.dumps(plain), "utf-8")
+        return session.load_suite(tmp_path / "suite.yaml", plugin_files=[tmp_path / "mood.py"])
+
+    return write
+
+
+def test_what_a_data_set_does_fails_its_own_task_with_the_reason(suite, tmp_path):
+    store = Store.open(tmp_path / "store")
+    loaded = suite("", *REASONS)
+    found = prepare_data(loaded, None, store)
+    assert found.prepared.keys() == {"fine"}
+    assert found.failed.keys() == REASONS.keys()
+    for how, reason in REASONS.items():
+        assert re.match(f"data set 'moody': {reason}", found.failed[how]), found.failed[how]
+    assert {how: kept["reason"] for how, kept in data_failures(loaded, found.prepared, store).items()} == found.failed
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("wide", r"`mean` is \(1\.0, 2\.0\), and should be one finite number for each of 1 channels"),
+        ("still", r"`std` is \(0\.0,\), and should be above 0"),
+    ],
+)
+def test_a_normalization_that_does_not_fit_is_refused(suite, tmp_path, name, reason):
+    found = prepare_data(suite("", name=name), None, Store.open(tmp_path / "store"))
+    assert re.fullmatch(f"data set '{name}': {reason}", found.failed["fine"])
+
+
+def test_data_that_no_task_has_ends_the_run_before_it_begins(suite, tmp_path):
+    store = Store.open(tmp_path / "store")
+    with pytest.raises(DataError, match="it is not there; looked for\n    everywhere"):
+        prepare_data(suite("missing"), None, store)
+    found = prepare_data(suite("missing", ""), None, store)
+    assert found.failed == {"missing": "it is not there; looked for everywhere"}
+
+
+def test_a_failed_task_lets_the_others_go_on_and_the_next_run_tries_it_again(suite, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    suite("", "moody")
+    options = ["suite.yaml", "--plugin", "mood.py", "--data", "."]
+
+    def called(command, *more):
+        return CliRunner().invoke(main, [command, *options, *more], catch_exceptions=False)
+
+    (tmp_path / "mood.txt").write_text("os-exit")
+    first = called("run")
+    assert first.exit_code == 1
+    assert "4 trials: 2 done, 0 cached, 2 failed, 0 skipped" in first.output
+    reason = "data set 'moody': its process ended with exit code 0"
+    assert reason in (tmp_path / "results" / "moods" / "README.md").read_text()
+
+    status = json.loads(called("status", "--json").output)
+    assert (status["done"], status["left"]) == (2, 0)
+    assert status["failed"] == {f"moody/{trial}/0": reason for trial in ("dense/0", "random/0.5")}
+    assert "the data of moody could not be read; every run tries again" in called("status").output
+    assert called("plan").exit_code == 0
+    why = called("why", "moody/random/0.5/0")
+    assert "failed before: its data could not be read; every run tries again" in why.output
+    assert reason in why.output
+
+    (tmp_path / "mood.txt").write_text("")
+    second = called("run")
+    assert second.exit_code == 0
+    assert "4 trials: 2 done, 2 cached, 0 failed, 0 skipped" in second.output
+    page = (tmp_path / "results" / "moods" / "README.md").read_text()
+    assert reason not in page
+    assert "unprepared" not in page
+    assert json.loads(called("status", "--json").output)["failed"] == {}
+    assert "in the store, and taken from there" in called("why", "moody/random/0.5/0").output

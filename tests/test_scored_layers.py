@@ -1,0 +1,116 @@
+"""Every shipped suite: no method leaves a layer of a model without a score, except where it is said why."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import prunebench
+from prunebench import Initialize, Prune, Train, registry
+from prunebench.components import DataFacts
+from prunebench.errors import Unreachable
+from prunebench.execution.perform import fresh_model
+from prunebench.network import describe
+from prunebench.suite import read_suite
+
+ROOT = Path(__file__).parents[1]
+SUITES = sorted((ROOT / "suites").glob("*.yaml"))
+SHAPES = {"cifar10": (3, 16, 16), "image-folder": (3, 64, 64)}
+"""Smaller pictures than those of the data set, where that takes long."""
+ROUNDS = 3
+"""Of a pruning in many."""
+NO_GRADIENT_AT_FIRST = {
+    "timm/resnet50": "begins as the paper's code does, with gammas of 0; methods look at gradients from step 100 on",
+}
+"""Models of which layers have no gradient in the first step, and why that is right in their suite."""
+
+
+class Noise(prunebench.Dataset):
+    """Pictures of noise, in the shape of another data set or smaller."""
+
+    name = "noise"
+    shape: tuple[int, int, int]
+    classes: int
+
+    mean = (127.0,)
+    std = (64.0,)
+
+    def facts(self):
+        return DataFacts(shape=self.shape, classes=self.classes, train=40, test=10)
+
+    def load(self, root):
+        numbers = np.random.default_rng(0)
+        inputs = numbers.integers(0, 256, (50, *self.shape), dtype=np.uint8)
+        labels = np.arange(50) % self.classes
+        return prunebench.Arrays(inputs[:40], labels[:40], inputs[40:], labels[40:])
+
+
+def small(task):
+    """The task on a little noise, and a narrow VGG: its last convolutions see 2x2 pixels only of whole pictures."""
+    name, facts = task.dataset.name, None if task.dataset.name in SHAPES else task.dataset.facts()
+    (shape, classes), model = (facts.shape, facts.classes) if facts else (SHAPES[name], 10), task.model
+    if model.name.startswith("vgg"):
+        shape, model = (3, 32, 32), replace(model, width=0.25)
+    recipe = replace(task.recipe, validation=0, batch_size=16, augmentation=())
+    return replace(task, dataset=Noise(shape=shape, classes=classes), model=model, recipe=recipe)
+
+
+def combinations():
+    """Each model with each method that prunes it by scores; and each model whose masks a training changes."""
+    known = registry.load()
+    pruned, trained = {}, {}
+    for path in SUITES:
+        for trial in read_suite(path, known, ["seeds=1"]).trials():
+            task = small(trial.task)
+            try:
+                stages = list(trial.entry.method.stages(replace(trial, task=task)))
+            except Unreachable:
+                continue
+            for stage in stages:
+                if isinstance(stage, Prune):
+                    by = stage.by.name if stage.by.name == "first-dense" else stage.by  # at each density another
+                    pruned.setdefault((task.model, by), (task, stage))
+                elif isinstance(stage, Train) and stage.by is not None:
+                    trained.setdefault(task.model, task)
+    return list(pruned.values()), list(trained.values())
+
+
+PRUNED, TRAINED = combinations()
+
+
+def name_of(model):
+    return f"{model.name}/{model.architecture}" if hasattr(model, "architecture") else model.name
+
+
+def test_every_suite_is_looked_at():
+    assert len(SUITES) >= 9
+    named = {(name_of(task.model), stage.by.name) for task, stage in PRUNED}
+    assert {("timm/resnet18", "snip"), ("resnet20", "synflow"), ("vgg16", "grasp"), ("wrn-22-2", "snip")} <= named
+    assert {"timm/resnet50", "wrn-22-2", "lenet-300-100"} <= {name_of(task.model) for task in TRAINED}
+
+
+def parameter(task, *others, name=""):
+    """timm takes seconds to import, and its networks are large."""
+    marks = [pytest.mark.slow] if task.model.name == "timm" else []
+    return pytest.param(task, *others, id=name_of(task.model) + name, marks=marks)
+
+
+@pytest.mark.parametrize(("task", "stage"), [parameter(*one, name=f"-{one[1].by.name}") for one in PRUNED])
+def test_a_method_of_a_suite_has_a_score_for_each_layer_of_its_models(tiny, run_chain, task, stage):
+    pruning = replace(stage, density=0.5, structure=None, allocation="global", rounds=min(ROUNDS, stage.rounds))
+    choice = run_chain(tiny.trial(tiny.Chained(chain=(Initialize(), pruning)), task=task)).end.choice
+    assert choice.candidates == describe(task).size or pruning.rounds > 1
+    assert choice.unscored == ()
+    assert choice.tied < 0.01 * choice.kept
+
+
+@pytest.mark.parametrize("task", [parameter(task) for task in TRAINED])
+def test_each_layer_has_a_gradient_where_a_training_chooses_by_it(tiny, data_of, task):
+    module = fresh_model(tiny.trial(tiny.ByChance(), task=task), "initialize").train()
+    inputs, labels = data_of(task).batch(0, "train", 0)
+    torch.nn.functional.cross_entropy(module(inputs), labels).backward()
+    weights = dict(module.named_parameters())
+    closed = [layer.name for layer in describe(task).layers if not weights[layer.name].grad.any()]
+    assert bool(closed) == (name_of(task.model) in NO_GRADIENT_AT_FIRST)
