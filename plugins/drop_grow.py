@@ -113,11 +113,13 @@ class Rewiring(prunebench.Updater):
 
 
 def _trained(training: prunebench.Training) -> Masks:
-    """The masks of the weights that got a gradient in this step.
+    """The masks of the weights that are trained: those with a gradient in this step, if any weight has one.
 
     In a frozen layer, and in one that was not called, connections stay: a new one would be 0 and never be trained.
     """
-    return {name: mask for name, mask in training.masks.items() if training.weights[name].grad is not None}
+    weights = training.weights
+    reached = {name: mask for name, mask in training.masks.items() if weights[name].grad is not None}
+    return reached or {name: mask for name, mask in training.masks.items() if weights[name].requires_grad}
 
 
 def dropped(weight: torch.Tensor, mask: torch.Tensor, share: float) -> torch.Tensor:

@@ -55,18 +55,24 @@ class _Begun(prunebench.Updater):
     @torch.no_grad()
     def begin(self, training: prunebench.Training) -> None:
         targets = {**training.parameters, **dict(training.model.named_buffers())}
-        output = training.network.output.rpartition(".")[0]
+        output = _layer_of(training.network.output)
         wrong = []
         for name, target in targets.items():
             value = self.ticket.initial.get(name)
             if value is not None and value.shape == target.shape:
                 target.copy_(value)
-            elif name.rpartition(".")[0] != output:
+            elif _layer_of(name) != output:
                 wrong.append(name)
         if wrong:
             raise TicketError(f"the ticket has no initial weights of this shape for {', '.join(sorted(wrong))}")
         for name, mask in training.masks.items():
             training.parameters[name].mul_(mask)
+
+
+def _layer_of(name: str) -> str:
+    """The path of the layer that a parameter belongs to, parametrized or not."""
+    layer, parametrized, _ = f".{name}".partition(".parametrizations.")
+    return layer if parametrized else layer.rpartition(".")[0]
 
 
 @functools.lru_cache(maxsize=4)

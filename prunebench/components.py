@@ -131,10 +131,14 @@ class Model(Component):
         raise NotImplementedError
 
     def prunable(self, module: nn.Module) -> Sequence[str]:
-        """Names of the weights that may be pruned; by default those of every convolution and linear layer."""
-        from prunebench.network import convolutions_and_linears
+        """Names of the weights that may be pruned.
 
-        return convolutions_and_linears(module)
+        By default those of every convolution, linear, recurrent and multi-head attention layer. A weight behind a
+        parametrization (weight norm, ...) may be called by its own name, `layer.weight`.
+        """
+        from prunebench.weights import prunable_by_default
+
+        return prunable_by_default(module)
 
 
 @dataclass(frozen=True)

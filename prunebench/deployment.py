@@ -94,7 +94,7 @@ def _seconds(model: nn.Module, inputs: torch.Tensor) -> float:
 
 def dense_bytes(model: nn.Module) -> int:
     """Of a safetensors file of all parameters and buffers, zeros and all."""
-    return _file_size({name: value.cpu() for name, value in model.state_dict().items()})
+    return _file_size({name: value.detach().cpu() for name, value in _entries(model)})
 
 
 def stored_bytes(model: nn.Module) -> int:
@@ -103,8 +103,17 @@ def stored_bytes(model: nn.Module) -> int:
     Quantized weights are bytes in it, with their scales; a tensor of which enough is zero is a bit for each number, and
     the numbers that are not zero.
     """
-    plain = dict(tensor for name, value in model.state_dict().items() for tensor in _plain(name, value))
+    plain = dict(tensor for name, value in _entries(model) for tensor in _plain(name, value))
     return _file_size(dict(part for name, value in plain.items() for part in _without_zeros(name, value)))
+
+
+def _entries(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Of the state dictionary, a tied weight once."""
+    seen: set[int] = set()
+    for name, value in model.state_dict(keep_vars=True).items():
+        if id(value) not in seen:
+            seen.add(id(value))
+            yield name, value
 
 
 def _file_size(tensors: Mapping[str, torch.Tensor]) -> int:

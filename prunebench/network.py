@@ -1,8 +1,8 @@
 """What a network looks like, without its weights: prunable layers, their sizes, the FLOPs of one example.
 
-Built on torch's meta device, so that a plan of ResNet-50 needs no memory and milliseconds.
 FLOPs count a multiply-add as two operations; convolutions, linear layers and attention are counted
-(torch.utils.flop_counter), norms and activations are not.
+(torch.utils.flop_counter), norms and activations are not. They belong to the weights that are multiplied, whichever
+module does it and however often.
 """
 
 from __future__ import annotations
@@ -16,15 +16,19 @@ from typing import TypeVar
 
 import torch
 from torch import nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
-from torch.utils.flop_counter import FlopCounterMode
 
 from prunebench.components import Model
 from prunebench.errors import PrunebenchError
+from prunebench.modules import called
+from prunebench.profiles import Connections, Profile, profile
 from prunebench.suggestions import nearest
 from prunebench.suite.values import Prunable, Task
 
 Count = TypeVar("Count", int, torch.Tensor)
+SHARE = 0.01
+"""Of all parameters or all FLOPs: with so many, parameters that are not prunable are named."""
+SHOWN = 3
+LEAVE_OUT = "leave them out with `prunable: {exclude: [...]}` of the task, or in `prunable` of the model"
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,9 @@ class Layer:
     name: str
     shape: tuple[int, ...]
     flops: float
-    """Of the layer's dense forward pass for one example."""
+    """Of all multiplications by it in the dense forward pass of one example."""
+    used: bool = True
+    """Whether a forward pass reads it at all."""
     input_dim: int = 1
     """The dimension of the weight along which its inputs are: 0 in a transposed convolution."""
     groups: int = 1
@@ -66,11 +72,18 @@ class Network:
     """All of them: biases and norms too."""
     output: str = ""
     """Name of the model's last prunable weight, whether or not the task leaves it alone."""
+    left_out: tuple[Layer, ...] = ()
+    """Large matrices that the model does not let be pruned."""
 
     @property
     def size(self) -> int:
         """Number of prunable weights: the denominator of density and sparsity."""
         return sum(layer.size for layer in self.layers)
+
+    @property
+    def prunable_flops(self) -> float:
+        """FLOPs of the multiplications by prunable weights in one example's forward pass."""
+        return sum(layer.flops for layer in self.layers)
 
     def flops_at(self, kept: Mapping[str, Count]) -> Count | float:
         """Forward FLOPs of one example when zeros are skipped.
@@ -91,33 +104,26 @@ def describe(task: Task) -> Network:
     return _describe(task.model, facts.shape, facts.classes, task.prunable)
 
 
-@functools.lru_cache(maxsize=64)
 def _describe(model: Model, shape: tuple[int, ...], classes: int, prunable: Prunable) -> Network:
-    with torch.device("meta"), torch.random.fork_rng(devices=[]):
-        module = model.build(shape, classes).eval()
-        counter = FlopCounterMode(display=False)
-        # With gradients on: without them attention takes a fused path that the counter does not see.
-        with counter, torch.enable_grad():
-            module(torch.empty(1, *shape))
-    counts = {path.partition(".")[2]: sum(flops.values()) for path, flops in counter.get_flop_counts().items()}
-    weights = dict(module.named_parameters())
-    if not any(weight.requires_grad for weight in weights.values()):
-        raise PrunebenchError(f"model {model.name!r} has no parameter to train: requires_grad is false in all of them")
-    names = list(model.prunable(module))
-    _check_patterns(model, names, prunable.exclude)
-    layers = tuple(
-        Layer(
-            name,
-            tuple(weights[name].shape),
-            float(counts.get(name.rpartition(".")[0], 0)),
-            **_connections(module, name),
+    found = profile(model, shape, classes)
+    if not found.prunable:
+        raise PrunebenchError(f"model {called(model)!r} has no weights to prune: name some in its `prunable`")
+    if not found.trainable:
+        raise PrunebenchError(
+            f"model {called(model)!r} has no parameter to train: requires_grad is false in all of them"
         )
-        for name in _chosen(names, prunable)
-    )
-    if not layers:
-        raise PrunebenchError(f"model {model.name!r} has no layer left to prune: see `prunable` in the suite")
-    parameters = sum(weight.numel() for weight in weights.values())
-    return Network(layers, float(counter.get_total_flops()), parameters, names[-1])
+    _check_patterns(model, found, prunable.exclude)
+    names = _chosen(found, prunable)
+    if not names:
+        raise PrunebenchError(f"model {called(model)!r} has no layer left to prune: see `prunable` in the suite")
+    _check_multiplied(model, names, found)
+    parameters = sum(map(prod, found.shapes.values()))
+    others = (_layer(name, found) for name in found.shapes if name not in found.prunable)
+    # Biases, scales and other vectors are never prunable, and no news.
+    matrices = (one for one in others if one.size > max(one.shape, default=1))
+    large = (one for one in matrices if one.size >= SHARE * parameters or one.flops > SHARE * found.total_flops)
+    layers = tuple(_layer(name, found) for name in names)
+    return Network(layers, float(found.total_flops), parameters, found.prunable[-1], tuple(large))
 
 
 @functools.lru_cache(maxsize=64)
@@ -142,35 +148,47 @@ def _failure(module: nn.Module, inputs: torch.Tensor) -> str:
     return ""
 
 
-def _connections(module: nn.Module, name: str) -> dict[str, int]:
-    """How a convolution connects inputs and outputs, as fields of a layer; other layers are as linear ones."""
-    owner = module.get_submodule(name.rpartition(".")[0])
-    if not isinstance(owner, _ConvNd):
-        return {}
-    return {"input_dim": 0 if isinstance(owner, _ConvTransposeNd) else 1, "groups": owner.groups}
+def _layer(name: str, found: Profile) -> Layer:
+    flops, connections = float(found.flops.get(name, 0.0)), found.connections.get(name, Connections())
+    return Layer(name, found.shapes[name], flops, name in found.used, connections.input_dim, connections.groups)
 
 
-def _chosen(names: list[str], prunable: Prunable) -> list[str]:
-    names = names if prunable.first else names[1:]
+def _chosen(found: Profile, prunable: Prunable) -> list[str]:
+    names = found.prunable if prunable.first else found.prunable[1:]
     names = names if prunable.last else names[:-1]
-    return [name for name in names if not any(re.search(pattern, name) for pattern in prunable.exclude)]
+    excluded = re.compile("|".join(f"(?:{pattern})" for pattern in prunable.exclude) or "(?!)")
+    return [name for name in names if not any(map(excluded.search, found.aliases[name]))]
 
 
-def _check_patterns(model: Model, names: list[str], patterns: Sequence[str]) -> None:
+def _check_patterns(model: Model, found: Profile, patterns: Sequence[str]) -> None:
     """Raise PrunebenchError for patterns that match no prunable weight, and so would leave nothing dense."""
+    names = [alias for name in found.prunable for alias in found.aliases[name]]
     unmatched = [pattern for pattern in patterns if not any(re.search(pattern, name) for name in names)]
     if unmatched:
-        raise PrunebenchError("\n".join(_unmatched(model, names, pattern) for pattern in unmatched))
+        raise PrunebenchError("\n".join(_unmatched(model, found.prunable, pattern) for pattern in unmatched))
 
 
-def _unmatched(model: Model, names: list[str], pattern: str) -> str:
+def _unmatched(model: Model, names: Sequence[str], pattern: str) -> str:
     return (
-        f"model {model.name!r}: {pattern!r} in `prunable.exclude` matches none of its {len(names)} prunable weights; "
-        f"the nearest are {', '.join(nearest(pattern, names, n=3, cutoff=0))}"
+        f"model {called(model)!r}: {pattern!r} in `prunable.exclude` matches none of its {len(names)} prunable "
+        f"weights; the nearest are {', '.join(nearest(pattern, names, n=3, cutoff=0))}"
     )
 
 
-def convolutions_and_linears(module: nn.Module) -> list[str]:
-    """Names of the weights of every convolution and linear layer, in the order of their definition."""
-    layers = [name for name, layer in module.named_modules() if isinstance(layer, (_ConvNd, nn.Linear))]
-    return [f"{name}.weight".removeprefix(".") for name in layers]  # a module that is one layer has no name
+def _check_multiplied(model: Model, names: Sequence[str], found: Profile) -> None:
+    """Raises PrunebenchError for weights whose zeros would not be those of a multiplication."""
+    if filled := [name for name in names if name in found.filled]:
+        raise PrunebenchError(
+            f"model {called(model)!r} transforms {_listed(filled)} before it multiplies by them, as weight "
+            f"standardization does, and what is pruned is not zero there: {LEAVE_OUT}"
+        )
+    if uncounted := [name for name in names if name in found.uncounted]:
+        raise PrunebenchError(
+            f"model {called(model)!r} uses {_listed(uncounted)} in operations whose FLOPs are unknown, none of "
+            f"them a convolution or a matrix product: {LEAVE_OUT}"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(map(repr, names[:SHOWN])) + more

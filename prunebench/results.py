@@ -71,6 +71,7 @@ METRICS = {
     "training_flops": "training and scoring FLOPs of the whole chain, as if it ran alone",
     "inference_flops": "FLOPs (2 per multiply-add) of one example, zeros skipped",
     "inference_flops_dense": "the same for the dense network",
+    "inference_flops_prunable": "those of them that multiply by prunable weights",
     "steps": "optimizer steps of the whole chain",
     "examples": "training examples seen by the whole chain",
     "wall_seconds": "measured seconds of the whole chain, shared stages counted in full",

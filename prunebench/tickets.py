@@ -30,6 +30,7 @@ from prunebench.environment import data_folder
 from prunebench.errors import TicketError
 from prunebench.files import File
 from prunebench.masks import Masks, pack, unpack
+from prunebench.modules import build
 from prunebench.registry import Registry
 from prunebench.state import Tensors, under
 from prunebench.store import Store
@@ -170,7 +171,7 @@ class Ticket:
         model = _model(self.facts, registry)
         _check_fits(_outline(model, self.facts), values, self.facts)
         with seeds.seeded("ticket"):
-            module = model.build(self.facts.shape, self.facts.classes)
+            module = build(model, self.facts.shape, self.facts.classes)
         _put(module, values)
         return module.eval()
 
@@ -337,7 +338,7 @@ def _outline(model: Model, facts: Facts) -> nn.Module:
     """The model without memory for its weights, as a file may name any size."""
     try:
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
-            return model.build(facts.shape, facts.classes)
+            return build(model, facts.shape, facts.classes)
     except Exception as error:  # a stranger's parameters in a stranger's code
         raise TicketError(f"the model of {facts.trial} cannot be built: {type(error).__name__}: {error}") from None
 

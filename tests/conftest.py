@@ -22,6 +22,7 @@ from prunebench.execution.perform import Bench, perform
 from prunebench.plan import protocol, resolve
 from prunebench.scoring import Scoring
 from prunebench.suite.values import Entry, Optimizer, Recipe, Schedule, Task, Trial
+from prunebench.weights import prunable_by_default
 from tests import runs
 
 torch.set_num_threads(1)
@@ -294,7 +295,7 @@ def scoring_of(data_of):
 
     def lend(module, input_shape, task=None, masks=None, seed=0, purpose="test"):
         weights = dict(module.named_parameters())
-        names = network.convolutions_and_linears(module)
+        names = prunable_by_default(module)
         layers = tuple(network.Layer(name, tuple(weights[name].shape), 0.0) for name in names)
         dense = {layer.name: torch.ones(layer.shape, dtype=torch.bool) for layer in layers}
         return Scoring(

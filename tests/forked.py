@@ -32,6 +32,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any, NoReturn
 
 from prunebench import cli
@@ -106,9 +107,9 @@ class Server:
         subprocess.Popen([sys.executable, __file__], stdin=theirs, env=environment, cwd=folder)
         theirs.close()
 
-    def begin(self, arguments: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> Running:
-        """Call the command line with nothing for it to read."""
-        request = {"arguments": arguments, "cwd": str(cwd), "environment": dict(environment)}
+    def begin(self, arguments: Sequence[str], cwd: Path, environment: Mapping[str, str], script: str = "") -> Running:
+        """Call the command line, or a script that does, with nothing for it to read."""
+        request = {"arguments": arguments, "cwd": str(cwd), "environment": dict(environment), "script": script}
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         stdout, stderr = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
         with theirs:
@@ -244,6 +245,9 @@ def main() -> None:
     put_on(files, [1, 2])
     settle(request["environment"], Path(request["cwd"]))
     sys.argv = ["prunebench", *request["arguments"]]
+    if request["script"]:
+        sys.modules["__main__"] = ModuleType("__main__")  # as `python -c` has it: it is no file
+        end_with(lambda: exec(request["script"], {"__name__": "__main__"}))
     end_with(lambda: runpy.run_module("prunebench", run_name="__main__", alter_sys=True))
 
 

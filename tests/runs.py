@@ -107,9 +107,9 @@ def prunebench(*arguments: str | Path, cwd: Path, **variables: str) -> subproces
         running.kill()
 
 
-def begin(*arguments: str | Path, cwd: Path, **variables: str) -> forked.Running:
-    """The same, while it runs."""
-    return forked.server().begin([*map(str, arguments)], cwd, environment(**variables))
+def begin(*arguments: str | Path, cwd: Path, script: str = "", **variables: str) -> forked.Running:
+    """The same, while it runs; a script is run instead, as `python -c` does."""
+    return forked.server().begin([*map(str, arguments)], cwd, environment(**variables), script)
 
 
 def started(*arguments: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:

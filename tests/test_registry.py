@@ -214,6 +214,17 @@ def test_a_name_is_lower_case_letters_digits_dots_and_hyphens(loose, name):
     assert error.startswith(f"register_methods returned Good, whose name is {name!r}: a name is lower-case letters")
 
 
+@pytest.mark.parametrize("version", ["0", "-1", "True", "1.5", "'1'"])
+def test_a_version_is_a_whole_number_from_1_on(loose, version):
+    error = error_of(GOOD.format(name="good").replace('name = "good"', f'name = "good"; version = {version}'), loose)
+    assert error.startswith(f"Good has the version {version}: a version is a whole number from 1 on")
+
+
+def test_a_parameter_called_version_is_an_error_and_not_taken_for_a_version(loose):
+    error = error_of(GOOD.format(name="good").replace('name = "good"', 'name = "good"; version: int = 1'), loose)
+    assert error.startswith("Good has a parameter called version, which is what the version of its code is called")
+
+
 def test_a_class_without_a_name_is_an_error(loose):
     error = error_of(GOOD.replace('name = "{name}"', "pass"), loose)
     assert error.startswith("register_methods returned Good, whose name is None")

@@ -167,7 +167,10 @@ def test_no_optimizer_brings_a_pruned_weight_back(tiny, run_stages, monkeypatch)
             for parameter in self.param_groups[0]["params"]:
                 parameter += 0.01
 
-    monkeypatch.setattr(training, "make_optimizer", lambda spec, parameters: Growing(list(parameters), lr=spec.lr))
+    def growing(spec, parameters, dense):
+        return Growing(list(parameters), lr=spec.lr)
+
+    monkeypatch.setattr(training, "make_optimizer", growing)
     Watched.seen.clear()
     state = run_stages(tiny.task(Watched()), pruned(tiny), Train()).end
     assert {count for _, count in Watched.seen} == {round(0.3 * 390)}

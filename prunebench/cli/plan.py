@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from prunebench.cli import options, output
+
+if TYPE_CHECKING:
+    from prunebench.network import Network
+
+SHOWN = 3
+"""Weights that are named where more are left out."""
 
 
 @click.command()
@@ -29,13 +35,37 @@ def command(
     loaded = given.load(suite)
     plan = session.plan_suite(loaded, session.prepared_already(loaded, given.data, given.store))
     found = estimate(plan, Store(given.store.resolve()))
+    networks = {planned.trial.task.label: planned.network for planned in plan.trials if planned.network is not None}
     if as_json:
-        output.show_json({"suite": loaded.suite.name, **found.as_json()})
+        prunable = {label: _counts(network) for label, network in networks.items()}
+        output.show_json({"suite": loaded.suite.name, **found.as_json(), "prunable": prunable})
         return
     click.echo(f"{loaded.suite.name}: {suite}\n")
-    output.show(output.grid(_lines(found)))
+    output.show(output.grid([*_lines(found), *(("prunable", _share(*one)) for one in networks.items())]))
     for reason, trials in found.skipped.items():
         click.echo(f"skipped: {len(trials)} trials, such as {trials[0]}: {reason}")
+
+
+def _counts(network: Network) -> dict[str, Any]:
+    return {
+        "parameters_prunable": network.size,
+        "parameters_total": network.parameters,
+        "inference_flops_prunable": network.prunable_flops,
+        "inference_flops_dense": network.flops,
+        "left_out": [layer.name for layer in network.left_out],
+    }
+
+
+def _share(label: str, network: Network) -> str:
+    """How much of a task's network its prunable weights are, and which large ones are none."""
+    names = [layer.name for layer in network.left_out]
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    left_out = f"; the model's `prunable` leaves out {', '.join(names[:SHOWN])}{more}" if names else ""
+    flops = network.prunable_flops / network.flops if network.flops else 0.0
+    return (
+        f"{label}: {network.size:,} weights, {network.size / network.parameters:.1%} of all parameters and "
+        f"{flops:.1%} of the FLOPs{left_out}"
+    )
 
 
 def _lines(found: Any) -> list[tuple[str, str]]:

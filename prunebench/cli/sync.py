@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--patience",
     callback=options.seconds,
-    default="30s",
+    default="20s",
     show_default=True,
     metavar="TIME",
     help="How long MLflow may fail without a break; meanwhile it is tried again, ever less often.",
@@ -36,8 +36,9 @@ def command(
     """Send the results that wait in the store to MLflow; run nothing.
 
     Without SUITE it sends those of every suite whose run was stopped, or could not reach the server. What MLflow has
-    already is not sent again. What cannot be sent is told, and not waited for any more: results that are damaged, or of
-    code, plugins or files that are others now; then the exit code is 1. A run makes them again, and sends them.
+    already is not sent again; while the server fails it is tried again, ever less often. What cannot be sent is told,
+    and not waited for any more: results that are damaged, or of code, plugins or files that are others now; then the
+    exit code is 1. A run makes them again, and sends them.
 
     Results that need a plugin file are sent when it is named again with --plugin: no file is loaded because a note in
     the store names it.

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
+from prunebench.execution import descendants
 from prunebench.execution.orders import carry_out
 from prunebench.executors import Order
 
 if __name__ == "__main__":
-    sys.exit(carry_out(Order.from_json(sys.stdin.read())))
+    descendants.adopt_orphans()
+    code = carry_out(Order.from_json(sys.stdin.read()))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads and processes that a method has left are not waited for.
+    descendants.kill_children()
+    os._exit(code)

@@ -176,6 +176,7 @@ def _metrics(planned: PlannedTrial, record: Record) -> dict[str, float]:
         "training_flops": cost.flops,
         "inference_flops": record["inference_flops"],
         "inference_flops_dense": network.flops,
+        "inference_flops_prunable": network.prunable_flops,
         "steps": cost.steps,
         "examples": cost.examples,
         "wall_seconds": cost.wall_seconds,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import reprlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -21,6 +20,7 @@ from prunebench.data import Data
 from prunebench.deployment import Deployed, measure
 from prunebench.errors import PluginError, PrunebenchError
 from prunebench.masks import Masks, keep_highest, shuffled
+from prunebench.modules import build, copied, plain
 from prunebench.network import Network, describe
 from prunebench.plan import Node
 from prunebench.scoring import Scoring
@@ -67,7 +67,7 @@ def fresh_model(trial: Trial, purpose: str) -> nn.Module:
     """The task's network with new weights, drawn from (seed, purpose)."""
     facts = trial.task.dataset.facts()
     with seeds.seeded(trial.seed, purpose):
-        return trial.task.model.build(facts.shape, facts.classes)
+        return build(trial.task.model, facts.shape, facts.classes)
 
 
 def perform(node: Node, state: State | None, source: State | None, bench: Bench, keeper: Keeper | None = None) -> State:
@@ -192,7 +192,7 @@ def _scores(by: Method, scoring: Scoring) -> Tensors:
 def _lent(by: Method | None, state: State, bench: Bench) -> Scoring:
     load(bench.model, state)
     return Scoring(
-        model=_differentiable(copy.deepcopy(bench.model), bench.network),
+        model=_differentiable(copied(bench.model), bench.network),
         layers=bench.network.layers,
         input_shape=bench.trial.task.dataset.facts().shape,
         masks={name: mask.to(bench.device, copy=True) for name, mask in state.masks.items()},
@@ -216,6 +216,14 @@ def _differentiable(model: nn.Module, network: Network) -> nn.Module:
     return model
 
 
+def _plainly_lent(lent: Scoring) -> Scoring:
+    """The same in evaluation mode, with plain weights where they were parametrized, under their plain names."""
+    model, names = plain(lent.model.eval())
+    layers = tuple(replace(layer, name=names.get(layer.name, layer.name)) for layer in lent.layers)
+    masks = {names.get(name, name): mask for name, mask in lent.masks.items()}
+    return replace(lent, model=model, layers=layers, masks=masks)
+
+
 def final_figures(state: State, bench: Bench) -> dict[str, float]:
     """Loss and accuracy of a state, from its last evaluation if that is of this very step."""
     if state.history and state.history[-1]["step"] == state.step:
@@ -234,7 +242,7 @@ def measured(stage: Stage, state: State, bench: Bench) -> tuple[dict[str, float]
 def _measured(stage: Stage, state: State, bench: Bench) -> tuple[dict[str, float], dict[str, str]]:
     if not isinstance(stage, Deploy):
         return final_figures(state, bench), {}
-    lent, dense = _lent(stage.by, state, bench), copy.deepcopy(bench.model).eval()
-    lent.model.eval()
+    lent = _plainly_lent(_lent(stage.by, state, bench))
+    dense, _ = plain(copied(bench.model).eval())
     deployed = stage.by.deploy(lent) if stage.by else Deployed(lent.model, bench.device)
     return measure(deployed, dense, bench.data, state.step, stage.batch), dict(deployed.notes)

@@ -160,13 +160,13 @@ def _against(records: Iterable[Record], now: Inputs, plan: Plan, fingerprint: st
         return Reason("changed", "what it was made from before was not written down")
     changes, record = min(known, key=lambda pair: (len(_direct(pair[0])), -pair[1]["finished"]))
     since, direct = record["finished"], _direct(changes)
+    if record["key"] in plan.nodes:
+        return Reason("unfinished", "it was begun, and its end was never made or is gone", (), since)
+    if versions := _versions(direct, now):  # whatever the data is
+        return Reason("changed", f"{versions}: it is computed anew", direct, since)
     if fingerprint == UNKNOWN_DATA:
         text = "its data was not read here, or is not what was read: a run reads it and finds out"
         return Reason("unread", text, direct, since)
-    if record["key"] in plan.nodes:
-        return Reason("unfinished", "it was begun, and its end was never made or is gone", (), since)
-    if versions := _versions(direct, now):
-        return Reason("changed", f"{versions}: it is computed anew", direct, since)
     if direct:
         return Reason("changed", "an input of its keys is not what it was", direct, since)
     return Reason("changed", "its chain of stages is another one", changes, since)

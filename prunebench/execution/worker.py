@@ -7,7 +7,6 @@ import json
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -209,7 +208,13 @@ def write_state(
         "figures": figures,
         "notes": notes,
         "layers": [
-            {**asdict(layer), "total": layer.size, "kept": kept.get(layer.name, layer.size)}
+            {
+                "name": layer.name,
+                "shape": layer.shape,
+                "flops": layer.flops,
+                "total": layer.size,
+                "kept": kept.get(layer.name, layer.size),
+            }
             for layer in bench.network.layers
         ],
         "inference_flops": bench.network.flops_at(kept),

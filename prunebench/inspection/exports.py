@@ -14,6 +14,7 @@ from torch import nn
 from prunebench.errors import PrunebenchError
 from prunebench.execution.perform import fresh_model
 from prunebench.inspection.trials import Finished
+from prunebench.modules import loadable, plain
 from prunebench.network import describe
 from prunebench.stages import Deploy
 from prunebench.suite.reading import trial_to_plain
@@ -77,7 +78,7 @@ def _state_dict(model: nn.Module, finished: Finished) -> bytes:
     """What `model.load_state_dict(safetensors.torch.load_file(path))` takes."""
     import safetensors.torch
 
-    tensors = {name: value.detach().clone().contiguous() for name, value in model.state_dict().items()}
+    tensors = {name: value.detach().clone().contiguous() for name, value in loadable(model).state_dict().items()}
     # One entry of metadata: safetensors writes several in any order.
     return safetensors.torch.save(tensors, {"prunebench": json.dumps(_told(finished), sort_keys=True)})
 
@@ -94,7 +95,7 @@ def _onnx(model: nn.Module, finished: Finished) -> bytes:
         warnings.simplefilter("ignore")  # of the exporter about its own parts
         path = Path(folder) / "model.onnx"
         torch.onnx.export(
-            model,
+            plain(model)[0],
             (example,),
             path,
             input_names=["input"],

@@ -8,7 +8,6 @@ calls a state stable.
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from prunebench.identity import canonical_digest, digest
 from prunebench.inspection.measures import barrier, between
 from prunebench.inspection.trials import Finished
 from prunebench.masks import Masks
+from prunebench.modules import copied
 from prunebench.plan import Node
 from prunebench.stages import Train
 from prunebench.state import State
@@ -107,7 +107,7 @@ def errors_between(
     finished: Finished, one: State, other: State, shares: tuple[float, ...]
 ) -> tuple[tuple[float, ...], bool]:
     """Test errors on the straight way between two states; and whether BatchNorm statistics were measured there."""
-    model, data = copy.deepcopy(finished.bench.model), finished.bench.data
+    model, data = copied(finished.bench.model), finished.bench.data
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     errors = []
     for share in shares:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -172,7 +172,8 @@ def _protocol(section: Section, results: Sequence[Result]) -> str:
     """What the rows share, as a two-column table."""
     if not results:
         return "No results yet."
-    lines = [*_configuration(results), ("sparsity", _denominator(section)), *_environment(results)]
+    lines = [*_configuration(results), ("sparsity", _denominator(section))]
+    lines += [("prunable", _prunable(results)), *_environment(results)]
     lines.append(("newest result", _date(max(result.finished for result in results))))
     return aligned([[escaped(name), escaped(value)] for name, value in lines if value], ["protocol", ""])
 
@@ -193,6 +194,19 @@ def _denominator(section: Section) -> str:
     counts = sorted({row["parameters_prunable"] for row in section.rows if row["parameters_prunable"] is not None})
     numbers = " or ".join(f"{count:,}" for count in counts)
     return f"share of the {numbers} prunable weights that is exactly zero" if numbers else ""
+
+
+def _prunable(results: Sequence[Result]) -> str:
+    """How much of the networks the prunable weights are; nothing of results from before that was measured."""
+    measured = [result.metrics for result in results if "inference_flops_prunable" in result.metrics]
+    return " or ".join(sorted({_share_prunable(metrics) for metrics in measured}))
+
+
+def _share_prunable(metrics: Mapping[str, float]) -> str:
+    weights = metrics["parameters_prunable"] / metrics["parameters_total"]
+    flops = metrics["inference_flops_prunable"] / metrics["inference_flops_dense"]
+    total = f"{metrics['parameters_total']:,.0f}"
+    return f"weights that are {100 * weights:.3g} % of all {total} parameters and {100 * flops:.3g} % of the FLOPs"
 
 
 def _environment(results: Sequence[Result]) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Small networks that a method is tried on: what is different between them is what methods stumble over."""
+"""The small networks that a method is tried on: what is different between them is what methods stumble over."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from math import prod
 
 import torch
 from torch import nn
-from torch.nn.functional import avg_pool2d, gelu, scaled_dot_product_attention
+from torch.nn.functional import avg_pool2d, gelu, linear, scaled_dot_product_attention
+from torch.nn.utils.parametrizations import weight_norm
 
 from prunebench.components import Model
 
@@ -125,5 +126,30 @@ class WithGaps(nn.Module):
         return logits
 
 
-NETWORKS: tuple[Model, ...] = (MLP(), Conv(), ViT(), Gaps())
+class Shared(Model):
+    """A weight that two layers share, one that only a function uses, and one behind weight norm: 8,320 weights."""
+
+    name = "shared"
+
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+        return Sharing(prod(shape), classes)
+
+
+class Sharing(nn.Module):
+    def __init__(self, inputs: int, classes: int, width: int = 32) -> None:
+        super().__init__()
+        self.embedding = nn.Linear(inputs, width, bias=False)
+        self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
+        self.second.weight = self.first.weight
+        self.normalized = weight_norm(nn.Linear(width, width))
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        hidden = linear(inputs.flatten(1), self.embedding.weight).relu()
+        hidden = self.second(self.first(hidden).relu()).relu()
+        logits: torch.Tensor = self.head(self.normalized(hidden).relu())
+        return logits
+
+
+NETWORKS: tuple[Model, ...] = (MLP(), Conv(), ViT(), Gaps(), Shared())
 """In the order in which a report shows them."""

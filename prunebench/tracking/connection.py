@@ -57,7 +57,8 @@ def connect(uri: str) -> MlflowClient:
     check_address(uri, wait=True)
     _knock(uri)
     _load(uri)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # its errors are told by ours
+    for name in ("mlflow.store.db.utils", "urllib3.connectionpool"):  # their troubles are told by our errors
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     _prepare(uri)
     with locked(uri), warnings.catch_warnings():  # two first users at once would break the migrations of the database
         warnings.simplefilter("ignore")  # of MLflow's own dependencies

@@ -19,7 +19,6 @@ from prunebench.errors import TrackingError
 from prunebench.tracking.addresses import sqlite_file, sqlite_uri, tracking_uri
 from prunebench.writing import unwritable
 
-_MAGIC = b"SQLite format 3\0"
 _TABLES = {"experiments", "runs", "alembic_version"}
 """Tables that every database of MLflow has."""
 _PATIENCE = 20.0
@@ -64,6 +63,8 @@ def check_file(file: Path, wait: bool = True) -> None:
                     f"{file} is locked by another program: end that, or try again when it is done"
                 ) from None
             return
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_NOTADB:
+            raise TrackingError(f"{file} is not an SQLite database: {_ELSEWHERE}") from None
         raise TrackingError(f"{file} cannot be read as a database: {error}; {_ELSEWHERE}") from None
     if reason := schema_problem(tables, version, sqlite_uri(file)):
         raise TrackingError(f"{file} {reason}")
@@ -73,14 +74,13 @@ _ELSEWHERE = "name another with MLFLOW_TRACKING_URI, or move it away"
 
 
 def _unsuitable(file: Path) -> str:
-    """Why a file is no database at all."""
+    """Why a file is no database at all, as far as that shows without opening it.
+
+    To open and close a database that SQLite has open in this process would release SQLite's locks, and damage it.
+    """
     if not file.is_file():
         return f"is {'a folder' if file.is_dir() else 'no regular file'}, not MLflow's database: {_ELSEWHERE}"
-    with file.open("rb") as opened:
-        head = opened.read(len(_MAGIC))
-    if not head:
-        return f"is empty, not MLflow's database: {_ELSEWHERE}"
-    return "" if head == _MAGIC else f"is not an SQLite database: {_ELSEWHERE}"
+    return "" if file.stat().st_size else f"is empty, not MLflow's database: {_ELSEWHERE}"
 
 
 def _denied(file: Path) -> str:

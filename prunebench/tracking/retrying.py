@@ -14,7 +14,7 @@ from prunebench.tracking.connection import translated
 
 Given = TypeVar("Given")
 
-PATIENCE = 30.0
+PATIENCE = 20.0
 """Seconds for which a server may fail without a break until it is given up."""
 _FIRST, _LONGEST = 0.25, 4.0
 """Seconds between two attempts: at first, and at most; they double in between."""

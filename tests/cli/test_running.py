@@ -7,8 +7,6 @@ import random
 import re
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -257,8 +255,8 @@ main()
 def test_a_run_killed_between_a_state_and_its_mlflow_run_sends_each_result_once(tmp_path, method):
     runs.write_suite(tmp_path)
     script = KILLED.format(method=method, times=3)
-    command = [sys.executable, "-c", script, "run", "tiny.yaml", "--only", "method=random"]
-    assert subprocess.run(command, cwd=tmp_path, env=runs.environment(), timeout=300).returncode == -signal.SIGKILL
+    running = runs.begin("run", "tiny.yaml", "--only", "method=random", cwd=tmp_path, script=script)
+    assert running.wait(300) == -signal.SIGKILL
     assert list(tmp_path.glob(".prunebench/states/*/*/record.json"))
     again = runs.prunebench("run", "tiny.yaml", "--only", "method=random", cwd=tmp_path)
     assert again.returncode == 0, again.stderr

@@ -171,3 +171,51 @@ def test_status_sees_a_run_from_another_terminal_and_a_run_that_was_killed(tmp_p
         if not found["running"]:
             break
     assert [one["key"] for one in found["dead"]] == [mark["key"]]
+
+
+@pytest.fixture
+def old(tmp_path, monkeypatch, prunebench):
+    """A folder with a suite, and a store that has its results from before there were versions; gives what is said."""
+    suite = filling.loaded(tmp_path)
+    store = Store.open(tmp_path / ".prunebench")
+    filling.fill_old(store, suite)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments, code=0):
+        done = prunebench(*arguments)
+        assert done.exit_code == code, done.output
+        return done.output
+
+    return call
+
+
+OLDER = "results of an older protocol than 1: they are not used, and what a run needs is computed anew"
+
+
+def test_an_old_store_is_said_to_be_of_an_older_protocol_by_each_command_that_meets_it(old):
+    for arguments in (("status", "tiny.yaml"), ("cache",), ("sync", "tiny.yaml")):
+        assert OLDER in old(*arguments), arguments
+    said = " ".join(old("why", "tiny.yaml", "tiny/imp/0.7/0").split())
+    assert "the protocol is version 1, the stored result is of an older one that says no version" in said
+
+
+def test_what_is_of_an_older_protocol_is_listed_and_removed_when_told(old):
+    listed = old("cache", "--older")
+    assert "these are of an older protocol, and no run reads them:" in listed
+    assert "states of tiny/imp" in listed
+    assert "nothing was deleted: --yes deletes them" in listed
+    assert "deleted:" in old("cache", "--older", "--yes")
+    assert old("cache", "--older") == "nothing is of an older protocol\n"
+    assert "older" not in old("status", "tiny.yaml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--older", "--check"), "--check looks at everything"),
+        (("--older", "--collect", "tiny.yaml"), "call one after the other"),
+        (("--yes",), "--yes belongs to --collect or --older"),
+    ],
+)
+def test_options_of_cache_that_do_not_go_together_are_refused(old, arguments, words):
+    assert words in old("cache", *arguments, code=2)

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
+import prunebench
 from prunebench import session
 from prunebench.data import prepare
-from prunebench.execution import forking
+from prunebench.execution import exits, forking
 from prunebench.execution.run import Options, Walk
 from prunebench.store import Store
-from tests import runs
+from tests import orders, runs
 
 TASK = runs.SUITE.split("methods:")[0].replace("epochs: 2", "epochs: 1")
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks at processes by /proc")
@@ -116,6 +117,7 @@ def test_a_server_that_dies_between_jobs_is_replaced(walk_of):
     assert ends == ["done"] * 4
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments_change_no_bit(walk_of, tmp_path):
     assert results(walk_of(seeds=6, store="quiet")) == dict.fromkeys(range(6), "done")
     over, kills = threading.Event(), []
@@ -221,8 +223,8 @@ def test_what_fails_and_what_takes_too_long_leaves_no_process(walk_of, mark):
 @pytest.mark.parametrize(
     ("number", "code", "words"),
     [
-        (signal.SIGINT, 130, "stopped; the same command goes on from here"),
-        (signal.SIGTERM, 130, "stopped; the same command goes on from here"),
+        pytest.param(signal.SIGINT, 130, "stopped; the same command goes on from here", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 130, "stopped; the same command goes on from here", marks=pytest.mark.slow),
         (signal.SIGKILL, -signal.SIGKILL, ""),
     ],
 )
@@ -250,3 +252,21 @@ def test_a_driver_that_ends_waits_for_its_template(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=200)
     assert done.stdout == "[{'ready': True, 'reason': ''}]\n", done.stderr
     assert gone(lambda: [pid for pid, _, place, _ in processes() if place == tmp_path], seconds=2.0)
+
+
+def test_an_order_on_standard_input_does_not_wait_for_what_a_method_leaves(tmp_path, mark):
+    path = runs.with_trouble(
+        tmp_path, LEFT.replace("MARK", mark) + "threading.Thread(target=time.sleep, args=(3600,)).start()"
+    )
+    text = TASK + f"methods: [{{name: mine, marks: '{tmp_path}'}}]\nsparsities: [0.5]\nseeds: [2]\n"
+    loaded = session.load_suite(
+        runs.write_suite(tmp_path, text), plugin_files=[path], only=["method=mine,sparsity=0.5"]
+    )
+    begin, order, *_ = orders.orders_of(loaded, Store.open(tmp_path / "store"))  # the second one has the scores
+    assert prunebench.carry_out(begin) == exits.DONE
+    command = [sys.executable, "-m", "prunebench.execution"]
+    done = subprocess.run(command, input=order.to_json(), cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "seed-2").read_text() == "x"
+    assert Store.open(tmp_path / "store").has(order.key)
+    assert marked(mark) == []

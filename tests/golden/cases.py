@@ -23,6 +23,7 @@ from prunebench.descriptions import parameters
 from prunebench.files import File
 from prunebench.masks import keep_highest
 from prunebench.network import Layer, describe
+from prunebench.plan import protocol, resolve
 from prunebench.recipes import learning_rate, resolved_options
 from prunebench.suite.optimizers import TORCH, _unusable
 from prunebench.suite.reading import trial_to_plain
@@ -78,6 +79,7 @@ def _core() -> Iterator[Case]:
     yield Case("core/many-classes", lambda: _dense(dataset=Blobs(classes=120)))
     yield Case("core/dropout", lambda: _dense(model=Net(dropout=0.5)))
     yield Case("core/draws", _draws)
+    yield Case("core/keys", _keys)
     yield Case("core/network", _network)
     yield Case("core/streaming", _streamed, tolerance=1e-3)
 
@@ -132,7 +134,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "label-smoothing": {"label_smoothing": 0.1},
     "clip-norm": {"clip_norm": 0.3},
     "augmented": {"augmentation": ("flip", "crop", "resized-crop")},
-    "bfloat16": {"precision": "bfloat16"},
+    "bfloat16": {"precision": "bfloat16", "steps": 3, "evaluate_every": "end"},
     "channels-last": {"channels_last": True},
     "evaluations": {"evaluate_every": "2it"},
 }
@@ -169,6 +171,20 @@ def _allocations() -> Any:
 def _draws() -> Any:
     drawn = torch.rand(3, generator=seeds.generator(3, "golden", 7), dtype=torch.float64)
     return [seeds.derive(3, "golden", 7), *map(short, drawn.tolist())]
+
+
+def _keys() -> Any:
+    """The keys that chains end with: refactoring must not change one, or stored results are lost without a reason."""
+    tasks = {
+        "": task_of(),
+        "epochs": task_of(epochs=2, optimizer=Optimizer(name="adam", lr=0.1), schedule=SCHEDULES["multistep"]),
+        "prunable": task_of(prunable=Prunable(first=False, exclude=("8",)), augmentation=("flip",), clip_norm=1.0),
+    }
+    found = {f"task {name}".strip(): protocol(task, "0" * 32) for name, task in tasks.items()}
+    for name, stages in _chains().items():
+        trial = trial_of(Chained(chain=(Initialize(), *stages)))
+        found[name] = list(resolve(trial, found["task"]))[-1].key
+    return found
 
 
 def _network() -> Any:
@@ -226,8 +242,10 @@ def timm_optimizers() -> list[str]:
 
 UNSAVED = "kron"
 """Begins the names of optimizers whose state is no tensors, so that no training with them can be stored."""
-UNSTEADY: Mapping[str, float] = dict.fromkeys(("adamuon", "muon", "nadamuon", "nmuon"), 1e-2)
-"""Optimizers that work with fewer bits than float32 has: Muon's iteration is in bfloat16."""
+UNSTEADY: Mapping[str, float] = dict.fromkeys(
+    ("adafactorbv", "adafactorbvc", "adamuon", "muon", "nadamuon", "nmuon"), 1e-2
+)
+"""Optimizers that work with fewer bits than float32 has, such as bfloat16."""
 
 
 def _optimized(name: str) -> Any:
@@ -251,7 +269,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
 MORE: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "grasp": ({"batches": 2, "batch_size": 20, "temperature": 5.0},),
     "imp": ({"rewind_to": "5it"}, {"scope": "layerwise", "conv_rate": 0.1, "linear_rate": 0.3, "output_rate": 0.05}),
-    "lr-rewinding": ({"rewind_to": "5it"},),
+    "lr-rewinding": ({"rewind_to": "15it"},),
     "magnitude": ({"rounds": 3, "finetune": "6it"},),
     "nm": ({"finetune": "6it"}, {"n": 1}),
     "snip": ({"iterations": 3, "batches": 2, "batch_size": 20},),
@@ -295,18 +313,18 @@ def _of_method(cls: type[Method], values: Mapping[str, Any]) -> Any:
     method = cls(**values)
     if cls.deploy is not Method.deploy:
         stages = (Initialize(), Prune(by=Probe(), density=0.5), Train(), Deploy(by=method, batch=2))
-        return chain(Chained(chain=stages))
+        return chain(Chained(chain=stages), task_of(Net(rectified=True)))
     # A ticket's weights meet other data here than they were drawn for: last bits grow faster than elsewhere.
     return chain(method, task_of(steps=5) if "ticket" in values else None, sparsity=_sparsity(method))
 
 
 def _sparsity(method: Method) -> float:
-    """One that the method can reach."""
+    """One that the method can reach, and does in few steps: last bits grow with each."""
     if type(method).control:
         return 0.0
     if hasattr(method, "n"):
         return 1 - method.n / method.m
-    return 0.5 if hasattr(method, "ticket") else 0.7
+    return {"transfer": 0.5, "lr-rewinding": 0.3}.get(method.name, 0.7)
 
 
 def _ticket() -> File:

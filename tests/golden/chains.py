@@ -43,24 +43,29 @@ class Blobs(prunebench.Dataset):
 
 
 class Net(prunebench.Model):
-    """Two convolutions with BatchNorm and two linear layers; all inputs but the first are divisible by 8."""
+    """Two convolutions with BatchNorm and two linear layers; all inputs but the first are divisible by 8.
+
+    Smooth, as a last bit that decides on which side of a ReLU's corner a value lies is a whole gradient more or less.
+    """
 
     name = "golden-net"
     version = 1
     dropout: float = 0.0
+    rectified: bool = False
 
     def build(self, shape, classes):
+        activation = nn.ReLU if self.rectified else nn.SiLU
         return nn.Sequential(
             nn.Conv2d(shape[0], 8, 3, padding=1, bias=False),
             nn.BatchNorm2d(8),
-            nn.ReLU(),
+            activation(),
             nn.Conv2d(8, 8, 3, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(8),
-            nn.ReLU(),
+            activation(),
             nn.AdaptiveAvgPool2d(3),
             nn.Flatten(),
             nn.Linear(72, 16),
-            nn.ReLU(),
+            activation(),
             nn.Dropout(self.dropout),
             nn.Linear(16, classes),
         )

@@ -6,6 +6,7 @@ import pytest
 
 from prunebench.leaderboard.overlaps import Overlap
 from prunebench.results import Result
+from tests.browser import browser
 
 PRUNABLE = 1000
 
@@ -50,6 +51,13 @@ def make(method="snipper", sparsity=0.9, seed=0, accuracy=0.9, status="done", **
     }
     metrics |= changes.pop("metrics", {})
     return Result(**({**plain, "metrics": metrics if status == "done" else {}} | changes))
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    """A browser, for all pages that are looked at."""
+    with browser(tmp_path_factory.mktemp("browser")) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ import re
 import pytest
 
 from prunebench.leaderboard import markdown, select, table, write
-from tests.browser import browser
 
 pytestmark = pytest.mark.slow
 
@@ -38,16 +37,14 @@ def folder(results, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def open_page(folder, tmp_path_factory):
-    with browser(tmp_path_factory.mktemp("browser")) as chromium:
+def open_page(folder, chromium):
+    def opened(**how):
+        page = chromium.open_page(f"file://{folder}/index.html", **how)
+        plots = page.run("document.querySelectorAll('figure script').length")
+        page.wait(f"document.documentElement.dataset.plots === '{plots}'")
+        return page
 
-        def opened(**how):
-            page = chromium.open_page(f"file://{folder}/index.html", **how)
-            plots = page.run("document.querySelectorAll('figure script').length")
-            page.wait(f"document.documentElement.dataset.plots === '{plots}'")
-            return page
-
-        yield opened
+    return opened
 
 
 @pytest.fixture

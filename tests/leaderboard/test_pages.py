@@ -99,6 +99,12 @@ def test_the_protocol_is_told(board):
     assert "| seed " not in page
 
 
+def test_the_share_of_the_network_that_is_prunable_is_shown_where_it_was_measured(result):
+    assert "of the FLOPs" not in page_of([result()])
+    page = page_of([result(metrics={"inference_flops_prunable": 1500.0})])
+    assert line_of(page, "prunable")[1] == "weights that are 99 % of all 1,010 parameters and 75 % of the FLOPs"
+
+
 def test_several_machines_are_listed_or_counted(seeds):
     def on_machines(count):
         return [

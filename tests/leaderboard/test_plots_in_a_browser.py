@@ -7,7 +7,6 @@ import pytest
 
 from prunebench.leaderboard import sections, select, table, write
 from prunebench.leaderboard.costs import front
-from tests.browser import browser
 
 pytestmark = pytest.mark.slow
 
@@ -69,16 +68,14 @@ def folder(results, overlaps, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def open_page(folder, tmp_path_factory):
-    with browser(tmp_path_factory.mktemp("browser")) as chromium:
+def open_page(folder, chromium):
+    def opened(**how):
+        page = chromium.open_page(f"file://{folder}/index.html", **how)
+        page.wait("document.documentElement.dataset.plots === '6'")
+        page.run(FIGURES)
+        return page
 
-        def opened(**how):
-            page = chromium.open_page(f"file://{folder}/index.html", **how)
-            page.wait("document.documentElement.dataset.plots === '6'")
-            page.run(FIGURES)
-            return page
-
-        yield opened
+    return opened
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import pytest
 
 from prunebench.leaderboard import write
-from tests.browser import browser
 
 pytestmark = pytest.mark.slow
 
@@ -20,12 +19,6 @@ def board(folder, seeds, *tasks):
         found += seeds(0.820, 0.831, 0.845, task=task, method="poor")
     write(found, folder)
     return f"file://{folder}/index.html"
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    with browser(tmp_path_factory.mktemp("browser")) as found:
-        yield found
 
 
 @pytest.fixture

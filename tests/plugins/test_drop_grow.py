@@ -176,7 +176,7 @@ def test_masks_change_after_multiples_of_the_interval_and_never_after_the_end(ti
 
 def through_disk(state):
     """The state as it comes back from the store."""
-    tensors = ("parameters", "buffers", "optimizer", "masks", "memory", "cost", "unbooked")
+    tensors = ("parameters", "buffers", "optimizer", "masks", "memory", "cost", "unbooked", "choice")
     plain = {name: getattr(state, name) for name in State.__dataclass_fields__.keys() - set(tensors)}
     shapes = {name: list(mask.shape) for name, mask in state.masks.items()}
     return from_tensors(to_tensors(state), shapes, plain | {"cost": {}})

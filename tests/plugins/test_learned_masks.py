@@ -44,7 +44,7 @@ def through_disk(state):
     """The state as it comes back from the store."""
     plain = {name: getattr(state, name) for name in State.__dataclass_fields__.keys() - TENSORS}
     shapes = {name: list(mask.shape) for name, mask in state.masks.items()}
-    costs = {"cost": asdict(state.cost), "unbooked": asdict(state.unbooked)}
+    costs = {"cost": asdict(state.cost), "unbooked": asdict(state.unbooked), "choice": asdict(state.choice)}
     return from_tensors(to_tensors(state), shapes, plain | costs)
 
 

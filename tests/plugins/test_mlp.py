@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from prunebench.network import convolutions_and_linears, describe
+from prunebench.network import describe
+from prunebench.weights import prunable_by_default
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def test_on_digits_it_has_50200_prunable_weights(digits_task):
 def test_all_of_its_weights_may_be_pruned(build, built_in):
     module = build()
     names = built_in("model", "mlp").prunable(module)
-    assert names == convolutions_and_linears(module)
+    assert names == prunable_by_default(module)
     assert len(names) == 3
 
 

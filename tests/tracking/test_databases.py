@@ -2,6 +2,8 @@
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 from contextlib import closing
 
@@ -67,9 +69,9 @@ WRONG = {
     "no tables": (lambda file: (file.unlink(), execute(file, "VACUUM")), "another program|is empty"),
     "empty": (lambda file: file.write_bytes(b""), "is empty"),
     "text": (lambda file: file.write_text("some text, " * 1000), "not an SQLite database"),
-    "short text": (lambda file: file.write_text("x"), "not an SQLite database"),
+    "short text": (lambda file: file.write_text("x"), "not an SQLite database|another program"),
     "truncated": (lambda file: file.write_bytes(file.read_bytes()[:5000]), "cannot be read as a database"),
-    "overwritten": (lambda file: file.write_bytes(file.read_bytes()[:100] + b"\xff" * 9000), "read as a database"),
+    "overwritten": (lambda file: file.write_bytes(file.read_bytes()[:100] + b"\xff" * 9000), "database"),
     "folder": (folder, "is a folder"),
 }
 
@@ -95,6 +97,16 @@ def test_the_newest_version_that_is_installed_is_known(file):
     assert head == _get_latest_schema_revision()
     assert head in known
     assert len(known) > 40
+
+
+def test_looking_at_a_database_releases_no_lock_of_this_process(file):
+    """POSIX drops all locks that a process has on a file when it closes that file anywhere."""
+    code = f"import sqlite3; sqlite3.connect({str(file)!r}, timeout=0).execute('BEGIN EXCLUSIVE')"
+    with closing(sqlite3.connect(file, isolation_level=None)) as ours:
+        ours.execute("BEGIN IMMEDIATE")
+        check_address(sqlite_uri(file))
+        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "database is locked" in other.stderr
 
 
 def test_a_locked_database_is_waited_for_and_then_said_to_be_locked(file, monkeypatch):

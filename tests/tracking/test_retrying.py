@@ -145,3 +145,9 @@ def test_only_what_may_pass_is_tried_again():
     with pytest.raises(TrackingError, match="never"):
         insisted(refused, 60)
     assert len(tries) == 1
+
+
+def test_nothing_is_printed_while_a_server_is_tried_again(serve, tmp_path, capfd, caplog):
+    with serve(lambda number, path: "reset") as (uri, _), pytest.raises(Unavailable):
+        insisted(lambda: Tracker(uri, patience=0.2), 0.2)
+    assert [record for record in caplog.records if record.name.startswith("urllib3")] == []
