@@ -97,7 +97,7 @@ def measure(trials: int, folder: Path, workers: int | None) -> dict[str, Any]:
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
     begun = time.perf_counter()
     from prunebench import leaderboard, session, tracking
-    from prunebench.data import prepare
+    from prunebench.data.prepared import prepare
     from prunebench.session import running
 
     imported = time.perf_counter() - begun
@@ -162,7 +162,7 @@ def _megabytes(folder: Path) -> float:
 
 def machine() -> dict[str, str]:
     """What the figures were measured on and with."""
-    from prunebench.environment import machine as described
+    from prunebench.api.environment import machine as described
 
     versions = {package: version(package) for package in PACKAGES}
     return {"machine": described(), "python": platform.python_version(), **versions}

@@ -32,20 +32,20 @@ import torch
 from findings import BUSY, Finding, Turn, compared, in_turns, report, row, timed
 from torch import nn
 
-from prunebench.augmentation import augment
-from prunebench.data import Data, Prepared, prepare
-from prunebench.environment import cores, machine
-from prunebench.execution.memory import keep_freed
-from prunebench.execution.perform import Bench, perform
-from prunebench.masks import keep_highest
-from prunebench.network import Layer
-from prunebench.plan import protocol, resolve
+from prunebench.api.environment import cores, machine
+from prunebench.api.tasks import Trial
+from prunebench.api.updating import Updater
+from prunebench.data.augmentation import augment
+from prunebench.data.prepared import Data, Prepared, prepare
+from prunebench.execution.performing import Bench, perform
+from prunebench.execution.processes.memory import keep_freed
+from prunebench.network.description import Layer
+from prunebench.plan.planning import protocol, resolve
+from prunebench.pruning.masks import keep_highest
 from prunebench.session import load_suite
-from prunebench.state import State, to_tensors
-from prunebench.store import Store
-from prunebench.suite.values import Trial
-from prunebench.training import Trainer, train
-from prunebench.updating import Updater
+from prunebench.store.entries import Store
+from prunebench.training.loop import Trainer, train
+from prunebench.training.state import State, to_tensors
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parent.parent
@@ -284,8 +284,8 @@ SIZE, LAYERS = 500_000, 50
 MEMORY = """
 import torch
 from pathlib import Path
-from prunebench.masks import keep_highest
-from prunebench.network import Layer
+from prunebench.pruning.masks import keep_highest
+from prunebench.network.description import Layer
 
 def kilobytes(what):
     lines = Path("/proc/self/status").read_text().splitlines()

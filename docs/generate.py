@@ -18,9 +18,13 @@ from typing import Any
 from click.testing import CliRunner
 
 import prunebench
-from prunebench import cli, components, cost, executors, hooks, leaderboard, network, stages, testing, times
-from prunebench.descriptions import Parameter, parameters, plain, written
-from prunebench.suite import outline, values
+from prunebench import cli, leaderboard, testing
+from prunebench.api import components, executors, hooks, stages, times
+from prunebench.api import tasks as values
+from prunebench.network import description as network
+from prunebench.suite import input_models as outline
+from prunebench.suite.descriptions import Parameter, parameters, plain, written
+from prunebench.training import cost
 
 FOLDER = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py; do not edit. -->"

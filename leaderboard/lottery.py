@@ -19,7 +19,7 @@ from answers import DENSE, Finding, Row, gap, is_above, ladder, left, listed, me
 from movement import BOARD, FILE, Moved, overall, read, steps_of
 from orderings import Figures, figures, interval
 
-from prunebench.leaderboard.published import read_board
+from prunebench.leaderboard.boards.published import read_board
 from prunebench.leaderboard.statistics import CONFIDENCE, verdict
 
 NEAR = 2.0

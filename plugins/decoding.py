@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from prunebench.errors import DataError
+from prunebench.api.errors import DataError
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -14,7 +14,7 @@ from annotated_types import Gt, Le
 from typing_extensions import Doc
 
 import prunebench
-from prunebench.errors import Unreachable
+from prunebench.api.errors import Unreachable
 
 from .random import Random
 

@@ -9,7 +9,7 @@ from torch import nn
 from typing_extensions import Doc
 
 import prunebench
-from prunebench.errors import PrunebenchError
+from prunebench.api.errors import PrunebenchError
 
 
 class EdgePopup(prunebench.Method):

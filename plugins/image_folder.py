@@ -17,15 +17,15 @@ from annotated_types import Ge, Gt, Le, Len
 from typing_extensions import Doc
 
 import prunebench
-from prunebench.environment import cores
-from prunebench.errors import DataError
+from prunebench.api.environment import cores
+from prunebench.api.errors import DataError
 
 from .decoding import glance, is_turned, opened
 
 if TYPE_CHECKING:
     from PIL import Image
 
-_log = logging.getLogger("prunebench.data")
+_log = logging.getLogger("prunebench.data.prepared")
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 CLUTTER = frozenset({"__macosx", "@eadir", "$recycle.bin", "thumbs.db", "ehthumbs.db", "desktop.ini", "lost+found"})

@@ -11,7 +11,7 @@ from torch import nn
 from typing_extensions import Doc
 
 import prunebench
-from prunebench.errors import PrunebenchError, Unreachable
+from prunebench.api.errors import PrunebenchError, Unreachable
 
 
 class INT8(prunebench.Method):

@@ -22,12 +22,12 @@ from annotated_types import Ge
 from typing_extensions import Doc
 
 import prunebench
-from prunebench.environment import cores
-from prunebench.errors import PrunebenchError
-from prunebench.execution import exits
-from prunebench.execution.forking import end_server, start_server
-from prunebench.execution.forkserver import Messages
-from prunebench.registry import foreign_names
+from prunebench.api import exits
+from prunebench.api.environment import cores
+from prunebench.api.errors import PrunebenchError
+from prunebench.api.registry import foreign_names
+from prunebench.execution.processes.forking import end_server, start_server
+from prunebench.execution.processes.forkserver import Messages
 
 LONGEST = (107 if sys.platform == "linux" else 103) - len("/pymp-12345678/listener-12345678")
 """Bytes of the name of a folder in which multiprocessing can make a folder with a socket."""

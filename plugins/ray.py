@@ -26,12 +26,12 @@ from typing import Annotated, Any
 from typing_extensions import Doc
 
 import prunebench
-from prunebench import durations
-from prunebench.errors import CorruptEntry, PrunebenchError, StoreError
-from prunebench.execution import exits
-from prunebench.execution.parcels import pack, unpack
-from prunebench.store import Store
-from prunebench.writing import put
+from prunebench.api import exits
+from prunebench.api.errors import CorruptEntry, PrunebenchError, StoreError
+from prunebench.api.writing import put
+from prunebench.messages import durations
+from prunebench.store.entries import Store
+from prunebench.store.transfer import pack, unpack
 
 from .ray_nodes import BEGUN, FOREIGN, Goods, abroad, carried_out, tidied
 

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import prunebench
-from prunebench import streaming
-from prunebench.data import Prepared, verified
-from prunebench.environment import environment
-from prunebench.errors import DamagedData, StoreError
-from prunebench.execution import exits
-from prunebench.execution.parcels import pack, unpack
-from prunebench.store import Store
+from prunebench.api import exits
+from prunebench.api.environment import environment
+from prunebench.api.errors import DamagedData, StoreError
+from prunebench.data import streaming
+from prunebench.data.prepared import Prepared, verified
+from prunebench.store.entries import Store
+from prunebench.store.transfer import pack, unpack
 
 from .local import Processes
 

@@ -7,7 +7,7 @@ import torch
 from typing_extensions import Doc
 
 import prunebench
-from prunebench.errors import PrunebenchError
+from prunebench.api.errors import PrunebenchError
 
 
 class STE(prunebench.Method):

@@ -8,8 +8,8 @@ from torch import nn
 from typing_extensions import Doc
 
 import prunebench
-from prunebench.errors import PrunebenchError
-from prunebench.suggestions import nearest
+from prunebench.api.errors import PrunebenchError
+from prunebench.messages.suggestions import nearest
 
 POOLINGS = ("maxpool", "stem.pool", "features.pool0", "features.conv1_pool")
 """What timm's families call the pooling after their first convolution."""

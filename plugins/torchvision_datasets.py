@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 import prunebench
-from prunebench.errors import DataError
+from prunebench.api.errors import DataError
 
 from .image_folder import decoded, listed, missing, signature_of
 

@@ -8,7 +8,7 @@ import torch
 from typing_extensions import Doc
 
 import prunebench
-from prunebench.errors import TicketError, Unreachable
+from prunebench.api.errors import TicketError, Unreachable
 
 
 class Transfer(prunebench.Method):

@@ -5,11 +5,11 @@ What a plugin needs is here: subclass `Method`, `Model`, `Dataset` or `Executor`
 
 from typing import TYPE_CHECKING, Any
 
-from prunebench.components import Arrays, DataFacts, Dataset, Files, Method, Model, Preset
-from prunebench.executors import Crew, Ended, Executor, Order, Resources, Site
-from prunebench.files import File
-from prunebench.hooks import hookimpl
-from prunebench.stages import (
+from prunebench.api.components import Arrays, DataFacts, Dataset, Files, Method, Model, Preset
+from prunebench.api.executors import Crew, Ended, Executor, Order, Resources, Site
+from prunebench.api.files import File
+from prunebench.api.hooks import hookimpl
+from prunebench.api.stages import (
     Allocation,
     Deploy,
     Initialize,
@@ -21,21 +21,21 @@ from prunebench.stages import (
     Structure,
     Train,
 )
-from prunebench.suite.values import Trial
-from prunebench.times import Time
-from prunebench.updating import Updater
-from prunebench.versions import added_later
+from prunebench.api.tasks import Trial
+from prunebench.api.times import Time
+from prunebench.api.updating import Updater
+from prunebench.api.versions import added_later
 
 if TYPE_CHECKING:
-    from prunebench.cost import Flops
-    from prunebench.deployment import Deployed
-    from prunebench.execution.orders import carry_out
+    from prunebench.execution.carry_out import carry_out
+    from prunebench.inspection.tickets import Ticket, load_ticket
     from prunebench.leaderboard import leaderboard
-    from prunebench.network import Network
-    from prunebench.scoring import Scoring
+    from prunebench.network.deployment import Deployed
+    from prunebench.network.description import Network
+    from prunebench.pruning.scoring import Scoring
     from prunebench.session import load_suite, run_suite
-    from prunebench.tickets import Ticket, load_ticket
-    from prunebench.training import Training
+    from prunebench.training.cost import Flops
+    from prunebench.training.loop import Training
 
 __version__ = "0.1.0"
 
@@ -84,16 +84,16 @@ __all__ = [
 ]
 
 _LATER = {
-    "Deployed": "prunebench.deployment",
-    "Flops": "prunebench.cost",
-    "Network": "prunebench.network",
-    "Scoring": "prunebench.scoring",
-    "Ticket": "prunebench.tickets",
-    "Training": "prunebench.training",
-    "carry_out": "prunebench.execution.orders",
+    "Deployed": "prunebench.network.deployment",
+    "Flops": "prunebench.training.cost",
+    "Network": "prunebench.network.description",
+    "Scoring": "prunebench.pruning.scoring",
+    "Ticket": "prunebench.inspection.tickets",
+    "Training": "prunebench.training.loop",
+    "carry_out": "prunebench.execution.carry_out",
     "leaderboard": "prunebench.leaderboard",
     "load_suite": "prunebench.session",
-    "load_ticket": "prunebench.tickets",
+    "load_ticket": "prunebench.inspection.tickets",
     "run_suite": "prunebench.session",
 }
 

@@ -15,14 +15,14 @@ from hypothesis import settings
 from torch import nn
 
 import prunebench
-from prunebench import network
-from prunebench import registry as plugins
-from prunebench.data import Data, prepare
-from prunebench.execution.perform import Bench, perform
-from prunebench.plan import protocol, resolve
-from prunebench.scoring import Scoring
-from prunebench.suite.values import Entry, Optimizer, Recipe, Schedule, Task, Trial
-from prunebench.weights import prunable_by_default
+from prunebench.api import registry as plugins
+from prunebench.api.tasks import Entry, Optimizer, Recipe, Schedule, Task, Trial
+from prunebench.api.weights import prunable_by_default
+from prunebench.data.prepared import Data, prepare
+from prunebench.execution.performing import Bench, perform
+from prunebench.network import description as network
+from prunebench.plan.planning import protocol, resolve
+from prunebench.pruning.scoring import Scoring
 from tests import runs
 
 torch.set_num_threads(1)

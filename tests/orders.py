@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 from prunebench import session
-from prunebench.data import prepare
-from prunebench.execution.jobs import missing_jobs
-from prunebench.executors import Order
-from prunebench.store import Store
+from prunebench.api.executors import Order
+from prunebench.data.prepared import prepare
+from prunebench.plan.jobs import missing_jobs
+from prunebench.store.entries import Store
 from prunebench.suite.reading import trial_to_plain
 
 
@@ -51,7 +51,7 @@ class Child:
 
     def __init__(self, order: Order, hook: str, log: Path) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["prunebench.execution.preload"])
+        context.set_forkserver_preload(["prunebench.execution.processes.preload"])
         self._log = log
         self._process = context.Process(target=_carried_out, args=(order, hook, str(log)))
         self._process.start()

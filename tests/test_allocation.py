@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunebench.allocation import kept_counts, total_kept
-from prunebench.errors import PrunebenchError, Unreachable
-from prunebench.network import Layer
+from prunebench.api.errors import PrunebenchError, Unreachable
+from prunebench.network.description import Layer
+from prunebench.pruning.allocation import kept_counts, total_kept
 
 SHAPES = st.one_of(
     st.tuples(st.integers(1, 40), st.integers(1, 40)),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import prunebench
-from prunebench import registry
+from prunebench.api import registry
 
 ROOT = Path(prunebench.__file__).parent
 ROOMS = ("suite", "plan", "execution", "tracking", "leaderboard", "session", "inspection", "testing", "cli")
@@ -94,7 +94,7 @@ def test_imports_run_one_way_through_the_rooms(module):
 
 
 def test_the_leaderboard_reads_neither_the_store_nor_the_execution():
-    barred = ("prunebench.store", "prunebench.execution")
+    barred = ("prunebench.store.entries", "prunebench.execution")
     readers = [module for module in MODULES if module.startswith("prunebench.leaderboard")]
     assert readers
     found = [(module, name) for module in readers for name in imports_of(module) if name.startswith(barred)]
@@ -109,11 +109,11 @@ def test_only_tracking_imports_mlflow():
 def test_the_checks_above_see_what_they_look_for():
     tree = ast.parse("if a == 'x': {'y': 1}\nmatch a:\n    case 'z': pass\nb in ('u', 'v')")
     assert set(compared(tree)) == {"x", "y", "z", "u", "v"}
-    assert room_of("prunebench.suite.values.Trial") == 0
+    assert room_of("prunebench.api.tasks.Trial") == 0
     assert room_of("prunebench.cli.options") == ROOMS.index("cli") == 8
-    assert room_of("prunebench.registry") == room_of("torch.plan") == -1
-    assert "prunebench.components.Method" in set(imports_of("prunebench.hooks"))
-    assert "prunebench.scoring.Scoring" not in set(imports_of("prunebench.components"))
+    assert room_of("prunebench.api.registry") == room_of("torch.plan") == -1
+    assert "prunebench.api.components.Method" in set(imports_of("prunebench.api.hooks"))
+    assert "prunebench.pruning.scoring.Scoring" not in set(imports_of("prunebench.api.components"))
 
 
 def test_importing_prunebench_loads_nothing_heavy():

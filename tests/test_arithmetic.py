@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from torch.utils import deterministic
 
-from prunebench.arithmetic import repeatable
-from prunebench.execution import perform as performing
-from prunebench.execution.perform import Bench, measured, perform
-from prunebench.plan import resolve
+from prunebench.execution import performing
+from prunebench.execution.performing import Bench, measured, perform
+from prunebench.plan.planning import resolve
+from prunebench.training.arithmetic import repeatable
 
 GPU = torch.device("cuda", 0)
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from prunebench.augmentation import PADDING, augment
-from prunebench.seeds import generator
+from prunebench.data.augmentation import PADDING, augment
+from prunebench.data.seeds import generator
 
 
 def pictures(count=200, channels=2, height=5, width=7):

@@ -5,7 +5,7 @@ import shutil
 import pytest
 from click.testing import CliRunner
 
-from prunebench import registry
+from prunebench.api import registry
 from prunebench.cli import main
 from tests import installing, runs
 

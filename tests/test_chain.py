@@ -3,9 +3,9 @@
 import pytest
 
 from prunebench import Initialize, Prune, Reinitialize, Rewind, Shuffle, Train
-from prunebench.chain import linked
-from prunebench.errors import PrunebenchError, Unreachable
-from prunebench.times import Clock
+from prunebench.api.errors import PrunebenchError, Unreachable
+from prunebench.api.times import Clock
+from prunebench.plan.chain import linked
 
 CLOCK = Clock(steps_per_epoch=4, total=20)
 

@@ -6,10 +6,10 @@ from prunebench_plugins.transfer import ranks
 
 import prunebench
 from prunebench import Initialize, Prune, Structure, Train
-from prunebench.choices import Choice, choice_of
-from prunebench.masks import keep_highest
-from prunebench.network import Layer
-from prunebench.results import undecided
+from prunebench.api.results import undecided
+from prunebench.network.description import Layer
+from prunebench.pruning.choices import Choice, choice_of
+from prunebench.pruning.masks import keep_highest
 
 
 def choice(scores, density, allocation="global", structure=None, masks=None):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from prunebench.cost import Cost, dense_training_flops, examples_between, training_flops
-from prunebench.network import describe
+from prunebench.network.description import describe
+from prunebench.training.cost import Cost, dense_training_flops, examples_between, training_flops
 
 
 def test_costs_add_up_in_every_column():

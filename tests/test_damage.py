@@ -12,13 +12,14 @@ from click.testing import CliRunner
 
 import prunebench
 from prunebench import session, tracking
+from prunebench.api.errors import DamagedData, DataError
+from prunebench.api.exits import LOST
 from prunebench.cli import main
-from prunebench.errors import DamagedData, DataError
 from prunebench.execution import worker
-from prunebench.execution.exits import LOST
 from prunebench.execution.worker import carry_out
-from prunebench.session import running, unsent
-from prunebench.store import Store
+from prunebench.session import outbox as unsent
+from prunebench.session import running
+from prunebench.store.entries import Store
 from tests import runs
 
 SUITE = runs.SUITE.replace("seeds: 2", "seeds: 1")

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from prunebench import data
-from prunebench.components import Arrays
-from prunebench.data import PARTS, Data, find, prepare
-from prunebench.errors import DamagedData, DataError, StoreError
+from prunebench.api.components import Arrays
+from prunebench.api.errors import DamagedData, DataError, StoreError
+from prunebench.data import prepared as data
+from prunebench.data.prepared import PARTS, Data, find, prepare
 
 CPU = torch.device("cpu")
 
@@ -459,7 +459,7 @@ def test_inputs_that_fill_the_devices_memory_stay_in_the_hosts(tiny, data_of, mo
 def test_a_batch_is_the_same_wherever_its_inputs_lie(tiny, prepared, monkeypatch):
     task = tiny.task(validation=20, augmentation=("crop", "flip"))
     there = Data(task, prepared(task.dataset), torch.device("cuda"))
-    monkeypatch.setattr("prunebench.splits.SHARE", 0.0)
+    monkeypatch.setattr("prunebench.data.splits.SHARE", 0.0)
     here = Data(task, prepared(task.dataset), torch.device("cuda"))
     assert (there.train.inputs.device.type, here.train.inputs.device.type) == ("cuda", "cpu")
     for one, other in zip(there.batch(0, "train", 1), here.batch(0, "train", 1), strict=True):

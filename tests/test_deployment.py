@@ -10,10 +10,10 @@ from torch import nn
 
 import prunebench
 from prunebench import Deploy, Deployed, Initialize, Prune, Reinitialize, Shuffle, Train
-from prunebench.deployment import dense_bytes, latencies, measure, stored_bytes
-from prunebench.execution.perform import measured, perform
-from prunebench.plan import ablated, make_plan, resolve
-from prunebench.suite.values import Entry
+from prunebench.api.tasks import Entry
+from prunebench.execution.performing import measured, perform
+from prunebench.network.deployment import dense_bytes, latencies, measure, stored_bytes
+from prunebench.plan.planning import ablated, make_plan, resolve
 
 
 class Negated(prunebench.Method):

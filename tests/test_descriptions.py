@@ -11,9 +11,9 @@ from annotated_types import Ge, Gt, Interval, Len, MultipleOf
 from typing_extensions import Doc
 
 import prunebench
-from prunebench.descriptions import as_json, describe, describe_all, parameters, plain, written
-from prunebench.errors import PluginError
-from prunebench.registry import Plugin, Registry, load
+from prunebench.api.errors import PluginError
+from prunebench.api.registry import Plugin, Registry, load
+from prunebench.suite.descriptions import as_json, describe, describe_all, parameters, plain, written
 
 PLUGIN = Plugin("mine", "/plugins/mine.py", "mine-dist", "1.2")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prunebench import durations
+from prunebench.messages import durations
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from prunebench import environment
+from prunebench.api import environment
 
 
 @pytest.fixture(autouse=True)

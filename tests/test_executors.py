@@ -5,7 +5,7 @@ import json
 import pytest
 
 import prunebench
-from prunebench.executors import chosen
+from prunebench.api.executors import chosen
 
 ORDER = prunebench.Order(
     trial={"task": {"label": "t"}, "seed": 3},

@@ -7,10 +7,10 @@ import pytest
 
 import prunebench
 from prunebench import File
-from prunebench.descriptions import parameters
-from prunebench.errors import PrunebenchError
-from prunebench.identity import digest
+from prunebench.api.errors import PrunebenchError
+from prunebench.api.identity import digest
 from prunebench.suite.checking import dumped, exact
+from prunebench.suite.descriptions import parameters
 from prunebench.suite.schema import schema_of
 
 

@@ -7,7 +7,7 @@ import pluggy
 import pytest
 
 import prunebench
-from prunebench import hooks, registry
+from prunebench.api import hooks, registry
 
 HOOKS = sorted(name for name in vars(hooks) if name.startswith("register_"))
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import prunebench
-from prunebench import identity
-from prunebench.identity import (
+from prunebench.api import identity
+from prunebench.api.identity import (
     canonical,
     canonical_digest,
     code_of,
@@ -21,7 +21,7 @@ from prunebench.identity import (
     digest,
     source_hash,
 )
-from prunebench.versions import PROTOCOL_VERSION
+from prunebench.api.versions import PROTOCOL_VERSION
 
 ROOT = Path(prunebench.__file__).parent
 
@@ -178,7 +178,7 @@ def test_methods_of_two_files_have_two_hashes_for_their_provenance(registry):
 def test_a_class_of_an_interactive_session_has_no_file(tmp_path):
     code = """
         import prunebench
-        from prunebench.identity import source_hash
+        from prunebench.api.identity import source_hash
         class Mine(prunebench.Method):
             name = "mine"
         print(source_hash(Mine))
@@ -462,7 +462,7 @@ def test_an_edit_of_the_core_or_of_a_built_in_plugin_changes_no_key(tiny, method
 def test_a_version_that_is_raised_changes_the_keys_that_it_is_about(method, plan_keys, digits_task, kind, monkeypatch):
     first = plan_keys()
     if kind == "protocol":
-        monkeypatch.setattr("prunebench.plan.PROTOCOL_VERSION", PROTOCOL_VERSION + 1)
+        monkeypatch.setattr("prunebench.plan.planning.PROTOCOL_VERSION", PROTOCOL_VERSION + 1)
     else:
         cls = type(method("snip")) if kind == "method" else type(getattr(digits_task(), kind))
         monkeypatch.setattr(cls, "version", cls.version + 1)
@@ -475,7 +475,7 @@ def test_a_version_that_is_raised_changes_the_keys_that_it_is_about(method, plan
 @pytest.fixture
 def plan_keys(tiny, method, digits_task):
     """The keys of a trial's chain, planned anew: initialize, prune by SNIP, train."""
-    from prunebench.plan import make_plan
+    from prunebench.plan.planning import make_plan
 
     def keys():
         canonical_digest.cache_clear()

@@ -6,11 +6,11 @@ from torch import nn
 
 import prunebench
 from prunebench import Initialize, Train
-from prunebench.cost import examples_between
-from prunebench.errors import PrunebenchError, SuiteError
-from prunebench.network import alone
-from prunebench.plan import make_plan
+from prunebench.api.errors import PrunebenchError, SuiteError
+from prunebench.network.description import alone
+from prunebench.plan.planning import make_plan
 from prunebench.suite import read_suite
+from prunebench.training.cost import examples_between
 
 
 class Normalized(prunebench.Model):

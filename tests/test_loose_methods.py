@@ -5,7 +5,7 @@ import textwrap
 import pytest
 
 from prunebench import session
-from prunebench.errors import SuiteError
+from prunebench.api.errors import SuiteError
 from tests import runs
 
 SOURCE = """

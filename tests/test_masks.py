@@ -5,9 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunebench.errors import PrunebenchError, Unreachable
-from prunebench.masks import highest, keep_highest, pack, shuffled, top, top_unread, unpack
-from prunebench.seeds import generator
+from prunebench.api.errors import PrunebenchError, Unreachable
+from prunebench.data.seeds import generator
+from prunebench.pruning.masks import highest, keep_highest, pack, shuffled, top, top_unread, unpack
 
 INF = float("inf")
 
@@ -48,7 +48,7 @@ def test_on_an_accelerator_the_network_is_ranked_as_one_too(layer, monkeypatch):
     layers = [layer("a", 5, 2), layer("b", 3, 4), layer("c", 7, 1)]
     scores = {part.name: torch.arange(part.size).view(part.shape) % 3 * 1.0 for part in layers}
     here = {density: highest(scores, layers, density, "global") for density in (0.1, 0.5, 0.9, 1.0)}
-    monkeypatch.setattr("prunebench.masks.AT_HAND", ())
+    monkeypatch.setattr("prunebench.pruning.masks.AT_HAND", ())
     for density, masks in here.items():
         there = highest(scores, layers, density, "global")
         assert all(torch.equal(there[name], mask) for name, mask in masks.items())

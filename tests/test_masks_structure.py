@@ -8,11 +8,11 @@ from torch import nn
 
 import prunebench
 from prunebench import Initialize, Prune, Structure, Train
-from prunebench.errors import Unreachable
-from prunebench.masks import keep_highest, pack, unpack
-from prunebench.network import Layer, describe
-from prunebench.plan import make_plan, resolve
-from prunebench.suite.values import Prunable
+from prunebench.api.errors import Unreachable
+from prunebench.api.tasks import Prunable
+from prunebench.network.description import Layer, describe
+from prunebench.plan.planning import make_plan, resolve
+from prunebench.pruning.masks import keep_highest, pack, unpack
 
 TWO_OF_FOUR = Structure(2, 4)
 

@@ -8,10 +8,10 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 import prunebench
-from prunebench.deployment import dense_bytes, stored_bytes
-from prunebench.modules import build, copied, loadable, plain
-from prunebench.stages import Deploy, Prune, Train
-from prunebench.state import from_tensors, to_tensors
+from prunebench.api.stages import Deploy, Prune, Train
+from prunebench.network.deployment import dense_bytes, stored_bytes
+from prunebench.network.modules import build, copied, loadable, plain
+from prunebench.training.state import from_tensors, to_tensors
 
 INPUTS = torch.linspace(-1, 1, 8).view(2, 4)
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")

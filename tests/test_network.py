@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 import prunebench
-from prunebench.errors import PrunebenchError
-from prunebench.network import Layer, Network, describe
-from prunebench.suite.values import Prunable
+from prunebench.api.errors import PrunebenchError
+from prunebench.api.tasks import Prunable
+from prunebench.network.description import Layer, Network, describe
 
 
 def described(tiny, model, **prunable):

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from prunebench import networks
-from prunebench.network import describe
-from prunebench.networks import Networks
-from prunebench.suite.values import Prunable
+from prunebench.api.tasks import Prunable
+from prunebench.network import cache as networks
+from prunebench.network.cache import Networks
+from prunebench.network.description import describe
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import torch
 from timm.optim import create_optimizer_v2
 from torch import nn
 
-from prunebench.optimizer_state import optimizer_tensors, restore_optimizer
+from prunebench.training.optimizer_state import optimizer_tensors, restore_optimizer
 
 
 def parameters(device):

@@ -5,12 +5,12 @@ from dataclasses import dataclass, fields, replace
 import pytest
 
 from prunebench import Deploy, Initialize, Prune, Reinitialize, Rewind, Shuffle, Train, added_later
-from prunebench.errors import PluginError, PrunebenchError
-from prunebench.network import describe
-from prunebench.plan import ablated, expected_flops, make_plan, protocol, resolve
-from prunebench.recipes import resolved_options
-from prunebench.suite.values import Entry, Optimizer, Prunable, Recipe, Schedule, Task
-from prunebench.versions import PROTOCOL_VERSION
+from prunebench.api.errors import PluginError, PrunebenchError
+from prunebench.api.tasks import Entry, Optimizer, Prunable, Recipe, Schedule, Task
+from prunebench.api.versions import PROTOCOL_VERSION
+from prunebench.network.description import describe
+from prunebench.plan.planning import ablated, expected_flops, make_plan, protocol, resolve
+from prunebench.training.recipes import resolved_options
 
 FINGERPRINTS = {"tiny": "0" * 32}
 
@@ -240,7 +240,7 @@ def test_other_data_shares_nothing(tiny, method):
 def test_another_version_of_the_protocol_shares_nothing(tiny, method, monkeypatch):
     trial = tiny.trial(method("snip"))
     before = keys(trial)
-    monkeypatch.setattr("prunebench.plan.PROTOCOL_VERSION", PROTOCOL_VERSION + 1)
+    monkeypatch.setattr("prunebench.plan.planning.PROTOCOL_VERSION", PROTOCOL_VERSION + 1)
     assert not set(before) & set(keys(trial))
 
 
@@ -250,7 +250,7 @@ def test_a_default_of_an_optimizer_that_its_library_changes_shares_nothing(tiny,
     before, known = keys(trial), resolved_options(trial.task.recipe.optimizer)
     option = "betas" if name == "adam" else "momentum"
     assert known[option] == {"adam": (0.9, 0.999), "sgd": 0, "sgdw": 0.9}[name]
-    monkeypatch.setattr("prunebench.plan.resolved_options", lambda spec: known | {option: (0.5,)})
+    monkeypatch.setattr("prunebench.plan.planning.resolved_options", lambda spec: known | {option: (0.5,)})
     assert not set(before) & set(keys(trial))
 
 

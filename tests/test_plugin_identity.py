@@ -5,8 +5,9 @@ import textwrap
 import pytest
 
 import prunebench
-from prunebench import identity, registry, session
-from prunebench.plan import make_plan
+from prunebench import session
+from prunebench.api import identity, registry
+from prunebench.plan.planning import make_plan
 from tests import installing, runs
 
 SOURCE = '''

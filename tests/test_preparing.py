@@ -8,10 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 from prunebench import session
+from prunebench.api.errors import DataError
 from prunebench.cli import main
-from prunebench.errors import DataError
 from prunebench.session.preparing import data_failures, prepare_data
-from prunebench.store import Store
+from prunebench.store.entries import Store
 
 PLUGIN = """
 import os, sys
@@ -66,7 +66,7 @@ class Moody(prunebench.Dataset):
         if self.how == "moody":
             return WAYS[(root / "mood.txt").read_text()]()
         if self.how == "missing":
-            raise prunebench.errors.DataError("it is not there; looked for\\n    everywhere")
+            raise prunebench.api.errors.DataError("it is not there; looked for\\n    everywhere")
         return WAYS[self.how]()
 
     def signature(self, root):

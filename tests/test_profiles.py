@@ -8,12 +8,12 @@ from torch.nn.utils import parametrizations, parametrize
 from torch.utils.flop_counter import FlopCounterMode
 
 import prunebench
+from prunebench.api.errors import PrunebenchError
+from prunebench.api.tasks import Prunable
+from prunebench.api.weights import prunable_by_default
 from prunebench.cli.plan import _share
-from prunebench.errors import PrunebenchError
-from prunebench.network import describe
-from prunebench.profiles import profile
-from prunebench.suite.values import Prunable
-from prunebench.weights import prunable_by_default
+from prunebench.network.description import describe
+from prunebench.network.profiles import profile
 
 CLASSES, INPUTS = 3, 36
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from prunebench import recipes
-from prunebench.errors import SuiteError
-from prunebench.recipes import learning_rate, make_optimizer, training_loss
-from prunebench.suite.optimizers import OPTIONS, TORCH, amiss, options_of
-from prunebench.suite.values import Optimizer, Recipe, Schedule
-from prunebench.times import Clock
+from prunebench.api.errors import SuiteError
+from prunebench.api.tasks import Optimizer, Recipe, Schedule
+from prunebench.api.times import Clock
+from prunebench.training import recipes
+from prunebench.training.optimizers import OPTIONS, TORCH, amiss, options_of
+from prunebench.training.recipes import learning_rate, make_optimizer, training_loss
 
 CLOCK = Clock(steps_per_epoch=10, total=100)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
-from prunebench.redaction import redacted, redacted_all
+from prunebench.messages.redaction import redacted, redacted_all
 
 
 @pytest.mark.parametrize(

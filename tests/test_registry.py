@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from prunebench import registry
-from prunebench.errors import PluginError
+from prunebench.api import registry
+from prunebench.api.errors import PluginError
 
 BUILT_IN = frozenset(registry.installed_names())
 
@@ -412,7 +412,7 @@ def test_the_trace_shows_hook_calls(loose, monkeypatch, capsys):
 
 
 def test_importing_the_registry_imports_no_plugin():
-    code = "import sys, prunebench.registry; print([m for m in sys.modules if m.startswith('prunebench_plugins')])"
+    code = "import sys, prunebench.api.registry; print([m for m in sys.modules if m.startswith('prunebench_plugins')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 import prunebench
-from prunebench import Initialize, Prune, Train, registry
-from prunebench.components import DataFacts
-from prunebench.errors import Unreachable
-from prunebench.execution.perform import fresh_model
-from prunebench.network import describe
+from prunebench import Initialize, Prune, Train
+from prunebench.api import registry
+from prunebench.api.components import DataFacts
+from prunebench.api.errors import Unreachable
+from prunebench.execution.performing import fresh_model
+from prunebench.network.description import describe
 from prunebench.suite import read_suite
 
 ROOT = Path(__file__).parents[1]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from prunebench import seeds
+from prunebench.data import seeds
 
 
 def test_a_seed_is_the_same_in_every_process_and_release():

@@ -11,7 +11,7 @@ import pytest
 
 import prunebench
 from prunebench import session, tracking
-from prunebench.errors import DataError
+from prunebench.api.errors import DataError
 from tests import runs
 
 RECIPE = {"epochs": 1, "batch_size": 2, "optimizer": {"name": "sgd", "lr": 0.1}}

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 import prunebench
-from prunebench.choices import Choice
-from prunebench.cost import Cost
-from prunebench.execution.entries import read_state
+from prunebench.data.seeds import generator
 from prunebench.execution.worker import write_state
-from prunebench.seeds import generator
-from prunebench.state import State, from_tensors, to_tensors
-from prunebench.store import Store
+from prunebench.pruning.choices import Choice
+from prunebench.store.entries import Store
+from prunebench.store.state_files import read_state
+from prunebench.training.cost import Cost
+from prunebench.training.state import State, from_tensors, to_tensors
 
 TENSORS = ("parameters", "buffers", "optimizer", "masks", "memory")
 

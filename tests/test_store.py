@@ -7,10 +7,10 @@ import json
 import pytest
 import torch
 
-from prunebench import store as store_module
-from prunebench.errors import CorruptEntry, StoreError
-from prunebench.store import Store
-from prunebench.versions import PROTOCOL_VERSION
+from prunebench.api.errors import CorruptEntry, StoreError
+from prunebench.api.versions import PROTOCOL_VERSION
+from prunebench.store import entries as store_module
+from prunebench.store.entries import Store
 
 KEY = "ab" + "0" * 30
 RECORD = {"stage": "Train()", "figures": {"test_accuracy": 0.25}, "shapes": {"w": [2, 3]}}
@@ -148,7 +148,7 @@ def test_a_disk_that_is_full_is_a_store_error_and_leaves_nothing(store, monkeypa
         path.write_bytes(content[:3])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("prunebench.store._write_through", full)
+    monkeypatch.setattr("prunebench.store.entries._write_through", full)
     with pytest.raises(StoreError, match=r"cannot write .*: No space left on device"):
         store.write(KEY, RECORD, FILES)
     assert not store.has(KEY)

@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 
 import prunebench
-from prunebench import streaming
-from prunebench.data import Data, find, prepare
-from prunebench.errors import DamagedData, DataError
-from prunebench.execution.perform import Bench, perform
-from prunebench.plan import protocol, resolve
+from prunebench.api.errors import DamagedData, DataError
+from prunebench.data import streaming
+from prunebench.data.prepared import Data, find, prepare
+from prunebench.execution.performing import Bench, perform
+from prunebench.plan.planning import protocol, resolve
 
 CPU = torch.device("cpu")
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from prunebench.errors import PluginError
-from prunebench.suggestions import nearest
+from prunebench.api.errors import PluginError
+from prunebench.messages.suggestions import nearest
 
 
 @pytest.mark.parametrize(

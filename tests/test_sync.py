@@ -7,11 +7,11 @@ import pytest
 from click.testing import CliRunner
 
 from prunebench import session, tracking
+from prunebench.api.errors import TrackingError
 from prunebench.cli import main
-from prunebench.errors import TrackingError
-from prunebench.execution.jobs import missing_jobs
-from prunebench.session import unsent
-from prunebench.store import Store
+from prunebench.plan.jobs import missing_jobs
+from prunebench.session import outbox as unsent
+from prunebench.store.entries import Store
 from tests import runs
 from tests.execution import filling
 

@@ -15,14 +15,15 @@ from torch.nn.functional import cross_entropy
 
 import prunebench
 import prunebench.testing
-from prunebench import Initialize, Prune, Train, registry
-from prunebench.components import Preset
-from prunebench.descriptions import parameters
-from prunebench.errors import PluginError, Unreachable
-from prunebench.profiles import profile
-from prunebench.suite.values import Task
+from prunebench import Initialize, Prune, Train
+from prunebench.api import registry
+from prunebench.api.components import Preset
+from prunebench.api.errors import PluginError, Unreachable
+from prunebench.api.tasks import Task
+from prunebench.network.profiles import profile
+from prunebench.suite.descriptions import parameters
 from prunebench.testing import CHECKS, NETWORKS, Nonconformity, NotApplicable, checks, conformance
-from prunebench.testing.witnesses import Witness, WitnessedUpdater
+from prunebench.testing.spies import Witness, WitnessedUpdater
 
 METHODS = [
     name

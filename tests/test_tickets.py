@@ -9,10 +9,10 @@ import safetensors.torch
 import torch
 
 from prunebench import load_ticket
-from prunebench.errors import PrunebenchError, TicketError
-from prunebench.files import File
+from prunebench.api.errors import PrunebenchError, TicketError
+from prunebench.api.files import File
+from prunebench.inspection.tickets import HEADER, Facts, Ticket, masked, to_bytes
 from prunebench.suite.reading import trial_to_plain
-from prunebench.tickets import HEADER, Facts, Ticket, masked, to_bytes
 
 KEPT = torch.tensor([[True, False, False], [False, True, True]])
 
@@ -96,10 +96,12 @@ def test_a_folder_that_is_not_there_is_an_error(ticket, tmp_path):
 @pytest.fixture
 def known(tiny, monkeypatch):
     """The model of the ticket, in the registry."""
-    from prunebench import registry
+    from prunebench.api import registry
 
     components = {"model": {"tiny-mlp": tiny.MLP}, "method": {}, "dataset": {"blobs": tiny.Blobs}}
-    monkeypatch.setattr("prunebench.tickets.plugins.load", lambda *_: registry.Registry(components=components))
+    monkeypatch.setattr(
+        "prunebench.inspection.tickets.plugins.load", lambda *_: registry.Registry(components=components)
+    )
 
 
 def test_the_model_has_the_final_weights_and_is_ready_for_use(ticket, known):

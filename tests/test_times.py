@@ -2,7 +2,7 @@
 
 import pytest
 
-from prunebench import times
+from prunebench.api import times
 
 CLOCK = times.Clock(steps_per_epoch=16, total=640)
 

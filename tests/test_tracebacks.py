@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import prunebench
-from prunebench import tracebacks
+from prunebench.api import tracebacks
 
 
 class Failing(prunebench.Method):

@@ -13,13 +13,16 @@ from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import prunebench
-from prunebench import Initialize, Prune, Rewind, Train, masks, recipes, training
-from prunebench.arithmetic import repeatable
-from prunebench.data import Data
-from prunebench.errors import Diverged, PrunebenchError
-from prunebench.execution.perform import Bench, fresh_model
-from prunebench.state import State, from_tensors, to_tensors
-from prunebench.suite.values import Optimizer, Schedule
+from prunebench import Initialize, Prune, Rewind, Train
+from prunebench.api.errors import Diverged, PrunebenchError
+from prunebench.api.tasks import Optimizer, Schedule
+from prunebench.data.prepared import Data
+from prunebench.execution.performing import Bench, fresh_model
+from prunebench.pruning import masks
+from prunebench.training import loop as training
+from prunebench.training import recipes
+from prunebench.training.arithmetic import repeatable
+from prunebench.training.state import State, from_tensors, to_tensors
 
 PLAIN = Optimizer(name="sgd", lr=0.05)
 MOMENTUM = Optimizer(name="sgd", lr=0.05, momentum=0.9, weight_decay=1e-2)
@@ -673,7 +676,7 @@ def gpu():
 @RECIPES
 @SHARES
 def test_no_step_waits_for_the_gpu(tiny, prepared, monkeypatch, gpu, recipe, share):
-    monkeypatch.setattr("prunebench.splits.SHARE", share)
+    monkeypatch.setattr("prunebench.data.splits.SHARE", share)
     train_on(gpu, tiny, prepared, recipe, unwaiting(prunebench.Updater()))
 
 
@@ -734,7 +737,7 @@ def train_unread(device, tiny, prepared, recipe, updater, steps=18):
 @RECIPES
 @SHARES
 def test_no_step_reads_what_the_device_has_worked_out(tiny, prepared, monkeypatch, meta, recipe, share):
-    monkeypatch.setattr("prunebench.splits.SHARE", share)
+    monkeypatch.setattr("prunebench.data.splits.SHARE", share)
     train_unread(meta, tiny, prepared, recipe, prunebench.Updater())
 
 

@@ -10,12 +10,12 @@ import torch
 from click.testing import CliRunner
 
 from prunebench import load_ticket, session, tracking
+from prunebench.api.errors import PrunebenchError
+from prunebench.api.results import ASKED
 from prunebench.cli import main
-from prunebench.errors import PrunebenchError
-from prunebench.results import ASKED
-from prunebench.session import unsent
-from prunebench.store import Store
-from prunebench.tickets import Facts, Ticket
+from prunebench.inspection.tickets import Facts, Ticket
+from prunebench.session import outbox as unsent
+from prunebench.store.entries import Store
 from tests import runs
 
 BOARD = Path(__file__).parents[1] / "leaderboard" / "cifar10-dropout" / "trials.jsonl"

@@ -7,11 +7,11 @@ from torch import nn
 
 import prunebench
 from prunebench import Initialize, Prune, Train
-from prunebench.errors import PrunebenchError
-from prunebench.execution.perform import perform
-from prunebench.network import describe
-from prunebench.plan import protocol, resolve
-from prunebench.suite.values import Optimizer
+from prunebench.api.errors import PrunebenchError
+from prunebench.api.tasks import Optimizer
+from prunebench.execution.performing import perform
+from prunebench.network.description import describe
+from prunebench.plan.planning import protocol, resolve
 
 FROZEN, UNUSED, TRAINED = "frozen.weight", "unused.weight", "trained.weight"
 SGD = Optimizer(name="sgd", lr=0.05, momentum=0.9, weight_decay=0.1)

@@ -12,10 +12,10 @@ from typing import Any
 import click
 
 from prunebench import __version__
-from prunebench.errors import PrunebenchError
-from prunebench.plain_text import lines
-from prunebench.redaction import redacted
-from prunebench.suggestions import nearest
+from prunebench.api.errors import PrunebenchError
+from prunebench.messages.plain_text import lines
+from prunebench.messages.redaction import redacted
+from prunebench.messages.suggestions import nearest
 
 INTERRUPTED = 130
 """The exit code of a command that was stopped by Ctrl-C."""

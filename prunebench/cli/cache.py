@@ -16,8 +16,8 @@ import click
 from prunebench.cli import options, output
 
 if TYPE_CHECKING:
-    from prunebench.execution.collection import Item, Needs, Size, Surplus
-    from prunebench.store import Store
+    from prunebench.store.collection import Item, Needs, Size, Surplus
+    from prunebench.store.entries import Store
 
 SHOWN = 12
 """Methods whose states are named before `and n more`."""
@@ -47,8 +47,8 @@ def command(
     the runs had them: a suite that is changed needs other states. `--older` is about results of an older protocol,
     which no run reads any more, whatever the suite.
     """
-    from prunebench.execution.collection import sizes
-    from prunebench.store import Store
+    from prunebench.store.collection import sizes
+    from prunebench.store.entries import Store
 
     if (collect or older or yes) and check:
         raise click.UsageError("--check looks at everything: call it without --collect, --older and --yes")
@@ -79,7 +79,7 @@ def _needs(
     given: options.Given,
 ) -> Needs:
     from prunebench import session
-    from prunebench.execution.collection import needs
+    from prunebench.store.collection import needs
 
     loaded = [given.load(suite) for suite in suites]
     return reduce(
@@ -88,14 +88,14 @@ def _needs(
 
 
 def _needed(store: Store, wanted: Needs | None) -> dict[str, Size] | None:
-    from prunebench.execution.collection import sizes_needed
+    from prunebench.store.collection import sizes_needed
 
     return None if wanted is None else sizes_needed(store, wanted)
 
 
 def _show(root: Path, found: Mapping[str, Size], needed: Mapping[str, Size] | None, as_json: bool) -> None:
     from prunebench.cli.progress import bytes_of
-    from prunebench.execution.collection import Size
+    from prunebench.store.collection import Size
 
     if as_json:
         both = {"size": _plain(found)} | ({} if needed is None else {"needed": _plain(needed)})
@@ -124,7 +124,7 @@ def _plain(found: Mapping[str, Size]) -> dict[str, object]:
 
 def _collect(store: Store, wanted: Needs, delete: bool, as_json: bool) -> None:
     from prunebench.cli.progress import bytes_of
-    from prunebench.execution.collection import collect, surplus
+    from prunebench.store.collection import collect, surplus
 
     found = surplus(store, wanted)
     lines = [] if as_json else list(_whose(found.items))
@@ -145,7 +145,7 @@ def _collect(store: Store, wanted: Needs, delete: bool, as_json: bool) -> None:
 def _older(store: Store, delete: bool, as_json: bool) -> None:
     """What is of an older protocol; a run computes anew what it needs of it."""
     from prunebench.cli.progress import bytes_of
-    from prunebench.execution.collection import older, remove_older
+    from prunebench.store.collection import older, remove_older
 
     found = older(store)
     lines = [] if as_json else list(_whose(found.items))  # before it goes
@@ -174,7 +174,7 @@ def _say_held(found: Surplus) -> None:
 def _whose(items: Iterable[Item]) -> Iterable[str]:
     """What is to go, in lines: the states by task and method, the rest by kind."""
     from prunebench.cli.progress import bytes_of
-    from prunebench.execution.collection import trial_of
+    from prunebench.store.collection import trial_of
 
     counts, weights = Counter[str](), Counter[str]()
     rest, heavy = Counter[str](), Counter[str]()
@@ -201,7 +201,7 @@ def _whose(items: Iterable[Item]) -> Iterable[str]:
 
 def _check(store: Store, as_json: bool) -> int:
     """Says what is damaged, then discards it; the exit code is 1 if there was anything."""
-    from prunebench.execution.collection import damages, discard
+    from prunebench.store.collection import damages, discard
 
     found = []
     for damage in damages(store):

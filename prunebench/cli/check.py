@@ -14,10 +14,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from prunebench.api.components import Method
+from prunebench.api.errors import PluginError
+from prunebench.api.registry import Plugin, Registry
 from prunebench.cli import options, output
-from prunebench.components import Method
-from prunebench.errors import PluginError
-from prunebench.registry import Plugin, Registry
 
 if TYPE_CHECKING:
     from prunebench.testing import Check, Report
@@ -96,7 +96,8 @@ def _plugin(registry: Registry, path: Path) -> Plugin | None:
 
 def _method(registry: Registry, name: str, settings: Sequence[str]) -> Method:
     """A method by its name, parameters as in a suite; raises SuiteError for every mistake in them."""
-    from prunebench.suite import lookup, narrowing
+    from prunebench.suite import lookup
+    from prunebench.suite import overrides as narrowing
     from prunebench.suite.nodes import Mistakes, Node, Place
 
     mistakes = Mistakes()

@@ -12,7 +12,7 @@ from prunebench.cli import options
 from prunebench.cli.output import say
 
 if TYPE_CHECKING:
-    from prunebench.leaderboard.published import Board
+    from prunebench.leaderboard.boards.published import Board
 
 KINDS = ("worse", "gone", "not comparable", "better", "new")
 
@@ -48,7 +48,7 @@ def command(
     \b
     ▲ better   ▼ worse   + new   − gone   ≠ not comparable   = the same, or not told apart
     """
-    from prunebench.leaderboard.comparison import as_json, as_markdown, as_text, compare
+    from prunebench.leaderboard.boards.comparison import as_json, as_markdown, as_text, compare
 
     found = compare(_board(before, files, blocked), _board(after, files, blocked), any_variant=any_variant)
     if form == "json":
@@ -61,8 +61,8 @@ def command(
 
 
 def _board(source: str, files: tuple[str, ...], blocked: tuple[str, ...]) -> Board:
-    from prunebench.leaderboard.published import Board
-    from prunebench.leaderboard.sources import read_source, tracked
+    from prunebench.leaderboard.boards.published import Board
+    from prunebench.leaderboard.boards.sources import read_source, tracked
 
     if not source.endswith((".yaml", ".yml")):
         return read_source(source)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from prunebench.api.errors import BoardError
 from prunebench.cli import options
-from prunebench.errors import BoardError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from prunebench.leaderboard import Selection
-    from prunebench.leaderboard.published import Board
+    from prunebench.leaderboard.boards.published import Board
 
 FORMATS = ("text", "markdown", "csv", "json", "latex", "html")
 STALE = 1
@@ -77,8 +77,8 @@ def command(
 
 
 def _board(suite: str | None, given: options.Given) -> Board:
-    from prunebench.leaderboard.published import Board
-    from prunebench.leaderboard.sources import read_source, tracked
+    from prunebench.leaderboard.boards.published import Board
+    from prunebench.leaderboard.boards.sources import read_source, tracked
     from prunebench.tracking import read_results, tracking_uri
 
     if suite is not None and Path(suite).suffix in (".yaml", ".yml"):
@@ -93,7 +93,7 @@ def _board(suite: str | None, given: options.Given) -> Board:
 
 
 def _published(suite: str | None) -> Path | None:
-    from prunebench.leaderboard.sources import is_published
+    from prunebench.leaderboard.boards.sources import is_published
 
     return Path(suite) if suite is not None and is_published(suite) else None
 
@@ -127,7 +127,7 @@ def _filled(board: Board, folder: Path | None, into: Sequence[Path]) -> dict[Pat
     if not into:
         return {}
     from prunebench.leaderboard import select, table
-    from prunebench.leaderboard.markers import fill, linked
+    from prunebench.leaderboard.boards.markers import fill, linked
 
     frame = table(select(board.results, board.asked))
     name = board.name if folder is None else folder.resolve().name
@@ -145,7 +145,7 @@ def _read(page: Path) -> str:
 
 
 def _replace(page: Path, text: str) -> None:
-    from prunebench.writing import replaced
+    from prunebench.api.writing import replaced
 
     try:
         replaced(page, text.encode())
@@ -163,8 +163,8 @@ def _printed(board: Board, form: str) -> str:
 
 def _forms() -> dict[str, Callable[[pd.DataFrame, Selection], str]]:
     from prunebench.leaderboard import as_html, as_json, csv, drawings, markdown, text
-    from prunebench.leaderboard.interactive import specifications
-    from prunebench.leaderboard.latex import as_latex
+    from prunebench.leaderboard.plots.interactive import specifications
+    from prunebench.leaderboard.tables.latex import as_latex
 
     def page(frame: pd.DataFrame, selection: Selection) -> str:
         shown = markdown(frame, selection)

@@ -12,10 +12,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from prunebench.api.components import Preset
+from prunebench.api.registry import Kind, Plugin, Registry
 from prunebench.cli import options, output
-from prunebench.components import Preset
-from prunebench.descriptions import Description, Parameter, as_json, describe, describe_all, plain
-from prunebench.registry import Kind, Plugin, Registry
+from prunebench.suite.descriptions import Description, Parameter, as_json, describe, describe_all, plain
 
 
 def listing(kind: Kind, short_help: str) -> click.Command:

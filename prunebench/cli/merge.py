@@ -33,8 +33,8 @@ def command(sources: tuple[str, ...], output: Path, name: str | None, fail_on_co
     Where they have other figures of it, that is said, and the newest of those that are done is kept.
     """
     from prunebench.leaderboard import write
-    from prunebench.leaderboard.merging import merge, older_protocols
-    from prunebench.leaderboard.sources import read_source
+    from prunebench.leaderboard.boards.merging import merge, older_protocols
+    from prunebench.leaderboard.boards.sources import read_source
 
     merged = merge([read_source(source) for source in sources], name)
     for conflict in merged.conflicts:

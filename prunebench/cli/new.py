@@ -12,8 +12,9 @@ from string import Template
 
 import click
 
-from prunebench import __version__, registry
-from prunebench.errors import PluginError
+from prunebench import __version__
+from prunebench.api import registry
+from prunebench.api.errors import PluginError
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST = 50

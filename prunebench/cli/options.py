@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from prunebench import durations, registry
-from prunebench.errors import PluginError
-from prunebench.registry import Registry
-from prunebench.suggestions import nearest
-from prunebench.writing import unwritable
+from prunebench.api import registry
+from prunebench.api.errors import PluginError
+from prunebench.api.registry import Registry
+from prunebench.api.writing import unwritable
+from prunebench.messages import durations
+from prunebench.messages.suggestions import nearest
 
 if TYPE_CHECKING:
     from prunebench.session import Loaded
@@ -165,7 +166,7 @@ def settings(function: Command) -> Command:
 
 
 def only(function: Command) -> Command:
-    """`--only`, as `only: tuple[str, ...]`, for `prunebench.suite.narrowing.narrow`."""
+    """`--only`, as `only: tuple[str, ...]`, for `prunebench.suite.overrides.narrow`."""
     return click.option(
         "--only",
         metavar="KEY=VALUE",

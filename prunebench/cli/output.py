@@ -11,11 +11,11 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from prunebench.versions import PROTOCOL_VERSION
+from prunebench.api.versions import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
-    from prunebench.store import Store
-from prunebench.plain_text import escaped_json, lines
+    from prunebench.store.entries import Store
+from prunebench.messages.plain_text import escaped_json, lines
 
 
 def say(text: str = "", *, err: bool = False, nl: bool = True) -> None:

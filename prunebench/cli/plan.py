@@ -10,7 +10,7 @@ import click
 from prunebench.cli import options, output
 
 if TYPE_CHECKING:
-    from prunebench.network import Network
+    from prunebench.network.description import Network
 
 SHOWN = 3
 """Weights that are named where more are left out."""
@@ -30,7 +30,7 @@ def command(
     """
     from prunebench import session
     from prunebench.execution.estimates import estimate
-    from prunebench.store import Store
+    from prunebench.store.entries import Store
 
     loaded = given.load(suite)
     plan = session.plan_suite(loaded, session.prepared_already(loaded, given.data, given.store))
@@ -70,7 +70,7 @@ def _share(label: str, network: Network) -> str:
 
 def _lines(found: Any) -> list[tuple[str, str]]:
     from prunebench.cli.progress import bytes_of
-    from prunebench.durations import rounded
+    from prunebench.messages.durations import rounded
 
     saved = 1 - found.flops_shared / found.flops_alone if found.flops_alone else 0.0
     return [

@@ -8,8 +8,8 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from prunebench.api.registry import Plugin, Registry
 from prunebench.cli import options, output
-from prunebench.registry import Plugin, Registry
 
 
 @click.command()

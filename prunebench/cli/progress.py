@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.text import Text
 
 from prunebench.cli.output import say
-from prunebench.durations import rounded
-from prunebench.execution.run import Event, Walk
+from prunebench.execution.scheduler import Event, Walk
+from prunebench.messages.durations import rounded
 
 PACKAGE = "prunebench"
 REFRESH = 0.5

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from prunebench import durations
 from prunebench.cli import INTERRUPTED, options, output
+from prunebench.cli.executor_options import PlacedCommand
 from prunebench.cli.output import say
-from prunebench.cli.placing import PlacedCommand
+from prunebench.messages import durations
 
 if TYPE_CHECKING:
-    from prunebench.executors import Executor
+    from prunebench.api.executors import Executor
 
 FAILED, UNFINISHED = 1, 3
 """Exit codes, beside 0 for all well and 2 for what could not even begin."""
@@ -104,7 +104,7 @@ def command(
     """
     from prunebench import session
     from prunebench.cli.progress import Watcher
-    from prunebench.store import Store
+    from prunebench.store.entries import Store
 
     loaded = given.load(suite)
     output.note_older(Store(given.store.resolve()))

@@ -13,11 +13,11 @@ from rich.padding import Padding
 from rich.text import Text
 
 from prunebench.cli import options, output
-from prunebench.durations import rounded
+from prunebench.messages.durations import rounded
 
 if TYPE_CHECKING:
-    from prunebench.execution.claims import Running
     from prunebench.execution.progress import Progress
+    from prunebench.store.locks import Running
 
 
 @click.command()
@@ -35,7 +35,7 @@ def command(
     """
     from prunebench import session
     from prunebench.execution.progress import progress
-    from prunebench.store import Store
+    from prunebench.store.entries import Store
 
     loaded = given.load(suite)
     prepared = session.prepared_already(loaded, given.data, given.store)

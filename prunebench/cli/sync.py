@@ -44,7 +44,7 @@ def command(
     the store names it.
     """
     from prunebench import session
-    from prunebench.store import Store
+    from prunebench.store.entries import Store
 
     if suite is None:
         options.load_plugins(given.files, given.blocked)

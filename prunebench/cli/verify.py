@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from prunebench.api.errors import BoardError
 from prunebench.cli import options
-from prunebench.cli.asked import Asked, as_options, trials_of
 from prunebench.cli.output import say
-from prunebench.errors import BoardError
-from prunebench.suggestions import nearest
+from prunebench.cli.requested import Asked, as_options, trials_of
+from prunebench.messages.suggestions import nearest
 
 if TYPE_CHECKING:
-    from prunebench.leaderboard.published import Board
-    from prunebench.leaderboard.reproduction import Verdict
-    from prunebench.results import Result
+    from prunebench.api.results import Result
+    from prunebench.leaderboard.boards.published import Board
+    from prunebench.leaderboard.boards.reproduction import Verdict
 
 DIFFERENT = 1
 
@@ -64,8 +64,8 @@ def command(
     lies in the 95 % prediction interval of the published seeds, mean ± t · s · √(1/n + 1/m); else the exit code is 1.
     """
     from prunebench import session
-    from prunebench.leaderboard.reproduction import judge
-    from prunebench.leaderboard.sources import read_source
+    from prunebench.leaderboard.boards.reproduction import judge
+    from prunebench.leaderboard.boards.sources import read_source
 
     published = _published(read_source(source or given.load(suite).suite.name), row)
     wanted, asked = trials_of(Asked(suite, given), published, row, seeds)

@@ -12,7 +12,7 @@ import click
 from prunebench.cli import options, output
 
 if TYPE_CHECKING:
-    from prunebench.execution.reasons import Change, Reason
+    from prunebench.execution.explain import Change, Reason
 
 
 @click.command()
@@ -32,9 +32,9 @@ def command(
     being made, or was never run.
     """
     from prunebench import session
-    from prunebench.execution.reasons import Reason, trial_named, why
-    from prunebench.plan import UNKNOWN_DATA
-    from prunebench.store import Store
+    from prunebench.execution.explain import Reason, trial_named, why
+    from prunebench.plan.planning import UNKNOWN_DATA
+    from prunebench.store.entries import Store
 
     loaded = given.load(suite)
     prepared = session.prepared_already(loaded, given.data, given.store)
@@ -79,7 +79,7 @@ def _lines(reason: Reason) -> list[tuple[str, str]]:
 
 
 def _changed(change: Change) -> str:
-    from prunebench.execution.inputs import CORE, DATA, FILE, SOURCE
+    from prunebench.execution.key_inputs import CORE, DATA, FILE, SOURCE
 
     if change.name == DATA:
         return f"the data: {change.before[:8]} → {change.after[:8]}"
@@ -94,7 +94,7 @@ def _changed(change: Change) -> str:
 
 def _presence(change: Change) -> str:
     """Whether a file came or went."""
-    from prunebench.execution.reasons import NOT_SET
+    from prunebench.execution.explain import NOT_SET
 
     if change.before == NOT_SET:
         return " (new)"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
-from prunebench.execution import descendants
-from prunebench.execution.orders import carry_out
-from prunebench.executors import Order
+from prunebench.api.executors import Order
+from prunebench.execution.carry_out import carry_out
+from prunebench.execution.processes import descendants
 
 if __name__ == "__main__":
     descendants.adopt_orphans()

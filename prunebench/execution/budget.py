@@ -8,9 +8,9 @@ from collections.abc import Callable
 from functools import cached_property
 
 from prunebench.execution.estimates import seconds_of
-from prunebench.execution.jobs import Job
-from prunebench.plan import Plan
-from prunebench.store import Store
+from prunebench.plan.jobs import Job
+from prunebench.plan.planning import Plan
+from prunebench.store.entries import Store
 
 
 class Budget:

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
-from prunebench.durations import LATEST
-from prunebench.errors import StoreError
-from prunebench.execution.jobs import Job, kept_keys, missing_jobs
-from prunebench.network import Network, describe
-from prunebench.plan import Node, Plan, expected_flops
-from prunebench.stages import Train
-from prunebench.store import Record, Store
+from prunebench.api.errors import StoreError
+from prunebench.api.stages import Train
+from prunebench.messages.durations import LATEST
+from prunebench.network.description import Network, describe
+from prunebench.plan.jobs import Job, kept_keys, missing_jobs
+from prunebench.plan.planning import Node, Plan, expected_flops
+from prunebench.store.entries import Record, Store
 
 SECONDS_A_STEP = 4e-4
 """Of a small network's optimizer step on one core, before anything was measured."""

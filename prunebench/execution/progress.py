@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
 
-from prunebench.durations import is_date
-from prunebench.errors import StoreError
-from prunebench.execution.claims import Running, abandoned, running
-from prunebench.execution.collection import Size, sizes
-from prunebench.execution.jobs import Job, kept_keys, missing_jobs
-from prunebench.plan import Plan
-from prunebench.store import Record, Store
+from prunebench.api.errors import StoreError
+from prunebench.messages.durations import is_date
+from prunebench.plan.jobs import Job, kept_keys, missing_jobs
+from prunebench.plan.planning import Plan
+from prunebench.store.collection import Size, sizes
+from prunebench.store.entries import Record, Store
+from prunebench.store.locks import Running, abandoned, running
 
 RECENT = 64
 """How many of the last entries the pace is measured on."""

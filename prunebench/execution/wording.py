@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from prunebench.plan import Node
-from prunebench.stages import Prune, Rewind, Train
+from prunebench.api.stages import Prune, Rewind, Train
+from prunebench.plan.planning import Node
 
 
 def described(node: Node) -> str:

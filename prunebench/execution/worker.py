@@ -13,31 +13,31 @@ from typing import Any
 
 import torch
 
-from prunebench import registry, tracebacks
-from prunebench.data import Data, Prepared
-from prunebench.errors import CorruptEntry, DamagedData, MissingEntry, PrunebenchError, StoreError
-from prunebench.execution.checkpoints import Checkpoints, forget, newest, say
-from prunebench.execution.claims import Claim, Work, claim
-from prunebench.execution.entries import read_state, rest_of, shapes_of
-from prunebench.execution.exits import BUSY, CRAMPED, DONE, FAILED, FULL, LOST
-from prunebench.execution.inputs import components
-from prunebench.execution.memory import keep_freed
-from prunebench.execution.pace import pace, watched
-from prunebench.execution.perform import Bench, measured, perform
+from prunebench.api import registry, tracebacks
+from prunebench.api.errors import CorruptEntry, DamagedData, MissingEntry, PrunebenchError, StoreError
+from prunebench.api.executors import Order
+from prunebench.api.exits import BUSY, CRAMPED, DONE, FAILED, FULL, LOST
+from prunebench.api.stages import Train
+from prunebench.data.prepared import Data, Prepared
+from prunebench.execution.key_inputs import components
+from prunebench.execution.performing import Bench, measured, perform
+from prunebench.execution.processes.memory import keep_freed
+from prunebench.execution.throughput import pace, watched
 from prunebench.execution.wording import described
-from prunebench.executors import Order
-from prunebench.plan import Node, resolve
-from prunebench.redaction import redacted
-from prunebench.stages import Train
-from prunebench.state import State, to_tensors
-from prunebench.store import Record, Store
+from prunebench.messages.redaction import redacted
+from prunebench.plan.planning import Node, resolve
+from prunebench.store.checkpoints import Checkpoints, forget, newest, say
+from prunebench.store.entries import Record, Store
+from prunebench.store.locks import Claim, Work, claim
+from prunebench.store.state_files import read_state, rest_of, shapes_of
 from prunebench.suite.reading import trial_from_plain
+from prunebench.training.state import State, to_tensors
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def carry_out(order: Order) -> int:
-    """Perform an order; returns one of the codes in `prunebench.execution.exits`, and prints why if it is not DONE.
+    """Perform an order; returns one of the codes in `prunebench.api.exits`, and prints why if it is not DONE.
 
     An exception of the work itself is written to the store as a failure, which FAILED says.
     """

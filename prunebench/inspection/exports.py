@@ -11,15 +11,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from prunebench.errors import PrunebenchError
-from prunebench.execution.perform import fresh_model
+from prunebench.api.errors import PrunebenchError
+from prunebench.api.stages import Deploy
+from prunebench.execution.performing import fresh_model
+from prunebench.inspection.tickets import Facts, Ticket, write_file
 from prunebench.inspection.trials import Finished
-from prunebench.modules import loadable, plain
-from prunebench.network import describe
-from prunebench.stages import Deploy
+from prunebench.network.description import describe
+from prunebench.network.modules import loadable, plain
 from prunebench.suite.reading import trial_to_plain
-from prunebench.tickets import Facts, Ticket, write_file
-from prunebench.training import load
+from prunebench.training.loop import load
 
 FORMATS = ("ticket", "state-dict", "onnx")
 

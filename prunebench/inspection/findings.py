@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from prunebench.errors import StoreError, TicketError
+from prunebench.api.errors import StoreError, TicketError
+from prunebench.api.stages import Prune, Train
 from prunebench.inspection.measures import (
     Density,
     Movement,
@@ -17,10 +18,9 @@ from prunebench.inspection.measures import (
 )
 from prunebench.inspection.stability import Stability, stability
 from prunebench.inspection.trials import Finished
-from prunebench.masks import Masks
-from prunebench.network import describe
-from prunebench.stages import Prune, Train
-from prunebench.state import Tensors
+from prunebench.network.description import describe
+from prunebench.pruning.masks import Masks
+from prunebench.training.state import Tensors
 
 
 @dataclass(frozen=True)

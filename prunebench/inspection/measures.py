@@ -8,10 +8,10 @@ from statistics import fmean
 
 import torch
 
-from prunebench.errors import PrunebenchError
-from prunebench.masks import Masks
-from prunebench.network import Layer
-from prunebench.state import Tensors
+from prunebench.api.errors import PrunebenchError
+from prunebench.network.description import Layer
+from prunebench.pruning.masks import Masks
+from prunebench.training.state import Tensors
 
 TOTAL = "all layers"
 

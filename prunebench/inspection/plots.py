@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from prunebench.inspection.findings import Findings
 from prunebench.inspection.stability import Stability
-from prunebench.leaderboard.plots import PALETTE
-from prunebench.leaderboard.style import CARD, FAINT, GRID, INK, STYLE, svg
+from prunebench.leaderboard.plots.curves import PALETTE
+from prunebench.leaderboard.plots.style import CARD, FAINT, GRID, INK, STYLE, svg
 
 WIDE, HIGH, ROW = 6.4, 3.6, 0.26
 """Inches of a plot, and of a layer in it."""

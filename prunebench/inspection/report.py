@@ -12,7 +12,7 @@ from tabulate import tabulate
 from prunebench.inspection.findings import Findings
 from prunebench.inspection.plots import drawings
 from prunebench.inspection.stability import STABLE, Stability
-from prunebench.tickets import write_file
+from prunebench.inspection.tickets import write_file
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 WIDTH, COLUMNS = 40, 80

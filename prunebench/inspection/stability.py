@@ -16,22 +16,22 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from prunebench.arithmetic import repeatable
-from prunebench.data import Data
-from prunebench.environment import environment
-from prunebench.errors import Unreachable
-from prunebench.execution.entries import read_state
-from prunebench.execution.perform import perform
+from prunebench.api.environment import environment
+from prunebench.api.errors import Unreachable
+from prunebench.api.identity import canonical_digest, digest
+from prunebench.api.stages import Train
+from prunebench.data.prepared import Data
+from prunebench.execution.performing import perform
 from prunebench.execution.worker import write_state
-from prunebench.identity import canonical_digest, digest
 from prunebench.inspection.measures import barrier, between
 from prunebench.inspection.trials import Finished
-from prunebench.masks import Masks
-from prunebench.modules import copied
-from prunebench.plan import Node
-from prunebench.stages import Train
-from prunebench.state import State
-from prunebench.training import EVALUATION_BATCH, evaluate, load
+from prunebench.network.modules import copied
+from prunebench.plan.planning import Node
+from prunebench.pruning.masks import Masks
+from prunebench.store.state_files import read_state
+from prunebench.training.arithmetic import repeatable
+from prunebench.training.loop import EVALUATION_BATCH, evaluate, load
+from prunebench.training.state import State
 
 STREAMS = ("noise-1", "noise-2")
 POINTS = 11

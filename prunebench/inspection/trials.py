@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from prunebench.data import Data, Prepared, find, prepare
-from prunebench.environment import data_folder
-from prunebench.errors import PrunebenchError, StoreError, Unreachable
-from prunebench.execution.entries import read_state
-from prunebench.execution.outcomes import result_of
-from prunebench.execution.perform import Bench, fresh_model, perform
-from prunebench.plan import Node, PlannedTrial, protocol, resolve
-from prunebench.registry import Registry
-from prunebench.results import Result
-from prunebench.stages import Initialize, Reinitialize, Rewind, Train
-from prunebench.state import State
-from prunebench.store import Record, Store
-from prunebench.suggestions import nearest
-from prunebench.suite.values import Trial
-from prunebench.training import snapshot
+from prunebench.api.environment import data_folder
+from prunebench.api.errors import PrunebenchError, StoreError, Unreachable
+from prunebench.api.registry import Registry
+from prunebench.api.results import Result
+from prunebench.api.stages import Initialize, Reinitialize, Rewind, Train
+from prunebench.api.tasks import Trial
+from prunebench.data.prepared import Data, Prepared, find, prepare
+from prunebench.execution.performing import Bench, fresh_model, perform
+from prunebench.execution.results import result_of
+from prunebench.messages.suggestions import nearest
+from prunebench.plan.planning import Node, PlannedTrial, protocol, resolve
+from prunebench.store.entries import Record, Store
+from prunebench.store.state_files import read_state
+from prunebench.training.loop import snapshot
+from prunebench.training.state import State
 
 if TYPE_CHECKING:
     from prunebench.session import Loaded

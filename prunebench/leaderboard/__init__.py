@@ -22,26 +22,26 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
-from prunebench.errors import BoardError
-from prunebench.leaderboard import published
+from prunebench.api.errors import BoardError
+from prunebench.api.results import CHOICE, DEPLOYED, EARLY_STOP, METRICS, Result
+from prunebench.api.tasks import Suite
+from prunebench.api.writing import has, removed, replaced
+from prunebench.leaderboard.boards import published
 from prunebench.leaderboard.overlaps import FILE, Overlap, current, dump, measure, read_overlaps
-from prunebench.leaderboard.pages import as_json, markdown
 from prunebench.leaderboard.rows import COLUMNS, records, rows, table
-from prunebench.leaderboard.sections import Section, sections
 from prunebench.leaderboard.selection import Asked, Older, Selection, select
-from prunebench.leaderboard.terminal import text
-from prunebench.plain_text import cell
-from prunebench.results import CHOICE, DEPLOYED, EARLY_STOP, METRICS, Result
-from prunebench.suite.values import Suite
+from prunebench.leaderboard.tables.markdown import as_json, markdown
+from prunebench.leaderboard.tables.sections import Section, sections
+from prunebench.leaderboard.tables.terminal import text
+from prunebench.messages.plain_text import cell
 from prunebench.tracking import read_results
-from prunebench.writing import has, removed, replaced
 
 if TYPE_CHECKING:
-    from prunebench.leaderboard.costs import cost_plot
-    from prunebench.leaderboard.gallery import drawings
-    from prunebench.leaderboard.html import as_html
-    from prunebench.leaderboard.plots import accuracy_plot
-    from prunebench.leaderboard.style import svg
+    from prunebench.leaderboard.plots.costs import cost_plot
+    from prunebench.leaderboard.plots.curves import accuracy_plot
+    from prunebench.leaderboard.plots.gallery import drawings
+    from prunebench.leaderboard.plots.style import svg
+    from prunebench.leaderboard.tables.html import as_html
 
 __all__ = [
     "COLUMNS",
@@ -70,11 +70,11 @@ __all__ = [
 ]
 
 _LATER = {
-    "accuracy_plot": "prunebench.leaderboard.plots",
-    "as_html": "prunebench.leaderboard.html",
-    "cost_plot": "prunebench.leaderboard.costs",
-    "drawings": "prunebench.leaderboard.gallery",
-    "svg": "prunebench.leaderboard.style",
+    "accuracy_plot": "prunebench.leaderboard.plots.curves",
+    "as_html": "prunebench.leaderboard.tables.html",
+    "cost_plot": "prunebench.leaderboard.plots.costs",
+    "drawings": "prunebench.leaderboard.plots.gallery",
+    "svg": "prunebench.leaderboard.plots.style",
 }
 
 
@@ -163,9 +163,9 @@ def files(
         drawn: plots to take as they are.
         overlaps: what masks have in common; those of other results are left out.
     """
-    from prunebench.leaderboard.gallery import drawings
-    from prunebench.leaderboard.html import as_html
-    from prunebench.leaderboard.interactive import specifications
+    from prunebench.leaderboard.plots.gallery import drawings
+    from prunebench.leaderboard.plots.interactive import specifications
+    from prunebench.leaderboard.tables.html import as_html
 
     found = list(results)
     asked = None if expected is None else frozenset(expected)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from prunebench.leaderboard.sections import Row, Section
 from prunebench.leaderboard.statistics import SIGNIFICANCE
+from prunebench.leaderboard.tables.sections import Row, Section
 
 Block = tuple[str, str, float]
 """A suite's task at a sparsity."""

@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from prunebench.leaderboard.commands import row_command
+from prunebench.api.results import DEPLOYED, EARLY_STOP, TIES_MATTER, Result
+from prunebench.leaderboard.boards.commands import row_command
 from prunebench.leaderboard.selection import Asked, Selection, grouped, select
 from prunebench.leaderboard.statistics import (
     CONFIDENCE,
@@ -23,7 +24,6 @@ from prunebench.leaderboard.statistics import (
     places,
     verdict,
 )
-from prunebench.results import DEPLOYED, EARLY_STOP, TIES_MATTER, Result
 
 COLUMNS = {
     "task": "label of the task: data set, model and recipe",

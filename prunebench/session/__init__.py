@@ -6,9 +6,9 @@ outcome.frame            # the leaderboard, a pandas DataFrame
 """
 
 from prunebench.session.loading import STORE, Loaded, load_suite, plan_suite, prepared_already
+from prunebench.session.outbox import UNSENT, Sent, sync_all, sync_suite
 from prunebench.session.preparing import data_failures
 from prunebench.session.running import BOARDS, NETWORKS, Outcome, make_leaderboard, run_suite
-from prunebench.session.unsent import UNSENT, Sent, sync_all, sync_suite
 
 __all__ = [
     "BOARDS",

@@ -9,17 +9,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from prunebench import registry as plugins
-from prunebench.components import Method
-from prunebench.data import Prepared, find
-from prunebench.environment import data_folder
-from prunebench.network import Network, describe
-from prunebench.plan import Plan, make_plan
-from prunebench.registry import Registry
-from prunebench.results import ASKED, Result
-from prunebench.suite.narrowing import narrow, unlisted
+from prunebench.api import registry as plugins
+from prunebench.api.components import Method
+from prunebench.api.environment import data_folder
+from prunebench.api.registry import Registry
+from prunebench.api.results import ASKED, Result
+from prunebench.api.tasks import Suite, Task, Trial
+from prunebench.data.prepared import Prepared, find
+from prunebench.network.description import Network, describe
+from prunebench.plan.planning import Plan, make_plan
+from prunebench.suite.overrides import narrow, unlisted
 from prunebench.suite.reading import from_plain, read_suite, to_plain
-from prunebench.suite.values import Suite, Task, Trial
 
 if TYPE_CHECKING:
     from prunebench.leaderboard import Asked

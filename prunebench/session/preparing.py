@@ -15,14 +15,14 @@ from pathlib import Path
 
 import torch
 
-from prunebench.components import Dataset
-from prunebench.data import Prepared, prepare
-from prunebench.environment import data_folder
-from prunebench.errors import BrokenDataset, DataError
-from prunebench.identity import digest
-from prunebench.registry import Registry
+from prunebench.api.components import Dataset
+from prunebench.api.environment import data_folder
+from prunebench.api.errors import BrokenDataset, DataError
+from prunebench.api.identity import digest
+from prunebench.api.registry import Registry
+from prunebench.data.prepared import Prepared, prepare
 from prunebench.session.loading import Loaded
-from prunebench.store import Record, Store
+from prunebench.store.entries import Record, Store
 
 PROJECT = "prunebench"
 INTERRUPTED = 130

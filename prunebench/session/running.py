@@ -10,22 +10,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prunebench.data import Prepared
-from prunebench.environment import data_folder, environment
-from prunebench.errors import BoardError, TrackingError
-from prunebench.execution.run import DEFAULT, Event, Options, Walk, named_executor
-from prunebench.executors import CHECKPOINT_EVERY, Executor, chosen
-from prunebench.identity import digest
-from prunebench.networks import Networks
-from prunebench.results import Result
+from prunebench.api.environment import data_folder, environment
+from prunebench.api.errors import BoardError, TrackingError
+from prunebench.api.executors import CHECKPOINT_EVERY, Executor, chosen
+from prunebench.api.identity import digest
+from prunebench.api.results import Result
+from prunebench.api.tasks import Task
+from prunebench.api.writing import unwritable
+from prunebench.data.prepared import Prepared
+from prunebench.execution.scheduler import DEFAULT, Event, Options, Walk, named_executor
+from prunebench.network.cache import Networks
 from prunebench.session.loading import STORE, Loaded, asked_for, plan_suite
+from prunebench.session.outbox import noted
 from prunebench.session.preparing import prepare_data, prepared_of
-from prunebench.session.unsent import noted
-from prunebench.store import Store
-from prunebench.suite.values import Task
+from prunebench.store.entries import Store
 from prunebench.tracking import Publisher, check_address, contents
 from prunebench.tracking import digest as digest_of
-from prunebench.writing import unwritable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,7 +185,7 @@ def _standing(loaded: Loaded, results: Sequence[Result], board: Board) -> pd.Dat
     source = _source(loaded, results) if board.note.exists() else None
     if source is None:
         return None
-    from prunebench.leaderboard.standing import standing
+    from prunebench.leaderboard.boards.cache import standing
 
     return standing(board.note, source, board.folder)
 
@@ -195,7 +195,7 @@ def _made(loaded: Loaded, results: Sequence[Result], board: Board | None) -> pd.
     if board is None:
         return make_leaderboard(loaded.suite.name, loaded.asked)
     from prunebench.leaderboard import publish
-    from prunebench.leaderboard.standing import note_down
+    from prunebench.leaderboard.boards.cache import note_down
 
     source = _source(loaded, results)
     made = publish(loaded.suite.name, loaded.asked, board.folder)

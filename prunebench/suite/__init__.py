@@ -1,9 +1,9 @@
 """Room 1: a suite, from YAML to validated values."""
 
-from prunebench.suite.narrowing import narrow
+from prunebench.api.tasks import Entry, Optimizer, Prunable, Recipe, Schedule, Suite, Task, Trial
+from prunebench.suite.overrides import narrow
 from prunebench.suite.reading import from_plain, read_suite, to_plain, trial_from_plain, trial_to_plain
 from prunebench.suite.schema import suite_schema
-from prunebench.suite.values import Entry, Optimizer, Prunable, Recipe, Schedule, Suite, Task, Trial
 
 __all__ = [
     "Entry",

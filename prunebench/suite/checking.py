@@ -12,7 +12,7 @@ from dataclasses import MISSING, Field, fields
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from prunebench.suggestions import nearest
+from prunebench.messages.suggestions import nearest
 from prunebench.suite.nodes import MAX_LINES, Keys, Mistakes, Node, near, shown
 from prunebench.suite.schema import adapter, schema_of
 

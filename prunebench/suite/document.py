@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from prunebench.errors import SuiteError
+from prunebench.api.errors import SuiteError
 from prunebench.suite.nodes import Keys, Mistakes, Node, Place, shown
 
 MAX_BYTES = 1_000_000

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-from prunebench.components import Component
-from prunebench.errors import PluginError
-from prunebench.registry import Kind, Registry
+from prunebench.api.components import Component
+from prunebench.api.errors import PluginError
+from prunebench.api.registry import Kind, Registry
 from prunebench.suite.checking import checked, dumped
+from prunebench.suite.input_models import COMPONENT_KEYS, ComponentOutline
 from prunebench.suite.nodes import Mistakes, Node, kind_of, near, shown
-from prunebench.suite.outline import COMPONENT_KEYS, ComponentOutline
 
 C = TypeVar("C", bound=Component)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from prunebench.errors import SuiteError
-from prunebench.suggestions import nearest
+from prunebench.api.errors import SuiteError
+from prunebench.messages.suggestions import nearest
 
 MAX_LINES = 200
 """Of one error message."""

@@ -6,18 +6,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from prunebench.chain import linked
-from prunebench.components import Method
-from prunebench.errors import PrunebenchError
-from prunebench.registry import Registry
-from prunebench.stages import Stage
+from prunebench.api.components import Method
+from prunebench.api.errors import PrunebenchError
+from prunebench.api.registry import Registry
+from prunebench.api.stages import Stage
+from prunebench.plan.chain import linked
 from prunebench.suite import lookup
 from prunebench.suite.checking import checked, dumped
+from prunebench.suite.input_models import TARGET, method_keys, stage_classes, stage_name, stage_outline
 from prunebench.suite.nodes import Mistakes, Node, kind_of, near, shown
-from prunebench.suite.outline import TARGET, method_keys, stage_classes, stage_name, stage_outline
 
 if TYPE_CHECKING:
-    from prunebench.suite.values import Task, Trial
+    from prunebench.api.tasks import Task, Trial
 
 
 class Composed(Method):

@@ -11,16 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prunebench.components import Dataset, Method, Model
-from prunebench.errors import SuiteError
-from prunebench.registry import Registry
-from prunebench.suite import document, optimizers, pipelines
+from prunebench.api.components import Dataset, Method, Model
+from prunebench.api.errors import SuiteError
+from prunebench.api.registry import Registry
+from prunebench.api.tasks import Entry, Prunable, Recipe, Suite, Task, Trial
+from prunebench.suite import document, pipelines
 from prunebench.suite.checking import checked, dumped
-from prunebench.suite.lookup import brief, component, name_of, named, part
-from prunebench.suite.lookup import to_plain as component_to_plain
-from prunebench.suite.narrowing import apply
-from prunebench.suite.nodes import Mistakes, Node, Place, kind_of, written
-from prunebench.suite.outline import (
+from prunebench.suite.input_models import (
     ABLATIONS,
     METHOD_KEYS,
     EntryOutline,
@@ -29,8 +26,12 @@ from prunebench.suite.outline import (
     SuiteOutline,
     TaskOutline,
 )
+from prunebench.suite.lookup import brief, component, name_of, named, part
+from prunebench.suite.lookup import to_plain as component_to_plain
+from prunebench.suite.nodes import Mistakes, Node, Place, kind_of, written
+from prunebench.suite.overrides import apply
 from prunebench.suite.pipelines import Composed
-from prunebench.suite.values import Entry, Prunable, Recipe, Suite, Task, Trial
+from prunebench.training import optimizers
 
 
 def read_suite(source: str | os.PathLike[str], registry: Registry, settings: Sequence[str] = ()) -> Suite:
@@ -39,7 +40,7 @@ def read_suite(source: str | os.PathLike[str], registry: Registry, settings: Seq
     Args:
         source: the file.
         registry: where the names in it are looked up.
-        settings: changes to the file, such as `seeds=1` or `tasks.recipe.epochs=2`; see `prunebench.suite.narrowing`.
+        settings: changes to the file, such as `seeds=1` or `tasks.recipe.epochs=2`; see `prunebench.suite.overrides`.
 
     Raises:
         SuiteError: every mistake in the file and the settings, one a line, with its place.

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from prunebench.components import Component
-from prunebench.descriptions import parameters
-from prunebench.registry import Kind, Registry
-from prunebench.suite.outline import (
+from prunebench.api.components import Component
+from prunebench.api.registry import Kind, Registry
+from prunebench.api.tasks import Prunable, Recipe
+from prunebench.suite.descriptions import parameters
+from prunebench.suite.input_models import (
     LABEL,
     ComponentOutline,
     MethodOutline,
@@ -23,7 +24,6 @@ from prunebench.suite.outline import (
     stage_classes,
     stage_outline,
 )
-from prunebench.suite.values import Prunable, Recipe
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

@@ -12,7 +12,7 @@ On the command line it is `prunebench check mine.py`; from Python `conformance(M
 """
 
 from prunebench.testing.checks import CHECKS, Check, checks
-from prunebench.testing.laboratory import TARGETS
+from prunebench.testing.harness import TARGETS
 from prunebench.testing.networks import NETWORKS
 from prunebench.testing.pictures import Pictures
 from prunebench.testing.report import Finding, Report, conformance, markdown

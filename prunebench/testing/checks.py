@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from prunebench import tracebacks
-from prunebench.components import Method, Model
-from prunebench.errors import PluginError, PrunebenchError, Unreachable
-from prunebench.testing import ambient, chains, facts
-from prunebench.testing.laboratory import Laboratory
+from prunebench.api import tracebacks
+from prunebench.api.components import Method, Model
+from prunebench.api.errors import PluginError, PrunebenchError, Unreachable
+from prunebench.testing import chain_checks as chains
+from prunebench.testing import global_state as ambient
+from prunebench.testing import metadata_checks as facts
+from prunebench.testing.harness import Laboratory
 from prunebench.testing.networks import NETWORKS
 from prunebench.testing.verdicts import Nonconformity, NotApplicable
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, gelu, linear, scaled_dot_product_attention
 from torch.nn.utils.parametrizations import weight_norm
 
-from prunebench.components import Model
+from prunebench.api.components import Model
 
 
 class MLP(Model):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from prunebench.components import Arrays, DataFacts, Dataset
+from prunebench.api.components import Arrays, DataFacts, Dataset
 
 TRAIN, TEST, CLASSES = 200, 100, 4
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 
 from prunebench import __version__
-from prunebench.components import Method, Model
+from prunebench.api.components import Method, Model
 from prunebench.testing.checks import CHECKS, Check, checks, instance
 from prunebench.testing.networks import NETWORKS
 from prunebench.testing.verdicts import ConformanceWarning, Nonconformity, NotApplicable

@@ -1,8 +1,8 @@
 """Room 4: tracking. Results go to MLflow, one run a trial, and come back from it; nothing else here knows MLflow."""
 
 from prunebench.tracking.addresses import URI_VARIABLE, sqlite_uri, tracking_uri
-from prunebench.tracking.contents import contents
 from prunebench.tracking.databases import check_address
+from prunebench.tracking.fingerprints import contents
 from prunebench.tracking.masks import MaskFile, fetch_masks
 from prunebench.tracking.publisher import Publisher
 from prunebench.tracking.records import digest

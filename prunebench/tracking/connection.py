@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from prunebench.errors import TrackingError, Unavailable
-from prunebench.redaction import redacted
+from prunebench.api.errors import TrackingError, Unavailable
+from prunebench.messages.redaction import redacted
 from prunebench.tracking.addresses import artifact_location, engine_uri, sqlite_file, sqlite_uri
 from prunebench.tracking.databases import check_address
 

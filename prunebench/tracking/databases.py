@@ -15,9 +15,9 @@ from contextlib import closing
 from functools import cache
 from pathlib import Path
 
-from prunebench.errors import TrackingError
+from prunebench.api.errors import TrackingError
+from prunebench.api.writing import unwritable
 from prunebench.tracking.addresses import sqlite_file, sqlite_uri, tracking_uri
-from prunebench.writing import unwritable
 
 _TABLES = {"experiments", "runs", "alembic_version"}
 """Tables that every database of MLflow has."""

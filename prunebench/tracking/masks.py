@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prunebench.errors import TrackingError
+from prunebench.api.errors import TrackingError
 from prunebench.tracking.addresses import tracking_uri
 from prunebench.tracking.connection import connect, translated
 from prunebench.tracking.records import TAG, published_of

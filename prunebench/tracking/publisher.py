@@ -8,9 +8,9 @@ import time
 from collections import deque
 from uuid import uuid4
 
-from prunebench.errors import TrackingError
-from prunebench.redaction import redacted
-from prunebench.results import Result
+from prunebench.api.errors import TrackingError
+from prunebench.api.results import Result
+from prunebench.messages.redaction import redacted
 from prunebench.tracking.tracker import Tracker
 
 PAUSE = 30.0

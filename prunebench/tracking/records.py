@@ -14,11 +14,11 @@ from pathlib import Path
 from sys import intern
 from typing import TYPE_CHECKING, Any, cast
 
-from prunebench.durations import is_date
-from prunebench.errors import TrackingError
-from prunebench.redaction import redacted, redacted_all
-from prunebench.results import ASKED, Result, Status
-from prunebench.writing import said
+from prunebench.api.errors import TrackingError
+from prunebench.api.results import ASKED, Result, Status
+from prunebench.api.writing import said
+from prunebench.messages.durations import is_date
+from prunebench.messages.redaction import redacted, redacted_all
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar
 
-from prunebench.errors import Unavailable
+from prunebench.api.errors import Unavailable
 from prunebench.tracking.connection import translated
 
 Given = TypeVar("Given")

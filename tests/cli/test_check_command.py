@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from prunebench import registry, testing
+from prunebench import testing
+from prunebench.api import registry
 
 SOUND = '''
     import torch

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 import prunebench as package
 from prunebench import cli
-from prunebench.errors import PrunebenchError, SuiteError
+from prunebench.api.errors import PrunebenchError, SuiteError
 
 HEAVY = ("torch", "mlflow", "pandas", "matplotlib", "rich", "timm", "prunebench_plugins")
 

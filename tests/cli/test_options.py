@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 from click.testing import CliRunner
 
+from prunebench.api.errors import PluginError
 from prunebench.cli import options
-from prunebench.errors import PluginError
 
 
 def call(option, *arguments, env=None):

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
+from prunebench.api.writing import replaced, unwritable
 from prunebench.cli import main
-from prunebench.leaderboard import published
-from prunebench.writing import replaced, unwritable
+from prunebench.leaderboard.boards import published
 from tests import runs
 from tests.leaderboard.conftest import make
 

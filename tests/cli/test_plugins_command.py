@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from prunebench.api.registry import Plugin, Registry
 from prunebench.cli.plugins import show_plugins
-from prunebench.registry import Plugin, Registry
 
 REGISTRY = Registry(
     plugins=(

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from prunebench.execution import claims
-from prunebench.store import Store
+from prunebench.store import locks as claims
+from prunebench.store.entries import Store
 from prunebench.tracking import read_results
 from tests import runs
 

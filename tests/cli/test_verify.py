@@ -7,7 +7,7 @@ import pytest
 
 from prunebench import session
 from prunebench.cli.verify import _elsewhere
-from prunebench.execution.outcomes import flattened
+from prunebench.execution.results import flattened
 from prunebench.leaderboard import write
 from prunebench.suite.reading import trial_to_plain
 from tests import runs

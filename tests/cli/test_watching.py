@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from prunebench import session
-from prunebench.execution import claims, worker
-from prunebench.store import Store
+from prunebench.execution import worker
+from prunebench.store import locks as claims
+from prunebench.store.entries import Store
 from tests import runs
 from tests.execution import filling
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from prunebench import session
-from prunebench.data import prepare
-from prunebench.network import describe
-from prunebench.stages import Initialize, Prune, Rewind, Train
+from prunebench.api.stages import Initialize, Prune, Rewind, Train
+from prunebench.data.prepared import prepare
+from prunebench.network.description import describe
 from prunebench.testing import conformance
 from tests import runs
 

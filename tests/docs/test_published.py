@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from prunebench.leaderboard import select, stale, table
-from prunebench.leaderboard.markers import fill, linked, regions
-from prunebench.leaderboard.published import read_board
+from prunebench.leaderboard.boards.markers import fill, linked, regions
+from prunebench.leaderboard.boards.published import read_board
 
 ROOT = Path(__file__).parents[2]
 BOARDS = sorted(path.parent for path in (ROOT / "leaderboard").glob("*/trials.jsonl"))

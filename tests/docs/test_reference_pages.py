@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 import prunebench
-from prunebench import cli, hooks
+from prunebench import cli
+from prunebench.api import hooks
 from prunebench.suite import suite_schema
-from prunebench.suite.outline import stage_classes
+from prunebench.suite.input_models import stage_classes
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

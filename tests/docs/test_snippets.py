@@ -19,8 +19,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from prunebench import cli, registry, session
-from prunebench.plan import make_plan
+from prunebench import cli, session
+from prunebench.api import registry
+from prunebench.plan.planning import make_plan
 from tests import installing, runs
 
 ROOT = Path(__file__).parents[2]

@@ -8,9 +8,9 @@ import pytest
 
 import prunebench
 from prunebench import session
-from prunebench.data import prepare
-from prunebench.execution.run import Options, Walk
-from prunebench.store import Store
+from prunebench.data.prepared import prepare
+from prunebench.execution.scheduler import Options, Walk
+from prunebench.store.entries import Store
 from tests import runs
 
 TEXT = runs.SUITE.split("methods:")[0].replace("epochs: 2", "epochs: 1")

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from prunebench import session
-from prunebench.data import prepare
+from prunebench.data.prepared import prepare
 from prunebench.execution import worker
-from prunebench.execution.inputs import inputs_of
-from prunebench.execution.jobs import missing_jobs
-from prunebench.execution.run import Options, Walk
+from prunebench.execution.key_inputs import inputs_of
+from prunebench.execution.scheduler import Options, Walk
 from prunebench.execution.wording import described
-from prunebench.plan import make_plan
-from prunebench.store import Store
+from prunebench.plan.jobs import missing_jobs
+from prunebench.plan.planning import make_plan
+from prunebench.store.entries import Store
 from tests import runs
 
 PRINT = "f" * 32
@@ -58,7 +58,7 @@ def fill(store, plan, names=None, *, fingerprint=PRINT, began=1000.0, seconds=2.
 def fill_old(store, suite):
     """Write what a run left when keys held the hash of the source, and records no version; gives the keys."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("prunebench.plan.PROTOCOL_VERSION", "the hash of a source")
+        patched.setattr("prunebench.plan.planning.PROTOCOL_VERSION", "the hash of a source")
         keys = fill(store, planned(suite))
     for key in keys:
         path = store.folder(key) / "record.json"

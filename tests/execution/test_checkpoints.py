@@ -6,15 +6,15 @@ import json
 import pytest
 import torch
 
-from prunebench.cost import Cost
-from prunebench.errors import StoreError
-from prunebench.execution import checkpoints
-from prunebench.execution.checkpoints import Checkpoints, forget, kept_steps, newest
-from prunebench.execution.perform import perform
-from prunebench.plan import protocol, resolve
-from prunebench.stages import Initialize, Train
-from prunebench.store import Store
-from prunebench.suite.values import Optimizer, Schedule
+from prunebench.api.errors import StoreError
+from prunebench.api.stages import Initialize, Train
+from prunebench.api.tasks import Optimizer, Schedule
+from prunebench.execution.performing import perform
+from prunebench.plan.planning import protocol, resolve
+from prunebench.store import checkpoints
+from prunebench.store.checkpoints import Checkpoints, forget, kept_steps, newest
+from prunebench.store.entries import Store
+from prunebench.training.cost import Cost
 
 TENSORS = ("parameters", "buffers", "optimizer", "masks", "memory")
 ADAM = Optimizer(name="adam", lr=0.01, weight_decay=1e-2)
@@ -256,7 +256,7 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error_and_keeps_the_older(sto
     def full(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("prunebench.store._write_through", full)
+    monkeypatch.setattr("prunebench.store.entries._write_through", full)
     with pytest.raises(StoreError, match="No space left on device"):
         Checkpoints(store, node, 1.0, lambda step: None).keep(state.changed(step=12))
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]

@@ -12,18 +12,18 @@ from dataclasses import asdict
 import pytest
 from filelock import FileLock
 
-from prunebench.errors import StoreError
-from prunebench.execution import claims
-from prunebench.execution.claims import Work, claim, running
-from prunebench.store import Store
+from prunebench.api.errors import StoreError
+from prunebench.store import locks as claims
+from prunebench.store.entries import Store
+from prunebench.store.locks import Work, claim, running
 
 KEY, OTHER = "ab" + "0" * 30, "cd" + "0" * 30
 WORK = Work(trial="tiny/imp/0.5/0", stage="Train()", start=3, stop=20)
 HOLDER = f"""
 import sys, time
 from pathlib import Path
-from prunebench.execution.claims import Work, claim
-from prunebench.store import Store
+from prunebench.store.locks import Work, claim
+from prunebench.store.entries import Store
 held = claim(Store(Path(sys.argv[1])), {KEY!r}, Work("tiny/imp/0.5/0", "Train()", 3, 20))
 print("held" if held else "busy", flush=True)
 time.sleep(60)

@@ -7,12 +7,14 @@ import time
 import pytest
 import torch
 
-from prunebench import data, streaming
-from prunebench.components import Files
-from prunebench.data import Prepared, prepare
-from prunebench.errors import StoreError
-from prunebench.execution import claims
-from prunebench.execution.collection import (
+from prunebench.api.components import Files
+from prunebench.api.errors import StoreError
+from prunebench.api.versions import PROTOCOL_VERSION
+from prunebench.data import prepared as data
+from prunebench.data import streaming
+from prunebench.data.prepared import Prepared, prepare
+from prunebench.store import locks as claims
+from prunebench.store.collection import (
     Needs,
     collect,
     damages,
@@ -24,8 +26,7 @@ from prunebench.execution.collection import (
     sizes,
     surplus,
 )
-from prunebench.store import Entries
-from prunebench.versions import PROTOCOL_VERSION
+from prunebench.store.entries import Entries
 from tests.execution import filling
 
 

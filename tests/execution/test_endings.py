@@ -7,11 +7,11 @@ import time
 import pytest
 
 import prunebench
-from prunebench.errors import StoreError
-from prunebench.execution import exits
+from prunebench.api import exits
+from prunebench.api.errors import StoreError
 from prunebench.execution.estimates import seconds_of
-from prunebench.execution.jobs import missing_jobs
-from prunebench.execution.run import ATTEMPTS, LOSSES
+from prunebench.execution.scheduler import ATTEMPTS, LOSSES
+from prunebench.plan.jobs import missing_jobs
 from tests import runs
 
 
@@ -104,7 +104,7 @@ def test_an_entry_that_is_damaged_before_it_is_read_is_made_again(walk_of, key_o
 
 
 def test_a_job_of_another_run_is_looked_at_again_after_the_others(walk_of, key_of, monkeypatch):
-    monkeypatch.setattr("prunebench.execution.run.LOOK", 0.05)
+    monkeypatch.setattr("prunebench.execution.scheduler.LOOK", 0.05)
     walk = walk_of(lambda order, times: exits.BUSY if order.key == key_of("random") and times < 3 else None)
     assert statuses(walk.events()) == ALL_DONE
     assert walk.crew.times[key_of("random")] == 3
@@ -112,7 +112,7 @@ def test_a_job_of_another_run_is_looked_at_again_after_the_others(walk_of, key_o
 
 
 def test_what_another_run_has_made_meanwhile_is_not_made_again(walk_of, key_of, monkeypatch):
-    monkeypatch.setattr("prunebench.execution.run.LOOK", 0.05)
+    monkeypatch.setattr("prunebench.execution.scheduler.LOOK", 0.05)
 
     def story(order, times):
         if order.key != key_of("random"):
@@ -128,7 +128,7 @@ def test_what_another_run_has_made_meanwhile_is_not_made_again(walk_of, key_of, 
 
 
 def test_a_job_of_another_run_that_is_due_while_all_work_is_no_busy_loop(walk_of, key_of, monkeypatch):
-    monkeypatch.setattr("prunebench.execution.run.LOOK", 0.05)
+    monkeypatch.setattr("prunebench.execution.scheduler.LOOK", 0.05)
     fates = {key_of("dense"): exits.BUSY, key_of("random"): "hangs"}
     walk = walk_of(lambda order, times: fates.pop(order.key, None), timeout=0.5)
     assert statuses(walk.events()) == {**ALL_DONE, "random": "failed"}
@@ -136,7 +136,7 @@ def test_a_job_of_another_run_that_is_due_while_all_work_is_no_busy_loop(walk_of
 
 
 def test_being_busy_is_never_held_against_a_job(walk_of, key_of, monkeypatch):
-    monkeypatch.setattr("prunebench.execution.run.LOOK", 0.01)
+    monkeypatch.setattr("prunebench.execution.scheduler.LOOK", 0.01)
     walk = walk_of(lambda order, times: exits.BUSY if times <= 2 * ATTEMPTS + LOSSES else None)
     assert statuses(walk.events()) == ALL_DONE
 
@@ -160,7 +160,7 @@ def test_a_killed_worker_is_tried_again_up_to_three_times(walk_of, key_of, kills
 
 @pytest.mark.parametrize("times_cramped", range(1, ATTEMPTS + 1))
 def test_a_gpu_without_room_is_tried_again_when_others_may_have_left_it(walk_of, key_of, monkeypatch, times_cramped):
-    monkeypatch.setattr("prunebench.execution.run.ROOM", 0.2)
+    monkeypatch.setattr("prunebench.execution.scheduler.ROOM", 0.2)
     tried = []
 
     def story(order, times):
@@ -210,7 +210,7 @@ def test_all_that_waits_for_a_job_that_took_too_long_fails_with_it(walk_of, key_
 
 
 def test_the_time_that_an_order_waits_for_its_turn_does_not_count(walk_of, key_of, monkeypatch):
-    monkeypatch.setattr("prunebench.execution.run.LOOK", 0.2)
+    monkeypatch.setattr("prunebench.execution.scheduler.LOOK", 0.2)
     begun = []
 
     def story(order, times):

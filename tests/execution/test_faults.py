@@ -16,12 +16,12 @@ import safetensors.torch
 import torch
 
 from prunebench import session
-from prunebench import store as stores
-from prunebench.errors import CorruptEntry, StoreError
-from prunebench.execution.claims import Work, claim, running
-from prunebench.execution.exits import BUSY, CRAMPED, DONE, FAILED, FULL, LOST
+from prunebench.api.errors import CorruptEntry, StoreError
+from prunebench.api.exits import BUSY, CRAMPED, DONE, FAILED, FULL, LOST
 from prunebench.execution.worker import carry_out
-from prunebench.store import Store
+from prunebench.store import entries as stores
+from prunebench.store.entries import Store
+from prunebench.store.locks import Work, claim, running
 from tests import orders, runs
 
 SUITE = runs.SUITE.replace("seeds: 2", "seeds: 1")
@@ -359,7 +359,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(trained, store, whole, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("prunebench.writing.os.fsync", full)
+        patch.setattr("prunebench.api.writing.os.fsync", full)
         assert carry_out(trained) == FULL
     said = capsys.readouterr().out.splitlines()[-1]
     assert said == f"cannot write {store.folder(trained.key)}: No space left on device"
@@ -371,7 +371,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(trained, store, whole, monkeypat
 
 def test_a_failure_that_cannot_be_written_is_a_full_disk(trained, store, monkeypatch, capsys):
     def fails(*_, **__):
-        monkeypatch.setattr("prunebench.writing.os.fsync", full)
+        monkeypatch.setattr("prunebench.api.writing.os.fsync", full)
         raise ValueError("no luck")
 
     def full(*_):

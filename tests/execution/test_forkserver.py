@@ -15,10 +15,11 @@ import pytest
 
 import prunebench
 from prunebench import session
-from prunebench.data import prepare
-from prunebench.execution import exits, forking
-from prunebench.execution.run import Options, Walk
-from prunebench.store import Store
+from prunebench.api import exits
+from prunebench.data.prepared import prepare
+from prunebench.execution.processes import forking
+from prunebench.execution.scheduler import Options, Walk
+from prunebench.store.entries import Store
 from tests import orders, runs
 
 TASK = runs.SUITE.split("methods:")[0].replace("epochs: 2", "epochs: 1")
@@ -144,7 +145,7 @@ def test_kills_at_random_moments_change_no_bit(walk_of, tmp_path):
 
 
 def test_what_always_kills_the_server_is_a_failure_in_the_end_and_only_of_this_run(walk_of, monkeypatch):
-    monkeypatch.setattr("prunebench.execution.run.RESTARTS", 2)
+    monkeypatch.setattr("prunebench.execution.scheduler.RESTARTS", 2)
     walk = walk_of("import time\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(60)")
     assert results(walk) == {0: "the process that starts workers died, 3 times"}
     assert list((walk.store.root / "failures").iterdir()) == []
@@ -248,7 +249,7 @@ def test_no_process_outlives_a_run_that_is_stopped(tmp_path, mark, number, code,
 
 
 def test_a_driver_that_ends_waits_for_its_template(tmp_path):
-    code = "from prunebench.execution.forking import start_server\nprint(start_server([], []).received())"
+    code = "from prunebench.execution.processes.forking import start_server\nprint(start_server([], []).received())"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=200)
     assert done.stdout == "[{'ready': True, 'reason': ''}]\n", done.stderr
     assert gone(lambda: [pid for pid, _, place, _ in processes() if place == tmp_path], seconds=2.0)

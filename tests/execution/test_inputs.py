@@ -5,9 +5,9 @@ import textwrap
 import pytest
 
 from prunebench import session
-from prunebench.execution.inputs import in_no_key, inputs_of, sources
-from prunebench.identity import core_hashes
-from prunebench.versions import PROTOCOL_VERSION
+from prunebench.api.identity import core_hashes
+from prunebench.api.versions import PROTOCOL_VERSION
+from prunebench.execution.key_inputs import in_no_key, inputs_of, sources
 from tests import runs
 
 
@@ -79,7 +79,9 @@ def test_a_method_without_a_version_is_an_input_by_its_files_and_by_the_version_
 
 def test_every_module_of_the_core_that_computes_is_an_input_that_is_in_no_key(inputs):
     found = inputs("random")
-    assert {"prunebench/training.py", "prunebench/plan.py", "prunebench/suite/optimizers.py"} < set(found)
+    assert {"prunebench/training/loop.py", "prunebench/plan/planning.py", "prunebench/training/optimizers.py"} < set(
+        found
+    )
     assert all(in_no_key(f"prunebench/{name}") for name in core_hashes())
 
 
@@ -89,5 +91,5 @@ def test_the_sources_of_inputs_are_one_hash_of_each_component(inputs):
     assert one.keys() == {"core", "method", "model", "dataset"}
     edited = sources(found | {"method file imp.py": "other"})
     assert {kind for kind in one if one[kind] != edited[kind]} == {"method"}
-    edited = sources(found | {"prunebench/training.py": "other"})
+    edited = sources(found | {"prunebench/training/loop.py": "other"})
     assert {kind for kind in one if one[kind] != edited[kind]} == {"core"}

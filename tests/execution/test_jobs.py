@@ -3,8 +3,8 @@
 import pytest
 
 from prunebench import Initialize, Prune, Rewind, Train
-from prunebench.execution.jobs import Agenda, Job, kept_keys, missing_jobs, priorities
-from prunebench.plan import make_plan
+from prunebench.plan.jobs import Agenda, Job, kept_keys, missing_jobs, priorities
+from prunebench.plan.planning import make_plan
 
 
 class Shelf:

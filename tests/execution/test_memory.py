@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from prunebench.execution import memory
+from prunebench.execution.processes import memory
 
 STEPS = """
 import resource, sys
 import torch
-from prunebench.execution.memory import keep_freed
+from prunebench.execution.processes.memory import keep_freed
 print(int(keep_freed()) if sys.argv[1] == "kept" else 0)
 def step():
     blocks = [torch.zeros(2_000_000 * size) for size in range(1, 6)]  # up to 40 MB

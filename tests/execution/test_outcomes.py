@@ -3,12 +3,12 @@
 import pytest
 
 from prunebench import Initialize, Prune, Train
-from prunebench.execution import outcomes
-from prunebench.execution.inputs import inputs_of, sources
-from prunebench.execution.outcomes import early_stop, unfinished
-from prunebench.plan import make_plan
+from prunebench.api.versions import PROTOCOL_VERSION
+from prunebench.execution import results as outcomes
+from prunebench.execution.key_inputs import inputs_of, sources
+from prunebench.execution.results import early_stop, unfinished
+from prunebench.plan.planning import make_plan
 from prunebench.suite.pipelines import Composed
-from prunebench.versions import PROTOCOL_VERSION
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_a_method_is_told_with_the_versions_that_its_keys_hold(provenance, metho
 
 def test_the_source_is_that_with_which_the_state_was_made(provenance, method, tiny, digits_task):
     now = inputs_of(tiny.trial(method("snip"), task=digits_task()), "f")
-    made = now | {"method file snip.py": "other", "prunebench/training.py": "other"}
+    made = now | {"method file snip.py": "other", "prunebench/training/loop.py": "other"}
     found, before = provenance(method("snip")), provenance(method("snip"), made)
     assert {name for name in found if found[name] != before[name]} == {"core.source", "method.source"}
     assert before["method.source"] == sources(made)["method"]
@@ -49,7 +49,9 @@ def test_the_source_is_that_with_which_the_state_was_made(provenance, method, ti
 def test_the_source_of_another_method_that_made_the_state_is_not_taken_for_this_ones(
     provenance, method, tiny, digits_task
 ):
-    made = inputs_of(tiny.trial(method("magnitude"), task=digits_task()), "f") | {"prunebench/training.py": "other"}
+    made = inputs_of(tiny.trial(method("magnitude"), task=digits_task()), "f") | {
+        "prunebench/training/loop.py": "other"
+    }
     found, before = provenance(method("snip")), provenance(method("snip"), made)
     assert {name for name in found if found[name] != before[name]} == {"core.source"}
 

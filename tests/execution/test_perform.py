@@ -7,10 +7,10 @@ import torch
 
 import prunebench
 from prunebench import Prune, Reinitialize, Rewind, Shuffle, Stage, Train
-from prunebench.errors import PrunebenchError, Unreachable
-from prunebench.execution.perform import Bench, final_figures, fresh_model, perform
-from prunebench.plan import Node
-from prunebench.suite.values import Optimizer
+from prunebench.api.errors import PrunebenchError, Unreachable
+from prunebench.api.tasks import Optimizer
+from prunebench.execution.performing import Bench, final_figures, fresh_model, perform
+from prunebench.plan.planning import Node
 
 SIZE = 36 + 144 + 72 + 24
 """Prunable weights of the tiny convolutional network."""

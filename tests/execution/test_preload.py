@@ -5,10 +5,10 @@ import sys
 
 CODE = """
 import sys, threading
-import prunebench.execution.preload
+import prunebench.execution.processes.preload
 from prunebench import registry
-from prunebench.network import describe
-from prunebench.suite.values import Optimizer, Recipe, Task
+from prunebench.network.description import describe
+from prunebench.api.tasks import Optimizer, Recipe, Task
 
 loaded = registry.load()
 dataset, model = loaded.find("dataset", "digits")[0](), loaded.find("model", "mlp")[0](hidden=(4,))

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from prunebench.execution import claims
 from prunebench.execution.progress import _covered, progress
+from prunebench.store import locks as claims
 from tests.execution import filling
 
 

@@ -5,12 +5,13 @@ import shutil
 
 import pytest
 
-from prunebench import plan as plans
-from prunebench.errors import PrunebenchError
-from prunebench.execution import claims, inputs
-from prunebench.execution.reasons import NOT_SET, Change, trial_named, why
-from prunebench.identity import canonical_digest
-from prunebench.versions import PROTOCOL_VERSION
+from prunebench.api.errors import PrunebenchError
+from prunebench.api.identity import canonical_digest
+from prunebench.api.versions import PROTOCOL_VERSION
+from prunebench.execution import key_inputs as inputs
+from prunebench.execution.explain import NOT_SET, Change, trial_named, why
+from prunebench.plan import planning as plans
+from prunebench.store import locks as claims
 from tests.execution import filling
 
 NAME = "tiny/imp/0.7/0"
@@ -172,7 +173,7 @@ def test_a_chain_that_other_code_makes_is_told_from_what_is_in_a_key(suite, plan
     changed = inputs.core_hashes() | {"plan.py": "other"}
     monkeypatch.setattr(inputs, "core_hashes", lambda: changed)
     monkeypatch.setattr(plans, "protocol", lambda task, fingerprint: "another")
-    assert [change.name for change in asked(filling.planned(suite), store).changes] == ["prunebench/plan.py"]
+    assert [change.name for change in asked(filling.planned(suite), store).changes] == ["prunebench/plan/planning.py"]
 
 
 def test_the_nearest_of_several_earlier_entries_is_compared_with(tmp_path, plan, store):

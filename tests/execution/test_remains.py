@@ -2,8 +2,8 @@
 
 import pytest
 
-from prunebench.execution.remains import sweep
-from prunebench.store import Store
+from prunebench.store.entries import Store
+from prunebench.store.leftovers import sweep
 
 DONE, BEGUN = "ab" + "0" * 30, "cd" + "0" * 30
 

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from prunebench import session
-from prunebench.data import prepare
-from prunebench.execution.run import Options, Walk
-from prunebench.store import Store
+from prunebench.data.prepared import prepare
+from prunebench.execution.scheduler import Options, Walk
+from prunebench.store.entries import Store
 from tests import runs
 
 

@@ -2,7 +2,7 @@
 
 from prunebench import Initialize, Prune, Reinitialize, Rewind, Shuffle, Train
 from prunebench.execution.wording import described
-from prunebench.plan import protocol, resolve
+from prunebench.plan.planning import protocol, resolve
 
 
 def test_every_stage_is_a_few_words_with_its_steps(tiny):

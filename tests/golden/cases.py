@@ -15,21 +15,23 @@ from PIL import Image
 from torch import nn
 
 import prunebench
-from prunebench import Deploy, Initialize, Prune, Reinitialize, Rewind, Shuffle, Structure, Train, registry, seeds
-from prunebench.allocation import total_kept
-from prunebench.augmentation import augment
-from prunebench.components import Component, Dataset, Method
-from prunebench.descriptions import parameters
-from prunebench.files import File
-from prunebench.masks import keep_highest
-from prunebench.network import Layer, describe
-from prunebench.plan import protocol, resolve
-from prunebench.recipes import learning_rate, resolved_options
-from prunebench.suite.optimizers import TORCH, _unusable
+from prunebench import Deploy, Initialize, Prune, Reinitialize, Rewind, Shuffle, Structure, Train
+from prunebench.api import registry
+from prunebench.api.components import Component, Dataset, Method
+from prunebench.api.files import File
+from prunebench.api.tasks import Optimizer, Prunable, Schedule
+from prunebench.api.times import Clock
+from prunebench.data import seeds
+from prunebench.data.augmentation import augment
+from prunebench.inspection.tickets import Facts, Ticket
+from prunebench.network.description import Layer, describe
+from prunebench.plan.planning import protocol, resolve
+from prunebench.pruning.allocation import total_kept
+from prunebench.pruning.masks import keep_highest
+from prunebench.suite.descriptions import parameters
 from prunebench.suite.reading import trial_to_plain
-from prunebench.suite.values import Optimizer, Prunable, Schedule
-from prunebench.tickets import Facts, Ticket
-from prunebench.times import Clock
+from prunebench.training.optimizers import TORCH, _unusable
+from prunebench.training.recipes import learning_rate, resolved_options
 from tests.golden import chains
 from tests.golden.chains import Blobs, Chained, Net, Probe, chain, checksum, numbers, short, task_of, trial_of
 

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 import prunebench
-from prunebench.data import Data, prepare
-from prunebench.errors import Diverged
-from prunebench.execution.perform import Bench, final_figures, measured, perform
-from prunebench.plan import protocol, resolve
-from prunebench.suite.values import Entry, Optimizer, Recipe, Task, Trial
+from prunebench.api.errors import Diverged
+from prunebench.api.tasks import Entry, Optimizer, Recipe, Task, Trial
+from prunebench.data.prepared import Data, prepare
+from prunebench.execution.performing import Bench, final_figures, measured, perform
+from prunebench.plan.planning import protocol, resolve
 
 CPU = torch.device("cpu")
 DIGITS = 8

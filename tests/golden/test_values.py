@@ -9,8 +9,9 @@ import torch
 from prunebench_plugins.drop_grow import DropGrow
 from prunebench_plugins.snip import SNIP
 
-from prunebench import augmentation, recipes
-from prunebench.versions import PROTOCOL_VERSION
+from prunebench.api.versions import PROTOCOL_VERSION
+from prunebench.data import augmentation
+from prunebench.training import recipes
 from tests.golden import values
 from tests.golden.values import differences
 
@@ -20,7 +21,7 @@ def other_rate(monkeypatch):
 
 
 def other_rounding(monkeypatch):
-    monkeypatch.setattr("prunebench.allocation.round", math.floor, raising=False)
+    monkeypatch.setattr("prunebench.pruning.allocation.round", math.floor, raising=False)
 
 
 def other_default(monkeypatch):
@@ -89,7 +90,7 @@ def test_the_version_of_a_component_is_named_with_its_file(changed):
 @pytest.mark.parametrize("name", ["method/snip/default", "core/rounding"])
 def test_the_version_of_the_protocol_is_named_where_the_core_changed(changed, name):
     changed(core=True)
-    assert f"raise PROTOCOL_VERSION in prunebench/versions.py (now {PROTOCOL_VERSION})" in values.problem(name)
+    assert f"raise PROTOCOL_VERSION in prunebench/api/versions.py (now {PROTOCOL_VERSION})" in values.problem(name)
 
 
 def test_values_of_another_version_are_to_be_written_anew(changed, monkeypatch):

@@ -11,7 +11,7 @@ from typing import Any
 import timm
 import torch
 
-from prunebench.versions import PROTOCOL_VERSION
+from prunebench.api.versions import PROTOCOL_VERSION
 from tests.golden.cases import CORE, Case, all_cases
 
 FILE = Path(__file__).with_name("values.json")
@@ -73,7 +73,7 @@ def _listed(changes: list[str]) -> str:
 def _where(case: Case) -> str:
     """Which version to raise: a component's own, unless the core itself computes something else."""
     if case.component is None or core_changed():
-        return f"PROTOCOL_VERSION in prunebench/versions.py (now {PROTOCOL_VERSION})"
+        return f"PROTOCOL_VERSION in prunebench/api/versions.py (now {PROTOCOL_VERSION})"
     place = Path(inspect.getfile(case.component)).name
     return (
         f"`version` of {case.component.__name__} in plugins/{place} (now {version(case)}), and of whatever else fails"

@@ -2,12 +2,12 @@
 
 import pytest
 
-from prunebench.data import Prepared
+from prunebench.api.stages import Train
+from prunebench.data.prepared import Prepared
 from prunebench.execution.worker import write_state
 from prunebench.inspection import Finished
-from prunebench.plan import protocol
-from prunebench.stages import Train
-from prunebench.store import Store
+from prunebench.plan.planning import protocol
+from prunebench.store.entries import Store
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 
 from prunebench import Deploy, Initialize, Prune, Train, load_ticket
-from prunebench.errors import PrunebenchError
+from prunebench.api.errors import PrunebenchError
 from prunebench.inspection import FORMATS, export, ticket_of
 from prunebench.suite.pipelines import Composed
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from prunebench import Prune, Train
-from prunebench.errors import TicketError
+from prunebench.api.errors import TicketError
 from prunebench.inspection import inspect
 from prunebench.inspection.measures import TOTAL
 from prunebench.inspection.plots import drawings
 from prunebench.inspection.report import bar, markdown, sections, sparkline, text, write
-from prunebench.store import Store
+from prunebench.store.entries import Store
 
 
 @pytest.fixture

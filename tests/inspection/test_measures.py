@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from prunebench.errors import PrunebenchError
+from prunebench.api.errors import PrunebenchError
 from prunebench.inspection.measures import TOTAL, Density, barrier, between, densities, movements, overlaps
 
 

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from prunebench import Initialize, Train
-from prunebench.errors import Unreachable
-from prunebench.execution.perform import final_figures
+from prunebench.api.errors import Unreachable
+from prunebench.execution.performing import final_figures
 from prunebench.inspection.stability import STREAMS, child_node, errors_between, reestimate, stability
 from prunebench.inspection.trials import Finished
-from prunebench.training import evaluate, load
+from prunebench.training.loop import evaluate, load
 
 SHARES = tuple(point / 10 for point in range(11))
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from prunebench import Initialize, Prune, Reinitialize, Rewind, Train
-from prunebench.errors import PrunebenchError, StoreError
+from prunebench.api.errors import PrunebenchError, StoreError
 from prunebench.inspection.trials import narrowed, open_trial
 from prunebench.session import load_suite
-from prunebench.store import Store
+from prunebench.store.entries import Store
 from tests import runs
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from prunebench.leaderboard import rows, sections
-from prunebench.leaderboard.checklist import LIBRARIES, POINTS, checklist
+from prunebench.leaderboard import rows
+from prunebench.leaderboard.tables import sections
+from prunebench.leaderboard.tables.checklist import LIBRARIES, POINTS, checklist
 
 NAMES = dict(
     zip(("ratios", "top", "control", "curves", "points", "seeds", "same", "baselines", "written"), POINTS, strict=True)

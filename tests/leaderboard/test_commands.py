@@ -6,7 +6,7 @@ import shlex
 import pytest
 
 from prunebench import session
-from prunebench.leaderboard.commands import command
+from prunebench.leaderboard.boards.commands import command
 from prunebench.leaderboard.rows import rows
 from tests import runs
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from prunebench.leaderboard.comparison import MARKS, as_json, as_markdown, as_text, compare, summary
-from prunebench.leaderboard.published import Board
+from prunebench.leaderboard.boards.comparison import MARKS, as_json, as_markdown, as_text, compare, summary
+from prunebench.leaderboard.boards.published import Board
 
 
 def board(*results, name="one"):

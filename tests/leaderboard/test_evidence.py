@@ -3,7 +3,7 @@
 import pytest
 
 from prunebench.leaderboard import select, table
-from prunebench.leaderboard.pages import markdown
+from prunebench.leaderboard.tables.markdown import markdown
 
 
 @pytest.fixture

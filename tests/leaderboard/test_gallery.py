@@ -4,12 +4,14 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from prunebench.leaderboard import early_stops, heatmaps, sections, select, table
-from prunebench.leaderboard.diagrams import diagram
-from prunebench.leaderboard.gallery import drawings
-from prunebench.leaderboard.pages import markdown
+from prunebench.leaderboard import select, table
+from prunebench.leaderboard.plots import early_stops, heatmaps
+from prunebench.leaderboard.plots.diagrams import diagram
+from prunebench.leaderboard.plots.gallery import drawings
+from prunebench.leaderboard.plots.style import svg
 from prunebench.leaderboard.ranks import Ranking
-from prunebench.leaderboard.style import svg
+from prunebench.leaderboard.tables import sections
+from prunebench.leaderboard.tables.markdown import markdown
 
 LAYERS = {"density/fc1.weight": 0.25, "density/fc2.weight": 0.0}
 

@@ -11,16 +11,17 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from prunebench import plain_text
 from prunebench.cli import main
-from prunebench.leaderboard import as_json, markdown, published, select, table, text, trials
+from prunebench.leaderboard import as_json, markdown, select, table, text, trials
 from prunebench.leaderboard import csv as as_csv
-from prunebench.leaderboard.comparison import as_json as compared_json
-from prunebench.leaderboard.comparison import as_markdown, as_text, compare
-from prunebench.leaderboard.latex import as_latex
-from prunebench.leaderboard.markers import fill
+from prunebench.leaderboard.boards import published
+from prunebench.leaderboard.boards.comparison import as_json as compared_json
+from prunebench.leaderboard.boards.comparison import as_markdown, as_text, compare
+from prunebench.leaderboard.boards.markers import fill
+from prunebench.leaderboard.boards.published import Board, read_board
 from prunebench.leaderboard.overlaps import Overlap, dump, parse
-from prunebench.leaderboard.published import Board, read_board
+from prunebench.leaderboard.tables.latex import as_latex
+from prunebench.messages import plain_text
 
 PIECES = (
     *("<img src=x onerror=alert(1)>", "<script>", "</td>", "<!--", "&lt;b&gt;", "![x](http://evil.example/p.png)"),

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from prunebench.leaderboard import as_html, drawings, markdown, select, table
-from prunebench.leaderboard.interactive import specifications
+from prunebench.leaderboard.plots.interactive import specifications
 
 
 class Outline(HTMLParser):

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 from prunebench.leaderboard import drawings, select, table
-from prunebench.leaderboard.interactive import specifications
+from prunebench.leaderboard.plots.interactive import specifications
 
 EARLY = {"early_stop_step": 300.0, "early_stop_accuracy": 0.91}
 LAYERS = {"density/fc1.weight": 0.25, "density/fc2.weight": 0.0}

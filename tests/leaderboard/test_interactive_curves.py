@@ -2,13 +2,14 @@
 
 import pytest
 
-from prunebench.leaderboard import sections, select, table
-from prunebench.leaderboard.interactive_curves import (
+from prunebench.leaderboard import select, table
+from prunebench.leaderboard.plots.interactive_curves import (
     accuracy_specification,
     cost_specification,
     early_accuracy_specification,
     early_stop_specification,
 )
+from prunebench.leaderboard.tables import sections
 
 
 def section_of(results):

@@ -2,8 +2,9 @@
 
 import pytest
 
-from prunebench.leaderboard import sections, select, table
-from prunebench.leaderboard.interactive_maps import layers_specification, overlap_specification
+from prunebench.leaderboard import select, table
+from prunebench.leaderboard.plots.interactive_maps import layers_specification, overlap_specification
+from prunebench.leaderboard.tables import sections
 
 
 def layers_of(results):

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from prunebench.leaderboard.latex import as_latex, escaped
 from prunebench.leaderboard.rows import table
 from prunebench.leaderboard.selection import select
+from prunebench.leaderboard.tables.latex import as_latex, escaped
 
 
 def latex_of(results):

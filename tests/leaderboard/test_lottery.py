@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from prunebench.errors import StoreError
+from prunebench.api.errors import StoreError
 
 LADDER = (0.2, 0.8, 0.93, 0.97)
 FEW = (0.8, 0.93, 0.97)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from prunebench.errors import BoardError
-from prunebench.leaderboard.markers import TABLES, fill, linked, regions
+from prunebench.api.errors import BoardError
+from prunebench.leaderboard.boards.markers import TABLES, fill, linked, regions
 from prunebench.leaderboard.rows import table
 from prunebench.leaderboard.selection import select
 

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from prunebench.leaderboard.merging import merge, older_protocols
-from prunebench.leaderboard.published import Board
+from prunebench.leaderboard.boards.merging import merge, older_protocols
+from prunebench.leaderboard.boards.published import Board
 
 
 def test_a_trial_that_two_have_is_there_once(seeds):

@@ -10,11 +10,11 @@ from click.testing import CliRunner
 from safetensors.numpy import save_file
 
 from prunebench import leaderboard
+from prunebench.api.errors import BoardError
 from prunebench.cli import main
-from prunebench.errors import BoardError
 from prunebench.leaderboard import overlaps
-from prunebench.leaderboard.overlap_maps import caption, overlap_map, shown
 from prunebench.leaderboard.overlaps import FILE, Overlap, chosen, current, dump, intersections, measure, parse
+from prunebench.leaderboard.plots.overlap_maps import caption, overlap_map, shown
 from prunebench.tracking import MaskFile, Tracker, tracking_uri
 
 LAYERS = [

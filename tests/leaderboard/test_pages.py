@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from prunebench.leaderboard.pages import as_json, markdown
 from prunebench.leaderboard.rows import COLUMNS, OPTIONAL, table
 from prunebench.leaderboard.selection import select
-from prunebench.leaderboard.terminal import text
+from prunebench.leaderboard.tables.markdown import as_json, markdown
+from prunebench.leaderboard.tables.terminal import text
 
 KEYS = ["task", "method", "target_sparsity", "sparsity", "n"]
 KEYS += ["accuracy_mean", "accuracy_std", "training_cost", "wall_seconds", "status"]

@@ -17,11 +17,11 @@ from matplotlib.text import Text
 
 from prunebench import leaderboard
 from prunebench.leaderboard import drawings, select, table
-from prunebench.leaderboard.costs import cost_plot, front, shown
-from prunebench.leaderboard.plots import accuracy_plot, is_plotted, looks
+from prunebench.leaderboard.plots.costs import cost_plot, front, shown
+from prunebench.leaderboard.plots.curves import accuracy_plot, is_plotted, looks
+from prunebench.leaderboard.plots.style import svg
 from prunebench.leaderboard.rows import rows
-from prunebench.leaderboard.sections import sections
-from prunebench.leaderboard.style import svg
+from prunebench.leaderboard.tables.sections import sections
 
 
 @pytest.fixture

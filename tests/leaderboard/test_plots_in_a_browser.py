@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from prunebench.leaderboard import sections, select, table, write
-from prunebench.leaderboard.costs import front
+from prunebench.leaderboard import select, table, write
+from prunebench.leaderboard.plots.costs import front
+from prunebench.leaderboard.tables import sections
 
 pytestmark = pytest.mark.slow
 

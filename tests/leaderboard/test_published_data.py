@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from prunebench.errors import BoardError
-from prunebench.leaderboard.published import FILE, dump, parse, read_board, wanted
+from prunebench.api.errors import BoardError
+from prunebench.leaderboard.boards.published import FILE, dump, parse, read_board, wanted
 
 
 @pytest.fixture

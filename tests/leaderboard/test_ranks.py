@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from prunebench.leaderboard import rows, sections
+from prunebench.leaderboard import rows
 from prunebench.leaderboard.ranks import Ranking, critical_difference, friedman, ranking
+from prunebench.leaderboard.tables import sections
 
 
 @pytest.fixture

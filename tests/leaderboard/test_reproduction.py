@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from prunebench.leaderboard.reproduction import judge
+from prunebench.leaderboard.boards.reproduction import judge
 
 
 def test_the_same_bits_are_equal_whatever_the_clock_says(seeds, result):

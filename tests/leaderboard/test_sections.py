@@ -2,8 +2,9 @@
 
 import pytest
 
-from prunebench.leaderboard import files, sections, select, table
-from prunebench.leaderboard.sections import ENDINGS
+from prunebench.leaderboard import files, select, table
+from prunebench.leaderboard.tables import sections
+from prunebench.leaderboard.tables.sections import ENDINGS
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ import json
 import pandas as pd
 import pytest
 
-from prunebench import writing
-from prunebench.leaderboard import files, rows, standing
+from prunebench.api import writing
+from prunebench.leaderboard import files, rows
+from prunebench.leaderboard.boards import cache as standing
 
 
 @pytest.fixture(scope="module")

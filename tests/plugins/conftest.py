@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from prunebench.network import Layer, Network
-from prunebench.state import State
-from prunebench.suite.values import Optimizer
-from prunebench.training import Trainer, Training
+from prunebench.api.tasks import Optimizer
+from prunebench.network.description import Layer, Network
+from prunebench.training.loop import Trainer, Training
+from prunebench.training.state import State
 
 FLOPS = 10.0
 """Of a weight in a forward pass."""

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from prunebench_plugins.decoding import glance, is_turned, opened
 
-from prunebench.errors import DataError
+from prunebench.api.errors import DataError
 
 RAMP = np.array([[0, 30000, 65535]], np.uint16)
 FRAMES = [Image.new("RGB", (3, 1), (40 * index, 0, 0)) for index in range(3)]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from prunebench.data import prepare
+from prunebench.data.prepared import prepare
 
 
 @pytest.fixture(scope="module")

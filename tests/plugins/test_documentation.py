@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from prunebench import registry as plugins
+from prunebench.api import registry as plugins
 
 METHODS = plugins.load().components["method"]
 PAGE = (Path(__file__).parents[2] / "docs" / "methods.md").read_text("utf-8")

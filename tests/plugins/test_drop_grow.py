@@ -9,12 +9,13 @@ from prunebench_plugins.drop_grow import FirstDense, dropped, grown, highest
 from prunebench_plugins.random import Random
 
 import prunebench
-from prunebench import Initialize, Prune, Train, times
-from prunebench.allocation import kept_counts
-from prunebench.errors import Unreachable
-from prunebench.network import describe
-from prunebench.state import State, from_tensors, to_tensors
-from prunebench.suite.values import Optimizer
+from prunebench import Initialize, Prune, Train
+from prunebench.api import times
+from prunebench.api.errors import Unreachable
+from prunebench.api.tasks import Optimizer
+from prunebench.network.description import describe
+from prunebench.pruning.allocation import kept_counts
+from prunebench.training.state import State, from_tensors, to_tensors
 
 MOVING = ["set", "snfs", "rigl"]
 OFTEN = {"interval": "4it", "fraction": 0.5}

@@ -2,10 +2,10 @@
 
 import pytest
 
-from prunebench import registry as plugins
-from prunebench.descriptions import parameters
-from prunebench.errors import Unreachable
-from prunebench.network import describe
+from prunebench.api import registry as plugins
+from prunebench.api.errors import Unreachable
+from prunebench.network.description import describe
+from prunebench.suite.descriptions import parameters
 
 METHODS = [
     name

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from prunebench import registry, session
-from prunebench.plan import make_plan
+from prunebench import session
+from prunebench.api import registry
+from prunebench.plan.planning import make_plan
 from tests import installing, runs
 
 ROOT = Path(__file__).parents[2]

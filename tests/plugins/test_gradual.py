@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from prunebench import Initialize, Prune, Train
-from prunebench.allocation import kept_counts
-from prunebench.errors import PrunebenchError
-from prunebench.network import describe
-from prunebench.suite.values import Optimizer
+from prunebench.api.errors import PrunebenchError
+from prunebench.api.tasks import Optimizer
+from prunebench.network.description import describe
+from prunebench.pruning.allocation import kept_counts
 
 
 @pytest.fixture

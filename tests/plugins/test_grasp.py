@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 import prunebench
 from prunebench import Initialize, Prune, Train
-from prunebench.masks import keep_highest
+from prunebench.pruning.masks import keep_highest
 
 
 class Pair(prunebench.Dataset):
@@ -141,7 +141,7 @@ def test_every_parameter_moves_the_scores(method, conv, way):
 def test_examples_are_balanced_over_the_classes(conv, method, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "prunebench.scoring.Scoring.batches", lambda self, *how: asked.append(how) or conv_batches(self, *how)
+        "prunebench.pruning.scoring.Scoring.batches", lambda self, *how: asked.append(how) or conv_batches(self, *how)
     )
     method("grasp").scores(conv())
     assert asked == [(1, 100, True)]

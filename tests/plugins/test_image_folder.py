@@ -12,8 +12,8 @@ from prunebench_plugins import image_folder
 from torchvision.transforms import RandomResizedCrop
 
 import prunebench
-from prunebench.data import find, prepare
-from prunebench.errors import DataError, SuiteError
+from prunebench.api.errors import DataError, SuiteError
+from prunebench.data.prepared import find, prepare
 from prunebench.suite import read_suite
 
 COLOURS = {"cats": (200, 10, 30), "dogs": (20, 220, 40), "owls": (10, 20, 240)}

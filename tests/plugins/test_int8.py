@@ -6,9 +6,9 @@ from torch import nn
 
 import prunebench
 from prunebench import Deploy, Prune, Train, session, tracking
-from prunebench.errors import PrunebenchError
-from prunebench.execution.perform import measured
-from prunebench.plan import make_plan
+from prunebench.api.errors import PrunebenchError
+from prunebench.execution.performing import measured
+from prunebench.plan.planning import make_plan
 from tests import runs
 
 QUANTIZED = "torch.ao.nn"

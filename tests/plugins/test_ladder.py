@@ -6,8 +6,8 @@ import pytest
 
 import prunebench
 from prunebench import Prune
-from prunebench.plan import make_plan
-from prunebench.suite.values import Prunable
+from prunebench.api.tasks import Prunable
+from prunebench.plan.planning import make_plan
 
 LENET = [80.0, 64.1, 51.3, 41.1, 32.9, 26.3, 21.1, 16.9, 13.5, 10.8, 8.7, 7.0, 5.6, 4.5, 3.6, 2.9, 2.3, 1.9, 1.5, 1.2]
 """What Frankle & Carbin print, in percent."""
@@ -57,7 +57,7 @@ def test_a_rung_keeps_the_power_of_each_layers_share(tiny, method, conv, run_cha
 
 
 def test_between_two_rungs_all_layers_stand_at_the_same_fraction_of_a_level(tiny, method, lenet):
-    from prunebench.allocation import kept_counts
+    from prunebench.pruning.allocation import kept_counts
 
     imp = method("imp", scope="layerwise", output_rate=0.1)
     trial = tiny.trial(imp, sparsity=0.6, task=lenet)

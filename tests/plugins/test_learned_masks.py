@@ -7,11 +7,11 @@ import torch
 
 import prunebench
 from prunebench import Initialize, Prune, Rewind, Structure, Train
-from prunebench.masks import keep_highest
-from prunebench.plan import make_plan
-from prunebench.state import State, from_tensors, to_tensors
-from prunebench.suite.values import Optimizer, Schedule
-from prunebench.training import Trainer, Training
+from prunebench.api.tasks import Optimizer, Schedule
+from prunebench.plan.planning import make_plan
+from prunebench.pruning.masks import keep_highest
+from prunebench.training.loop import Trainer, Training
+from prunebench.training.state import State, from_tensors, to_tensors
 
 METHODS = [
     ("ste", {}),
@@ -176,7 +176,7 @@ def test_a_density_that_keeps_nothing_is_skipped(tiny, method, name):
 
 @pytest.mark.parametrize("name", ["ste", "edge-popup"])
 def test_without_a_density_there_is_no_updater(wide, method, run_stages, name):
-    with pytest.raises(prunebench.errors.PrunebenchError, match=r"a density: Train\(by=\.\.\., density=\.\.\.\)$"):
+    with pytest.raises(prunebench.api.errors.PrunebenchError, match=r"a density: Train\(by=\.\.\., density=\.\.\.\)$"):
         run_stages(wide(), Train(by=method(name)))
 
 

@@ -10,10 +10,10 @@ import pytest
 from prunebench_plugins import local
 from prunebench_plugins.local import Local, Processes
 
-from prunebench.environment import cores
-from prunebench.errors import PrunebenchError
-from prunebench.execution import exits
-from prunebench.executors import Order, Resources, Site
+from prunebench.api import exits
+from prunebench.api.environment import cores
+from prunebench.api.errors import PrunebenchError
+from prunebench.api.executors import Order, Resources, Site
 
 
 @pytest.fixture
@@ -215,11 +215,9 @@ def test_processes_of_workers_have_sockets_where_temporary_files_have_a_long_pat
     long = tmp_path / ("x" * 120)
     long.mkdir()
     (tmp_path / "mine.py").write_text(PLUGIN, "utf-8")
-    code = (
-        "from pathlib import Path\nfrom prunebench.executors import Site\nfrom prunebench_plugins.local import Local\n"
-    )
+    code = "from pathlib import Path\nfrom prunebench.api.executors import Site\nfrom prunebench_plugins.local import Local\n"
     code += "crew = Local().open(Site(store=Path('.'), workers=1, plugins=(str(Path('mine.py').resolve()),)))\n"
-    code += "from prunebench.execution.forking import start_server\n"
+    code += "from prunebench.execution.processes.forking import start_server\n"
     code += "print(start_server(*crew._loaded, crew._sockets).received())"
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from prunebench import Initialize, Prune, Rewind, Train
-from prunebench.plan import make_plan
-from prunebench.suite.values import Optimizer, Schedule
+from prunebench.api.tasks import Optimizer, Schedule
+from prunebench.plan.planning import make_plan
 
 
 def same(one, other):

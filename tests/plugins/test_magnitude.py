@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from prunebench import Initialize, Prune, Train
-from prunebench.suite.values import Optimizer, Schedule
+from prunebench.api.tasks import Optimizer, Schedule
 
 
 def test_the_score_of_a_weight_is_its_size(method, scoring_of):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from prunebench.network import describe
-from prunebench.weights import prunable_by_default
+from prunebench.api.weights import prunable_by_default
+from prunebench.network.description import describe
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from prunebench_plugins.nm import is_two_of_four
 from torch import nn
 
 from prunebench import Deploy, Initialize, Prune, Rewind, Structure, Train
-from prunebench.execution.perform import measured
+from prunebench.execution.performing import measured
 
 
 @pytest.fixture

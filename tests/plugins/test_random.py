@@ -5,9 +5,9 @@ import torch
 
 import prunebench
 from prunebench import Initialize, Prune, Train
-from prunebench.allocation import kept_counts
-from prunebench.network import describe
-from prunebench.seeds import generator
+from prunebench.data.seeds import generator
+from prunebench.network.description import describe
+from prunebench.pruning.allocation import kept_counts
 
 
 def masks(chain):

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from prunebench import session
-from prunebench.data import prepare
-from prunebench.errors import PrunebenchError
-from prunebench.execution.run import Options, Walk
-from prunebench.executors import Resources, Site
-from prunebench.store import Store
+from prunebench.api.errors import PrunebenchError
+from prunebench.api.executors import Resources, Site
+from prunebench.data.prepared import prepare
+from prunebench.execution.scheduler import Options, Walk
+from prunebench.store.entries import Store
 from tests import runs
 
 pytest.importorskip("ray")
@@ -257,6 +257,6 @@ def test_without_ray_the_error_says_how_to_get_it(monkeypatch, tmp_path):
 
 
 def test_no_command_imports_ray_that_does_not_use_it():
-    code = "import sys, prunebench.registry as r; print(r.load().names('executor'), 'ray' in sys.modules)"
+    code = "import sys, prunebench.api.registry as r; print(r.load().names('executor'), 'ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['local', 'ray'] False"

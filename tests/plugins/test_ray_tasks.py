@@ -12,12 +12,12 @@ from prunebench_plugins import ray_nodes as nodes
 
 import prunebench
 from prunebench import session
-from prunebench.data import prepare
-from prunebench.errors import PrunebenchError
-from prunebench.execution import exits
-from prunebench.execution.run import Options, Walk
-from prunebench.executors import Resources, Site
-from prunebench.store import Store
+from prunebench.api import exits
+from prunebench.api.errors import PrunebenchError
+from prunebench.api.executors import Resources, Site
+from prunebench.data.prepared import prepare
+from prunebench.execution.scheduler import Options, Walk
+from prunebench.store.entries import Store
 from tests import runs
 
 TEXT = runs.SUITE.split("methods:")[0].replace("epochs: 2", "epochs: 1")

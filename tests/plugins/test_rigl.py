@@ -6,10 +6,11 @@ import pytest
 import torch
 
 import prunebench
-from prunebench import Prune, Train, times
-from prunebench.allocation import kept_counts
-from prunebench.network import describe
-from prunebench.suite.values import Optimizer, Prunable
+from prunebench import Prune, Train
+from prunebench.api import times
+from prunebench.api.tasks import Optimizer, Prunable
+from prunebench.network.description import describe
+from prunebench.pruning.allocation import kept_counts
 
 OFTEN = {"interval": "10it", "fraction": 0.5, "decay": "constant"}
 WEIGHTS = {"a": [0.5, -0.1, 0.0, 0.3, 0.0, -0.4, 0.0, 0.0]}

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from prunebench.errors import SuiteError
-from prunebench.network import describe
+from prunebench.api.errors import SuiteError
+from prunebench.network.description import describe
 from prunebench.suite import read_suite
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)

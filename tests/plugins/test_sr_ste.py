@@ -5,8 +5,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from prunebench import Initialize, Structure, Train
-from prunebench.plan import make_plan
-from prunebench.suite.values import Optimizer
+from prunebench.api.tasks import Optimizer
+from prunebench.plan.planning import make_plan
 
 
 @pytest.fixture

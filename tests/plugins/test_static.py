@@ -5,9 +5,9 @@ import torch
 from prunebench_plugins.random import Random
 
 from prunebench import Initialize, Prune, Train
-from prunebench.allocation import kept_counts
-from prunebench.network import describe
-from prunebench.plan import resolve
+from prunebench.network.description import describe
+from prunebench.plan.planning import resolve
+from prunebench.pruning.allocation import kept_counts
 
 
 def test_its_chain_is_that_of_random_pruning_under_erk(tiny, method):

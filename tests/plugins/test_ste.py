@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from prunebench import Initialize, Train
-from prunebench.suite.values import Optimizer
+from prunebench.api.tasks import Optimizer
 
 
 def values(training, name="a"):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from prunebench import Initialize, Prune, Train
-from prunebench.masks import keep_highest
+from prunebench.pruning.masks import keep_highest
 
 
 @pytest.fixture

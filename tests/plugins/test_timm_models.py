@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from prunebench.errors import PrunebenchError, SuiteError
-from prunebench.network import convolutions_and_linears, describe
+from prunebench.api.errors import PrunebenchError, SuiteError
+from prunebench.network.description import convolutions_and_linears, describe
 from prunebench.suite import read_suite
 
 pytestmark = pytest.mark.slow  # timm takes seconds to import

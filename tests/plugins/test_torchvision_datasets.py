@@ -18,8 +18,8 @@ from prunebench_plugins import torchvision_datasets
 from scipy.io import savemat
 from torchvision import datasets
 
-from prunebench.data import find, prepare
-from prunebench.errors import DataError
+from prunebench.api.errors import DataError
+from prunebench.data.prepared import find, prepare
 
 NAMES = ("cifar10", "cifar100", "fashion-mnist", "mnist", "svhn")
 ROOT = os.environ.get("PRUNEBENCH_DATA")

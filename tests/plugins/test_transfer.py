@@ -9,15 +9,15 @@ from torch import nn
 
 import prunebench
 from prunebench import Initialize, Prune, Train
-from prunebench.errors import PrunebenchError, SuiteError, TicketError, Unreachable
-from prunebench.files import File
-from prunebench.identity import digest
-from prunebench.plan import protocol, resolve
-from prunebench.registry import Registry
+from prunebench.api.errors import PrunebenchError, SuiteError, TicketError, Unreachable
+from prunebench.api.files import File
+from prunebench.api.identity import digest
+from prunebench.api.registry import Registry
+from prunebench.api.tasks import Prunable
+from prunebench.inspection.tickets import Facts, Ticket
+from prunebench.plan.planning import protocol, resolve
 from prunebench.suite.reading import trial_from_plain, trial_to_plain
-from prunebench.suite.values import Prunable
 from prunebench.testing import NETWORKS, conformance
-from prunebench.tickets import Facts, Ticket
 
 
 def ticket_of(trial, masks, initial, final, step=0):

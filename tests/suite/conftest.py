@@ -8,8 +8,8 @@ from annotated_types import Ge, Interval, Len
 from typing_extensions import Doc
 
 import prunebench
-from prunebench.errors import SuiteError
-from prunebench.registry import Plugin, Registry
+from prunebench.api.errors import SuiteError
+from prunebench.api.registry import Plugin, Registry
 from prunebench.suite import read_suite
 
 VALID = """\

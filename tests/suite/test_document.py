@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from prunebench.errors import SuiteError
+from prunebench.api.errors import SuiteError
 from prunebench.suite import document
 from prunebench.suite.nodes import Mistakes, Node, Place, choices, near, shown, written
 

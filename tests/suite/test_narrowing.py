@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prunebench.errors import SuiteError
+from prunebench.api.errors import SuiteError
 from prunebench.suite import narrow, read_suite
 
 

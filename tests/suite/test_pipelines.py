@@ -10,11 +10,12 @@ import pytest
 from annotated_types import Ge
 
 import prunebench
-from prunebench import Initialize, Method, Prune, Reinitialize, Rewind, Shuffle, Train, stages
-from prunebench.execution.outcomes import variant
-from prunebench.plan import PlannedTrial, make_plan
+from prunebench import Initialize, Method, Prune, Reinitialize, Rewind, Shuffle, Train
+from prunebench.api import stages
+from prunebench.execution.results import variant
+from prunebench.plan.planning import PlannedTrial, make_plan
 from prunebench.suite import from_plain, read_suite, suite_schema, to_plain, trial_from_plain, trial_to_plain
-from prunebench.suite.outline import stage_classes
+from prunebench.suite.input_models import stage_classes
 from prunebench.suite.pipelines import Composed
 
 
@@ -361,7 +362,7 @@ def test_pipelines_are_told_apart_by_what_their_methods_are(planned, registry):
 
 
 def prunebench_registry():
-    from prunebench import registry
+    from prunebench.api import registry
 
     return registry.load()
 
@@ -376,7 +377,7 @@ def test_the_parts_of_a_pipeline_are_the_methods_in_it(method):
 def test_reading_a_pipeline_needs_nothing_heavy(tmp_path):
     (tmp_path / "suite.yaml").write_text("name: x\ntasks: []\nmethods: [{label: p, stages: [initialize, train]}]\n")
     code = (
-        "import sys\nfrom prunebench.suite import read_suite\nfrom prunebench.registry import Registry\n"
+        "import sys\nfrom prunebench.suite import read_suite\nfrom prunebench.api.registry import Registry\n"
         "try:\n    read_suite(sys.argv[1], Registry(components={'method': {}}))\nexcept Exception as error: pass\n"
         "print(*sys.modules)"
     )

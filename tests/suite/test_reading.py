@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import prunebench
-from prunebench import registry as plugins
-from prunebench.errors import SuiteError
-from prunebench.registry import Registry
+from prunebench.api import registry as plugins
+from prunebench.api.errors import SuiteError
+from prunebench.api.registry import Registry
+from prunebench.api.tasks import Optimizer, Prunable, Recipe, Schedule
 from prunebench.suite import from_plain, read_suite, to_plain, trial_from_plain, trial_to_plain
-from prunebench.suite.values import Optimizer, Prunable, Recipe, Schedule
 
 SUITES = sorted((Path(prunebench.__file__).parents[1] / "suites").glob("*.yaml"))
 

@@ -10,11 +10,11 @@ import pytest
 from ruamel.yaml import YAML
 
 import prunebench
-from prunebench import registry as plugins
+from prunebench.api import registry as plugins
+from prunebench.api.tasks import Recipe
 from prunebench.suite import suite_schema
 from prunebench.suite.checking import phrase
 from prunebench.suite.schema import schema_of
-from prunebench.suite.values import Recipe
 
 SUITES = sorted((Path(prunebench.__file__).parents[1] / "suites").glob("*.yaml"))
 TYPES = {

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from prunebench.suite.values import Entry, Optimizer, Prunable, Recipe, Schedule, Suite, Task, Trial, parameters
+from prunebench.api.tasks import Entry, Optimizer, Prunable, Recipe, Schedule, Suite, Task, Trial, parameters
 
 ADAM = Optimizer(name="adam", lr=1e-3)
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunebench.errors import TrackingError
-from prunebench.leaderboard.sources import read_source
+from prunebench.api.errors import TrackingError
+from prunebench.leaderboard.boards.sources import read_source
 from prunebench.tracking import Tracker, connection, contents, fetch_masks, read_results, sqlite_uri, tracking_uri
 from prunebench.tracking.addresses import artifact_folder, artifact_location, engine_uri, sqlite_file
 

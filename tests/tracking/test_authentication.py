@@ -5,7 +5,7 @@ import secrets
 
 import pytest
 
-from prunebench.errors import TrackingError
+from prunebench.api.errors import TrackingError
 from prunebench.tracking import URI_VARIABLE, Tracker, read_results
 from tests import runs, servers
 

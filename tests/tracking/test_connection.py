@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 
 from prunebench import tracking
-from prunebench.errors import PrunebenchError, TrackingError
+from prunebench.api.errors import PrunebenchError, TrackingError
 from prunebench.tracking import Tracker, connection, read_results, tracking_uri
 from prunebench.tracking.addresses import sqlite_file
 

@@ -10,8 +10,8 @@ from contextlib import closing
 import pytest
 from click.testing import CliRunner
 
+from prunebench.api.errors import TrackingError
 from prunebench.cli import main
-from prunebench.errors import TrackingError
 from prunebench.tracking import Tracker, check_address, connection, databases, read_results, sqlite_uri
 from tests import runs
 

@@ -8,10 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 from prunebench import session
+from prunebench.api.errors import TrackingError, Unavailable
 from prunebench.cli import main
-from prunebench.errors import TrackingError, Unavailable
-from prunebench.session import unsent
-from prunebench.store import Store
+from prunebench.session import outbox as unsent
+from prunebench.store.entries import Store
 from prunebench.tracking import Publisher, Tracker, connection, read_results, retrying
 from prunebench.tracking.retrying import insisted
 from tests import flaky, runs

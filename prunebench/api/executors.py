@@ -1,0 +1,198 @@
+"""Where orders run: `Executor`, the `Crew` that it opens for a run, and the plain values that pass between them.
+
+A walk decides what runs, when, and what a failure means; an executor only where. It gets an `Order`, a plain value that
+any process with the same code can carry out, and tells how it ended.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from annotated_types import Ge, Gt
+from typing_extensions import Doc
+
+from prunebench.api.components import Component
+
+CHECKPOINT_EVERY = 60.0
+"""Seconds between two checkpoints of a training, unless one asks for others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What one running stage takes of a machine. It decides where a stage runs and never what comes out."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    num_cpus: Annotated[float, Gt(0), Doc("processor cores; as many as threads by default")] | None = None
+    num_gpus: Annotated[float, Ge(0), Doc("GPUs; 0.25 lets four stages share one")] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """All that a worker is told, as plain values: it may run in another process or on another machine."""
+
+    trial: dict[str, Any]
+    """The trial to rebuild the chain of."""
+    protocol: str
+    path: tuple[str, ...]
+    """Keys of the nodes to perform, first to last; the last one's state goes into the store."""
+    parent: str | None
+    """Key of the state to begin from."""
+    needs: tuple[str, ...] = ()
+    """Keys of all entries that are read from the store, the parent's among them."""
+    plugins: tuple[str, ...]
+    """Loose plugin files."""
+    blocked: tuple[str, ...]
+    """Plugins that are left out."""
+    store: str
+    data: str
+    """Folder of the prepared arrays."""
+    fingerprint: str
+    """Of those arrays."""
+    seal: str = ""
+    """Of the arrays' files when they were verified; a worker that sees other files reads and verifies them itself."""
+    device: str = "cpu"
+    threads: int = 1
+    environment: tuple[tuple[str, str], ...] = ()
+    """Versions and machine, for the record."""
+    checkpoint_every: float = CHECKPOINT_EVERY
+    """Seconds between two checkpoints of a training; 0 for none."""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """What the keys are made of, for the record."""
+
+    @property
+    def key(self) -> str:
+        """What the order is called: the key of its last node."""
+        return self.path[-1]
+
+    @property
+    def log(self) -> Path:
+        """The file for what its worker prints."""
+        return Path(self.store) / "logs" / f"{self.key}.log"
+
+    def to_json(self) -> str:
+        """As text; `from_json` gives an equal order."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Order:
+        """The order that `to_json` wrote."""
+        return cls(**{name: _frozen(name, value) for name, value in json.loads(text).items()})
+
+
+_LISTS = {one.name for one in fields(Order) if "tuple" in str(one.type)}
+
+
+def _frozen(name: str, value: Any) -> Any:
+    if name not in _LISTS:
+        return value
+    return tuple(tuple(item) if isinstance(item, list) else item for item in value)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An order whose worker came to its end."""
+
+    key: str
+    exitcode: int
+    """As the worker's process gave it: 0 is done; below 0 it was killed from outside, by the signal -exitcode."""
+    cause: str = ""
+    """What the executor knows of an end that the worker itself could not tell, for the reason of a failed row."""
+
+    @property
+    def killer(self) -> str:
+        """By what the worker was killed; nothing if it ended by itself."""
+        if self.exitcode >= 0:
+            return ""
+        return self.cause or _signal_name(-self.exitcode)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """What an executor is told of the run that it is opened for."""
+
+    store: Path
+    workers: int | None = None
+    """Orders at a time, if somebody said so."""
+    threads: int = 1
+    """Of each worker."""
+    device: str = "cpu"
+    plugins: tuple[str, ...] = ()
+    """Loose plugin files."""
+    blocked: tuple[str, ...] = ()
+    """Plugins that are left out."""
+    resources: Resources = field(default_factory=Resources)
+
+
+class Executor(Component):
+    """A place where orders run. Its parameters are options of `prunebench run --executor NAME`."""
+
+    def open(self, site: Site) -> Crew:
+        """A new crew, for one run.
+
+        Raises:
+            PrunebenchError: what is not there, and what to do about it.
+        """
+        raise NotImplementedError(f"executor {self.name!r} opens no crew")
+
+
+class Crew:
+    """Runs the orders of one run. A context manager: leaving it stops all that still runs.
+
+    In the process that is to do the work, `prunebench.carry_out(order)` does it and gives the exit code;
+    `python -m prunebench.execution` does the same with an order's JSON on its standard input.
+    """
+
+    place: str = ""
+    """Where orders run, for people: `4 processes on this machine`."""
+
+    @property
+    def free(self) -> int:
+        """How many orders more could begin now."""
+        raise NotImplementedError
+
+    def submit(self, order: Order) -> None:
+        """Start an order; called only while something is free."""
+        raise NotImplementedError
+
+    def wait(self, timeout: float | None) -> list[Ended]:
+        """The orders that ended: as soon as there is one, or none after `timeout` seconds.
+
+        An order whose worker is lost has ended too; whether it is tried again is not for the crew to say.
+        """
+        raise NotImplementedError
+
+    def cancel(self, key: str) -> None:
+        """Kill an order's worker and forget it: `wait` does not tell of it any more."""
+        raise NotImplementedError
+
+    def begun(self, key: str) -> bool:
+        """Whether an order that was submitted has begun: its time limit counts from then."""
+        return True
+
+    def shutdown(self) -> None:
+        """Stop all workers, politely and then for good, within seconds."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+
+
+def chosen(resources: Resources, other: Mapping[str, float | None]) -> Resources:
+    """The resources, changed by those of `other` that are given."""
+    return Resources(**{**asdict(resources), **{name: value for name, value in other.items() if value is not None}})

@@ -1,0 +1,45 @@
+"""The hooks that a plugin may implement, and the marker to implement them with.
+
+Each returns a list of classes, and has no side effect. A plugin is one file:
+
+    import prunebench
+
+    class Mine(prunebench.Method): ...
+
+    @prunebench.hookimpl
+    def register_methods():
+        return [Mine]
+"""
+
+from __future__ import annotations
+
+import pluggy
+
+from prunebench.api.components import Dataset, Method, Model
+from prunebench.api.executors import Executor
+
+PROJECT = "prunebench"
+"""The name of the pluggy project and of the entry-point group."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def register_methods() -> list[type[Method]]:  # type: ignore[empty-body]
+    """Pruning methods, as subclasses of `prunebench.Method`."""
+
+
+@hookspec
+def register_models() -> list[type[Model]]:  # type: ignore[empty-body]
+    """Architectures, as subclasses of `prunebench.Model`."""
+
+
+@hookspec
+def register_datasets() -> list[type[Dataset]]:  # type: ignore[empty-body]
+    """Data sets, as subclasses of `prunebench.Dataset`."""
+
+
+@hookspec
+def register_executors() -> list[type[Executor]]:  # type: ignore[empty-body]
+    """Places where stages run, as subclasses of `prunebench.Executor`, for `prunebench run --executor NAME`."""

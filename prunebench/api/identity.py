@@ -1,0 +1,282 @@
+"""Content keys: what a piece of work is, never where, when or by whom it was done.
+
+A key hashes canonical JSON. Code enters it by versions: the core's, and that of each component. A component that
+declares no version enters with the hash of its source, so that an edit of its file makes other keys for its stages,
+and for no others; comments and docstrings are not hashed. Hashes of all other sources are provenance only.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from prunebench.api.components import Component
+from prunebench.api.versions import as_before
+
+
+def canonical(value: Any) -> Any:
+    """The plain value that stands for `value` in a key: dataclasses by their fields, components with their version."""
+    if isinstance(value, Component):
+        return {"name": value.name, **code_of(type(value)), "parameters": field_values(value)}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"kind": _kind(type(value)), **field_values(value)}
+    if isinstance(value, (list, tuple)):
+        return [canonical(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): canonical(item) for key, item in value.items()}
+    return value
+
+
+def _kind(cls: type) -> str:
+    """A dataclass's name in keys: a class that is renamed keeps it by `__key_name__ = "OldName"`."""
+    return str(vars(cls).get("__key_name__", cls.__name__))
+
+
+def field_values(value: Any) -> dict[str, Any]:
+    """The canonical values of a dataclass's fields, by name.
+
+    What makes no two values unequal, such as where a file lies, makes no two keys either; and a field that was added
+    later is left out where it means what was computed before (see `prunebench.api.versions.added_later`).
+    """
+    found = ((one, getattr(value, one.name)) for one in fields(value) if one.compare)
+    return {one.name: canonical(item) for one, item in found if not as_before(one, item)}
+
+
+def digest(*parts: Any) -> str:
+    """The first 32 hexadecimal digits of the SHA-256 of the parts' canonical JSON."""
+    text = json.dumps(canonical(parts), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@functools.cache
+def canonical_digest(value: Hashable) -> str:
+    """`digest` of a frozen value, computed once: thousands of trials share a few hundred stages."""
+    return digest(value)
+
+
+def code_of(cls: type[Component]) -> dict[str, Any]:
+    """What stands for the code of a component in a key.
+
+    `version` is the class's own, if it declares one; `source` the hash of the source of what declares none; `bases`
+    the versions of the classes of other packages that it builds on. The core's classes are of the protocol's version.
+    """
+    found: dict[str, Any] = {}
+    own = declared_version(cls)
+    if own is not None:
+        found["version"] = own
+    if modules := _unversioned(cls):
+        found["source"] = _joint_hash(modules)
+        if own is None and cls.origin:
+            found["origin"] = cls.origin
+    if bases := base_versions(cls):
+        found["bases"] = bases
+    return found
+
+
+def declared_version(cls: type) -> int | None:
+    """The version that a class declares itself; one that it inherits says nothing of what it overrides."""
+    version = vars(cls).get("version")
+    return version if isinstance(version, int) else None
+
+
+def base_versions(cls: type) -> dict[str, int]:
+    """The versions of the classes of other packages that a class builds on, by the names of these components."""
+    found = ((base, declared_version(base)) for base in _layers(cls) if base is not cls)
+    return {str(getattr(base, "name", base.__name__)): version for base, version in found if version is not None}
+
+
+def _unversioned(cls: type) -> list[str]:
+    """The modules of a class and of what it builds on, as far as these declare no version."""
+    return sorted({base.__module__ for base in _layers(cls) if declared_version(base) is None}, key=_top)
+
+
+def _layers(cls: type) -> list[type]:
+    """The class and those of other packages that it builds on, without the core's and without what they inherit."""
+    found: list[type] = []
+    for base in cls.__mro__:
+        if not issubclass(base, Component) or _package(base) == __package__:
+            continue
+        if not any(issubclass(one, base) and _package(one) == _package(base) for one in found):
+            found.append(base)
+    return found
+
+
+def source_hash(cls: type) -> str:
+    """Hash of the code of a class's file and of the files of its own package that this one imports.
+
+    A class that builds on one of another package is hashed with that one. The core's own classes are what the core is.
+    """
+    return core_source() if _package(cls) == __package__ else _joint_hash(_modules(cls))
+
+
+def _joint_hash(modules: Iterable[str]) -> str:
+    hashes = [_module_hash(module) for module in modules]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:16]
+
+
+def _modules(cls: type) -> list[str]:
+    """The modules of a class and of what it builds on, without the core."""
+    return sorted({base.__module__ for base in _layers(cls)}, key=_top)
+
+
+def _top(module: str) -> tuple[str, str]:
+    return (module.partition(".")[0], module)
+
+
+def _package(cls: type) -> str:
+    return cls.__module__.partition(".")[0]
+
+
+def source_files(cls: type) -> list[Path]:
+    """The files whose code `source_hash` covers; none for the core's own classes, and for one typed at a prompt."""
+    return [] if _package(cls) == __package__ else _files_of(_modules(cls))
+
+
+def _files_of(modules: Iterable[str]) -> list[Path]:
+    paths = [(module, _file_of(module)) for module in modules]
+    return sorted({file for module, path in paths if path is not None for file in _closure(module, path)})
+
+
+def keyed_hashes(cls: type) -> Mapping[str, str]:
+    """Hash of each file whose code is in the keys of a component, because it declares no version."""
+    return _hashes_by_file(tuple(_unversioned(cls)))
+
+
+def source_hashes(cls: type) -> Mapping[str, str]:
+    """Hash of each of the `source_files`, by its place among them."""
+    return {} if _package(cls) == __package__ else _hashes_by_file(tuple(_modules(cls)))
+
+
+@functools.cache
+def _hashes_by_file(modules: tuple[str, ...]) -> Mapping[str, str]:
+    files = _files_of(modules)
+    folder = Path(os.path.commonpath([file.parent for file in files])) if files else Path()
+    return {file.relative_to(folder).as_posix(): _hash_of([file]) for file in files}
+
+
+@functools.cache
+def _module_hash(module: str) -> str:
+    path = _file_of(module)
+    if path is None:  # typed at an interpreter's prompt: there is no file to hash
+        return "interactive"
+    return _hash_of(sorted(_closure(module, path)))
+
+
+PRESENTATION = ("cli", "inspection", "leaderboard", "session", "templates", "testing", "tracking")
+"""The packages of the core that show, check and send what was computed."""
+
+
+@functools.cache
+def core_source() -> str:
+    """Hash of the code of the core, without its presentation: provenance, and in no key."""
+    return hashlib.sha256(json.dumps(core_hashes(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+@functools.cache
+def core_hashes() -> Mapping[str, str]:
+    """Hash of each module of the core that plans or performs stages."""
+    return {name: _hash_of([path]) for name, path in core_files().items()}
+
+
+def core_files() -> dict[str, Path]:
+    """The modules of the core that plan or perform stages, by their place in it."""
+    root = Path(__file__).parent
+    files = {path.relative_to(root): path for path in sorted(root.rglob("*.py"))}
+    return {name.as_posix(): path for name, path in files.items() if name.parts[0] not in PRESENTATION}
+
+
+def _hash_of(paths: Any) -> str:
+    sources = "\n".join(f"{path.name}\n{code_text(path.read_text('utf-8'))}" for path in paths)
+    return hashlib.sha256(sources.encode()).hexdigest()[:16]
+
+
+def code_text(source: str) -> str:
+    """The syntax tree of a source as text, without comments, layout and docstrings; the same in any Python version."""
+    return _written(ast.parse(source))
+
+
+def _written(node: Any) -> str:
+    """A tree by the fields that are set: later versions of Python add fields, and ast.dump shows them."""
+    if isinstance(node, list):
+        return "[" + ",".join(map(_written, node)) + "]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    parts = {name: value for name, value in ast.iter_fields(node) if value not in (None, []) and name not in _UNSAID}
+    if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+        parts["body"] = [part for part in node.body if not _is_text(part)]
+    elif isinstance(node, ast.JoinedStr):
+        parts["values"] = _merged(node.values)
+    return type(node).__name__ + "(" + ",".join(f"{name}={_written(value)}" for name, value in parts.items()) + ")"
+
+
+_UNSAID = ("ctx", "kind", "type_comment", "type_ignores")
+"""Fields that say nothing which the others do not."""
+
+
+def _merged(values: list[ast.expr]) -> list[ast.expr | str]:
+    """The parts of an f-string; some versions of Python split the text between two fields."""
+    merged: list[ast.expr | str] = []
+    for value in values:
+        text = value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else None
+        if text is not None and merged and isinstance(merged[-1], str):
+            merged[-1] += text
+        elif text != "":
+            merged.append(value if text is None else text)
+    return merged
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _file_of(module: str) -> Path | None:
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None and module not in sys.modules:
+        spec = importlib.util.find_spec(module)
+        file = spec.origin if spec else None
+    return Path(file) if file and file.endswith(".py") else None
+
+
+def _closure(module: str, path: Path) -> set[Path]:
+    """The file and, followed through their imports, the files of the same top-level package."""
+    found, waiting = {path}, [(module, path)]
+    while waiting:
+        name, file = waiting.pop()
+        for imported in _imports(name, file):
+            if imported.partition(".")[0] != module.partition(".")[0]:
+                continue
+            target = _file_of(imported)
+            if target is not None and target not in found:
+                found.add(target)
+                waiting.append((imported, target))
+    return found
+
+
+def _imports(module: str, path: Path) -> Iterator[str]:
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            name = "." * node.level + (node.module or "")
+            base = importlib.util.resolve_name(name, package) if node.level else name
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names if _is_module(f"{base}.{alias.name}", module))
+
+
+def _is_module(name: str, module: str) -> bool:
+    if name.partition(".")[0] != module.partition(".")[0]:
+        return False
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # the parent is a module, so the name is a function or class in it
+        return False

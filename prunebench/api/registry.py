@@ -1,0 +1,339 @@
+"""What the installed plugins provide: methods, models, data sets and executors by name, each with its origin.
+
+Every plugin is loaded on its own: a broken one is kept with its error and stops nothing else.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import inspect
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import pluggy
+
+from prunebench.api import hooks
+from prunebench.api.components import Component, Dataset, Method, Model
+from prunebench.api.errors import PluginError
+from prunebench.api.executors import Executor
+from prunebench.messages.suggestions import nearest
+
+Kind = Literal["method", "model", "dataset", "executor"]
+KINDS: Mapping[Kind, type[Component]] = {
+    "method": Method,
+    "model": Model,
+    "dataset": Dataset,
+    "executor": Executor,
+}
+PLUGINS_VARIABLE = "PRUNEBENCH_PLUGINS"
+TRACE_VARIABLE = "PRUNEBENCH_TRACE"
+NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
+"""What components may be called."""
+_HOOKS: Mapping[Kind, str] = {kind: f"register_{kind}s" for kind in KINDS}
+_MACHINERY = (__file__, *pluggy.__path__, *importlib.__path__, "<frozen importlib")
+"""Beginnings of the file names that stand in a traceback between this module and a plugin's author."""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """Where components come from; `error` says why a plugin provides none."""
+
+    name: str
+    file: str = ""
+    distribution: str = ""
+    version: str = ""
+    error: str = ""
+    provides: tuple[str, ...] = ()
+
+    @property
+    def origin(self) -> str:
+        package = f"{self.distribution} {self.version}, " if self.distribution else ""
+        return f"plugin {self.name!r} ({package}{self.file})"
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Components by kind and name. Names that two plugins claim are in `conflicts`, and in no table."""
+
+    plugins: tuple[Plugin, ...] = ()
+    components: Mapping[Kind, Mapping[str, type[Component]]] = field(default_factory=dict)
+    origins: Mapping[type[Component], Plugin] = field(default_factory=dict)
+    conflicts: Mapping[tuple[Kind, str], str] = field(default_factory=dict)
+
+    def names(self, kind: Kind) -> list[str]:
+        return sorted(self.components.get(kind, {}))
+
+    def find(self, kind: Kind, name: str) -> tuple[type[Component], dict[str, str]]:
+        """The class that a name stands for, and the parameters that the name itself sets (`timm/resnet18`).
+
+        Raises PluginError with the nearest name, and with the broken plugins that may have provided it.
+        """
+        family, slash, variant = name.partition("/")
+        for claimed in (name, family):
+            if (kind, claimed) in self.conflicts:
+                raise PluginError(self.conflicts[kind, claimed])
+        table = self.components.get(kind, {})
+        if name in table:
+            return table[name], {}
+        if slash and family in table and table[family].variant:
+            return table[family], {table[family].variant: variant}
+        raise PluginError(f"unknown {kind} {name!r}{self._hint(kind, name)}")
+
+    def controls(self) -> list[type[Method]]:
+        """The methods that every suite is compared with."""
+        methods = (self.components["method"][name] for name in self.names("method"))
+        return [cls for cls in methods if issubclass(cls, Method) and cls.control]
+
+    def _hint(self, kind: Kind, name: str) -> str:
+        near = self._near(kind, name)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; `prunebench {kind}s` lists them"
+        broken = [plugin for plugin in self.plugins if plugin.error]
+        for plugin in broken:
+            hint += f"\n    note: {plugin.origin} could not be loaded: {plugin.error}"
+        return hint
+
+    def _near(self, kind: Kind, name: str) -> list[str]:
+        """The nearest name; of a family with variants (`timm/resnet18`) with the variant that was given."""
+        family, slash, variant = name.partition("/")
+        table = self.components.get(kind, {})
+        families = [known for known, cls in table.items() if cls.variant]
+        if slash and (near := nearest(family, families)):
+            return [f"{near[0]}/{variant}"]
+        return nearest(name, self.names(kind))
+
+
+def loose_files(given: Iterable[str | os.PathLike[str]] = ()) -> tuple[str, ...]:
+    """Absolute paths of the plugin files that were named: by PRUNEBENCH_PLUGINS first, then `given`; each once."""
+    listed = os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep)
+    paths = [str(Path(path).expanduser().resolve()) for path in (*listed, *given) if str(path)]
+    return tuple(dict.fromkeys(paths))
+
+
+@functools.cache
+def load(files: tuple[str, ...] = (), blocked: frozenset[str] = frozenset()) -> Registry:
+    """Load every installed plugin (entry-point group `prunebench`) and the loose `files`; sorted, so repeatable.
+
+    Args:
+        files: as `loose_files` gives them.
+        blocked: names of installed plugins that are not even imported. A loose file is left out by not naming it,
+            so that the file of an installed plugin can be tried in that plugin's place.
+    """
+    manager = pluggy.PluginManager(hooks.PROJECT)
+    manager.add_hookspecs(hooks)
+    if os.environ.get(TRACE_VARIABLE) == "1":
+        manager.add_hookcall_monitoring(_say_call, _say_answer)
+    collected = _Collected()
+    wanted = [(plugin, importer) for plugin, importer in _installed() if plugin.name not in blocked]
+    for plugin, importer in [*wanted, *_loose(files)]:
+        collected.add(_loaded(manager, plugin, importer))
+    return collected.registry()
+
+
+def _say_call(hook: str, implementations: Sequence[pluggy.HookImpl], arguments: Mapping[str, Any]) -> None:
+    """Before a hook is called, so that one which never returns is seen too."""
+    asked = ", ".join(implementation.plugin_name.lstrip(":") for implementation in implementations)
+    print(f"[hook] {hook} of {asked}", file=sys.stderr)
+
+
+def _say_answer(
+    outcome: pluggy.Result[Any], hook: str, implementations: Sequence[pluggy.HookImpl], arguments: Mapping[str, Any]
+) -> None:
+    said = outcome.get_result() if outcome.exception is None else repr(outcome.exception)
+    print(f"[hook]   {hook}: {said}", file=sys.stderr)
+
+
+def installed_names() -> list[str]:
+    """The names that `blocked` can hold, without importing a plugin."""
+    return sorted({plugin.name for plugin, _ in _installed()})
+
+
+def foreign_names() -> list[str]:
+    """Those of other distributions than this one."""
+    own = __name__.partition(".")[0]
+    return sorted({plugin.name for plugin, _ in _installed() if plugin.distribution != own})
+
+
+def _installed() -> Iterator[tuple[Plugin, Callable[[], Any]]]:
+    found = importlib.metadata.entry_points(group=hooks.PROJECT)
+    for point in sorted(found, key=lambda point: (point.dist.name if point.dist else "", point.name, point.value)):
+        distribution, version = (point.dist.name, point.dist.version) if point.dist else ("", "")
+        yield Plugin(point.name, point.value, distribution, version), point.load
+
+
+def _loose(files: Iterable[str]) -> Iterator[tuple[Plugin, Callable[[], Any]]]:
+    for file in files:
+        yield Plugin(Path(file).stem, file), functools.partial(_import_file, Path(file))
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    # The path is in the name, so that two files of one stem do not replace each other in sys.modules.
+    name = f"prunebench_loose_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    return module
+
+
+def _loaded(
+    manager: pluggy.PluginManager, plugin: Plugin, importer: Callable[[], Any]
+) -> tuple[Plugin, list[tuple[Kind, type[Component]]]]:
+    """The plugin with its file, and what it registers; or with its error, and nothing."""
+    try:
+        module = importer()
+        plugin = replace(plugin, file=getattr(module, "__file__", None) or plugin.file)
+        registered = _registered(manager, plugin, module)
+    except (Exception, SystemExit) as error:  # whatever a stranger's module raises must not stop the others
+        return replace(plugin, error=_brief(error)), []
+    provides = tuple(f"{kind} {cls.name}" for kind, cls in registered)
+    return replace(plugin, provides=provides), registered
+
+
+def _registered(manager: pluggy.PluginManager, plugin: Plugin, module: Any) -> list[tuple[Kind, type[Component]]]:
+    """What the hooks of a module return; a module that breaks a rule is unregistered again."""
+    if (twin := manager.get_name(module)) is not None:
+        raise PluginError(f"it is the same module as {twin}")
+    unique = f"{plugin.distribution}:{plugin.name}:{plugin.file}"
+    try:
+        manager.register(module, name=unique)
+        implemented = _checked_hooks(manager, module)
+        return [
+            (kind, _checked(cls, KINDS[kind], hook))
+            for kind, hook in _HOOKS.items()
+            if hook in implemented
+            for cls in _answers(manager, module, hook)
+        ]
+    except BaseException:
+        if manager.has_plugin(unique):
+            manager.unregister(name=unique)
+        raise
+
+
+def _checked_hooks(manager: pluggy.PluginManager, module: Any) -> set[str]:
+    """The hooks that a module implements. Finds what pluggy lets pass: a misspelt hook, a forgotten marker, no hook."""
+    callers = manager.get_hookcallers(module) or []
+    known = sorted(_HOOKS.values())
+    for caller in callers:
+        if not (caller.has_spec() or all(found.optionalhook for found in caller.get_hookimpls())):
+            near = nearest(caller.name, known, cutoff=0.6)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise PluginError(f"there is no hook {caller.name}; {hint}")
+    implemented = {caller.name for caller in callers}
+    for name in known:
+        if callable(getattr(module, name, None)) and name not in implemented:
+            raise PluginError(f"its function {name} lacks the marker: write @prunebench.hookimpl above it")
+    if not implemented:
+        raise PluginError(f"it implements no hook; there are {', '.join(known)}")
+    return implemented
+
+
+def _answers(manager: pluggy.PluginManager, module: Any, hook: str) -> list[Any]:
+    """What one plugin's hook returns; pluggy drops a None, which here is a forgotten `return`."""
+    others = {other for other in manager.get_plugins() if other is not module}
+    answers = manager.subset_hook_caller(hook, others)() or [None]
+    return [cls for answer in answers for cls in _listed(answer, hook)]
+
+
+def _listed(answer: Any, hook: str) -> list[Any]:
+    if not isinstance(answer, (list, tuple)):
+        raise PluginError(f"{hook} must return a list of classes, and returned {answer!r}")
+    return list(answer)
+
+
+def _checked(cls: Any, base: type[Component], hook: str) -> type[Component]:
+    if not (inspect.isclass(cls) and issubclass(cls, base)):
+        raise PluginError(f"{hook} must return subclasses of prunebench.{base.__name__}, and returned {cls!r}")
+    name = getattr(cls, "name", None)
+    if not (isinstance(name, str) and NAME.fullmatch(name)):
+        raise PluginError(
+            f"{hook} returned {cls.__name__}, whose name is {name!r}: a name is lower-case letters, digits, "
+            "dots and hyphens"
+        )
+    _check_version(cls)
+    return cls
+
+
+def _check_version(cls: type[Component]) -> None:
+    """Raise PluginError for a version that is no count, and for a parameter of that name."""
+    if any(one.name == "version" for one in fields(cls)):
+        raise PluginError(
+            f"{cls.__name__} has a parameter called version, which is what the version of its code is called: "
+            "write `version = 1` without a type, or call the parameter otherwise"
+        )
+    version = vars(cls).get("version")
+    if version is not None and (type(version) is not int or version < 1):
+        raise PluginError(
+            f"{cls.__name__} has the version {version!r}: a version is a whole number from 1 on, and a class without "
+            "one is keyed by its source"
+        )
+
+
+def _brief(error: BaseException) -> str:
+    """The error on one line, with the last line of the plugin's own code that it came from."""
+    text = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+    machinery = (*_MACHINERY, *_import_hooks())
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(machinery)]
+    own = [frame for frame in frames if frame.filename == frames[0].filename]
+    return " ".join(text.split()) + (f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else "")
+
+
+def _import_hooks() -> Iterator[str]:
+    """Files of what takes part in every import, such as MLflow once it is loaded."""
+    for finder in sys.meta_path:
+        module = sys.modules.get(getattr(finder, "__module__", type(finder).__module__))
+        if file := getattr(module, "__file__", None):
+            yield file
+
+
+class _Collected:
+    """Components as plugins bring them, with the duplicates set aside."""
+
+    def __init__(self) -> None:
+        self.plugins: list[Plugin] = []
+        self.claims: dict[tuple[Kind, str], list[tuple[type[Component], Plugin]]] = {}
+
+    def add(self, loaded: tuple[Plugin, list[tuple[Kind, type[Component]]]]) -> None:
+        plugin, registered = loaded
+        self.plugins.append(plugin)
+        for kind, cls in registered:
+            self.claims.setdefault((kind, cls.name), []).append((cls, plugin))
+
+    def registry(self) -> Registry:
+        components: dict[Kind, dict[str, type[Component]]] = {kind: {} for kind in KINDS}
+        origins: dict[type[Component], Plugin] = {}
+        conflicts: dict[tuple[Kind, str], str] = {}
+        for (kind, name), claims in sorted(self.claims.items()):
+            if len(claims) > 1:
+                both = " and by ".join(plugin.origin for _, plugin in claims)
+                conflicts[kind, name] = (
+                    f"{kind} {name!r} is registered by {both}; leave an installed one out with --no-plugin NAME, "
+                    "or rename one"
+                )
+                continue
+            components[kind][name], origins[claims[0][0]] = claims[0]
+            _sign(*claims[0])
+        return Registry(tuple(self.plugins), components, origins, conflicts)
+
+
+def _sign(cls: type[Component], plugin: Plugin) -> None:
+    """Say in a class where it comes from: the version may stand for code that no hash of Python files sees."""
+    if plugin.distribution not in ("", hooks.PROJECT):
+        cls.origin = f"{plugin.distribution} {plugin.version}"

@@ -1,0 +1,216 @@
+"""What a suite says, validated: tasks, methods, sparsities, seeds, and the trials that they span.
+
+The annotations are the schema: `prunebench.suite.reading` checks YAML against them, `prunebench schema` prints them.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from annotated_types import Ge, Gt, Interval, Len
+from typing_extensions import Doc
+
+from prunebench.api import times
+from prunebench.api.components import Component, Dataset, Method, Model
+from prunebench.api.executors import Resources
+
+if TYPE_CHECKING:
+    from prunebench.network.description import Network
+
+_CLOSED = {"extra": "forbid"}
+Beta = Annotated[float, Interval(ge=0, lt=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """`sgd`, `adam` and `adamw` are torch's; any other name is looked up in timm.optim.
+
+    What is not given is as the optimizer has it (timm's momentum is 0.9); what it does not have cannot be given.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
+
+    name: Annotated[str, Doc("sgd, adam, adamw, or a name of timm.optim")]
+    lr: Annotated[float, Gt(0)]
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    momentum: Annotated[float, Interval(ge=0, lt=1)] | None = None
+    nesterov: bool | None = None
+    betas: Annotated[tuple[Beta, ...], Len(2, 3), Doc("adam and its kin: decay of the running means")] | None = None
+    eps: Annotated[float, Gt(0)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.name == "sgd" and self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """The learning rate as a function of the step; see `prunebench.training.recipes.learning_rate`."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
+
+    name: Literal["constant", "multistep", "cosine"] = "constant"
+    warmup: Annotated[times.Time, Doc("linear warm-up until this time, such as 5ep")] = 0
+    milestones: Annotated[tuple[times.Time, ...], Doc("multistep: times of the drops, such as [80ep, 120ep]")] = ()
+    gamma: Annotated[float, Gt(0), Doc("multistep: the factor of each drop")] = 0.1
+
+    def __post_init__(self) -> None:
+        for time in (self.warmup, *self.milestones):
+            times.parse(time)
+        if (self.name == "multistep") != bool(self.milestones):
+            raise ValueError("milestones belong to the multistep schedule, which needs at least one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is trained: the same for every method of a task."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
+
+    optimizer: Optimizer
+    batch_size: Annotated[int, Ge(1)]
+    epochs: Annotated[int, Ge(1)] | None = None
+    steps: Annotated[int, Ge(1), Doc("optimizer steps; give epochs or steps, not both")] | None = None
+    schedule: Schedule = field(default_factory=Schedule)
+    validation: Annotated[int, Ge(0), Doc("training examples held out for selection; the same draw for every seed")] = 0
+    evaluate_every: Annotated[times.Time, Doc("time between evaluations")] = "1ep"
+    label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    augmentation: Annotated[
+        tuple[Literal["flip", "crop", "resized-crop"], ...],
+        Doc(
+            "flip: mirrored half of the time; crop: shifted by up to 4 pixels; "
+            "resized-crop: 8 to 100 % of the area, enlarged (ImageNet)"
+        ),
+    ] = ()
+    drop_last: Annotated[bool, Doc("leave out the last batch of an epoch where it is smaller than batch_size")] = False
+    clip_norm: Annotated[float, Gt(0), Doc("gradients are scaled down to this norm")] | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
+    channels_last: Annotated[bool, Doc("convolutions on channels-last memory: faster on GPUs, other last bits")] = False
+    compile: Annotated[bool, Doc("torch.compile the training: a minute to begin with, then faster on GPUs")] = False
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give either epochs or steps")
+        relative, amount, unit = times.parse(self.evaluate_every)
+        if relative or (not amount and unit != "end"):
+            raise ValueError("evaluate_every is a time between evaluations, such as 1ep, 100it or end")
+
+    def clock(self, train_examples: int) -> times.Clock:
+        """Steps of an epoch and of the whole recipe, validation examples held out.
+
+        A last batch that is smaller counts, unless `drop_last` leaves it out.
+        """
+        whole, ragged = divmod(train_examples - self.validation, self.batch_size)
+        per_epoch = whole if self.drop_last or not ragged else whole + 1
+        return times.Clock(per_epoch, self.steps if self.steps is not None else (self.epochs or 0) * per_epoch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prunable:
+    """Which of the model's prunable weights this task leaves alone; they are then in no denominator."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
+
+    first: Annotated[bool, Doc("false: the first layer stays dense")] = True
+    last: Annotated[bool, Doc("false: the last layer stays dense")] = True
+    exclude: Annotated[tuple[str, ...], Doc("regular expressions of weight names that stay dense")] = ()
+
+    def __post_init__(self) -> None:
+        for pattern in self.exclude:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of what a later Python may read otherwise
+                    re.compile(pattern)
+            except (re.error, OverflowError, RecursionError) as error:
+                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A data set, a model and a recipe: what every method of the suite is tried on."""
+
+    label: str
+    dataset: Dataset
+    model: Model
+    recipe: Recipe
+    prunable: Prunable = field(default_factory=Prunable)
+
+    @cached_property
+    def clock(self) -> times.Clock:
+        return self.recipe.clock(self.dataset.facts().train)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A method as a suite lists it: its parameters, and the ablations that the harness applies to any method.
+
+    `shuffle`, `reinitialize` and `invert` are changes of the method's chain (see `prunebench.plan.planning.ablated`), so an
+    ablated method shares everything up to the change with the method itself.
+    """
+
+    label: str
+    method: Method
+    shuffle: bool = False
+    reinitialize: bool = False
+    invert: bool = False
+    sparsities: tuple[float, ...] | None = None
+    """Those that this entry is tried at, instead of the suite's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One cell of the grid."""
+
+    suite: str
+    task: Task
+    entry: Entry
+    sparsity: float
+    seed: int
+
+    @property
+    def density(self) -> float:
+        """Share of the prunable weights that is kept: 1 - sparsity, without the error of the subtraction."""
+        return round(1.0 - self.sparsity, 12)
+
+    @property
+    def network(self) -> Network:
+        """The task's network without its weights, for chains that depend on its layers."""
+        from prunebench.network.description import describe  # needs torch, which reading a suite does without
+
+        return describe(self.task)
+
+    def __str__(self) -> str:
+        return f"{self.task.label}/{self.entry.label}/{self.sparsity:g}/{self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """A grid: every task with every method at every sparsity and seed, beside the dense control."""
+
+    name: Annotated[str, Len(1)]
+    tasks: tuple[Task, ...]
+    entries: tuple[Entry, ...]
+    sparsities: tuple[float, ...]
+    seeds: tuple[int, ...]
+    description: str = ""
+    resources: Resources = field(default_factory=Resources)
+    """Of each running stage. No fact of a trial: no key holds it."""
+
+    def trials(self) -> Iterator[Trial]:
+        """The grid in a fixed order; controls have one sparsity, 0."""
+        for task in self.tasks:
+            for entry in self.entries:
+                own = replace(entry, sparsities=None)  # which others there are is no fact of a trial
+                for sparsity in (0.0,) if entry.method.control else entry.sparsities or self.sparsities:
+                    for seed in self.seeds:
+                        yield Trial(suite=self.name, task=task, entry=own, sparsity=sparsity, seed=seed)
+
+
+def parameters(component: Component) -> Mapping[str, Any]:
+    """A component's parameters by name, in the order in which they are declared."""
+    return {one.name: getattr(component, one.name) for one in fields(component)}

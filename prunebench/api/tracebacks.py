@@ -1,0 +1,36 @@
+"""Where an author's own code stands in the traceback of an error: the rest is ours, or torch's."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from prunebench.api.components import Component
+from prunebench.api.identity import source_files
+
+
+def files_of(components: Iterable[Component]) -> set[Path]:
+    """The files that the authors of some components wrote."""
+    return {file for component in components for file in source_files(type(component))}
+
+
+def own_frames(error: BaseException, files: Collection[Path]) -> list[traceback.FrameSummary]:
+    """The steps of a traceback that lie in these files, outermost first; or of that of the error's cause."""
+    own = {str(file) for file in files}
+    found = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in own]
+    return own_frames(error.__cause__, files) if not found and error.__cause__ is not None else found
+
+
+def place(error: BaseException, files: Collection[Path]) -> str:
+    """The last of these steps, as `mine.py:12`; empty when there is none."""
+    frames = own_frames(error, files)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+
+
+def lines(error: BaseException, files: Collection[Path]) -> list[str]:
+    """These steps with their code, each as `mine.py:12, in scores: return weight / 0`."""
+    return [
+        f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}: {frame.line or ''}".rstrip(": ")
+        for frame in own_frames(error, files)
+    ]

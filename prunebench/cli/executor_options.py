@@ -1,0 +1,83 @@
+"""A command whose options depend on one of them: `--executor NAME` brings the parameters of that executor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from prunebench.api.components import Component
+from prunebench.api.errors import PluginError
+from prunebench.cli import options
+from prunebench.suite.descriptions import Parameter, parameters
+
+DEFAULT = "local"
+_PLACE = f"{__name__}.place"
+
+
+class PlacedCommand(click.Command):
+    """Gets the executor that is asked for as `executor`, with the parameters that its options give it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        named, files, blocked = _peek(self, ctx, args)
+        if named is None and set(args) & set(ctx.help_option_names):  # help alone loads no plugin
+            return super().parse_args(ctx, args)
+        registry = options.load_plugins(files, blocked).registry
+        cls, _ = registry.find("executor", named or DEFAULT)
+        own = self._own_options(cls)
+        ctx.meta[_PLACE] = list(own.values())
+        rest = super().parse_args(ctx, args)
+        given = {name: ctx.params.pop(option.name) for name, option in own.items() if option.name}
+        ctx.params["executor"] = _made(cls, own, {name: value for name, value in given.items() if value is not None})
+        return rest
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        *params, last = super().get_params(ctx)  # the last one is --help
+        return [*params, *ctx.meta.get(_PLACE, ()), last]
+
+    def _own_options(self, cls: type[Component]) -> dict[str, click.Option]:
+        """An option for each parameter of an executor. Raises PluginError for the name of one that all have."""
+        taken = {text for param in self.params for text in param.opts}
+        found = {parameter.name: _option(cls, parameter) for parameter in parameters(cls)}
+        for name, option in found.items():
+            if taken & set(option.opts):
+                raise PluginError(
+                    f"executor {cls.name!r}: its parameter {name!r} is called like an option of every run"
+                )
+        return found
+
+
+def _peek(command: click.Command, ctx: click.Context, args: Sequence[str]) -> tuple[str | None, Any, Any]:
+    """The name of the executor, and the plugins that are given and left out, before anything else is understood."""
+    wanted = [param for param in command.params if param.name in ("executor", "files", "blocked")]
+    look = click.Command("look", params=wanted, add_help_option=False)
+    with click.Context(look, ignore_unknown_options=True, allow_extra_args=True, resilient_parsing=True) as inner:
+        look.parse_args(inner, list(args))
+    return inner.params["executor"], inner.params["files"] or (), inner.params["blocked"] or ()
+
+
+def _option(cls: type[Component], parameter: Parameter) -> click.Option:
+    flag = f"--{parameter.name.replace('_', '-')}"
+    facts = ", ".join(part for part in (parameter.type, parameter.range) if part)
+    shown = "" if parameter.default in (None, "", False) else f"; default {parameter.default}"
+    text = f"Of {cls.name}: {parameter.description or parameter.name} ({facts}{shown})."
+    declared = [flag, f"{cls.name}_{parameter.name}".replace("-", "_").replace(".", "_")]
+    if isinstance(parameter.default, bool):
+        return click.Option([f"{flag}/--no-{flag[2:]}", declared[1]], default=None, help=text)
+    return click.Option(declared, required=parameter.required, help=text)
+
+
+def _made(cls: Any, own: Mapping[str, click.Option], given: Mapping[str, Any]) -> Component:
+    """The executor with these values, read as its annotations say."""
+    from pydantic import ValidationError
+
+    from prunebench.suite.schema import adapter
+
+    try:
+        made: Component = adapter(cls).validate_python(dict(given))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        option = own.get(str(first["loc"][0])) if first["loc"] else None
+        raise click.BadParameter(f"{first['msg'].lower()}, not {first['input']!r}", param=option) from None
+    return made

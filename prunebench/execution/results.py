@@ -1,0 +1,243 @@
+"""From entries of the store to results of trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from annotated_types import Ge, Le
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from prunebench.api.errors import CorruptEntry
+from prunebench.api.identity import declared_version, digest, source_files
+from prunebench.api.registry import Registry
+from prunebench.api.results import DENSITY, OF_PROTOCOL, Result, Status
+from prunebench.api.tasks import Trial
+from prunebench.api.versions import PROTOCOL_VERSION
+from prunebench.execution import throughput as pace
+from prunebench.execution.key_inputs import components, flattened, inputs_of, sources
+from prunebench.messages.durations import LATEST
+from prunebench.network.description import describe
+from prunebench.plan.planning import PlannedTrial
+from prunebench.store.entries import Record, Store
+from prunebench.suite.reading import trial_to_plain
+from prunebench.training.cost import Cost, dense_training_flops
+
+Date = Annotated[float, Ge(0), Le(LATEST)]
+Count = Annotated[int, Ge(0), Le(2**53)]
+
+
+class _Layer(TypedDict):
+    name: str
+    kept: Count
+    total: Annotated[Count, Ge(1)]
+
+
+class _Cost(TypedDict):
+    wall_seconds: float
+    steps: Count
+
+
+class _State(TypedDict):
+    history: list[dict[str, float]]
+    cost: _Cost
+
+
+class _Figures(TypedDict):
+    """The fields of a record that a result is made of. A store may be copied from anybody, with checksums that fit."""
+
+    figures: dict[str, float]
+    notes: dict[str, str]
+    layers: list[_Layer]
+    inference_flops: float
+    started: Date
+    finished: Date
+    environment: dict[str, str]
+    state: _State
+
+
+_FIGURES = TypeAdapter(_Figures)
+
+
+def result_of(planned: PlannedTrial, store: Store, registry: Registry, fingerprint: str) -> Result:
+    """The result of a trial whose last state is in the store. Raises MissingEntry or CorruptEntry."""
+    record = store.verified(planned.key)
+    try:
+        _FIGURES.validate_python(record, strict=True)
+        return _of_record(planned, record, store, registry, fingerprint)
+    except (ValidationError, ValueError, TypeError, ArithmeticError, LookupError) as error:
+        what = "; ".join(str(error).split("\n")[1:3]) if isinstance(error, ValidationError) else repr(error)
+        raise CorruptEntry(f"{store.folder(planned.key)} holds no result of a trial: {what}") from error
+
+
+def _of_record(planned: PlannedTrial, record: Record, store: Store, registry: Registry, fingerprint: str) -> Result:
+    return _result(
+        planned,
+        registry,
+        fingerprint,
+        status="done",
+        metrics=_metrics(planned, record),
+        history=record["state"]["history"],
+        layers=record["layers"],
+        masks=store.masks(planned.key),
+        started=record["started"],
+        finished=record["finished"],
+        inputs=record.get("inputs"),
+        environment=record["environment"] | _notes(record),
+    )
+
+
+def _notes(record: Record) -> dict[str, str]:
+    """Remarks on the figures: those of the machine, and which layers have no score."""
+    notes = {f"note.{topic}": text for topic, text in record["notes"].items()}
+    unscored = record["state"]["choice"]["unscored"]
+    return notes | ({"note.unscored_layers": ", ".join(unscored)} if unscored else {})
+
+
+def stored_result(
+    planned: PlannedTrial,
+    store: Store,
+    registry: Registry,
+    fingerprint: str | None,
+    failures: Mapping[str, Record],
+) -> Result | None:
+    """What a store says of a trial, done, failed or skipped; None for one that has no outcome yet.
+
+    Args:
+        fingerprint: None for data that is not known, and with it no key.
+        failures: by the keys of what failed, or waits for what did.
+    """
+    if fingerprint is None:
+        return None
+    if planned.skipped:
+        return unfinished(planned, "skipped", planned.skipped, registry, fingerprint, 0.0)
+    if store.has(planned.key):
+        return result_of(planned, store, registry, fingerprint)
+    if (failure := failures.get(planned.key)) is None:
+        return None
+    return unfinished(planned, "failed", str(failure["reason"]), registry, fingerprint, float(failure["time"]))
+
+
+def unfinished(
+    planned: PlannedTrial, status: Status, reason: str, registry: Registry, fingerprint: str, now: float
+) -> Result:
+    """The result of a trial that failed or was skipped."""
+    return _result(planned, registry, fingerprint, status=status, reason=reason, started=now, finished=now)
+
+
+def _result(
+    planned: PlannedTrial,
+    registry: Registry,
+    fingerprint: str,
+    environment: Mapping[str, str] | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> Result:
+    trial = planned.trial
+    return Result(
+        trial=planned.identity,
+        suite=trial.suite,
+        task=trial.task.label,
+        protocol=planned.protocol,
+        method=trial.entry.label,
+        variant=variant(planned),
+        sparsity=trial.sparsity,
+        seed=trial.seed,
+        control=trial.entry.method.control,
+        params=flattened(trial_to_plain(trial)),
+        provenance={
+            "key": planned.chain[-1] if planned.chain else "",
+            "data": fingerprint,
+            **_origins(planned, registry, fingerprint, inputs or {}),
+            **(environment or {}),
+        },
+        **fields,
+    )
+
+
+def variant(planned: PlannedTrial) -> str:
+    """Hash of what the method is: its name, parameters, ablations and version, but not its label."""
+    entry = planned.trial.entry
+    return digest(entry.method, entry.shuffle, entry.reinitialize, entry.invert)
+
+
+def _metrics(planned: PlannedTrial, record: Record) -> dict[str, float]:
+    network, cost = planned.network or describe(planned.trial.task), Cost(**record["state"]["cost"])
+    kept = sum(layer["kept"] for layer in record["layers"])
+    figures = {key.removeprefix("test_"): value for key, value in record["figures"].items()}
+    return {
+        **figures,
+        "sparsity": 1 - kept / network.size,
+        "parameters_prunable": network.size,
+        "parameters_kept": kept,
+        "parameters_total": network.parameters,
+        "training_cost": cost.flops / dense_training_flops(planned.trial.task, network),
+        "training_flops": cost.flops,
+        "inference_flops": record["inference_flops"],
+        "inference_flops_dense": network.flops,
+        "inference_flops_prunable": network.prunable_flops,
+        "steps": cost.steps,
+        "examples": cost.examples,
+        "wall_seconds": cost.wall_seconds,
+        "collapsed_layers": sum(layer["kept"] == 0 for layer in record["layers"]),
+        **early_stop(record["state"]["history"]),
+        **_choice(record),
+        **pace.reported(record),
+        **{DENSITY + layer["name"]: layer["kept"] / layer["total"] for layer in record["layers"]},
+    }
+
+
+def early_stop(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Where the validation loss of a training was lowest, and the test accuracy there; nothing without a validation."""
+    points = [point for point in history if "validation_loss" in point]
+    if not points:
+        return {}
+    best = min(points, key=lambda point: (point["validation_loss"], point["step"]))
+    return {"early_stop_step": best["step"], "early_stop_accuracy": best["test_accuracy"]}
+
+
+def _choice(record: Record) -> dict[str, float]:
+    """The metrics of CHOICE; nothing where no mask was chosen by scores."""
+    choice, sizes = record["state"]["choice"], {layer["name"]: layer["total"] for layer in record["layers"]}
+    if not choice["candidates"]:
+        return {}
+    return {
+        "zero_scores": choice["zero"],
+        "zero_share": choice["zero"] / choice["candidates"],
+        "tied_weights": choice["tied"],
+        "tied_share": choice["tied"] / max(1, choice["kept"]),
+        "unscored_layers": len(choice["unscored"]),
+        "unscored_share": sum(sizes.get(name, 0) for name in choice["unscored"]) / sum(sizes.values()),
+    }
+
+
+def _origins(planned: PlannedTrial, registry: Registry, fingerprint: str, made: Mapping[str, Any]) -> dict[str, str]:
+    """What the trial's result was made with: versions, plugins, and the hashes of their source.
+
+    Args:
+        made: the inputs that the trial's last state was made from, as far as they were written down. Its versions are
+            those of now; its source may be another.
+    """
+    hashes = _sources(planned.trial, fingerprint, made)
+    found = {OF_PROTOCOL: str(PROTOCOL_VERSION), "core.source": hashes["core"]}
+    for kind, component in components(planned.trial):
+        plugin = registry.origins.get(type(component))
+        if plugin is not None:
+            found[f"{kind}.plugin"] = f"{plugin.distribution or 'file'} {plugin.version or plugin.name}"
+        if (version := declared_version(type(component))) is not None:
+            found[f"{kind}.version"] = str(version)
+        found[f"{kind}.source"] = hashes.get(kind, hashes["core"])
+    return found
+
+
+def _sources(trial: Trial, fingerprint: str, made: Mapping[str, Any]) -> dict[str, str]:
+    """The hashes of the sources that a state was made with; of now, where that was not written down.
+
+    A state may have been made for another trial that ends with it too: by a pipeline, say, that is a method's chain.
+    """
+    found = sources(made)
+    if made.get("method.name") != trial.entry.method.name:
+        found.pop("method", None)
+    with_files = {"core", *(kind for kind, component in components(trial) if source_files(type(component)))}
+    return found if with_files <= found.keys() else sources(inputs_of(trial, fingerprint)) | found

@@ -1,0 +1,1 @@
+"""Published boards: reading, comparing, merging and reproducing them."""

@@ -1,0 +1,82 @@
+"""A board that stands: a note of what it was made from, so that it is not made again from the very same.
+
+The note itself is trusted in nothing. It names the files of a board, and has one hash of their bytes, of what they were
+made from, and of the code that made them; all of that is looked at again. Whatever differs, the board is made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+
+from prunebench.api.environment import installed
+from prunebench.api.writing import put, said
+from prunebench.leaderboard.overlaps import FILE as OVERLAPS
+from prunebench.leaderboard.rows import framed
+
+ROWS = "rows.json"
+_PACKAGE = Path(__file__).parents[1]
+
+
+def standing(note: Path, source: str, directory: Path) -> pd.DataFrame | None:
+    """The rows of the board that a folder has; None unless it is as it would be made.
+
+    Args:
+        note: as `note_down` wrote it, or anything else.
+        source: stands for all that a board is made from but its code.
+    """
+    noted = said(note)
+    try:
+        if noted["seal"] != _seal(source, directory, noted["files"]):
+            return None
+        return _rows(directory)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def note_down(note: Path, source: str, directory: Path, written: Iterable[Path], frame: pd.DataFrame) -> None:
+    """Note that a board was written to a folder; what cannot be noted is made again the next time.
+
+    Args:
+        written: the files of the board.
+        frame: its rows.
+    """
+    # A board without overlaps takes up those that somebody puts there.
+    names = sorted({OVERLAPS, *(path.name for path in written)})
+    try:
+        if not _rows(directory).equals(frame):  # JSON has no infinity
+            return
+        text = json.dumps({"files": names, "seal": _seal(source, directory, names)}, indent=1)
+        put(note, text.encode())
+    except OSError:
+        return
+
+
+def _rows(directory: Path) -> pd.DataFrame:
+    return framed(json.loads((directory / ROWS).read_text("utf-8")))
+
+
+def _seal(source: str, directory: Path, names: Iterable[str]) -> str:
+    files = {name: _hash(directory / Path(name).name) for name in names}  # a note names nothing outside of the folder
+    text = json.dumps([source, _code(), files], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _hash(path: Path) -> str:
+    """Of a file's bytes; nothing for what is not there, or is no file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+@cache
+def _code() -> str:
+    """Hash of this package's files, and of what is installed beside it."""
+    state = hashlib.sha256(installed().encode())
+    for path in sorted(_PACKAGE.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            state.update(path.relative_to(_PACKAGE).as_posix().encode() + path.read_bytes())
+    return state.hexdigest()

@@ -1,0 +1,60 @@
+"""The command that does the work of a row again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from prunebench.api.results import ASKED, Result
+
+
+def row_command(results: Sequence[Result]) -> str:
+    """The command of a row, for all of its seeds where runs that were asked for some of them have made it."""
+    newest = max(results, key=lambda result: result.finished)
+    if len({settings(result) for result in results}) == 1:
+        return command(newest)
+    others = [one for one in settings(newest) if not one.startswith("seeds=")]
+    everything = [*others, f"seeds={sorted(result.seed for result in results)}"]
+    return command(replace(newest, provenance=newest.provenance | {ASKED + "settings": json.dumps(everything)}))
+
+
+def command(result: Result) -> str:
+    """A line for a shell, in the folder that the suite's path is seen from; empty where nobody recorded the suite."""
+    file = result.provenance.get(ASKED + "file", "")
+    words = ["prunebench", "run", file, *_options(result)]
+    # Results may come from a file that anybody wrote: what is no plain line is not shown as one.
+    return shlex.join(words) if file and all(word.isprintable() for word in words) else ""
+
+
+def settings(result: Result) -> tuple[str, ...]:
+    """The `--set` options that the run had."""
+    return tuple(_listed(result.provenance.get(ASKED + "settings", "[]")))
+
+
+def plugins(result: Result) -> tuple[str, ...]:
+    """The `--plugin` options that the run had."""
+    return tuple(_listed(result.provenance.get(ASKED + "plugins", "[]")))
+
+
+def _options(result: Result) -> Iterator[str]:
+    chosen = {"task": result.task}
+    if not result.control:
+        chosen |= {"method": result.method, "sparsity": repr(result.sparsity)}
+    yield from ("--only", ",".join(f"{key}={value}" for key, value in chosen.items()))
+    for option, name in (("--set", "settings"), ("--plugin", "plugins"), ("--no-plugin", "blocked")):
+        for value in _listed(result.provenance.get(ASKED + name, "[]")):
+            yield from (option, value)
+    if (threads := result.provenance.get("threads", "1")) != "1":
+        yield from ("--threads", threads)
+    if result.provenance.get("device", "cpu") != "cpu":
+        yield from ("--device", "cuda")
+
+
+def _listed(text: str) -> list[str]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return []
+    return [str(value) for value in found] if isinstance(found, list) else []

@@ -1,0 +1,1 @@
+"""A leaderboard as Markdown, HTML, LaTeX and for the terminal."""

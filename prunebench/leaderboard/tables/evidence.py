@@ -1,0 +1,121 @@
+"""Tables of a task beside its accuracies: tickets, deployed networks, ShrinkBench's list; and ranks across tasks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prunebench.api.results import Result
+from prunebench.leaderboard.ranks import Ranking
+from prunebench.leaderboard.statistics import CONFIDENCE, FEWEST_PAIRS, SIGNIFICANCE
+from prunebench.leaderboard.tables.checklist import checklist
+from prunebench.leaderboard.tables.sections import Row, Section, percent
+
+TICKETS = f"""\
+The two properties of a winning ticket (Frankle & Carbin 2019): stopped early, at the iteration of its lowest validation
+loss, the sparse network comes no later (j′ ≤ j) and is no less accurate on the test set (a′ ≥ a) than the dense network
+of the same seed. *ticket*: both are shown, each by the one-sided {CONFIDENCE:.0%} bound of the paired differences.
+*not*: one is refuted, by its two-sided {CONFIDENCE:.0%} interval. *undecided*: neither, with these seeds. Fewer than
+{FEWEST_PAIRS} pairs give no verdict. An iteration is known to the interval of the evaluations, and counts from the
+recipe's beginning. Whether the weights were the original ones is the method's affair, not the verdict's."""
+NO_VALIDATION = """\
+Not applicable: early stopping takes a validation split, which the recipe of this task does not set aside
+(`validation`)."""
+DEPLOYED = """\
+Measured, not counted. Size is that of the file, zeros left out where that is shorter. Latency is the median of one
+pass after a warm-up, ± the interquartile range of the passes, timed in turn with the dense network on the machine that
+the row names; the ratio is the mean over seeds ± its sample standard deviation."""
+BLOCKS = f"""\
+Ranks of the methods' mean accuracies within each block of task and sparsity, averaged over the blocks (Demšar 2006).
+Friedman's test says whether they differ at all (p < {SIGNIFICANCE:g}); if so, mean ranks further apart than Nemenyi's
+critical difference do. Blocks of one task are alike, so this is evidence for these tasks rather than for tasks at
+large. Only methods that are complete in all blocks have a rank."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table before anybody wrote it down."""
+
+    header: Sequence[str]
+    body: Sequence[Sequence[str]]
+
+
+def tickets(section: Section) -> Grid | None:
+    """Early stopping and its verdict; None where nothing stopped early."""
+    rows = [row for row in section.rows if row["early_stop_step"] is not None]
+    header = ["method", "target %", "iteration", "above dense", "accuracy there %", "points above dense", "ticket"]
+    body = [
+        [
+            row["method"],
+            percent(row["target_sparsity"]),
+            deviating(row, "early_stop_step", 1, 0),
+            _interval(row, "early_stop_step_difference", 1, 0),
+            deviating(row, "early_stop_accuracy", 100, 2),
+            _interval(row, "early_stop_accuracy_difference", 100, 2),
+            row["ticket"] or "",
+        ]
+        for row in rows
+    ]
+    return Grid(header, body) if body else None
+
+
+def deployed(section: Section) -> Grid | None:
+    """Size and latency of the networks that were deployed; None where none was."""
+    rows = [row for row in section.rows if row["size_bytes"] is not None]
+    header = ["method", "target %", "size kB", "of dense", "latency ms", "dense ms", "dense / deployed"]
+    body = [
+        [
+            row["method"],
+            percent(row["target_sparsity"]),
+            f"{row['size_bytes'] / 1000:,.1f}",
+            f"{row['size_bytes'] / row['size_bytes_dense']:.1%}" if row["size_bytes_dense"] else "",
+            *_latency(row),
+        ]
+        for row in rows
+    ]
+    return Grid(header, body) if body else None
+
+
+def _latency(row: Row) -> list[str]:
+    if row["latency_ms"] is None:
+        return [f"not applicable: {row['latency_note'] or 'not measured'}", "", ""]
+    ratio = f"{row['latency_ratio']:.2f}×" if row["latency_ratio"] is not None else ""
+    deviation = f" ± {row['latency_ratio_std']:.2f}" if row["latency_ratio_std"] is not None else ""
+    return [
+        *(f"{row[name]:.3g} ± {row[name + '_iqr'] or 0:.2g}" for name in ("latency_ms", "latency_ms_dense")),
+        ratio + deviation,
+    ]
+
+
+def answers(section: Section, results: Sequence[Result]) -> Grid:
+    """ShrinkBench's list, answered."""
+    points = checklist(section, results)
+    return Grid(["ShrinkBench asks for", "answer", "because"], [[p.asked, p.answer, p.fact] for p in points])
+
+
+def ranks(ranked: Ranking) -> tuple[Grid, str]:
+    """The methods by mean rank, and what the test says of them."""
+    said = f"{ranked.blocks} blocks; Friedman's p = {ranked.p_value:.2g}. "
+    if math.isinf(ranked.critical):
+        said += "No difference between the methods is shown."
+    else:
+        said += f"Critical difference: {ranked.critical:.2f}."
+    body = [[label, f"{rank:.2f}", ""] for label, rank in ranked.ranks.items()]
+    body += [[label, "", why] for label, why in ranked.left_out.items()]
+    return Grid(["method", "mean rank", "no rank, because"], body), said
+
+
+def deviating(row: Row, name: str, scale: float, digits: int) -> str:
+    """A figure with its sample standard deviation, where there is one."""
+    center = f"{scale * row[name]:,.{digits}f}"
+    return center if row[f"{name}_std"] is None else f"{center} ± {scale * row[f'{name}_std']:,.{digits}f}"
+
+
+def _interval(row: Row, name: str, scale: float, digits: int) -> str:
+    if row[name] is None:
+        return ""
+    center = f"{scale * row[name]:+,.{digits}f}"
+    if row[f"{name}_low"] is None:
+        return center
+    return f"{center} [{scale * row[f'{name}_low']:+,.{digits}f}, {scale * row[f'{name}_high']:+,.{digits}f}]"

@@ -1,0 +1,1 @@
+"""Text for people: suggestions, lengths of time, what is hidden, and plain text for each format."""

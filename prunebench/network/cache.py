@@ -1,0 +1,77 @@
+"""Descriptions of networks that are kept in a folder: to make one takes a second and more, to read it nothing.
+
+A description is found by all that it depends on: the model with its parameters and source, the data's shape, what may
+be pruned, this package's code, and the versions of all that is installed. A file that is damaged is made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from prunebench.api.environment import installed
+from prunebench.api.identity import core_files, digest, source_hash
+from prunebench.api.tasks import Task
+from prunebench.api.writing import put, said
+from prunebench.network.description import Network, describe
+
+
+class Networks:
+    """Describes the networks of tasks, each once in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[Task, Network] = {}
+
+    def of(self, task: Task) -> Network:
+        """What `describe` says of a task's network."""
+        if task not in self._known:
+            path = self._folder / f"{_key(task)}.json"
+            found = _read(path)
+            if found is None:
+                found = describe(task)
+                _write(path, found)
+            self._known[task] = found
+        return self._known[task]
+
+
+def _key(task: Task) -> str:
+    facts = task.dataset.facts()
+    code = _code(), source_hash(type(task.model))  # a version may not have been raised yet
+    return digest(task.model, facts.shape, facts.classes, task.prunable, code, installed())
+
+
+@cache
+def _code() -> str:
+    """Hash of the core's files, byte by byte: to parse them takes as long as a description."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in core_files().values())).hexdigest()
+
+
+def _read(path: Path) -> Network | None:
+    found = said(path)
+    try:
+        plain = found["network"]
+        if found["checksum"] != _checksum(path.stem, plain):
+            return None
+        network: Network = TypeAdapter(Network).validate_json(json.dumps(plain), strict=True)
+        return network
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _write(path: Path, network: Network) -> None:
+    """What cannot be written is made again the next time."""
+    plain = json.loads(json.dumps(asdict(network)))
+    with contextlib.suppress(OSError):
+        put(path, json.dumps({"network": plain, "checksum": _checksum(path.stem, plain)}).encode())
+
+
+def _checksum(key: str, plain: Any) -> str:
+    return hashlib.sha256(json.dumps([key, plain], sort_keys=True).encode()).hexdigest()

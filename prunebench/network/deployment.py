@@ -1,0 +1,147 @@
+"""A network as it is delivered: its accuracy, its size on disk and its latency, measured beside the dense network's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from statistics import quantiles
+from typing import Any
+
+import torch
+from torch import nn
+
+from prunebench.data.prepared import Data
+from prunebench.pruning.masks import pack
+from prunebench.training.loop import evaluate
+
+WARM_UP = 5
+"""Passes before any is timed."""
+ROUNDS, SECONDS = 5, 0.1
+"""The networks are timed in turn, so often and each time so long: what else the machine does then slows down both."""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What `Method.deploy` makes of a network."""
+
+    model: nn.Module
+    """In evaluation mode, and on `device`."""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = torch.float32
+    """Of the inputs; and of the dense network, for its latency to be compared with like."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Short remarks by topic; one on `latency_ms` says why that is not applicable here, and it is left out."""
+
+
+def measure(deployed: Deployed, dense: nn.Module, data: Data, step: int, batch: int) -> dict[str, float]:
+    """Figures of a deployed network.
+
+    Args:
+        dense: the network that it was made from, on the data's device.
+        step: what is evaluated, for the message of an error.
+        batch: examples in a pass that is timed.
+    """
+    figures = evaluate(_Delivered(deployed), data, step)
+    figures |= {"size_bytes": stored_bytes(deployed.model), "size_bytes_dense": dense_bytes(dense)}
+    if "latency_ms" in deployed.notes:
+        return figures
+    examples = data.test.take(torch.arange(batch, device=data.test.labels.device) % len(data.test))
+    inputs = data.normalized(examples.inputs).to(deployed.device, deployed.dtype)
+    networks = {"latency_ms": deployed.model, "latency_ms_dense": dense.to(deployed.device, deployed.dtype)}
+    return figures | latencies(networks, inputs)
+
+
+class _Delivered(nn.Module):
+    """Takes the inputs of any network to those of a deployed one."""
+
+    def __init__(self, deployed: Deployed) -> None:
+        super().__init__()
+        self.deployed = deployed
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.deployed.model(inputs.to(self.deployed.device, self.deployed.dtype))
+        return logits.to(inputs.device)
+
+
+def latencies(networks: Mapping[str, nn.Module], inputs: torch.Tensor) -> dict[str, float]:
+    """Milliseconds of one pass: the median under each network's name, the interquartile range under <name>_iqr."""
+    found: dict[str, list[float]] = {name: [] for name in networks}
+    with torch.inference_mode():
+        for model in networks.values():
+            for _ in range(WARM_UP):
+                _seconds(model, inputs)
+        for _ in range(ROUNDS):
+            for name, model in networks.items():
+                until = time.perf_counter() + SECONDS
+                while time.perf_counter() < until:
+                    found[name].append(_seconds(model, inputs))
+    figures: dict[str, float] = {}
+    for name, seconds in found.items():
+        first, middle, third = quantiles(seconds, n=4)
+        figures |= {name: 1e3 * middle, f"{name}_iqr": 1e3 * (third - first)}
+    return figures
+
+
+def _seconds(model: nn.Module, inputs: torch.Tensor) -> float:
+    """Of one pass, until its logits are there."""
+    begun = time.perf_counter()
+    model(inputs)
+    if inputs.is_cuda:
+        torch.cuda.synchronize(inputs.device)
+    return time.perf_counter() - begun
+
+
+def dense_bytes(model: nn.Module) -> int:
+    """Of a safetensors file of all parameters and buffers, zeros and all."""
+    return _file_size({name: value.detach().cpu() for name, value in _entries(model)})
+
+
+def stored_bytes(model: nn.Module) -> int:
+    """Of a safetensors file of the network.
+
+    Quantized weights are bytes in it, with their scales; a tensor of which enough is zero is a bit for each number, and
+    the numbers that are not zero.
+    """
+    plain = dict(tensor for name, value in _entries(model) for tensor in _plain(name, value))
+    return _file_size(dict(part for name, value in plain.items() for part in _without_zeros(name, value)))
+
+
+def _entries(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Of the state dictionary, a tied weight once."""
+    seen: set[int] = set()
+    for name, value in model.state_dict(keep_vars=True).items():
+        if id(value) not in seen:
+            seen.add(id(value))
+            yield name, value
+
+
+def _file_size(tensors: Mapping[str, torch.Tensor]) -> int:
+    import safetensors.torch
+
+    # Copies: tensors that share memory are refused.
+    return len(safetensors.torch.save({name: value.clone().contiguous() for name, value in tensors.items()}))
+
+
+def _plain(name: str, value: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of an entry of a state dictionary, which for quantized layers are packed into one."""
+    if isinstance(value, (tuple, list)):
+        for index, part in enumerate(value):
+            yield from _plain(f"{name}.{index}", part)
+    elif isinstance(value, torch.Tensor) and value.is_quantized:
+        yield f"{name}.int", value.int_repr().cpu()
+        per_channel = value.qscheme() in (torch.per_channel_affine, torch.per_channel_symmetric)
+        yield f"{name}.scale", value.q_per_channel_scales() if per_channel else torch.tensor(value.q_scale())
+        yield f"{name}.zero", value.q_per_channel_zero_points() if per_channel else torch.tensor(value.q_zero_point())
+    elif isinstance(value, torch.Tensor):
+        # A sparse format counts as the zeros that it leaves out.
+        yield name, (value if type(value) in (torch.Tensor, nn.Parameter) else value.to_dense()).detach().cpu()
+
+
+def _without_zeros(name: str, value: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+    kept = value != 0
+    bits, values = pack(kept), value[kept]
+    if bits.nbytes + values.nbytes < value.nbytes:
+        yield f"{name}#kept", bits
+        value = values
+    yield name, value

@@ -1,0 +1,194 @@
+"""What a network looks like, without its weights: prunable layers, their sizes, the FLOPs of one example.
+
+FLOPs count a multiply-add as two operations; convolutions, linear layers and attention are counted
+(torch.utils.flop_counter), norms and activations are not. They belong to the weights that are multiplied, whichever
+module does it and however often.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from prunebench.api.components import Model
+from prunebench.api.errors import PrunebenchError
+from prunebench.api.tasks import Prunable, Task
+from prunebench.messages.suggestions import nearest
+from prunebench.network.modules import called
+from prunebench.network.profiles import Connections, Profile, profile
+
+Count = TypeVar("Count", int, torch.Tensor)
+SHARE = 0.01
+"""Of all parameters or all FLOPs: with so many, parameters that are not prunable are named."""
+SHOWN = 3
+LEAVE_OUT = "leave them out with `prunable: {exclude: [...]}` of the task, or in `prunable` of the model"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A prunable weight."""
+
+    name: str
+    shape: tuple[int, ...]
+    flops: float
+    """Of all multiplications by it in the dense forward pass of one example."""
+    used: bool = True
+    """Whether a forward pass reads it at all."""
+    input_dim: int = 1
+    """The dimension of the weight along which its inputs are: 0 in a transposed convolution."""
+    groups: int = 1
+    """Of a convolution: its inputs and outputs are connected within each group only."""
+
+    @property
+    def inputs(self) -> int:
+        """Inputs (features or channels) that each output is connected to."""
+        return self.shape[1] if self.input_dim else self.shape[0] // self.groups
+
+    @property
+    def outputs(self) -> int:
+        """Outputs (features or channels) of all groups."""
+        return self.shape[0] if self.input_dim else self.shape[1] * self.groups
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A dense network."""
+
+    layers: tuple[Layer, ...]
+    flops: float
+    """Of one example's forward pass, layers that are not prunable included."""
+    parameters: int
+    """All of them: biases and norms too."""
+    output: str = ""
+    """Name of the model's last prunable weight, whether or not the task leaves it alone."""
+    left_out: tuple[Layer, ...] = ()
+    """Large matrices that the model does not let be pruned."""
+
+    @property
+    def size(self) -> int:
+        """Number of prunable weights: the denominator of density and sparsity."""
+        return sum(layer.size for layer in self.layers)
+
+    @property
+    def prunable_flops(self) -> float:
+        """FLOPs of the multiplications by prunable weights in one example's forward pass."""
+        return sum(layer.flops for layer in self.layers)
+
+    def flops_at(self, kept: Mapping[str, Count]) -> Count | float:
+        """Forward FLOPs of one example when zeros are skipped.
+
+        Args:
+            kept: number of weights kept in each layer, each a number or a float64 tensor of one; a layer that is not
+                named is dense.
+        """
+        pruned = ((layer, layer.size - kept[layer.name]) for layer in self.layers if layer.name in kept)
+        # A number over a number: a GPU divides a tensor by one with another last bit than a CPU.
+        skipped = sum(layer.flops / layer.size * count for layer, count in pruned)
+        return self.flops - skipped
+
+
+def describe(task: Task) -> Network:
+    """The network of a task, with the layers that the task allows to be pruned."""
+    facts = task.dataset.facts()
+    return _describe(task.model, facts.shape, facts.classes, task.prunable)
+
+
+def _describe(model: Model, shape: tuple[int, ...], classes: int, prunable: Prunable) -> Network:
+    found = profile(model, shape, classes)
+    if not found.prunable:
+        raise PrunebenchError(f"model {called(model)!r} has no weights to prune: name some in its `prunable`")
+    if not found.trainable:
+        raise PrunebenchError(
+            f"model {called(model)!r} has no parameter to train: requires_grad is false in all of them"
+        )
+    _check_patterns(model, found, prunable.exclude)
+    names = _chosen(found, prunable)
+    if not names:
+        raise PrunebenchError(f"model {called(model)!r} has no layer left to prune: see `prunable` in the suite")
+    _check_multiplied(model, names, found)
+    parameters = sum(map(prod, found.shapes.values()))
+    others = (_layer(name, found) for name in found.shapes if name not in found.prunable)
+    # Biases, scales and other vectors are never prunable, and no news.
+    matrices = (one for one in others if one.size > max(one.shape, default=1))
+    large = (one for one in matrices if one.size >= SHARE * parameters or one.flops > SHARE * found.total_flops)
+    layers = tuple(_layer(name, found) for name in names)
+    return Network(layers, float(found.total_flops), parameters, found.prunable[-1], tuple(large))
+
+
+@functools.lru_cache(maxsize=64)
+def alone(model: Model, shape: tuple[int, ...], classes: int) -> str:
+    """Why the network cannot be trained on a batch of one example, where it can on two: BatchNorm has no variance."""
+    for device in ("meta", "cpu"):  # a forward pass that looks at values does not run on the meta device
+        with torch.device(device), torch.random.fork_rng(devices=[]), torch.no_grad():
+            module = model.build(shape, classes).train()
+            if not _failure(module, torch.zeros(2, *shape)):
+                return _failure(module, torch.zeros(1, *shape))
+    return ""
+
+
+def _failure(module: nn.Module, inputs: torch.Tensor) -> str:
+    """What is wrong with a forward pass, in one line."""
+    try:
+        logits = module(inputs)
+    except Exception as error:  # of the model's own code
+        return " ".join(str(error).split()) or type(error).__name__
+    if isinstance(logits, torch.Tensor) and logits.shape[:1] != inputs.shape[:1]:
+        return f"its output has shape {tuple(logits.shape)}"
+    return ""
+
+
+def _layer(name: str, found: Profile) -> Layer:
+    flops, connections = float(found.flops.get(name, 0.0)), found.connections.get(name, Connections())
+    return Layer(name, found.shapes[name], flops, name in found.used, connections.input_dim, connections.groups)
+
+
+def _chosen(found: Profile, prunable: Prunable) -> list[str]:
+    names = found.prunable if prunable.first else found.prunable[1:]
+    names = names if prunable.last else names[:-1]
+    excluded = re.compile("|".join(f"(?:{pattern})" for pattern in prunable.exclude) or "(?!)")
+    return [name for name in names if not any(map(excluded.search, found.aliases[name]))]
+
+
+def _check_patterns(model: Model, found: Profile, patterns: Sequence[str]) -> None:
+    """Raise PrunebenchError for patterns that match no prunable weight, and so would leave nothing dense."""
+    names = [alias for name in found.prunable for alias in found.aliases[name]]
+    unmatched = [pattern for pattern in patterns if not any(re.search(pattern, name) for name in names)]
+    if unmatched:
+        raise PrunebenchError("\n".join(_unmatched(model, found.prunable, pattern) for pattern in unmatched))
+
+
+def _unmatched(model: Model, names: Sequence[str], pattern: str) -> str:
+    return (
+        f"model {called(model)!r}: {pattern!r} in `prunable.exclude` matches none of its {len(names)} prunable "
+        f"weights; the nearest are {', '.join(nearest(pattern, names, n=3, cutoff=0))}"
+    )
+
+
+def _check_multiplied(model: Model, names: Sequence[str], found: Profile) -> None:
+    """Raises PrunebenchError for weights whose zeros would not be those of a multiplication."""
+    if filled := [name for name in names if name in found.filled]:
+        raise PrunebenchError(
+            f"model {called(model)!r} transforms {_listed(filled)} before it multiplies by them, as weight "
+            f"standardization does, and what is pruned is not zero there: {LEAVE_OUT}"
+        )
+    if uncounted := [name for name in names if name in found.uncounted]:
+        raise PrunebenchError(
+            f"model {called(model)!r} uses {_listed(uncounted)} in operations whose FLOPs are unknown, none of "
+            f"them a convolution or a matrix product: {LEAVE_OUT}"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(map(repr, names[:SHOWN])) + more

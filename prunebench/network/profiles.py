@@ -1,0 +1,250 @@
+"""A model's network as its forward passes show it: what is multiplied by which weight, and whether its output fits.
+
+Tried on torch's meta device, where a pass of ResNet-50 needs no memory and part of a second; where a pass looks at
+values (or builds on them), on the CPU with one example, and with two in training mode, which BatchNorm needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from prunebench.api.components import Model
+from prunebench.api.errors import PrunebenchError
+from prunebench.api.weights import aliases, parametrized, stored
+from prunebench.data import seeds
+from prunebench.network.modules import build, called
+from prunebench.network.tracing import Tracer, Transformed
+
+Mode = Literal["evaluation", "training"]
+Shape = tuple[int, ...]
+
+EXAMPLES: Mapping[Mode, int] = {"evaluation": 1, "training": 2}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A model's network; all is by the name of a parameter."""
+
+    shapes: Mapping[str, Shape]
+    """Of all parameters, in their order."""
+    flops: Mapping[str, float]
+    """Of the multiplications by a parameter when one example is evaluated; what is not named has none."""
+    total_flops: float
+    """Of all multiplications."""
+    prunable: tuple[str, ...]
+    """What the model lets be pruned, each parameter once."""
+    aliases: Mapping[str, tuple[str, ...]]
+    """All names of each parameter: a tied one has several."""
+    used: frozenset[str]
+    """Parameters that a pass reads."""
+    uncounted: frozenset[str]
+    """Parameters that an evaluation reads and never multiplies by."""
+    filled: frozenset[str]
+    """Prunable ones that are multiplied in another form, in which what is pruned is not zero."""
+    connections: Mapping[str, Connections]
+    """Of the weights of convolutions."""
+    trainable: bool
+    """Whether any parameter takes a gradient."""
+
+
+@dataclass(frozen=True)
+class Connections:
+    """How the weight of a layer connects its inputs and outputs; by default as that of a linear layer."""
+
+    input_dim: int = 1
+    groups: int = 1
+
+
+@functools.lru_cache(maxsize=256)
+def profile(model: Model, shape: Shape, classes: int) -> Profile:
+    """The profile of a model for inputs of a shape (channels, height, width).
+
+    Raises PrunebenchError for a model whose output is none for the loss, or that cannot be built; and what the model's
+    own code raises.
+    """
+    try:
+        return _profile(model, shape, classes, "meta")
+    except PrunebenchError:
+        raise
+    except Exception:  # of a pass that looks at values; or of a broken one, which breaks on the CPU too
+        return _profile(model, shape, classes, "cpu")
+
+
+def _profile(model: Model, shape: Shape, classes: int, device: str) -> Profile:
+    with torch.device(device), _plainly():
+        module = build(model, shape, classes)
+        parameters, prunable = dict(module.named_parameters()), prunable_names(model, module)
+        tracer = _traced(model, module, prunable, shape, classes)
+        trained = _trained(_output(model, module, "training", _inputs("training", shape), classes))
+    suspects = frozenset(name for one in tracer.transformed for name in one.names)
+    suspects |= frozenset(parametrized(module)) & frozenset(prunable)
+    return Profile(
+        shapes={name: tuple(parameter.shape) for name, parameter in parameters.items()},
+        flops=dict(tracer.flops),
+        total_flops=tracer.total,
+        prunable=prunable,
+        aliases=aliases(module),
+        used=frozenset(name for name, one in parameters.items() if name in tracer.used or one in trained),
+        uncounted=frozenset(name for name in tracer.used if not tracer.flops.get(name)),
+        filled=_filled(model, shape, classes, suspects) if suspects else frozenset(),
+        connections=_connections(module, prunable),
+        trainable=any(parameter.requires_grad for parameter in parameters.values()),
+    )
+
+
+def _connections(module: nn.Module, names: Iterable[str]) -> dict[str, Connections]:
+    """Those of the convolutions among some weights; a parametrized weight is stored below its layer."""
+    found: dict[str, Connections] = {}
+    for path, layer in module.named_modules():
+        if isinstance(layer, _ConvNd):
+            own = {name for name in names if name.startswith(f"{path}." if path else "")}
+            connections = Connections(0 if isinstance(layer, _ConvTransposeNd) else 1, layer.groups)
+            found |= dict.fromkeys(own, connections)
+    return found
+
+
+@contextlib.contextmanager
+def _plainly() -> Iterator[None]:
+    """Repeatable; with gradients, and without kernels that do several layers at once, for which there is no formula."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with seeds.seeded("profile"), torch.enable_grad(), warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", "TF32 acceleration", UserWarning
+            )  # of flags() itself, whatever it is told
+            with torch.backends.mkldnn.flags(enabled=False):
+                yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def prunable_names(model: Model, module: nn.Module) -> tuple[str, ...]:
+    """The parameters of the weights that a model lets be pruned, each once."""
+    said = model.prunable(module)
+    if isinstance(said, str) or not isinstance(said, Iterable):
+        raise PrunebenchError(f"prunable of model {called(model)!r} must return names of weights, not {said!r}")
+    known = {id(parameter): name for name, parameter in module.named_parameters()}
+    found = {known[id(module.get_parameter(one))]: None for name in said for one in _stored(model, module, name)}
+    return tuple(found)
+
+
+def _stored(model: Model, module: nn.Module, name: str) -> list[str]:
+    if found := stored(module, str(name)):
+        return found
+    near = get_close_matches(str(name), dict(module.named_parameters()), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise PrunebenchError(f"prunable of model {called(model)!r} names {name!r}, which is no parameter of it{hint}")
+
+
+def _traced(model: Model, module: nn.Module, prunable: Sequence[str], shape: Shape, classes: int) -> Tracer:
+    """What an evaluation does with the weights."""
+    inputs = _inputs("evaluation", shape)
+    tracer = Tracer(dict(module.named_parameters()), inputs, prunable)
+    with tracer:
+        _output(model, module, "evaluation", inputs, classes)
+    return tracer
+
+
+def _inputs(mode: Mode, shape: Shape) -> torch.Tensor:
+    return torch.randn(EXAMPLES[mode], *shape)
+
+
+def _output(model: Model, module: nn.Module, mode: Mode, inputs: torch.Tensor, classes: int) -> torch.Tensor:
+    """The output in a mode. Raises PrunebenchError for one that does not fit the loss."""
+    output = module.train(mode == "training")(inputs)
+    expected = (len(inputs), classes)
+    if not isinstance(output, torch.Tensor) or output.shape != expected or not output.is_floating_point():
+        raise PrunebenchError(
+            f"model {called(model)!r} must return logits of shape (examples, classes), here {expected}, and returns in "
+            f"{mode} mode {_said(output)}"
+        )
+    return output
+
+
+def _trained(output: torch.Tensor) -> set[Any]:
+    """The parameters that an output has gradients for."""
+    waiting, seen = [output.grad_fn], set()
+    while waiting:
+        function = waiting.pop()
+        if function is not None and function not in seen:
+            seen.add(function)
+            waiting += [before for before, _ in function.next_functions]
+    return {function.variable for function in seen if hasattr(function, "variable")}
+
+
+def _said(output: object) -> str:
+    if isinstance(output, torch.Tensor):
+        return f"a tensor of shape {tuple(output.shape)} and type {str(output.dtype).removeprefix('torch.')}"
+    if isinstance(output, Mapping):
+        return f"a {type(output).__name__} with {', '.join(map(repr, output))}: return the logits alone"
+    if isinstance(output, (tuple, list)):
+        return f"a {type(output).__name__} of {len(output)}: return the logits alone"
+    return f"{output!r}" if output is None else f"an object of type {type(output).__name__}: return the logits alone"
+
+
+def _filled(model: Model, shape: Shape, classes: int, suspects: frozenset[str]) -> frozenset[str]:
+    """Which of some weights are not zero where they are multiplied when they are pruned: tried with real numbers."""
+    lost: set[str] = set()
+    with torch.device("cpu"), _plainly():
+        module = build(model, shape, classes)
+        for pattern in (_scattered, _first_half, _last_half):
+            pruned = _pruned(module, suspects, pattern)
+            lost |= {name for name in parametrized(module) if name in pruned and _fills(module, name)}
+            lost |= _lost(pruned, _traced(model, module, sorted(suspects), shape, classes).transformed)
+    return frozenset(lost)
+
+
+Pattern = Callable[[int], torch.Tensor]
+
+
+def _scattered(size: int) -> torch.Tensor:
+    return torch.rand(size) < 0.5
+
+
+def _first_half(size: int) -> torch.Tensor:
+    return torch.arange(size) < size // 2
+
+
+def _last_half(size: int) -> torch.Tensor:
+    return torch.arange(size) >= size - size // 2
+
+
+@torch.no_grad()
+def _pruned(module: nn.Module, names: Iterable[str], pattern: Pattern) -> dict[str, tuple[int, int]]:
+    """Fill a network with numbers other than zero, and prune half of some weights: the zeros and the size of each."""
+    parameters = dict(module.named_parameters())
+    for parameter in parameters.values():
+        if parameter.is_floating_point() or parameter.is_complex():
+            parameter.copy_(torch.randn(parameter.shape))
+    for name in sorted(names):
+        parameters[name].masked_fill_(pattern(parameters[name].numel()).view(parameters[name].shape), 0.0)
+    return {name: (int((parameters[name] == 0).sum()), parameters[name].numel()) for name in names}
+
+
+def _fills(module: nn.Module, name: str) -> bool:
+    """Whether a parametrized weight is not zero where the parameter that it is stored in is."""
+    layer, weight = parametrized(module)[name]
+    return bool((getattr(layer, weight)[module.get_parameter(name) == 0] != 0).any())
+
+
+def _lost(pruned: Mapping[str, tuple[int, int]], transformed: Sequence[Transformed]) -> set[str]:
+    """The weights in operands with a smaller share of zeros than the weights have."""
+    lost: set[str] = set()
+    for names in {one.names for one in transformed}:
+        operands = [one for one in transformed if one.names == names]
+        zeros, size = (sum(counts) for counts in zip(*((one.zeros, one.size) for one in operands), strict=True))
+        zeros_stored, size_stored = (sum(counts) for counts in zip(*(pruned[name] for name in names), strict=True))
+        if zeros * size_stored < size * zeros_stored:
+            lost |= names
+    return lost

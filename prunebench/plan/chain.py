@@ -1,0 +1,88 @@
+"""A chain of stages on the clock of a recipe: where each begins and ends, and which earlier state it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from prunebench.api import times
+from prunebench.api.errors import PrunebenchError, Unreachable
+from prunebench.api.stages import Initialize, Prune, Reinitialize, Rewind, Shuffle, Stage, Train
+
+
+@dataclass(frozen=True)
+class Link:
+    """A stage at its place in a chain."""
+
+    stage: Stage
+    start: int
+    stop: int
+    """The state's step before and after."""
+    source: int | None = None
+    """Place of the link whose state the stage reads as well (rewinding, shuffling)."""
+
+
+def linked(stages: Iterable[Stage], clock: times.Clock) -> list[Link]:
+    """The chain of some stages, without the trainings that have no steps.
+
+    Raises PrunebenchError for a chain that makes no sense, Unreachable for one that has nothing to do its work on.
+    """
+    chain: list[Link] = []
+    for stage in stages:
+        link = _link(stage, chain, clock)
+        if not isinstance(stage, Train) or link.stop > link.start:
+            chain.append(link)
+    return chain
+
+
+def _link(stage: Stage, chain: Sequence[Link], clock: times.Clock) -> Link:
+    if not isinstance(stage, Stage):
+        raise PrunebenchError(f"a chain is made of stages, such as prunebench.Train(), and not of {stage!r}")
+    if isinstance(stage, Initialize):
+        if chain:
+            raise PrunebenchError("Initialize begins a chain, and comes nowhere else in it")
+        return Link(stage, 0, 0)
+    if not chain:
+        raise PrunebenchError(f"a chain begins with Initialize, not with {stage}")
+    now = chain[-1].stop
+    if isinstance(stage, Train):
+        stop = times.step_of(stage.until, clock, now)
+        if stop < now:
+            raise PrunebenchError(f"{stage} lies before step {now}, where the chain stands")
+        return Link(stage, now, stop)
+    if isinstance(stage, Rewind):
+        source = _rewind_target(stage, chain, clock)
+        return Link(stage, now, chain[source].stop, source)
+    if isinstance(stage, Shuffle):
+        return Link(stage, now, now, _before_pruning(chain))
+    return Link(stage, now, 0 if isinstance(stage, Reinitialize) else now)
+
+
+def _rewind_target(stage: Rewind, chain: Sequence[Link], clock: times.Clock) -> int:
+    """The first point of the chain at that step: the original one, not one that was itself reached by rewinding."""
+    step = times.step_of(stage.to, clock)
+    for place, link in enumerate(chain):
+        if isinstance(link.stage, (Initialize, Train)) and link.stop == step:
+            return place
+    raise PrunebenchError(f"cannot rewind to {stage.to} (step {step}): the chain did not stop there")
+
+
+def _before_pruning(chain: Sequence[Link]) -> int:
+    """The last state that was whole: the shuffled mask uncovers weights that any pruning since then has removed."""
+    last, back = chain[-1].stage, chain[-1].source
+    if back is not None and isinstance(last, Rewind) and last.weights and _is_whole(chain[: back + 1]):
+        return back
+    whole = None
+    for place in reversed(range(len(chain))):
+        stage = chain[place].stage
+        if isinstance(stage, Prune):
+            whole = place - 1
+        elif whole is not None and isinstance(stage, Train) and stage.by is not None:
+            break  # its masks are not made by pruning: what lies before is another network
+    if whole is None:
+        raise Unreachable("there is no mask to shuffle: nothing was pruned yet")
+    return whole
+
+
+def _is_whole(chain: Sequence[Link]) -> bool:
+    return not any(isinstance(link.stage, Prune) or getattr(link.stage, "by", None) for link in chain)

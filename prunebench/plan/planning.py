@@ -1,0 +1,302 @@
+"""Room 2: the plan. Trials become chains of stages, and chains merge into one prefix tree by their keys.
+
+A node's key is the hash of its parent's key and its own stage, and the root's that of the task (data fingerprint,
+model, recipe, protocol version). Consecutive trainings are one trajectory: a point on it is keyed by the trajectory and
+its step, not by where it was split, so the dense training of magnitude pruning and that of a ticket which rewinds to
+step 500 are the same node. Nothing runs here, and no data is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+from prunebench.api import times, tracebacks
+from prunebench.api.components import Component, Method
+from prunebench.api.errors import PluginError, PrunebenchError, Unreachable
+from prunebench.api.identity import canonical_digest, digest, field_values
+from prunebench.api.results import UNKNOWN_DATA
+from prunebench.api.stages import Prune, Reinitialize, Rewind, Shuffle, Stage, Train
+from prunebench.api.tasks import Entry, Task, Trial
+from prunebench.api.versions import PROTOCOL_VERSION
+from prunebench.network.description import Network, alone, describe
+from prunebench.plan.chain import Link, linked
+from prunebench.pruning.allocation import check_shares, total_kept
+from prunebench.training.cost import examples_between, training_flops
+from prunebench.training.recipes import resolved_options
+
+__all__ = ["UNKNOWN_DATA", "Node", "Plan", "PlannedTrial", "make_plan"]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A stage at its place in the tree."""
+
+    key: str
+    stage: Stage
+    trial: Trial
+    """One of the trials that run through here: what a worker rebuilds the chain from."""
+    parent: str | None
+    source: str | None
+    """Another ancestor whose state the stage reads (rewinding, shuffling)."""
+    start: int
+    stop: int
+    """The state's step before and after."""
+    density: float
+    """Of the prunable weights, after the stage."""
+    trajectory: str = ""
+    """Of a training: what it continues from, however it is split."""
+
+    @property
+    def steps(self) -> int:
+        return self.stop - self.start if isinstance(self.stage, Train) else 0
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """A trial and the keys of its chain; or the reason why it is skipped."""
+
+    trial: Trial
+    protocol: str
+    chain: tuple[str, ...] = ()
+    skipped: str = ""
+    network: Network | None = field(default=None, compare=False, repr=False)
+    """The task's, where it is known already."""
+
+    @property
+    def key(self) -> str:
+        """Of the state that the trial ends with."""
+        return self.chain[-1]
+
+    @property
+    def identity(self) -> str:
+        """Of the trial's result in a suite: the same on every machine."""
+        trial = self.trial
+        names = (trial.task.label, trial.entry.label, trial.sparsity, trial.seed)
+        return digest("trial", self.protocol, self.chain[-1:], names)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The tree of a suite."""
+
+    trials: tuple[PlannedTrial, ...]
+    nodes: Mapping[str, Node]
+
+    def children(self) -> dict[str, list[str]]:
+        """Keys of the nodes that continue from each node."""
+        found: dict[str, list[str]] = {key: [] for key in self.nodes}
+        for key, node in self.nodes.items():
+            if node.parent is not None:
+                found[node.parent].append(key)
+        return found
+
+
+def protocol(task: Task, fingerprint: str) -> str:
+    """The key of a task: all that its rows must share to be ranked together."""
+    parts = {name: value for name, value in field_values(task).items() if name != "label"}
+    # What a recipe leaves open is the library's to choose, and may be another choice in its next version.
+    return digest("task", PROTOCOL_VERSION, fingerprint, parts, resolved_options(task.recipe.optimizer))
+
+
+def make_plan(
+    trials: Iterable[Trial], fingerprints: Mapping[str, str], described: Callable[[Task], Network] = describe
+) -> Plan:
+    """The plan of some trials.
+
+    Args:
+        fingerprints: of the data, by task label; a task that is missing here gets UNKNOWN_DATA.
+        described: as `describe`, for those who keep what it says.
+    """
+    planned: list[PlannedTrial] = []
+    nodes: dict[str, Node] = {}
+    protocols: dict[str, str] = {}
+    for trial in trials:
+        label = trial.task.label
+        if label not in protocols:
+            protocols[label] = protocol(trial.task, fingerprints.get(label, UNKNOWN_DATA))
+        network = _network(trial.task, described)
+        try:
+            chain = list(_resolved(trial, protocols[label], network))
+        except Unreachable as reason:
+            planned.append(PlannedTrial(trial, protocols[label], skipped=str(reason)))
+            continue
+        _check_last_batch(trial.task, chain)
+        for node in chain:
+            nodes.setdefault(node.key, node)
+        planned.append(PlannedTrial(trial, protocols[label], tuple(node.key for node in chain), network=network))
+    return Plan(tuple(planned), _joined(nodes))
+
+
+def _joined(nodes: dict[str, Node]) -> dict[str, Node]:
+    """Let each point of a trajectory continue from the point before it, wherever trials split it; parents first."""
+    points: dict[str, list[Node]] = {}
+    for node in nodes.values():
+        if node.trajectory:
+            points.setdefault(node.trajectory, []).append(node)
+    for trajectory in points.values():
+        trajectory.sort(key=lambda node: node.stop)
+        for before, after in pairwise(trajectory):
+            nodes[after.key] = replace(after, parent=before.key, start=before.stop)
+    return nodes
+
+
+def resolve(trial: Trial, root: str) -> Iterator[Node]:
+    """The chain of a trial as nodes: times become steps, and what a stage goes back to becomes a key.
+
+    Raises Unreachable for a trial to be skipped, PrunebenchError for a chain that makes no sense.
+    """
+    yield from _resolved(trial, root, _network(trial.task, describe))
+
+
+def _resolved(trial: Trial, root: str, network: Network) -> Iterator[Node]:
+    method = trial.entry.method
+    try:
+        links = linked(ablated(_stages(method, trial), trial.entry), trial.task.clock)
+    except Unreachable:
+        raise
+    except PrunebenchError as error:
+        raise PrunebenchError(f"{trial}: {error}") from None
+    except Exception as error:  # of the method's own code
+        raise PluginError(f"{trial}: stages of method {method.name!r} {_blamed(error, method)}") from error
+    if not links:
+        raise PrunebenchError(f"{trial}: method {method.name!r} has an empty chain")
+    key = digest(root, trial.seed, canonical_digest(links[0].stage))
+    passed = [Node(key, links[0].stage, trial, None, None, 0, 0, 1.0)]
+    yield passed[0]
+    for link in links[1:]:
+        source = None if link.source is None else passed[link.source]
+        passed.append(_node(link, trial, passed[-1], source, network))
+        yield passed[-1]
+
+
+def _check_last_batch(task: Task, chain: Sequence[Node]) -> None:
+    """Raises PrunebenchError where a training would come to a batch of one example that the model cannot train on."""
+    facts, recipe = task.dataset.facts(), task.recipe
+    if recipe.batch_size > 1 and (recipe.drop_last or (facts.train - recipe.validation) % recipe.batch_size != 1):
+        return
+    if max((node.stop for node in chain if node.steps), default=0) < task.clock.steps_per_epoch:
+        return
+    if reason := alone(task.model, facts.shape, facts.classes):
+        which, advice = "the last batch of an epoch has", "set `drop_last: true` in the recipe, or another batch_size"
+        if recipe.batch_size == 1:
+            which, advice = "each batch has", "set a larger batch_size in the recipe"
+        raise PrunebenchError(
+            f"task {task.label!r}: {which} one example, and model {task.model.name!r} cannot be trained on one "
+            f"({reason}): {advice}"
+        )
+
+
+def _stages(method: Method, trial: Trial) -> Iterable[Stage]:
+    stages = method.stages(trial)
+    if not isinstance(stages, Iterable):
+        raise PluginError(f"stages of method {method.name!r} must yield stages, and returned {stages!r}")
+    return stages
+
+
+def _network(task: Task, described: Callable[[Task], Network]) -> Network:
+    """Raises PluginError for a model that the task's data does not fit, or whose code is broken."""
+    try:
+        return described(task)
+    except PrunebenchError:
+        raise
+    except Exception as error:
+        facts, model = task.dataset.facts(), task.model
+        data = f"inputs of {'x'.join(map(str, facts.shape))} ({task.dataset.name!r}) and {facts.classes} classes"
+        raise PluginError(f"task {task.label!r}: model {model.name!r} with {data} {_blamed(error, model)}") from error
+
+
+def _blamed(error: Exception, component: Component) -> str:
+    """What a component's code raised, and where."""
+    place = tracebacks.place(error, tracebacks.files_of([component]))
+    where = f" ({place})" if place else ""
+    return f"raised {type(error).__name__}: {error}{where}"
+
+
+def _node(link: Link, trial: Trial, last: Node, source: Node | None, network: Network) -> Node:
+    stage, density = link.stage, last.density
+    if isinstance(stage, Train):
+        manner = replace(stage, until="end")
+        continues = isinstance(last.stage, Train) and replace(last.stage, until="end") == manner
+        trajectory = last.trajectory if continues else digest(last.key, canonical_digest(manner))
+        if stage.density is not None:
+            _check_kept(stage.density, network)
+            density = stage.density
+        key = digest(trajectory, link.stop)
+        return Node(key, stage, trial, last.key, None, link.start, link.stop, density, trajectory)
+    said = stage
+    if isinstance(stage, Rewind):
+        said = replace(stage, to=f"{link.stop}it")  # however it was written
+    elif isinstance(stage, Prune):
+        _check_density(stage, network)
+        density = stage.density
+        if stage.structure is not None:
+            density = min(last.density, stage.structure.kept(network.layers) / network.size)
+    at = source.key if source else None
+    key = digest(last.key, canonical_digest(said), at)
+    return Node(key, stage, trial, last.key, at, link.start, link.stop, density)
+
+
+def _check_density(stage: Prune, network: Network) -> None:
+    if stage.structure is not None:
+        stage.structure.check(stage.density, network.layers)
+    _check_kept(stage.density, network)
+    if not isinstance(stage.allocation, str):
+        check_shares(network.layers, stage.density, stage.allocation)
+
+
+def _check_kept(density: float, network: Network) -> None:
+    if total_kept(network.size, density) == 0:
+        raise Unreachable(f"density {density:g} keeps none of {network.size} weights")
+
+
+def ablated(stages: Iterable[Stage], entry: Entry) -> list[Stage]:
+    """A method's chain with the entry's ablations; all that comes before them stays as it is, and is shared.
+
+    `invert` keeps the lowest scores in every pruning; `shuffle` moves the last mask's weights to random places of
+    their layers; `reinitialize` draws new weights under the last mask instead of rewinding, and trains them from step
+    0, by the whole recipe before what only fine-tunes. A mask that a training makes is known when that training ends:
+    shuffled, it goes back to the first weights, and is trained by the whole recipe too.
+
+    Raises Unreachable for a chain that does not prune, or for `invert` where a training makes the last mask.
+    """
+    chain = list(stages)
+    if not (entry.shuffle or entry.reinitialize or entry.invert):
+        return chain
+    last = _last_mask(chain, entry)
+    trained = isinstance(chain[last], Train)
+    if entry.invert:
+        if trained:
+            raise Unreachable(f"method {entry.method.name!r} makes its last mask while it trains: no pruning to invert")
+        chain = [replace(stage, invert=True) if isinstance(stage, Prune) else stage for stage in chain]
+    head, tail = chain[: last + 1], chain[last + 1 :]
+    if entry.reinitialize:
+        tail = [Reinitialize(), *_from_the_start(tail)]
+    if entry.shuffle:
+        tail = [Rewind(), Shuffle(), *_from_the_start(tail)] if trained else [Shuffle(), *tail]
+    return [*head, *tail]
+
+
+def _last_mask(chain: Sequence[Stage], entry: Entry) -> int:
+    """The place of the stage that makes the last mask."""
+    for place in reversed(range(len(chain))):
+        stage = chain[place]
+        if isinstance(stage, Prune) or (isinstance(stage, Train) and stage.by is not None):
+            return place
+    raise Unreachable(f"method {entry.method.name!r} prunes nothing that could be ablated")
+
+
+def _from_the_start(tail: Sequence[Stage]) -> list[Stage]:
+    """What follows the last pruning, for weights that stand at step 0 and know nothing yet."""
+    stages = [stage for stage in tail if not isinstance(stage, Rewind)]
+    ends = [stage.until for stage in stages if isinstance(stage, Train)]
+    fine_tunes = not ends or times.parse(ends[0])[0]
+    return [Train(), *stages] if fine_tunes else stages
+
+
+def expected_flops(node: Node, network: Network) -> float:
+    """A guess of a node's training FLOPs before it ran: FLOPs fall as the weights do (exact for even sparsity)."""
+    examples = examples_between(node.trial.task, node.start, node.stop) if isinstance(node.stage, Train) else 0
+    prunable = sum(layer.flops for layer in network.layers)
+    return training_flops(network.flops - prunable * (1 - node.density), examples)

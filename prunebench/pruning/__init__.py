@@ -1,0 +1,1 @@
+"""Masks, how a density is allocated to layers, and the context that scores are computed in."""

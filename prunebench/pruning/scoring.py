@@ -1,0 +1,106 @@
+"""What a method's `scores` is lent: the network at one point of the chain, data to look at, its own randomness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from prunebench.data import seeds
+from prunebench.data.prepared import Data
+from prunebench.network.description import Layer
+
+Mode = Literal["train", "eval"]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The network is a copy: whatever a method does to it is gone afterwards.
+
+    Pruned weights are zero in it. Every tensor is on `device`. The gradient of a weight that the model has frozen is 0,
+    however it is taken.
+    """
+
+    model: nn.Module
+    layers: tuple[Layer, ...]
+    """The prunable layers, in order: `name`, `shape`, `size`."""
+    input_shape: tuple[int, ...]
+    """(channels, height, width)."""
+    masks: dict[str, torch.Tensor]
+    """Bool, of each weight's shape: True where it is not pruned yet."""
+    seed: int
+    """The trial's."""
+    purpose: str
+    """The name under which this method's randomness is drawn."""
+    open_data: Callable[[], Data]
+    """Loads the data set; call `batches` instead."""
+
+    @property
+    def weights(self) -> dict[str, nn.Parameter]:
+        """The prunable weights by name."""
+        parameters = dict(self.model.named_parameters())
+        return {layer.name: parameters[layer.name] for layer in self.layers}
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def generator(self) -> torch.Generator:
+        """A CPU generator that depends on the trial's seed and the method's name alone; the same at each access."""
+        return seeds.generator(self.seed, self.purpose)
+
+    def batches(self, count: int, size: int, balanced: bool = False) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Training examples, drawn without replacement and not augmented, as (inputs, labels).
+
+        Args:
+            count: of mini-batches.
+            size: examples in each; float32 inputs of shape (size, channels, height, width).
+            balanced: the same number of every class in a batch (as near as `size` allows).
+        """
+        data = self.open_data()
+        order = torch.randperm(len(data.train), generator=seeds.generator(self.seed, self.purpose, "batches"))
+        if balanced:
+            order = _interleaved(order, data.train.labels.cpu(), data.classes)
+        for chosen in torch.split(order[: count * size], size):
+            batch = data.train.take(chosen.to(self.device))
+            yield data.normalized(batch.inputs), batch.labels
+
+    @contextmanager
+    def mode(self, mode: Mode) -> Iterator[nn.Module]:
+        """The model with BatchNorm (and dropout) in the given mode; dropout is seeded."""
+        before = self.model.training
+        with seeds.seeded(self.seed, self.purpose, "dropout"):
+            yield self.model.train(mode == "train")
+        self.model.train(before)
+
+    def gradients(self, loss: torch.Tensor, **options: Any) -> dict[str, torch.Tensor]:
+        """The gradient of a scalar with respect to each prunable weight, dense: pruned weights have one too.
+
+        It is 0 for a frozen weight, and for a weight that the scalar does not depend on.
+
+        Args:
+            options: of torch.autograd.grad, such as create_graph=True.
+        """
+        weights = self.weights
+        if not loss.requires_grad:
+            return {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        wanted = [weight for weight in weights.values() if weight.requires_grad]
+        found = torch.autograd.grad(loss, wanted, **{"allow_unused": True, **options}) if wanted else ()
+        by_weight = dict(zip(wanted, found, strict=True))
+        none = {name: by_weight.get(weight) for name, weight in weights.items()}
+        return {name: torch.zeros_like(weights[name]) if one is None else one for name, one in none.items()}
+
+
+def _interleaved(order: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tensor:
+    """The order re-sorted so that classes take turns: first each class's first example, then each one's second."""
+    rank = torch.zeros(len(order), dtype=torch.long)
+    shuffled = labels[order]
+    for label in range(classes):
+        members = (shuffled == label).nonzero().flatten()
+        rank[members] = torch.arange(len(members))
+    return order[torch.argsort(rank, stable=True)]

@@ -1,0 +1,314 @@
+"""Runs whose results did not all reach MLflow: the notes that they leave in the store, and sending the rest."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any
+from uuid import uuid4
+
+from annotated_types import Predicate
+from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
+
+from prunebench.api import registry as plugins
+from prunebench.api.errors import CorruptEntry, PrunebenchError, StoreError, SuiteError
+from prunebench.api.identity import digest
+from prunebench.api.registry import Registry
+from prunebench.api.tasks import Suite
+from prunebench.api.writing import cleared, put, removed, said
+from prunebench.data.prepared import Prepared
+from prunebench.execution.progress import lost
+from prunebench.execution.results import stored_result
+from prunebench.plan.jobs import missing_jobs
+from prunebench.plan.planning import Plan, make_plan
+from prunebench.session.loading import STORE, Loaded, asked_for, prepared_already
+from prunebench.store.entries import Store, is_older
+from prunebench.store.locks import make_way, running
+from prunebench.suite.reading import from_plain, to_plain
+from prunebench.tracking.retrying import PATIENCE, insisted
+
+UNSENT = "unsent"
+"""The folder of a store with a note for each run whose results were not all sent."""
+
+
+def is_key(text: str) -> bool:
+    """Whether a text could be the key of an entry: with any other, a path could lead out of the store."""
+    return len(text) == 32 and set(text) <= set("0123456789abcdef")
+
+
+Key = Annotated[str, Predicate(is_key)]
+
+
+@contextmanager
+def noted(loaded: Loaded, prepared: Mapping[str, Prepared], plan: Plan, store: Store) -> Iterator[Path]:
+    """Write down what a run is about to send; the note goes when all has been sent, and `sync_all` reads it.
+
+    A lock beside it says that the run is on.
+    """
+    note = {
+        "suite": to_plain(loaded.suite),
+        "trials": [str(trial) for trial in loaded.trials],
+        "keys": {str(one.trial): one.key for one in plan.trials if one.chain},
+        "prints": {label: data.fingerprint for label, data in prepared.items()},
+        "files": loaded.files,
+        "blocked": loaded.blocked,
+        "origin": dict(loaded.origin),
+    }
+    path, lock = _place(store.root / UNSENT, digest(note))
+    try:
+        _write(path, json.dumps(note))
+        yield path
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+def _place(folder: Path, name: str) -> tuple[Path, FileLock]:
+    """Where a run's note goes, and the lock beside it, held: its own, where the same run is on a second time."""
+    path = folder / f"{name}.json"
+    lock = _lock_of(path)
+    try:
+        cleared(folder)
+        folder.mkdir(exist_ok=True)
+        make_way(Path(lock.lock_file))
+        lock.acquire(timeout=0)
+    except Timeout:
+        return _place(folder, f"{name}-{uuid4().hex[:8]}")
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+    return path, lock
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        put(path, text.encode())
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _lock_of(note: Path) -> FileLock:
+    return FileLock(note.with_suffix(".lock"))
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What sending the results of a suite came to; counts of trials."""
+
+    suite: str
+    """Its name; the note's file where that cannot be read."""
+    sent: int = 0
+    there: int = 0
+    """Those that MLflow had already."""
+    open: int = 0
+    """Those that have no result yet."""
+    damaged: int = 0
+    """Those whose entry in the store is damaged; a run makes it again."""
+    outdated: int = 0
+    """Those whose result was made by other code or plugins than are here now; a run makes it again."""
+    older: int = 0
+    """Those whose result is of an older protocol; likewise."""
+    unread: str = ""
+    """Why nothing is known of them."""
+    waiting_for: tuple[str, ...] = ()
+    """The plugin files without which `withheld` of them cannot be sent."""
+    withheld: int = 0
+    waiting: bool = False
+    """Whether more is expected of a run that is on."""
+
+
+def sync_suite(loaded: Loaded, *, store: Path = STORE, data: Path | None = None, patience: float = PATIENCE) -> Sent:
+    """Send what the store has of a suite's results to MLflow, and run nothing; what is there is not sent again.
+
+    Args:
+        patience: seconds for which MLflow may fail without a break; it is tried again, ever less often.
+
+    Raises:
+        TrackingError: when MLflow cannot be reached.
+    """
+    known = prepared_already(loaded, data, store)
+    prints = {label: found.fingerprint for label, found in known.items()}
+    return _sent(loaded, prints, Store(store.resolve()), patience=patience)
+
+
+def sync_all(
+    store: Path = STORE,
+    *,
+    plugin_files: Iterable[str | os.PathLike[str]] = (),
+    blocked: Iterable[str] = (),
+    patience: float = PATIENCE,
+) -> Iterator[Sent]:
+    """The same for every suite whose last run in this store did not send all of its results.
+
+    What cannot be sent then is not waited for any more, unless the run is still on: only another run can make it, and
+    sends it. Results that need a loose plugin which is not given, but is still there, are waited for too.
+
+    Args:
+        plugin_files: loose plugins. A note in the store names those that its run had, and none is loaded for that.
+        blocked: names of installed plugins to leave out.
+
+    Raises:
+        TrackingError: when MLflow cannot be reached.
+        StoreError: for a note that cannot be taken away.
+    """
+    opened, given = Store(store.resolve()), Given(plugins.loose_files(plugin_files), frozenset(blocked))
+    for path in sorted((opened.root / UNSENT).glob("*.json")):
+        lock = _lock_of(path)
+        try:
+            make_way(Path(lock.lock_file))
+            with lock.acquire(timeout=0):
+                sent = _sent_of(path, opened, given, patience)
+                if not sent.withheld:
+                    removed(path)
+                Path(lock.lock_file).unlink(missing_ok=True)
+        except Timeout:
+            sent = replace(_sent_of(path, opened, given, patience), waiting=True)
+        except OSError as error:
+            raise StoreError(f"cannot take {path} away: {error.strerror or error}") from error
+        yield sent
+
+
+@dataclass(frozen=True)
+class Given:
+    """The plugins that a person asked for: what a note says can leave some of them out, and never adds one."""
+
+    files: tuple[str, ...] = ()
+    blocked: frozenset[str] = frozenset()
+
+    def registry(self, note: Note) -> Registry:
+        """The installed plugins, with the loose files that are given and that the note's run had."""
+        names = {Path(file).name for file in note.files}
+        files = tuple(file for file in self.files if Path(file).name in names)
+        return plugins.load(files, self.blocked | set(note.blocked))
+
+    def lacks(self, note: Note) -> tuple[str, ...]:
+        """The loose files that the note's run had, that are not given, and that are still there."""
+        names = {Path(file).name for file in self.files}
+        return tuple(file for file in note.files if Path(file).name not in names and _is_file(file))
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a run wrote down of itself. Anybody may have written it, so it is checked, and no code is loaded for it."""
+
+    suite: dict[str, Any]
+    trials: tuple[str, ...]
+    prints: dict[str, str]
+    files: tuple[str, ...]
+    blocked: tuple[str, ...]
+    origin: dict[str, str]
+    keys: dict[str, Key] = field(default_factory=dict)
+
+
+def _sent_of(path: Path, store: Store, given: Given, patience: float) -> Sent:
+    """Send what a note is about. What it is called, when it cannot be read, is all that is known of it."""
+    try:
+        note: Note = TypeAdapter(Note).validate_python(said(path))
+    except ValidationError as error:
+        return Sent(str(path), unread=f"it is no note of a run: {_first(error)}")
+    name, lacking = str(note.suite.get("name", path)), given.lacks(note)
+    try:
+        loaded = _remembered(note, given)
+    except PrunebenchError as error:
+        if lacking:
+            return Sent(name, waiting_for=lacking, withheld=len(note.trials))
+        return Sent(name, unread=str(error))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return Sent(str(path), unread=f"it is no note of a run: {error!r}")
+    absent = set(note.trials) - {str(trial) for trial in loaded.trials}
+    sent = _sent(loaded, note.prints, store, note.keys, patience)
+    if absent and lacking:
+        return replace(sent, waiting_for=lacking, withheld=len(absent))
+    return replace(sent, outdated=sent.outdated + len(absent))  # the plugin is gone
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
+
+
+def _remembered(note: Note, given: Given) -> Loaded:
+    """The note's suite, without the methods that none of the given plugins has."""
+    registry = given.registry(note)
+    suite = _known_part(note.suite, registry)
+    trials = tuple(trial for trial in suite.trials() if str(trial) in set(note.trials))
+    return Loaded(suite, trials, registry, (), note.blocked, note.origin)
+
+
+def _known_part(plain: Mapping[str, Any], registry: Registry) -> Suite:
+    """A suite of the methods whose plugins are loaded. Raises SuiteError when that is no suite."""
+    try:
+        return from_plain(plain, registry)
+    except SuiteError:
+        methods = [one for one in plain.get("methods") or [] if _is_known(plain, one, registry)]
+        if not methods or len(methods) == len(plain["methods"]):
+            raise
+        return from_plain({**plain, "methods": methods}, registry)
+
+
+def _is_known(plain: Mapping[str, Any], method: Any, registry: Registry) -> bool:
+    try:
+        from_plain({**plain, "methods": [method]}, registry)
+    except SuiteError:
+        return False
+    return True
+
+
+def _sent(
+    loaded: Loaded,
+    prints: Mapping[str, str],
+    store: Store,
+    keys: Mapping[str, str] = MappingProxyType({}),
+    patience: float = PATIENCE,
+) -> Sent:
+    """Send what the store has of some trials.
+
+    Args:
+        keys: of the trials' last states when they were run, by name.
+    """
+    from prunebench.tracking import Tracker
+
+    plan = make_plan(loaded.trials, prints)
+    jobs = missing_jobs(plan, store, (one.key for one in plan.trials if one.chain))
+    failures = lost(store, jobs, {work.key for work in running(store)})
+    tracker = insisted(lambda: Tracker(patience=patience), patience)
+    name, counts = loaded.suite.name, Counter[str]()
+    published = tracker.published(name)
+    for planned in plan.trials:
+        try:
+            result = stored_result(planned, store, loaded.registry, prints.get(planned.trial.task.label), failures)
+        except CorruptEntry:
+            counts["damaged"] += 1
+            continue
+        if result is None:
+            before = keys.get(str(planned.trial))
+            made = bool(before and planned.chain and before != planned.key and store.has(before))
+            of_now = made and not is_older(store.folder(str(before)) / "record.json")
+            counts["outdated" if of_now else "older" if made else "open"] += 1
+            continue
+        result = asked_for(result, loaded.origin)
+        there = result.trial in published and published[result.trial].stands_against(result)
+        counts["there" if there else "sent"] += 1
+        tracker.publish(result)
+    return Sent(
+        name,
+        sent=counts["sent"],
+        there=counts["there"],
+        open=counts["open"],
+        damaged=counts["damaged"],
+        outdated=counts["outdated"],
+        older=counts["older"],
+    )

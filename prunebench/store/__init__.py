@@ -1,0 +1,1 @@
+"""The content-addressed store: states, checkpoints, locks, garbage collection, transfer."""

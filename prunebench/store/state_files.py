@@ -1,0 +1,136 @@
+"""From a state to an entry of a store, and back; what comes back is checked against the network that it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, NotRequired
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from prunebench.api.errors import CorruptEntry
+from prunebench.execution.performing import Bench
+from prunebench.store.entries import Entries
+from prunebench.training.state import State, Tensors, from_tensors
+
+OWN_KIND = ("sgd", "adam", "adamw")
+"""Optimizers that remember tensors of their parameters' shapes only."""
+
+
+class _Costs(TypedDict):
+    training_flops: float
+    scoring_flops: float
+    steps: int
+    examples: int
+    wall_seconds: float
+
+
+class _Choices(TypedDict):
+    zero: int
+    candidates: int
+    tied: int
+    kept: int
+    unscored: list[str]
+
+
+class _Rest(TypedDict):
+    """What of a state is no tensor."""
+
+    step: int
+    trajectory: str
+    cost: _Costs
+    history: list[dict[str, float]]
+    loss_sum: float
+    loss_steps: int
+    unbooked: NotRequired[_Costs]
+    choice: _Choices
+
+
+class _Written(TypedDict):
+    """The fields of a record that a state is made of."""
+
+    shapes: dict[str, list[int]]
+    state: _Rest
+
+
+_RECORD = TypeAdapter(_Written)
+
+
+def rest_of(state: State) -> dict[str, Any]:
+    """What of a state is no tensor, for a record."""
+    return {
+        "step": state.step,
+        "trajectory": state.trajectory,
+        "cost": asdict(state.cost),
+        "history": list(state.history),
+        "loss_sum": state.loss_sum,
+        "loss_steps": state.loss_steps,
+        "choice": {**asdict(state.choice), "unscored": list(state.choice.unscored)},
+    }
+
+
+def shapes_of(state: State) -> dict[str, list[int]]:
+    """The shape of each mask, for a record."""
+    return {name: list(mask.shape) for name, mask in state.masks.items()}
+
+
+def read_state(entries: Entries, key: str, bench: Bench) -> State:
+    """The state of an entry.
+
+    Raises:
+        MissingEntry: when there is none.
+        CorruptEntry: when its bytes are not those that were written, or are no state of the bench's network.
+    """
+    record = entries.record(key)
+    tensors = entries.tensors(key, record)
+    try:
+        _RECORD.validate_python(record, strict=True)
+        _check_shapes(record["shapes"], bench)
+        state = from_tensors(tensors, record["shapes"], record["state"])
+        _check(state, bench)
+    except (ValidationError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise CorruptEntry(f"{entries.folder(key)} holds no state of this network: {_first_line(error)}") from error
+    return state
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"record.json: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+
+
+def _check_shapes(shapes: Mapping[str, list[int]], bench: Bench) -> None:
+    layers = {layer.name: list(layer.shape) for layer in bench.network.layers}
+    for name, shape in shapes.items():
+        if layers.get(name) != shape:
+            raise ValueError(f"a mask of {name!r} of shape {shape}")
+
+
+def _check(state: State, bench: Bench) -> None:
+    parameters, buffers = dict(bench.model.named_parameters()), dict(bench.model.named_buffers())
+    _check_alike("parameters", state.parameters, parameters)
+    _check_alike("buffers", state.buffers, buffers)
+    exact = bench.trial.task.recipe.optimizer.name in OWN_KIND
+    for key, value in state.optimizer.items():
+        name = key.partition("/")[2]
+        if name and name not in parameters:
+            raise ValueError(f"the optimizer's {key!r}")
+        real = value.is_floating_point() or value.is_complex()
+        if exact and value.dim() and (value.shape != parameters[name].shape or not real):
+            raise ValueError(f"the optimizer's {key!r} is {_spoken(value)}")
+
+
+def _check_alike(what: str, found: Tensors, expected: Mapping[str, torch.Tensor]) -> None:
+    if found.keys() != expected.keys():
+        odd = ", ".join(sorted(found.keys() ^ expected.keys()))
+        raise ValueError(f"its {what} are not those of the network: {odd}")
+    for name, value in expected.items():
+        if found[name].shape != value.shape or found[name].dtype != value.dtype:
+            raise ValueError(f"{name!r} is {_spoken(found[name])}, and should be {_spoken(value)}")
+
+
+def _spoken(value: torch.Tensor) -> str:
+    return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"

@@ -1,0 +1,169 @@
+"""The outline of a suite: the keys that YAML may have, before the names in it are looked up."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, make_dataclass
+from typing import Annotated, Any, ClassVar, Literal, Union
+
+from annotated_types import Ge, Interval, Len, Predicate
+from typing_extensions import Doc
+
+from prunebench.api import stages
+from prunebench.api.components import Method
+from prunebench.api.executors import Resources
+from prunebench.suite.nodes import shown
+
+LABEL = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}"
+"""What labels are made of: they become parts of file names."""
+
+_CLOSED = {"extra": "forbid"}
+
+
+def is_label(text: str) -> bool:
+    """Whether a text can be a label; never False, because an error says more."""
+    if re.fullmatch(LABEL, text):
+        return True
+    raise ValueError(f"{shown(text)} is no label: use letters, digits and ._- only, no dot first, at most 100 of them")
+
+
+Label = Annotated[str, Predicate(is_label)]
+Sparsity = Annotated[float, Interval(gt=0, lt=1)]
+Density = Annotated[float, Interval(gt=0, le=1)]
+Seed = Annotated[int, Ge(0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentOutline:
+    """A data set or a model with its parameters beside these keys; or just its name."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
+
+    name: str
+    preset: Annotated[str, Doc("named parameter values; parameters that are given as well override them")] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntryOutline:
+    """What may stand beside any method or pipeline."""
+
+    sparsities: (
+        Annotated[tuple[Sparsity, ...], Len(1), Doc("where this entry is tried, instead of at the suite's sparsities")]
+        | None
+    ) = None
+    shuffle: Annotated[bool, Doc("ablation: the mask is shuffled within each layer")] = False
+    reinitialize: Annotated[bool, Doc("ablation: the masked network gets new random weights")] = False
+    invert: Annotated[bool, Doc("ablation: the lowest scores are kept instead of the highest")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodOutline(EntryOutline, ComponentOutline):
+    """A method with its parameters beside these keys; or just its name."""
+
+    label: Annotated[Label, Doc("how results call it; the method's name by default")] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineOutline(EntryOutline):
+    """Stages one after the other, in place of a method's name."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
+
+    label: Annotated[Label, Doc("how results call it")]
+    stages: Annotated[tuple[Any, ...], Len(1), Doc("what happens, one stage after the other, from initialize on")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskOutline:
+    """A data set, a model and a recipe: what every method is tried on."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
+
+    dataset: Any
+    model: Any
+    recipe: Any
+    label: Annotated[Label, Doc("how results call it; DATASET-MODEL by default")] | None = None
+    prunable: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteOutline:
+    """A grid: every task with every method at every sparsity and seed, beside the dense control."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
+
+    name: Annotated[Label, Doc("how results call the suite")]
+    tasks: Annotated[tuple[Any, ...], Len(1)]
+    methods: Annotated[tuple[Any, ...], Len(1)]
+    sparsities: Annotated[tuple[Sparsity, ...], Len(1), Doc("shares of the prunable weights that are removed")]
+    seeds: Annotated[
+        Annotated[int, Interval(ge=1, le=10_000)] | Annotated[tuple[Seed, ...], Len(1)],
+        Doc("how many seeds, counted from 0; or a list of them"),
+    ]
+    description: str = ""
+    resources: Resources = field(default_factory=Resources)
+
+
+COMPONENT_KEYS = tuple(one.name for one in fields(ComponentOutline))
+METHOD_KEYS = tuple(one.name for one in fields(MethodOutline))
+ABLATIONS = ("shuffle", "reinitialize", "invert")
+
+TARGET = "target"
+"""Stands for the density of the trial in a stage's `density`."""
+
+
+def stage_classes() -> Mapping[str, type[stages.Stage]]:
+    """Every stage by its name in a suite: that of its class, in lower case."""
+    found = [one for one in vars(stages).values() if inspect.isclass(one) and issubclass(one, stages.Stage)]
+    return {stage_name(cls): cls for cls in found if cls is not stages.Stage}
+
+
+def stage_name(cls: type[stages.Stage]) -> str:
+    return cls.__name__.lower()
+
+
+@functools.cache
+def stage_outline(name: str) -> type[Any]:
+    """The keys of a stage: its fields, but that a method is given as in a list of methods, and a density as TARGET."""
+    cls: Any = stage_classes()[name]
+    hints = _hints(cls)
+    keys = [(one.name, _as_key(one.name, hints[one.name]), _default(one)) for one in fields(cls)]
+    namespace = {"__pydantic_config__": _CLOSED, "__doc__": cls.__doc__}
+    return make_dataclass(cls.__name__, keys, frozen=True, kw_only=True, namespace=namespace)
+
+
+@functools.cache
+def method_keys(name: str) -> Mapping[str, bool]:
+    """The fields of a stage that are methods, and whether they may be left out."""
+    alternatives = {key: _alternatives(hint) for key, hint in _hints(stage_classes()[name]).items()}
+    return {key: types.NoneType in given for key, given in alternatives.items() if Method in given}
+
+
+def _hints(cls: type[stages.Stage]) -> Mapping[str, Any]:
+    return typing.get_type_hints(cls, localns={"Method": Method}, include_extras=True)
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _as_key(name: str, hint: Any) -> Any:
+    if Method in _alternatives(hint):
+        return Any
+    if name == "density":
+        rest = [one for one in _alternatives(hint) if one is not float]
+        return Union[Density, Literal["target"], *rest]
+    return hint
+
+
+def _default(declared: Field[Any]) -> Any:
+    if declared.name == "density" and declared.default is MISSING:
+        return field(default=TARGET)
+    if declared.default_factory is not MISSING:
+        return field(default_factory=declared.default_factory)
+    return field() if declared.default is MISSING else field(default=declared.default)

@@ -1,0 +1,177 @@
+"""Less than the whole file: `--set` changes a suite before it is checked, `--only` picks trials of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+
+from prunebench.api.tasks import Suite, Trial
+from prunebench.suite.document import MAX_DEPTH, composed
+from prunebench.suite.nodes import Keys, Mistakes, Node, Place, choices, near, shown, written
+
+Predicate = Callable[[Trial], bool]
+KEYS = ("task", "method", "sparsity", "seed")
+
+
+def apply(settings: Sequence[str], root: Node, mistakes: Mistakes) -> None:
+    """Change a suite's nodes by settings `path=value`, in the order given; each value is YAML.
+
+    A part of the path is a key, the number of an item of a list, or nothing at all for every item:
+    `tasks.0.recipe.epochs=2`, `tasks.recipe.epochs=2`. A key that the file leaves out is added.
+    """
+    for order, setting in enumerate(settings, 1):
+        place = Place(order, 0, 0, f"--set {setting}")
+        path, equals, text = setting.partition("=")
+        keys = path.strip().split(".")
+        if not (equals and all(keys) and len(keys) <= MAX_DEPTH):
+            mistakes.at(place, "write it as path=value, such as seeds=1 or tasks.recipe.epochs=2")
+            continue
+        before = len(mistakes)
+        value = composed(text, place, mistakes)
+        if value is not None and len(mistakes) == before and isinstance(root.value, dict):
+            _Setting(place, value.plain(), mistakes).put(root, keys)
+
+
+@dataclass(frozen=True)
+class _Setting:
+    place: Place
+    value: object
+    mistakes: Mistakes
+
+    def put(self, node: Node, keys: Sequence[str]) -> None:
+        """Set the value at the end of `keys`, seen from `node`."""
+        _spell_out(node)
+        if isinstance(node.value, dict):
+            self._fill(node, node.value, keys[0], keys[1:])
+        elif not isinstance(node.value, list):
+            self._refuse(node, f"is {shown(node.value)}, which has no {shown(keys[0])}")
+        elif not (keys[0].isascii() and keys[0].isdecimal()):
+            for item in node.value:
+                self.put(item, keys)
+        elif len(keys[0]) > 6 or int(keys[0]) >= len(node.value):
+            self._refuse(node, f"has {len(node.value)} items, counted from 0: there is no {keys[0]}")
+        else:
+            self._fill(node, node.value, int(keys[0]), keys[1:])
+
+    def _fill(self, node: Node, values: dict[str, Node] | list[Node], key: str | int, rest: Sequence[str]) -> None:
+        path: Keys = (*node.path, key)
+        child = node.get(key)
+        if rest and child is not None and child.value is not None:
+            self.put(child, rest)
+            return
+        values[key] = Node.of({} if rest else self.value, self.place, path)  # type: ignore[index]
+        if rest:
+            self.put(values[key], rest)  # type: ignore[index]
+
+    def _refuse(self, node: Node, message: str) -> None:
+        self.mistakes.at(self.place, f"{written(node.path)} {message}")
+
+
+def _spell_out(node: Node) -> None:
+    """Make a component that is given by its name alone a mapping, so that a parameter can be set in it."""
+    named = node.path[-1:] in (("dataset",), ("model",), ("by",)) or node.path[:-1] == ("methods",)
+    if named and isinstance(node.value, str):
+        node.value = {"name": Node(node.value, node.place, (*node.path, "name"), node.place, node.broken)}
+
+
+def narrow(suite: Suite, only: Sequence[str]) -> Predicate:
+    """Which of a suite's trials are meant by `--only` options: `filter(narrow(suite, only), suite.trials())`.
+
+    An option is `key=value,key=value`, with the keys task, method, sparsity and seed; a value without a key has the
+    one before it (`method=imp,random`). Values of one key are alternatives, all keys have to agree. A method is meant
+    by its label, by a pattern of labels (`imp-*`), or else by its name. Controls answer to task and seed only.
+
+    Raises:
+        SuiteError: every key and value that the suite does not have, or has in none of the trials that are left.
+    """
+    mistakes = Mistakes()
+    wanted: dict[str, set[object]] = {}
+    given: list[tuple[Place, str, str, Sequence[object]]] = []
+    for order, option in enumerate(only, 1):
+        place = Place(order, 0, 0, f"--only {option}")
+        for key, value in _pairs(option, place, mistakes):
+            found = _FINDERS[key](suite, value)
+            if not found:
+                mistakes.at(place, f"the suite has no {key} {shown(value)}{_hint(suite, key, value)}")
+            wanted.setdefault(key, set()).update(found)
+            given.append((place, key, value, found))
+    mistakes.report()
+    left = [_answers(trial) for trial in suite.trials() if _meant(wanted, trial)] if given else []
+    for place, key, value, found in given:
+        if not any(answers[key] in found for answers in left):
+            mistakes.at(place, f"no trial with {key} {shown(value)} fits the other values: nothing of it is left")
+    mistakes.report()
+    return partial(_meant, wanted)
+
+
+def unlisted(suite: Suite, only: Sequence[str], names: Iterable[str]) -> list[str]:
+    """Which of some methods the `--only` options ask for, and the suite does not list."""
+    listed = {name for entry in suite.entries for name in (entry.label, entry.method.name)}
+    pairs = (pair for option in only for pair in _pairs(option, Place(0, 0, 0, ""), Mistakes()))
+    asked = dict.fromkeys(value for key, value in pairs if key == "method" and value not in listed)
+    return [name for name in asked if name in set(names)]
+
+
+def _answers(trial: Trial) -> dict[str, object]:
+    """A trial's own value of every key."""
+    return {"task": trial.task.label, "method": trial.entry.label, "sparsity": trial.sparsity, "seed": trial.seed}
+
+
+def _meant(wanted: Mapping[str, set[object]], trial: Trial) -> bool:
+    keys = {"task", "seed"} if trial.entry.method.control else KEYS
+    answers = _answers(trial)
+    return all(answers[key] in wanted[key] for key in wanted.keys() & set(keys))
+
+
+def _pairs(option: str, place: Place, mistakes: Mistakes) -> Iterator[tuple[str, str]]:
+    key = ""
+    for part in option.split(","):
+        word, equals, value = (text.strip() for text in part.rpartition("="))
+        key = word if equals else key
+        if not key or not value:
+            mistakes.at(place, "write it as key=value,key=value, such as method=imp,seed=0")
+        elif key not in KEYS:
+            mistakes.at(place, f"unknown key {shown(key)}{near(key, KEYS)}")
+        else:
+            yield key, value
+
+
+def _labels(labels: Iterable[str], value: str) -> list[str]:
+    labels = list(labels)
+    return [value] if value in labels else [label for label in labels if fnmatchcase(label, value)]
+
+
+def _methods(suite: Suite, value: str) -> list[str]:
+    found = _labels((entry.label for entry in suite.entries), value)
+    return found or [entry.label for entry in suite.entries if fnmatchcase(entry.method.name, value)]
+
+
+def _numbers(numbers: Iterable[float], value: str) -> list[float]:
+    try:
+        return [number for number in numbers if number == float(value)]
+    except ValueError:
+        return []
+
+
+def _sparsities(suite: Suite) -> list[float]:
+    """All that a trial can have, those of single entries after the suite's."""
+    own = (number for entry in suite.entries for number in entry.sparsities or ())
+    return list(dict.fromkeys([*suite.sparsities, *own]))
+
+
+_FINDERS: Mapping[str, Callable[[Suite, str], Sequence[object]]] = {
+    "task": lambda suite, value: _labels((task.label for task in suite.tasks), value),
+    "method": _methods,
+    "sparsity": lambda suite, value: _numbers(_sparsities(suite), value),
+    "seed": lambda suite, value: _numbers(suite.seeds, value),
+}
+
+
+def _hint(suite: Suite, key: str, value: str) -> str:
+    if key in ("sparsity", "seed"):  # no number is near another in spelling
+        return choices([str(number) for number in (_sparsities(suite) if key == "sparsity" else suite.seeds)])
+    names = [entry.method.name for entry in suite.entries]
+    labels = [one.label for one in (suite.tasks if key == "task" else suite.entries)]
+    return near(value, list(dict.fromkeys([*labels, *(names if key == "method" else ())])))

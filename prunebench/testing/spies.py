@@ -1,0 +1,238 @@
+"""What is seen of a method's hooks while a chain runs: each is called through a witness, which changes nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from prunebench.api.components import Method
+from prunebench.api.errors import PluginError
+from prunebench.api.updating import Updater
+from prunebench.network.deployment import Deployed
+from prunebench.network.description import Network
+from prunebench.pruning.scoring import Scoring
+from prunebench.testing.global_state import kept, same
+from prunebench.training.cost import Flops
+from prunebench.training.loop import Training
+
+T = TypeVar("T")
+
+UNDERSTATED = 0.5
+"""A method declares too little when it is less than this share of the FLOPs that are counted."""
+
+
+class Witness:
+    """What was seen in a run: `problems` by the check that they are for."""
+
+    def __init__(self) -> None:
+        self.problems: dict[str, list[str]] = {}
+        self.scored = 0
+        """How many times a method was asked for scores."""
+        self.unscored: dict[str, None] = {}
+        """Layers in which every score was 0 once, in their order."""
+        self.updates = 0
+        """How many times an updater set masks."""
+
+    def note(self, check: str, problem: str) -> None:
+        found = self.problems.setdefault(check, [])
+        if problem not in found:
+            found.append(problem)
+
+    @contextmanager
+    def call(self, hook: str) -> Iterator[None]:
+        """Watch one call of a hook."""
+        with kept() as changed:
+            yield
+        for name in changed:
+            self.note("globals", f"{hook} changed {name}")
+
+
+class WitnessedMethod:
+    """Stands for a method in a stage."""
+
+    def __init__(self, method: Method, witness: Witness) -> None:
+        self.method, self.witness = method, witness
+        self.name = method.name
+        self.declared, self.dense = 0.0, False
+
+    def scoring_flops(self, network: Network, density: float) -> float:
+        with self.witness.call("scoring_flops"):
+            self.declared = self.method.scoring_flops(network, density)
+        self.dense = density == 1
+        _check_number(self.declared, f"scoring_flops of method {self.name!r}")
+        if not (math.isfinite(self.declared) and self.declared >= 0):
+            self.witness.note("cost", f"scoring_flops returned {self.declared}: it must be finite and not negative")
+        return self.declared
+
+    def scores(self, scoring: Scoring) -> dict[str, torch.Tensor]:
+        self.witness.scored += 1
+        masks = {name: mask.clone() for name, mask in scoring.masks.items()}
+        names = {layer.name: layer.shape for layer in scoring.layers}
+        counter = _Counter()
+        with self.witness.call("scores"), _passes(scoring.model) as passes, counter if self.dense else nullcontext():
+            scores = self.method.scores(scoring)
+        if not same(masks, scoring.masks):
+            self.witness.note("lent", "scores changed scoring.masks in place")
+        self._check_cost(len(passes), counter.flops)
+        self._check_scores(scores, names, masks)
+        return scores
+
+    def _check_cost(self, passes: int, counted: float) -> None:
+        """Pruned weights may be skipped in what is declared, but there are none in a dense network."""
+        if passes and not self.declared:
+            self.witness.note("cost", "scores runs the network, and scoring_flops declares nothing")
+        elif passes and self.dense and self.declared < UNDERSTATED * counted:
+            self.witness.note(
+                "cost", f"scores needs {counted:,.0f} FLOPs, and scoring_flops declares {self.declared:,.0f}"
+            )
+
+    def _check_scores(
+        self, scores: Any, shapes: Mapping[str, tuple[int, ...]], masks: Mapping[str, torch.Tensor]
+    ) -> None:
+        def wrong(problem: str) -> None:
+            self.witness.note("scores", problem)
+
+        if not isinstance(scores, Mapping):
+            wrong(f"scores returned {type(scores).__name__}, not a dict of tensors")
+            return
+        for name in scores.keys() - shapes.keys():
+            wrong(f"scores returned {name!r}, which is not in scoring.weights")
+        for name, shape in shapes.items():
+            score = scores.get(name)
+            if not isinstance(score, torch.Tensor):
+                wrong(f"scores returned {'nothing' if score is None else type(score).__name__} for {name!r}")
+            elif tuple(score.shape) != shape:
+                wrong(f"the scores of {name!r} have shape {tuple(score.shape)}, not {shape}")
+            elif not bool(torch.isfinite(score).all()):
+                wrong(f"the scores of {name!r} are not all finite")
+            elif bool(masks[name].any()) and not bool(score[masks[name].to(score.device)].any()):
+                self.witness.unscored[name] = None
+
+    def updater(self, density: float | None) -> Updater:
+        with self.witness.call("updater"):
+            updater = self.method.updater(density)
+        return WitnessedUpdater(updater, self.witness) if isinstance(updater, Updater) else updater
+
+    def deploy(self, scoring: Scoring) -> Deployed:
+        with self.witness.call("deploy"):
+            return self.method.deploy(scoring)
+
+
+class WitnessedUpdater(Updater):
+    """Stands for an updater in a training; also for the one that does nothing."""
+
+    def __init__(self, updater: Updater, witness: Witness) -> None:
+        self.inner, self.witness = updater, witness
+        self.trains_dense = updater.trains_dense  # type: ignore[misc]
+        self._setting: Training | None = None
+        self._set = False
+        """Whether `set_masks` was called since a hook began."""
+
+    def begin(self, training: Training) -> None:
+        self._call("begin", training, self.inner.begin)
+
+    def impose(self, training: Training) -> None:
+        self._call("impose", training, self.inner.impose)
+        self._check_zeros(training)
+
+    def lift(self, training: Training) -> None:
+        self._call("lift", training, self.inner.lift)
+
+    def after_backward(self, training: Training) -> bool:
+        return self._call("after_backward", training, self.inner.after_backward)
+
+    def after_step(self, training: Training) -> None:
+        self._call("after_step", training, self.inner.after_step)
+
+    def flops(self, training: Training) -> Flops:
+        given = self._call("flops", training, self.inner.flops)
+        _check_number(given.item() if isinstance(given, torch.Tensor) else given, "flops of the updater")
+        flops, least = float(given), 2 * float(training.sparse_flops)
+        if not (math.isfinite(flops) and flops >= least * (1 - 1e-9)):
+            self.witness.note(
+                "cost", f"flops returned {flops:,.0f}: a step is at least 2 * training.sparse_flops, {least:,.0f}"
+            )
+        return given  # the very thing: what the ledger makes of a tensor is part of the check
+
+    def _call(self, hook: str, training: Training, function: Callable[[Training], T]) -> T:
+        if getattr(type(self.inner), hook) is getattr(Updater, hook):
+            return function(training)
+        self._listen(training)
+        self._set = False
+        before = _versions(training)
+        with self.witness.call(hook):
+            answer = function(training)
+        if not self._set and _versions(training) != before:
+            self.witness.note("lent", f"{hook} changed training.masks in place: call training.set_masks")
+        return answer
+
+    def _listen(self, training: Training) -> None:
+        if self._setting is training:
+            return
+        self._setting, set_masks = training, training.set_masks
+
+        def heard(masks: Mapping[str, torch.Tensor]) -> None:
+            self._set = True
+            self.witness.updates += 1
+            set_masks(masks)
+
+        training.set_masks = heard  # type: ignore[method-assign]
+
+    def _check_zeros(self, training: Training) -> None:
+        if "zeros" in self.witness.problems:  # the first is enough
+            return
+        with torch.no_grad():
+            for name, mask in training.masks.items():
+                revived = int(torch.count_nonzero(training.parameters[name] * ~mask))
+                if revived:
+                    self.witness.note(
+                        "zeros", f"at step {training.step} {revived} pruned weights of {name!r} are not zero in a pass"
+                    )
+                    return
+
+
+def _check_number(value: Any, source: str) -> None:
+    if not isinstance(value, (int, float)):
+        raise PluginError(f"{source} must return a number, and returned {value!r}")
+
+
+def _versions(training: Training) -> dict[str, tuple[int, int]]:
+    """Of each mask, what changes when it is replaced or written to."""
+    return {name: (id(mask), mask._version) for name, mask in training.masks.items()}
+
+
+@contextmanager
+def _passes(model: nn.Module) -> Iterator[list[str]]:
+    """The modules that run inside, once for each time."""
+    ran: list[str] = []
+    handles = [
+        module.register_forward_pre_hook(lambda module, _: ran.append(type(module).__name__))
+        for module in model.modules()
+    ]
+    try:
+        yield ran
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the FLOPs of what runs inside, as torch.utils.flop_counter has them."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.flops += formula(*args, **(kwargs or {}), out_val=found)
+        return found

@@ -1,0 +1,65 @@
+"""The ledger: what a chain has cost so far, the same for every method.
+
+One training step costs, per example, one forward pass and twice that for the backward pass, where zeros are skipped:
+3 * f_S. Scoring is counted as each method declares it. Sharing between trials is no discount: a trial's cost is that
+of its whole chain, as if it ran alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+
+from prunebench.api.tasks import Task
+from prunebench.network.description import Network
+
+Flops: TypeAlias = float | torch.Tensor
+"""A number of FLOPs, or a tensor of it on a device that is not waited for; arithmetic with both is the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Of a chain up to one of its states; `+` adds the next stage's."""
+
+    training_flops: float = 0.0
+    scoring_flops: float = 0.0
+    steps: int = 0
+    examples: int = 0
+    wall_seconds: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            training_flops=self.training_flops + other.training_flops,
+            scoring_flops=self.scoring_flops + other.scoring_flops,
+            steps=self.steps + other.steps,
+            examples=self.examples + other.examples,
+            wall_seconds=self.wall_seconds + other.wall_seconds,
+        )
+
+    @property
+    def flops(self) -> float:
+        return self.training_flops + self.scoring_flops
+
+
+def training_flops(forward: float, examples: int) -> float:
+    """Forward and backward passes of `examples` examples through a network of `forward` FLOPs an example."""
+    return 3.0 * forward * examples
+
+
+def examples_between(task: Task, start: int, stop: int) -> int:
+    """How many examples steps start..stop-1 see; the last batch of an epoch may be smaller."""
+    per_epoch, size = task.clock.steps_per_epoch, task.recipe.batch_size
+    total = min(task.dataset.facts().train - task.recipe.validation, per_epoch * size)
+
+    def seen(step: int) -> int:
+        epochs, batches = divmod(step, per_epoch)
+        return epochs * total + batches * size
+
+    return seen(stop) - seen(start)
+
+
+def dense_training_flops(task: Task, network: Network) -> float:
+    """The training FLOPs of one dense training by the task's recipe: the unit of `training_cost`."""
+    return training_flops(network.flops, examples_between(task, 0, task.clock.total))

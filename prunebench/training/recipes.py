@@ -1,0 +1,81 @@
+"""A recipe at work: the learning rate of a step, the optimizer, the loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from functools import cache, partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from prunebench.api import times
+from prunebench.api.errors import SuiteError
+from prunebench.api.tasks import Optimizer, Recipe
+from prunebench.training import optimizers
+
+TORCH: dict[str, Any] = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
+def learning_rate(recipe: Recipe, clock: times.Clock, step: int) -> float:
+    """The learning rate of a step, counted from 0; after the recipe's end it stays at its last value.
+
+    A pure function of the step: going back to a step goes back to its learning rate.
+    """
+    schedule, last = recipe.schedule, recipe.optimizer.lr
+    step = min(step, clock.total - 1)
+    warmup = times.step_of(schedule.warmup, clock)
+    if step < warmup:
+        return last * (step + 1) / warmup
+    if schedule.name == "multistep":
+        drops = sum(step >= times.step_of(milestone, clock) for milestone in schedule.milestones)
+        return last * schedule.gamma**drops
+    if schedule.name == "cosine":
+        return last * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, clock.total - warmup)))
+    return last
+
+
+def make_optimizer(
+    spec: Optimizer, parameters: Iterable[nn.Parameter], dense_gradients: bool = True
+) -> torch.optim.Optimizer:
+    """The optimizer of a recipe, with no state yet.
+
+    Args:
+        dense_gradients: false if a gradient may be a sparse tensor, which fused kernels do not take.
+
+    Raises SuiteError when neither torch nor timm.optim has one of that name, or when it lacks an option.
+    """
+    for _, reason in optimizers.amiss(spec):
+        raise SuiteError(reason)
+    parameters, options = list(parameters), optimizers.given(spec)
+    optimizer: torch.optim.Optimizer
+    if spec.name in TORCH:
+        # The fused kernels do a whole step in one call: on a small network a third of the step's time.
+        fused = dense_gradients and all(map(_takes_fused, parameters))
+        optimizer = TORCH[spec.name](parameters, lr=spec.lr, fused=fused, **options)
+    else:
+        from timm import optim  # seconds to import, and seldom needed
+
+        optimizer = optim.create_optimizer_v2(parameters, opt=spec.name, lr=spec.lr, **options)
+    return optimizer
+
+
+@cache
+def resolved_options(spec: Optimizer) -> Mapping[str, Any]:
+    """The options of a recipe's optimizer: those that it gives, and the library's own values of those it could give.
+
+    Raises SuiteError as `make_optimizer` does.
+    """
+    defaults = make_optimizer(spec, [nn.Parameter(torch.zeros(2, 2))]).defaults
+    return {name: defaults[name] for name in sorted(optimizers.options_of(spec.name)) if name in defaults}
+
+
+def _takes_fused(parameter: nn.Parameter) -> bool:
+    """Whether torch's fused kernels take a parameter: they refuse complex numbers, integers and sparse tensors."""
+    return parameter.layout == torch.strided and parameter.is_floating_point()
+
+
+def training_loss(recipe: Recipe) -> Any:
+    """Cross-entropy of (logits, labels), with the recipe's label smoothing."""
+    return partial(nn.functional.cross_entropy, label_smoothing=recipe.label_smoothing)
