@@ -11,7 +11,7 @@ from statistics import median
 import prunebench
 from prunebench.api.environment import commit, machine
 
-BUSY = 0.5
+LOCKED = 0.5
 """Processes that wait for a core before a benchmark begins, from which on its machine is busy."""
 
 

@@ -29,21 +29,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from findings import BUSY, Finding, Turn, compared, in_turns, report, row, timed
+from findings import LOCKED, Finding, Turn, compared, in_turns, report, row, timed
 from torch import nn
 
 from prunebench.api.environment import cores, machine
+from prunebench.api.layers import Layer
+from prunebench.api.methods import Updater
 from prunebench.api.tasks import Trial
-from prunebench.api.updating import Updater
 from prunebench.data.augmentation import augment
 from prunebench.data.prepared import Data, Prepared, prepare
-from prunebench.execution.performing import Bench, perform
+from prunebench.execution.performing import perform
 from prunebench.execution.processes.memory import keep_freed
-from prunebench.network.description import Layer
 from prunebench.plan.planning import protocol, resolve
 from prunebench.pruning.masks import keep_highest
 from prunebench.session import load_suite
 from prunebench.store.entries import Store
+from prunebench.training.bench import Bench
 from prunebench.training.loop import Trainer, train
 from prunebench.training.state import State, to_tensors
 
@@ -285,7 +286,7 @@ MEMORY = """
 import torch
 from pathlib import Path
 from prunebench.pruning.masks import keep_highest
-from prunebench.network.description import Layer
+from prunebench.api.layers import Layer
 
 def kilobytes(what):
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -361,7 +362,7 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     load, missed, rows = os.getloadavg()[0], 0, []
-    busy = load > BUSY
+    busy = load > LOCKED
     options.output.mkdir(parents=True, exist_ok=True)
     slug = re.sub(r"[^a-z0-9]+", "-", machine().lower()).strip("-")
     part = "-".join(["", *options.only]) if options.only else ""

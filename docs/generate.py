@@ -18,13 +18,11 @@ from typing import Any
 from click.testing import CliRunner
 
 import prunebench
-from prunebench import cli, leaderboard, testing
-from prunebench.api import components, executors, hooks, stages, times
+from prunebench import cli, testing
+from prunebench.api import components, executors, hooks, layers, stages, times
 from prunebench.api import tasks as values
-from prunebench.network import description as network
 from prunebench.suite import input_models as outline
 from prunebench.suite.descriptions import Parameter, parameters, plain, written
-from prunebench.training import cost
 
 FOLDER = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py; do not edit. -->"
@@ -66,9 +64,16 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
     ),
     "What a method is given": ("Trial", "Scoring", "Training", "Network", "Layer"),
     "What a method may give": ("Updater", "Deployed", "Flops"),
-    "What an executor is given, and gives": ("Site", "Resources", "Order", "Crew", "Ended", "carry_out"),
+    "What an executor is given, and gives": (
+        "RunContext",
+        "Resources",
+        "JobSpec",
+        "WorkerPool",
+        "JobResult",
+        "run_job",
+    ),
     "What is taken home": ("load_ticket", "Ticket", "File"),
-    "From Python": ("load_suite", "run_suite", "leaderboard"),
+    "From Python": ("load_suite", "run_suite", "load_leaderboard"),
     "Stages": (
         "Stage",
         "Initialize",
@@ -87,10 +92,9 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
 
 _UNNAMED = {
     "Component": components.Component,
-    "Layer": network.Layer,
-    "leaderboard": leaderboard.leaderboard,
+    "Layer": layers.Layer,
 }
-_ALIASES = {"Allocation": stages, "Flops": cost, "Time": times}
+_ALIASES = {"Allocation": stages, "Flops": layers, "Time": times}
 """Names of types that are no classes, and the modules that say what they are."""
 TYPES = {name: written(vars(module)[name]) for name, module in _ALIASES.items()}
 
@@ -260,11 +264,11 @@ def suite_page() -> str:
 
 
 SUITE: Mapping[str, type[Any]] = {
-    "Suite": outline.SuiteOutline,
-    "Task": outline.TaskOutline,
-    "Dataset and model": outline.ComponentOutline,
-    "Method": outline.MethodOutline,
-    "Pipeline": outline.PipelineOutline,
+    "Suite": outline.SuiteInput,
+    "Task": outline.TaskInput,
+    "Dataset and model": outline.ComponentInput,
+    "Method": outline.MethodInput,
+    "Pipeline": outline.PipelineInput,
     "Recipe": values.Recipe,
     "Optimizer": values.Optimizer,
     "Schedule": values.Schedule,

@@ -74,7 +74,7 @@ class _Popup(prunebench.Updater):
         return signs * (sqrt(2 / drawn[0].numel()) * scale)
 
     @torch.no_grad()
-    def impose(self, training: prunebench.Training) -> None:
+    def apply_masks(self, training: prunebench.Training) -> None:
         training.memory |= {f"scores/{name}": weight.clone() for name, weight in training.weights.items()}
         scores = {name: weight.abs() for name, weight in training.weights.items()}
         training.keep_highest(scores, self.density, self.rule.allocation)
@@ -82,7 +82,7 @@ class _Popup(prunebench.Updater):
             weight.copy_(training.memory[f"frozen/{name}"] * training.masks[name])
 
     @torch.no_grad()
-    def lift(self, training: prunebench.Training) -> None:
+    def restore_dense(self, training: prunebench.Training) -> None:
         for name, weight in training.weights.items():
             weight.copy_(training.memory[f"scores/{name}"])
 

@@ -22,12 +22,11 @@ from annotated_types import Ge
 from typing_extensions import Doc
 
 import prunebench
-from prunebench.api import exits
 from prunebench.api.environment import cores
 from prunebench.api.errors import PrunebenchError
+from prunebench.api.executors import ExitCode
 from prunebench.api.registry import foreign_names
-from prunebench.execution.processes.forking import end_server, start_server
-from prunebench.execution.processes.forkserver import Messages
+from prunebench.execution import Messages, end_server, start_server
 
 LONGEST = (107 if sys.platform == "linux" else 103) - len("/pymp-12345678/listener-12345678")
 """Bytes of the name of a folder in which multiprocessing can make a folder with a socket."""
@@ -46,7 +45,7 @@ class Local(prunebench.Executor):
         Annotated[int, Ge(1), Doc("stages that share a GPU; by default as many as --workers asks for, or one")] | None
     ) = None
 
-    def open(self, site: prunebench.Site) -> prunebench.Crew:
+    def open(self, site: prunebench.RunContext) -> prunebench.WorkerPool:
         if site.device == "cpu":
             return Processes(site, site.workers or max(1, cores() // site.threads))
         devices = visible_gpus()
@@ -55,7 +54,7 @@ class Local(prunebench.Executor):
         places = self._places(site, len(devices))
         return Processes(site, min(places, site.workers or places), devices)
 
-    def _places(self, site: prunebench.Site, gpus: int) -> int:
+    def _places(self, site: prunebench.RunContext, gpus: int) -> int:
         """How many stages all GPUs together have room for."""
         if self.slots_per_gpu is not None:
             return gpus * self.slots_per_gpu
@@ -77,21 +76,21 @@ def visible_gpus() -> tuple[str, ...]:
 class Running:
     """An order under way, and the GPU that it was given."""
 
-    order: prunebench.Order
+    order: prunebench.JobSpec
     gpu: str | None
 
 
-class Processes(prunebench.Crew):
+class Processes(prunebench.WorkerPool):
     """Runs orders on this machine, up to `slots` at a time, each in a process that a fork server starts."""
 
-    def __init__(self, site: prunebench.Site, slots: int, gpus: tuple[str, ...] = ()) -> None:
+    def __init__(self, site: prunebench.RunContext, slots: int, gpus: tuple[str, ...] = ()) -> None:
         self.slots = slots
         self.place = f"{slots} worker{'s' * (slots > 1)}" + (f" on {len(gpus)} GPU{'s' * (len(gpus) > 1)}" * bool(gpus))
         self._gpus = gpus
         self._running: dict[int, Running] = {}
         """By the number of the job: an order that is tried again is another job."""
         self._jobs = itertools.count()
-        self._ended: list[prunebench.Ended] = []
+        self._ended: list[prunebench.JobResult] = []
         self._troubles: Counter[str | None] = Counter()
         """How many orders failed on each GPU: one that is broken ends all at once, and would get every next one."""
         self._sockets = _room_for_sockets()
@@ -105,7 +104,7 @@ class Processes(prunebench.Crew):
     def free(self) -> int:
         return self.slots - len(self._running)
 
-    def submit(self, order: prunebench.Order) -> None:
+    def submit(self, order: prunebench.JobSpec) -> None:
         job = next(self._jobs)
         self._running[job] = Running(order, self._least_used())
         try:
@@ -128,7 +127,7 @@ class Processes(prunebench.Crew):
     def begun(self, key: str) -> bool:
         return self._ready
 
-    def wait(self, timeout: float | None) -> list[prunebench.Ended]:
+    def wait(self, timeout: float | None) -> list[prunebench.JobResult]:
         if not self._ended and self._server is not None:
             self._hear(self._server, timeout)
         ended, self._ended = self._ended, []
@@ -167,8 +166,8 @@ class Processes(prunebench.Crew):
     def _take(self, job: int, code: int, cause: str) -> None:
         """Book the end of a job; that of one which was cancelled is of no interest."""
         if (running := self._running.pop(job, None)) is not None:
-            self._troubles[running.gpu] += code not in (exits.DONE, exits.BUSY, exits.NOT_RUN)
-            self._ended.append(prunebench.Ended(running.order.key, code, cause))
+            self._troubles[running.gpu] += code not in (ExitCode.DONE, ExitCode.LOCKED, ExitCode.NOT_RUN)
+            self._ended.append(prunebench.JobResult(running.order.key, code, cause))
 
     def _lose(self, cause: str) -> None:
         """All that ran ended with the server. One that dies as it loads plugins is not asked to load them again."""
@@ -176,7 +175,7 @@ class Processes(prunebench.Crew):
             self._loaded = self._left_out
         self._leave()
         for job in list(self._running):
-            self._take(job, exits.NOT_RUN, cause)
+            self._take(job, ExitCode.NOT_RUN, cause)
 
     def _leave(self) -> None:
         if self._server is not None:
@@ -200,7 +199,7 @@ def _unstarted(error: OSError) -> str:
     return f"cannot start a process: {error.strerror or error}"
 
 
-def _preloaded(site: prunebench.Site) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _preloaded(site: prunebench.RunContext) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The loose plugin files that workers have from the start, and the installed plugins that they do not.
 
     A stranger's module may ask for a GPU as it is imported, and CUDA works in no process that was forked after that:

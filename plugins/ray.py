@@ -26,12 +26,11 @@ from typing import Annotated, Any
 from typing_extensions import Doc
 
 import prunebench
-from prunebench.api import exits
 from prunebench.api.errors import CorruptEntry, PrunebenchError, StoreError
-from prunebench.api.writing import put
-from prunebench.messages import durations
-from prunebench.store.entries import Store
-from prunebench.store.transfer import pack, unpack
+from prunebench.api.executors import ExitCode
+from prunebench.api.files import put
+from prunebench.messages import rounded
+from prunebench.store import Store, pack, unpack
 
 from .ray_nodes import BEGUN, FOREIGN, Goods, abroad, carried_out, tidied
 
@@ -68,7 +67,7 @@ class Ray(prunebench.Executor):
 
     address: Annotated[str, Doc("of a cluster that is running: auto, or such as 10.0.0.1:6379")] = ""
 
-    def open(self, site: prunebench.Site) -> prunebench.Crew:
+    def open(self, site: prunebench.RunContext) -> prunebench.WorkerPool:
         return Tasks(_imported(), self.address or os.environ.get("RAY_ADDRESS", ""), site)
 
 
@@ -88,22 +87,22 @@ def _imported() -> Any:
 class Task:
     """An order on its way, and what Ray gives its answers by."""
 
-    order: prunebench.Order
+    order: prunebench.JobSpec
     answers: Any
     begun: bool = False
 
 
-class Tasks(prunebench.Crew):
+class Tasks(prunebench.WorkerPool):
     """Orders as Ray tasks, as many as the nodes have room for."""
 
-    def __init__(self, ray: Any, address: str, site: prunebench.Site) -> None:
+    def __init__(self, ray: Any, address: str, site: prunebench.RunContext) -> None:
         self._ray, self._site = ray, site
         self._store = Store(site.store)
         self._num_cpus = site.resources.num_cpus or float(site.threads)
         gpus = 1.0 if site.resources.num_gpus is None else site.resources.num_gpus
         self._num_gpus = gpus if site.device == "cuda" else 0.0
         self._tasks: dict[str, Task] = {}
-        self._ended: list[prunebench.Ended] = []
+        self._ended: list[prunebench.JobResult] = []
         self._token = self._store.root / f".seen.{uuid.uuid4().hex}"
         self._travels = False
         self._data: dict[str, dict[str, Any]] = {}
@@ -155,14 +154,14 @@ class Tasks(prunebench.Crew):
         limit = self._room if self._site.workers is None else min(self._site.workers, self._room)
         return max(0, limit - len(self._tasks))
 
-    def submit(self, order: prunebench.Order) -> None:
+    def submit(self, order: prunebench.JobSpec) -> None:
         try:
             goods = self._goods(order) if self._travels else None
         except StoreError as error:  # it was damaged, or is gone
             _log.warning("%s", error)
             for key in order.needs:
                 self._check(key)
-            self._ended.append(prunebench.Ended(order.key, exits.LOST))
+            self._ended.append(prunebench.JobResult(order.key, ExitCode.INPUT_MISSING))
             return
         answers = self._function.options(name=f"prunebench {order.key[:8]}").remote(
             order.to_json(), str(self._token), goods
@@ -178,7 +177,7 @@ class Tasks(prunebench.Crew):
         except StoreError:
             pass  # there is none
 
-    def _goods(self, order: prunebench.Order) -> Goods:
+    def _goods(self, order: prunebench.JobSpec) -> Goods:
         states = {key: self._ray.put(pack(self._store, key)) for key in order.needs}
         if order.fingerprint not in self._data:
             files = sorted(Path(order.data).iterdir())
@@ -191,7 +190,7 @@ class Tasks(prunebench.Crew):
             while piece := file.read(PIECE):
                 yield self._ray.put(piece)
 
-    def wait(self, timeout: float | None) -> list[prunebench.Ended]:
+    def wait(self, timeout: float | None) -> list[prunebench.JobResult]:
         until = None if timeout is None else time.monotonic() + timeout
         while True:
             ended, self._ended = self._ended, []
@@ -199,7 +198,7 @@ class Tasks(prunebench.Crew):
             if ended or (until is not None and time.monotonic() >= until):
                 return ended
 
-    def _heard(self, seconds: float) -> list[prunebench.Ended]:
+    def _heard(self, seconds: float) -> list[prunebench.JobResult]:
         """The ends among what tasks said within so many seconds."""
         keys = {task.answers: key for key, task in self._tasks.items()}
         if not keys:
@@ -209,17 +208,17 @@ class Tasks(prunebench.Crew):
         ends = (self._answer(keys[answers]) for answers in ready)
         return [end for end in ends if end is not None]
 
-    def _answer(self, key: str) -> prunebench.Ended | None:
+    def _answer(self, key: str) -> prunebench.JobResult | None:
         """Take what a task says next: that it begins, that it needs goods, its result, or how Ray lost it."""
         task, errors = self._tasks[key], self._ray.exceptions
         try:
             said = self._ray.get(next(task.answers))
         except errors.RayTaskError as error:
             del self._tasks[key]
-            return prunebench.Ended(key, exits.FAILED, f"its Ray task failed: {_brief(error)}")
+            return prunebench.JobResult(key, ExitCode.FAILED, f"its Ray task failed: {_brief(error)}")
         except (errors.RayError, StopIteration) as error:
             del self._tasks[key]
-            return prunebench.Ended(key, -signal.SIGKILL, _loss(error))
+            return prunebench.JobResult(key, -signal.SIGKILL, _loss(error))
         if said == BEGUN:
             task.begun = True
             return None
@@ -232,7 +231,7 @@ class Tasks(prunebench.Crew):
             return None
         return self._home(key, said)
 
-    def _home(self, key: str, said: Mapping[str, Any]) -> prunebench.Ended:
+    def _home(self, key: str, said: Mapping[str, Any]) -> prunebench.JobResult:
         """Put what came from another machine into the store."""
         if (log := said.get("log")) is not None:
             with contextlib.suppress(OSError):
@@ -243,10 +242,10 @@ class Tasks(prunebench.Crew):
             try:
                 unpack(self._store, key, entry)
             except CorruptEntry:
-                return prunebench.Ended(key, -signal.SIGKILL, "damage to its result on the way")
-        if said["exitcode"] == exits.LOST:
+                return prunebench.JobResult(key, -signal.SIGKILL, "damage to its result on the way")
+        if said["exitcode"] == ExitCode.INPUT_MISSING:
             self._data.clear()  # what was sent may have been damaged before
-        return prunebench.Ended(key, said["exitcode"], said["cause"])
+        return prunebench.JobResult(key, said["exitcode"], said["cause"])
 
     def begun(self, key: str) -> bool:
         return key not in self._tasks or self._tasks[key].begun
@@ -306,7 +305,7 @@ def _connect(ray: Any, address: str) -> str:
         if not isinstance(error, Exception):
             raise
         where = f"cannot join the Ray cluster at {address}" if address else "cannot start Ray here"
-        reason = f"it was not ready after {durations.written(START)}" if late.is_set() else _brief(error)
+        reason = f"it was not ready after {rounded(START)}" if late.is_set() else _brief(error)
         raise PrunebenchError(f"{where}: {reason}") from error
     return scratch
 

@@ -19,13 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import prunebench
-from prunebench.api import exits
 from prunebench.api.environment import environment
 from prunebench.api.errors import DamagedData, StoreError
-from prunebench.data import streaming
-from prunebench.data.prepared import Prepared, verified
-from prunebench.store.entries import Store
-from prunebench.store.transfer import pack, unpack
+from prunebench.api.executors import ExitCode
+from prunebench.data import Prepared, files_of, is_streamed, verified
+from prunebench.store import Store, pack, unpack
 
 from .local import Processes
 
@@ -45,7 +43,7 @@ class Goods:
 
 def carried_out(text: str, token: str, goods: Goods | None) -> Iterator[Any]:
     """A task: carry out an order in a process of its own, and tell how that ended."""
-    order = prunebench.Order.from_json(text)
+    order = prunebench.JobSpec.from_json(text)
     order = replace(order, environment=tuple(_environment(order.threads).items()))
     shared = Path(token).is_file()
     order = replace(order, seal=_seal(order.data, order.fingerprint, order.seal)) if shared else order
@@ -62,7 +60,7 @@ def carried_out(text: str, token: str, goods: Goods | None) -> Iterator[Any]:
             assert goods is not None
             yield _brought_and_run(order, abroad(Path(token)), goods)
     except StoreError as error:
-        yield {"exitcode": exits.FULL, "cause": "", "log": f"{os.uname().nodename}: {error}".encode()}
+        yield {"exitcode": ExitCode.STORE_FULL, "cause": "", "log": f"{os.uname().nodename}: {error}".encode()}
 
 
 _environment = functools.cache(environment)
@@ -79,10 +77,10 @@ def _seal(data: str, fingerprint: str, seal: str) -> str:
 
 def _check_files(data: Path) -> None:
     """Raise StoreError when prepared data names files that this node does not see; arrays name none."""
-    if not (data / streaming.FOLDER).is_file():
+    if not is_streamed(data):
         return
     try:
-        files = streaming.files_of(data)
+        files = files_of(data)
     except DamagedData:  # which the order finds out too, and says
         return
     try:
@@ -97,14 +95,16 @@ def _check_files(data: Path) -> None:
         )
 
 
-def _run(order: prunebench.Order) -> prunebench.Ended:
+def _run(order: prunebench.JobSpec) -> prunebench.JobResult:
     """Carry out an order in a fresh process, as the local executor does; a Ray worker keeps the forkserver."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")  # Ray was told to leave it alone, where it is not set
     gpus = () if order.device == "cpu" or visible is None else (visible,)
-    site = prunebench.Site(store=Path(order.store), device=order.device, plugins=order.plugins, blocked=order.blocked)
-    with Processes(site, 1, gpus) as crew:
-        crew.submit(order)
-        while not (ended := crew.wait(None)):
+    site = prunebench.RunContext(
+        store=Path(order.store), device=order.device, plugins=order.plugins, blocked=order.blocked
+    )
+    with Processes(site, 1, gpus) as pool:
+        pool.submit(order)
+        while not (ended := pool.wait(None)):
             pass
     return ended[0]
 
@@ -127,7 +127,7 @@ def tidied(folder: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _brought_and_run(order: prunebench.Order, home: Path, goods: Goods) -> dict[str, Any]:
+def _brought_and_run(order: prunebench.JobSpec, home: Path, goods: Goods) -> dict[str, Any]:
     """Carry out an order with what was sent along; the result has all that the run's store is to have of it."""
     _own(home.parent)
     folder = home / "orders" / order.key
@@ -137,10 +137,10 @@ def _brought_and_run(order: prunebench.Order, home: Path, goods: Goods) -> dict[
     except OSError as error:
         raise StoreError(str(error)) from error
     except DamagedData as error:
-        return {"exitcode": exits.LOST, "cause": "", "log": f"{os.uname().nodename}: {error}\n".encode()}
+        return {"exitcode": ExitCode.INPUT_MISSING, "cause": "", "log": f"{os.uname().nodename}: {error}\n".encode()}
     _check_files(Path(moved.data))
     ended = _run(moved)
-    entry = pack(store, order.key) if ended.exitcode == exits.DONE else None
+    entry = pack(store, order.key) if ended.exitcode == ExitCode.DONE else None
     log = moved.log.read_bytes() if moved.log.is_file() else None
     failure = store.failure(order.key)
     if ended.exitcode >= 0:  # a killed one leaves what it had got to for the next
@@ -148,7 +148,7 @@ def _brought_and_run(order: prunebench.Order, home: Path, goods: Goods) -> dict[
     return {"exitcode": ended.exitcode, "cause": ended.cause, "log": log, "failure": failure, "entry": entry}
 
 
-def _brought(order: prunebench.Order, home: Path, store: Store, goods: Goods) -> prunebench.Order:
+def _brought(order: prunebench.JobSpec, home: Path, store: Store, goods: Goods) -> prunebench.JobSpec:
     """The order as it is to be carried out here."""
     import ray
 

@@ -37,14 +37,14 @@ class StraightThrough(prunebench.Updater):
 
     trains_dense = True
 
-    def impose(self, training: prunebench.Training) -> None:
+    def apply_masks(self, training: prunebench.Training) -> None:
         training.memory |= {f"dense/{name}": weight.detach().clone() for name, weight in training.weights.items()}
         self.select(training)
         with torch.no_grad():
             for name, mask in training.masks.items():
                 training.weights[name].mul_(mask)
 
-    def lift(self, training: prunebench.Training) -> None:
+    def restore_dense(self, training: prunebench.Training) -> None:
         with torch.no_grad():
             for name, weight in training.weights.items():
                 weight.copy_(training.memory[f"dense/{name}"])

@@ -9,7 +9,7 @@ from typing_extensions import Doc
 
 import prunebench
 from prunebench.api.errors import PrunebenchError
-from prunebench.messages.suggestions import nearest
+from prunebench.messages import nearest
 
 POOLINGS = ("maxpool", "stem.pool", "features.pool0", "features.conv1_pool")
 """What timm's families call the pooling after their first convolution."""

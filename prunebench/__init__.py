@@ -5,10 +5,14 @@ What a plugin needs is here: subclass `Method`, `Model`, `Dataset` or `Executor`
 
 from typing import TYPE_CHECKING, Any
 
-from prunebench.api.components import Arrays, DataFacts, Dataset, Files, Method, Model, Preset
-from prunebench.api.executors import Crew, Ended, Executor, Order, Resources, Site
+from prunebench.api import __version__
+from prunebench.api.components import Arrays, DataFacts, Dataset, Files, Model, Preset
+from prunebench.api.contexts import Scoring, Training, Trial
+from prunebench.api.executors import Executor, ExitCode, JobResult, JobSpec, Resources, RunContext, WorkerPool
 from prunebench.api.files import File
 from prunebench.api.hooks import hookimpl
+from prunebench.api.layers import Flops, Network
+from prunebench.api.methods import Deployed, Method, Updater
 from prunebench.api.stages import (
     Allocation,
     Deploy,
@@ -21,50 +25,41 @@ from prunebench.api.stages import (
     Structure,
     Train,
 )
-from prunebench.api.tasks import Trial
 from prunebench.api.times import Time
-from prunebench.api.updating import Updater
 from prunebench.api.versions import added_later
 
 if TYPE_CHECKING:
-    from prunebench.execution.carry_out import carry_out
+    from prunebench.execution.run_job import run_job
     from prunebench.inspection.tickets import Ticket, load_ticket
-    from prunebench.leaderboard import leaderboard
-    from prunebench.network.deployment import Deployed
-    from prunebench.network.description import Network
-    from prunebench.pruning.scoring import Scoring
+    from prunebench.leaderboard import load_leaderboard
     from prunebench.session import load_suite, run_suite
-    from prunebench.training.cost import Flops
-    from prunebench.training.loop import Training
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Allocation",
     "Arrays",
-    "Crew",
     "DataFacts",
     "Dataset",
     "Deploy",
     "Deployed",
-    "Ended",
     "Executor",
+    "ExitCode",
     "File",
     "Files",
     "Flops",
     "Initialize",
+    "JobResult",
+    "JobSpec",
     "Method",
     "Model",
     "Network",
-    "Order",
     "Preset",
     "Prune",
     "Reinitialize",
     "Resources",
     "Rewind",
+    "RunContext",
     "Scoring",
     "Shuffle",
-    "Site",
     "Stage",
     "Structure",
     "Ticket",
@@ -73,25 +68,21 @@ __all__ = [
     "Training",
     "Trial",
     "Updater",
+    "WorkerPool",
     "__version__",
     "added_later",
-    "carry_out",
     "hookimpl",
-    "leaderboard",
+    "load_leaderboard",
     "load_suite",
     "load_ticket",
+    "run_job",
     "run_suite",
 ]
 
 _LATER = {
-    "Deployed": "prunebench.network.deployment",
-    "Flops": "prunebench.training.cost",
-    "Network": "prunebench.network.description",
-    "Scoring": "prunebench.pruning.scoring",
     "Ticket": "prunebench.inspection.tickets",
-    "Training": "prunebench.training.loop",
-    "carry_out": "prunebench.execution.carry_out",
-    "leaderboard": "prunebench.leaderboard",
+    "run_job": "prunebench.execution.run_job",
+    "load_leaderboard": "prunebench.leaderboard",
     "load_suite": "prunebench.session",
     "load_ticket": "prunebench.inspection.tickets",
     "run_suite": "prunebench.session",
@@ -103,6 +94,5 @@ def __getattr__(name: str) -> Any:
     if name in _LATER:
         from importlib import import_module
 
-        module = import_module(_LATER[name])
-        return module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
+        return getattr(import_module(_LATER[name]), name)
     raise AttributeError(f"module 'prunebench' has no attribute {name!r}")

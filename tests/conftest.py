@@ -16,13 +16,15 @@ from torch import nn
 
 import prunebench
 from prunebench.api import registry as plugins
+from prunebench.api.layers import Layer
 from prunebench.api.tasks import Entry, Optimizer, Recipe, Schedule, Task, Trial
 from prunebench.api.weights import prunable_by_default
 from prunebench.data.prepared import Data, prepare
-from prunebench.execution.performing import Bench, perform
+from prunebench.execution.performing import perform
 from prunebench.network import description as network
 from prunebench.plan.planning import protocol, resolve
-from prunebench.pruning.scoring import Scoring
+from prunebench.pruning.scoring import ScoringContext
+from prunebench.training.bench import Bench
 from tests import runs
 
 torch.set_num_threads(1)
@@ -144,7 +146,9 @@ def make_task(model=None, dataset=None, label="tiny", prunable=None, **recipe):
 
 def make_trial(method, sparsity=0.5, seed=0, task=None, label="mine", suite="tests", **ablations):
     entry = Entry(label=label, method=method, **ablations)
-    return Trial(suite=suite, task=task or make_task(), entry=entry, sparsity=sparsity, seed=seed)
+    return Trial(
+        suite=suite, task=task or make_task(), entry=entry, sparsity=sparsity, seed=seed, describe=network.describe
+    )
 
 
 @dataclass(frozen=True)
@@ -286,7 +290,7 @@ def run_stages(run_chain):
 @pytest.fixture(scope="session")
 def layer():
     """A layer by name and shape."""
-    return lambda name, *shape: network.Layer(name, shape, 0.0)
+    return lambda name, *shape: Layer(name, shape, 0.0)
 
 
 @pytest.fixture(scope="session")
@@ -296,9 +300,9 @@ def scoring_of(data_of):
     def lend(module, input_shape, task=None, masks=None, seed=0, purpose="test"):
         weights = dict(module.named_parameters())
         names = prunable_by_default(module)
-        layers = tuple(network.Layer(name, tuple(weights[name].shape), 0.0) for name in names)
+        layers = tuple(Layer(name, tuple(weights[name].shape), 0.0) for name in names)
         dense = {layer.name: torch.ones(layer.shape, dtype=torch.bool) for layer in layers}
-        return Scoring(
+        return ScoringContext(
             model=module,
             layers=layers,
             input_shape=input_shape,

@@ -7,26 +7,26 @@ import sys
 from pathlib import Path
 
 from prunebench import session
-from prunebench.api.executors import Order
+from prunebench.api.executors import JobSpec
 from prunebench.data.prepared import prepare
 from prunebench.plan.jobs import missing_jobs
 from prunebench.store.entries import Store
 from prunebench.suite.reading import trial_to_plain
 
 
-def orders_of(loaded, store: Store, **changes) -> list[Order]:
+def orders_of(loaded, store: Store, **changes) -> list[JobSpec]:
     """The orders that a store lacks, each after those that it needs."""
     prepared = {trial.task.label: prepare(trial.task.dataset, None, store.data) for trial in loaded.trials}
     plan = session.plan_suite(loaded, prepared)
     protocols = {planned.trial.task.label: planned.protocol for planned in plan.trials}
-    jobs = missing_jobs(plan, store, [planned.key for planned in plan.trials if planned.chain])
+    jobs = missing_jobs(plan, store.has, [planned.key for planned in plan.trials if planned.chain])
     found, waiting = [], list(jobs.values())
     while waiting:
         job = next(job for job in waiting if not job.needs & {other.key for other in waiting})
         waiting.remove(job)
         node = plan.nodes[job.key]
         label = node.trial.task.label
-        order = Order(
+        order = JobSpec(
             trial=trial_to_plain(node.trial),
             protocol=protocols[label],
             path=job.path,
@@ -41,7 +41,7 @@ def orders_of(loaded, store: Store, **changes) -> list[Order]:
     return found
 
 
-def in_store(order: Order, store: Store) -> Order:
+def in_store(order: JobSpec, store: Store) -> JobSpec:
     """The same order on another store, which has the same data."""
     return dataclasses.replace(order, store=str(store.root))
 
@@ -49,7 +49,7 @@ def in_store(order: Order, store: Store) -> Order:
 class Child:
     """A process that carries out an order, after some code that may break it; it leads a group of its own."""
 
-    def __init__(self, order: Order, hook: str, log: Path) -> None:
+    def __init__(self, order: JobSpec, hook: str, log: Path) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["prunebench.execution.processes.preload"])
         self._log = log
@@ -69,13 +69,13 @@ class Child:
         return self._process.exitcode, self._log.read_text("utf-8")
 
 
-def _carried_out(order: Order, hook: str, log: str) -> None:
+def _carried_out(order: JobSpec, hook: str, log: str) -> None:
     file = os.open(log, os.O_WRONLY | os.O_CREAT)
     os.dup2(file, 1)
     os.dup2(file, 2)
     from prunebench.execution import worker
 
     exec(hook, {})
-    code = worker.carry_out(order)
+    code = worker.run_job(order)
     sys.stdout.flush()
     os._exit(code)

@@ -1,7 +1,10 @@
-"""The rules that hold the house together, checked on the source itself."""
+"""The structure that CONTRIBUTING draws, checked on the source itself."""
 
 import ast
+import graphlib
+import importlib
 import importlib.util
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,9 +16,14 @@ import prunebench
 from prunebench.api import registry
 
 ROOT = Path(prunebench.__file__).parent
-ROOMS = ("suite", "plan", "execution", "tracking", "leaderboard", "session", "inspection", "testing", "cli")
-"""In the order in which results travel; a room imports only from the rooms before it."""
-SOURCES = sorted(ROOT.rglob("*.py"))
+PROJECT = Path(__file__).parents[1]
+FIGURE = re.search(r"```text\n(.*?)```", (PROJECT / "CONTRIBUTING.md").read_text("utf-8"), re.DOTALL)[1]
+PACKAGES = tuple(line.split()[0] for line in reversed(FIGURE.splitlines()))
+"""Of the core, lowest first, as the figure in CONTRIBUTING has them; each imports only from those before it."""
+TOP = ("prunebench", "prunebench.__main__")
+"""May import everything: the public names, and the command."""
+MOST = 19
+"""Modules in a folder, `__init__` among them; `cli/` has one for each command."""
 
 
 def module_of(path):
@@ -23,38 +31,51 @@ def module_of(path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {module_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
+PATHS = {module_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+MODULES = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in PATHS.items()}
+PLUGINS = sorted((PROJECT / "plugins").rglob("*.py"))
 
 
-def is_type_checking(node):
-    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
-
-
-def running(node) -> Iterator[ast.AST]:
-    """Every node below this one but those that only a type checker sees."""
-    for child in ast.iter_child_nodes(node):
-        if is_type_checking(child):
-            for other in child.orelse:
-                yield from (other, *running(other))
-        else:
-            yield from (child, *running(child))
-
-
-def imports_of(module) -> Iterator[str]:
-    """What a module imports, inside of functions too, as `package.module` or `package.module.name`."""
-    for node in running(MODULES[module]):
+def imports_in(tree, package) -> Iterator[tuple[str, str]]:
+    """Everything that a module imports, in functions and for type checkers too, as (module, name)."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from ((alias.name, "") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            package = module if (ROOT.parent / module.replace(".", "/")).is_dir() else module.rpartition(".")[0]
             source = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            yield from (f"{source}.{alias.name}" for alias in node.names)
+            for alias in node.names:
+                name = f"{source}.{alias.name}"
+                yield (name, "") if name in MODULES else (source, alias.name)
 
 
-def room_of(name):
-    """The number of the room that a module lies in; what lies in none is the ground that all stand on."""
-    parts = name.split(".")
-    return ROOMS.index(parts[1]) if parts[0] == "prunebench" and len(parts) > 1 and parts[1] in ROOMS else -1
+def imports_of(module) -> set[str]:
+    """The modules that a module of the core imports."""
+    package = module if PATHS[module].name == "__init__.py" else module.rpartition(".")[0]
+    return {source for source, _ in imports_in(MODULES[module], package)}
+
+
+def place_of(module):
+    """How high in the figure a module's package is; -1 for what is not the core's."""
+    parts = module.split(".")
+    if parts[0] != "prunebench":
+        return -1
+    return PACKAGES.index(parts[1]) if len(parts) > 1 and parts[1] in PACKAGES else len(PACKAGES)
+
+
+def is_public(module, name):
+    """Whether a plugin may import a name: of the api, or of those that a package lists in its `__all__`."""
+    if module == "prunebench.api" or module.startswith("prunebench.api."):
+        return True
+    if not name:
+        return module == "prunebench" or module.removeprefix("prunebench.") in PACKAGES
+    return module.count(".") < 2 and name in importlib.import_module(module).__all__
+
+
+def private_imports(source):
+    """What a plugin's source imports of the core and may not."""
+    found = imports_in(ast.parse(source), "prunebench_plugins")
+    ours = [(module, name) for module, name in found if module.split(".")[0] == "prunebench"]
+    return [f"{module} {name}".strip() for module, name in ours if not is_public(module, name)]
 
 
 def compared(tree) -> Iterator[str]:
@@ -86,15 +107,35 @@ def test_the_core_knows_no_method_by_name():
     assert found == []
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if module != "prunebench.__main__"])
-def test_imports_run_one_way_through_the_rooms(module):
-    # What lies in no room may use the values of a suite, and nothing that comes after them.
-    highest = max(room_of(module), ROOMS.index("suite"))
-    assert [name for name in imports_of(module) if room_of(name) > highest] == []
+def test_every_package_is_in_the_figure():
+    assert sorted(PACKAGES) == sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
+    assert {path.name for path in ROOT.glob("*.py")} == {"__init__.py", "__main__.py"}
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module not in TOP])
+def test_imports_run_one_way_through_the_packages(module):
+    assert sorted(name for name in imports_of(module) if place_of(name) > place_of(module)) == []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graph = {module: imports_of(module) & MODULES.keys() - {module} for module in MODULES}
+    list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+
+
+@pytest.mark.parametrize(
+    "folder", sorted({path.parent for path in PATHS.values()} - {ROOT / "cli"}), ids=lambda at: at.name
+)
+def test_a_folder_is_small_enough_to_read(folder):
+    assert len(list(folder.glob("*.py"))) <= MOST
+
+
+@pytest.mark.parametrize("path", PLUGINS, ids=lambda path: path.stem)
+def test_plugins_import_public_names_only(path):
+    assert private_imports(path.read_text("utf-8")) == []
 
 
 def test_the_leaderboard_reads_neither_the_store_nor_the_execution():
-    barred = ("prunebench.store.entries", "prunebench.execution")
+    barred = ("prunebench.store", "prunebench.execution")
     readers = [module for module in MODULES if module.startswith("prunebench.leaderboard")]
     assert readers
     found = [(module, name) for module in readers for name in imports_of(module) if name.startswith(barred)]
@@ -109,11 +150,18 @@ def test_only_tracking_imports_mlflow():
 def test_the_checks_above_see_what_they_look_for():
     tree = ast.parse("if a == 'x': {'y': 1}\nmatch a:\n    case 'z': pass\nb in ('u', 'v')")
     assert set(compared(tree)) == {"x", "y", "z", "u", "v"}
-    assert room_of("prunebench.api.tasks.Trial") == 0
-    assert room_of("prunebench.cli.options") == ROOMS.index("cli") == 8
-    assert room_of("prunebench.api.registry") == room_of("torch.plan") == -1
-    assert "prunebench.api.components.Method" in set(imports_of("prunebench.api.hooks"))
-    assert "prunebench.pruning.scoring.Scoring" not in set(imports_of("prunebench.api.components"))
+    tree = ast.parse(
+        "if TYPE_CHECKING:\n    from prunebench import cli\ndef f():\n    from prunebench.api.errors import A"
+    )
+    assert set(imports_in(tree, "x")) == {("prunebench.cli", ""), ("prunebench.api.errors", "A")}
+    assert place_of("prunebench.api.errors") == PACKAGES.index("api") == 1
+    assert place_of("prunebench.cli.run") == len(PACKAGES) - 1
+    assert place_of("prunebench") == len(PACKAGES)
+    assert place_of("torch.plan") == -1
+    private = (
+        "from prunebench.store.entries import Store\nfrom prunebench import session\nfrom prunebench import Nothing"
+    )
+    assert private_imports(private) == ["prunebench.store.entries Store", "prunebench Nothing"]
 
 
 def test_importing_prunebench_loads_nothing_heavy():
@@ -133,13 +181,14 @@ def test_the_public_names_are_these():
     assert prunebench.__all__ == [
         "Allocation",
         "Arrays",
-        "Crew",
+        "WorkerPool",
         "DataFacts",
         "Dataset",
         "Deploy",
         "Deployed",
-        "Ended",
+        "JobResult",
         "Executor",
+        "ExitCode",
         "File",
         "Files",
         "Flops",
@@ -147,7 +196,7 @@ def test_the_public_names_are_these():
         "Method",
         "Model",
         "Network",
-        "Order",
+        "JobSpec",
         "Preset",
         "Prune",
         "Reinitialize",
@@ -155,7 +204,7 @@ def test_the_public_names_are_these():
         "Rewind",
         "Scoring",
         "Shuffle",
-        "Site",
+        "RunContext",
         "Stage",
         "Structure",
         "Ticket",
@@ -166,9 +215,9 @@ def test_the_public_names_are_these():
         "Updater",
         "__version__",
         "added_later",
-        "carry_out",
+        "run_job",
         "hookimpl",
-        "leaderboard",
+        "load_leaderboard",
         "load_suite",
         "load_ticket",
         "run_suite",

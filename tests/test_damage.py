@@ -13,10 +13,10 @@ from click.testing import CliRunner
 import prunebench
 from prunebench import session, tracking
 from prunebench.api.errors import DamagedData, DataError
-from prunebench.api.exits import LOST
+from prunebench.api.executors import ExitCode
 from prunebench.cli import main
 from prunebench.execution import worker
-from prunebench.execution.worker import carry_out
+from prunebench.execution.worker import run_job
 from prunebench.session import outbox as unsent
 from prunebench.session import running
 from prunebench.store.entries import Store
@@ -35,7 +35,7 @@ class Here(prunebench.Executor):
         return Desk()
 
 
-class Desk(prunebench.Crew):
+class Desk(prunebench.WorkerPool):
     def __init__(self):
         self.ended = []
 
@@ -44,7 +44,7 @@ class Desk(prunebench.Crew):
         return 1 - len(self.ended)
 
     def submit(self, order):
-        self.ended.append(prunebench.Ended(order.key, carry_out(order)))
+        self.ended.append(prunebench.JobResult(order.key, run_job(order)))
 
     def wait(self, timeout):
         ended, self.ended = self.ended, []
@@ -327,7 +327,7 @@ class SwappingDesk(Desk):
             flip(self.folder)
         super().submit(order)
         self.codes.append(self.ended[-1].exitcode)
-        assert self.codes[: self.times] == [LOST] * min(self.times, len(self.codes))
+        assert self.codes[: self.times] == [ExitCode.INPUT_MISSING] * min(self.times, len(self.codes))
 
 
 def flip(folder):
@@ -351,13 +351,13 @@ def test_nothing_is_kept_of_a_training_whose_data_was_changed_meanwhile(folder, 
     kept, lost = [], []
     perform = worker.perform
 
-    def swapping(node, state, source, bench, keeper=None):
-        after = perform(node, state, source, bench, keeper)
-        if not lost and keeper is not None and "data" in vars(bench):
+    def swapping(node, state, source, bench, callback=None):
+        after = perform(node, state, source, bench, callback)
+        if not lost and callback is not None and "data" in vars(bench):
             lost.append(node.key)
             flip(folder)
             with pytest.raises(DamagedData):
-                keeper.keep(after)
+                callback.keep(after)
         return after
 
     def put(entries, key, *given):

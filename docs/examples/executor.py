@@ -19,11 +19,11 @@ class Launch(prunebench.Executor):
 
     prefix: Annotated[str, Doc("what to put before the command, such as `srun --ntasks=1 --gpus=1`")] = ""
 
-    def open(self, site: prunebench.Site) -> prunebench.Crew:
+    def open(self, site: prunebench.RunContext) -> prunebench.WorkerPool:
         return Launched(shlex.split(self.prefix), site.workers or 1)
 
 
-class Launched(prunebench.Crew):
+class Launched(prunebench.WorkerPool):
     """The commands that run now."""
 
     def __init__(self, prefix: list[str], slots: int) -> None:
@@ -36,18 +36,18 @@ class Launched(prunebench.Crew):
     def free(self) -> int:
         return self.slots - len(self.running)
 
-    def submit(self, order: prunebench.Order) -> None:
+    def submit(self, order: prunebench.JobSpec) -> None:
         with order.log.open("w") as log:
             process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=log, stderr=log, text=True)
         process.stdin.write(order.to_json())
         process.stdin.close()
         self.running[order.key] = process
 
-    def wait(self, timeout: float | None) -> list[prunebench.Ended]:
+    def wait(self, timeout: float | None) -> list[prunebench.JobResult]:
         until = None if timeout is None else time.monotonic() + timeout
         while True:
             codes = {key: process.poll() for key, process in self.running.items()}
-            ended = [prunebench.Ended(key, code) for key, code in codes.items() if code is not None]
+            ended = [prunebench.JobResult(key, code) for key, code in codes.items() if code is not None]
             if ended or (until is not None and time.monotonic() >= until):
                 break
             time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""What plugins subclass: `Method`, `Model`, `Dataset`.
+"""What plugins subclass: `Model`, `Dataset`, and `Component`, which every named part of a suite is.
 
 A subclass is a frozen dataclass without saying so: its annotated fields are its parameters, with types, ranges and
 texts that the suite's validation, the listings and the keys all read from here:
@@ -10,24 +10,16 @@ texts that the suite's validation, the listings and the keys all read from here:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
-from prunebench.api import stages
 from prunebench.api.versions import added_later
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from torch import nn
-
-    from prunebench.api.tasks import Trial
-    from prunebench.api.updating import Updater
-    from prunebench.network.deployment import Deployed
-    from prunebench.network.description import Network
-    from prunebench.pruning.scoring import Scoring
 
 
 @dataclass(frozen=True)
@@ -66,54 +58,6 @@ class Component:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         dataclass(frozen=True, kw_only=True)(cls)
-
-
-class Method(Component):
-    """A pruning method. Override `scores` and nothing else for most methods; `stages` for a chain of your own."""
-
-    control: ClassVar[bool] = False
-    """True for the unpruned network that every other method is compared with."""
-    exempt: ClassVar[Mapping[str, str]] = {}
-    """Checks of `prunebench check` that are not meant for it, each with the reason: a report shows both."""
-
-    def scores(self, scoring: Scoring) -> dict[str, torch.Tensor]:
-        """How much each weight matters; the highest are kept.
-
-        Args:
-            scoring: the network at this point of the chain (`scoring.weights`, `.gradients()`, `.generator`, ...).
-
-        Returns:
-            for every name in `scoring.weights` a finite tensor of that weight's shape. What is pruned already
-            stays pruned whatever its score.
-        """
-        raise NotImplementedError(f"method {self.name!r} has no scores")
-
-    def scoring_flops(self, network: Network, density: float) -> float:
-        """Floating-point operations of one `scores` call, for the cost ledger; 0 for scores that run no network.
-
-        Args:
-            network: the dense network's layers and its forward FLOPs for one example.
-            density: share of the weights that is kept before the call.
-        """
-        return 0.0
-
-    def updater(self, density: float | None) -> Updater:
-        """A new object that changes masks during a training, for `Train(by=self, density=density)` in the chain."""
-        raise NotImplementedError(f"method {self.name!r} has no updater")
-
-    def deploy(self, scoring: Scoring) -> Deployed:
-        """The network as it is delivered, for `Deploy(by=self)` in the chain; only on kernels that are really there.
-
-        Args:
-            scoring: the network at this point of the chain, in evaluation mode; it may be changed.
-        """
-        raise NotImplementedError(f"method {self.name!r} deploys nothing")
-
-    def stages(self, trial: Trial) -> Iterator[stages.Stage]:
-        """The chain of a trial; by default the weights are scored and pruned at initialization, then trained."""
-        yield stages.Initialize()
-        yield stages.Prune(by=self, density=trial.density)
-        yield stages.Train()
 
 
 class Model(Component):

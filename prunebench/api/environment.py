@@ -11,7 +11,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from prunebench import __version__
+from prunebench.api import __version__
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy")
 
@@ -65,7 +65,7 @@ def _processor() -> str:
 
 def commit() -> str:
     """The git commit of the checkout that this package lies in, `+` if it was changed since; empty for a wheel."""
-    here = Path(__file__).parent.parent
+    here = Path(__file__).parents[2]
     if not (here / ".git").exists():
         return ""
     try:

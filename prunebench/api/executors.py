@@ -1,7 +1,7 @@
-"""Where orders run: `Executor`, the `Crew` that it opens for a run, and the plain values that pass between them.
+"""Where jobs run: `Executor`, the `WorkerPool` that it opens for a run, and the values that pass between them.
 
-A walk decides what runs, when, and what a failure means; an executor only where. It gets an `Order`, a plain value that
-any process with the same code can carry out, and tells how it ended.
+The scheduler decides what runs, when, and what a failure means; an executor decides only where. It gets a `JobSpec`,
+a plain value that any process with the same code can run, and returns how the job ended.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import signal
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -20,6 +21,25 @@ from prunebench.api.components import Component
 
 CHECKPOINT_EVERY = 60.0
 """Seconds between two checkpoints of a training, unless one asks for others."""
+
+
+class ExitCode(IntEnum):
+    """How a worker ends, and what each asks of the run."""
+
+    DONE = 0
+    FAILED = 1
+    """An exception of the work itself: final, its reason is in the store."""
+    STORE_FULL = 73
+    """The store cannot be written: the run stops at once and books nothing as failed; the log's last line says why."""
+    INPUT_MISSING = 74
+    """An entry that the order needs was missing or damaged, and is discarded: what is missing is worked out anew."""
+    OUT_OF_MEMORY = 72
+    """A GPU's memory did not suffice, which others may have used as well: tried again as if the worker was killed."""
+    LOCKED = 75
+    """Another live run holds the lock of this job: it is looked at again in about a second."""
+    NOT_RUN = 76
+    """The process that was to do the work, or the one that starts it, died of something else: tried again, and not held
+    against the job."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +53,7 @@ class Resources:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class JobSpec:
     """All that a worker is told, as plain values: it may run in another process or on another machine."""
 
     trial: dict[str, Any]
@@ -80,12 +100,12 @@ class Order:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> Order:
+    def from_json(cls, text: str) -> JobSpec:
         """The order that `to_json` wrote."""
         return cls(**{name: _frozen(name, value) for name, value in json.loads(text).items()})
 
 
-_LISTS = {one.name for one in fields(Order) if "tuple" in str(one.type)}
+_LISTS = {one.name for one in fields(JobSpec) if "tuple" in str(one.type)}
 
 
 def _frozen(name: str, value: Any) -> Any:
@@ -95,7 +115,7 @@ def _frozen(name: str, value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Ended:
+class JobResult:
     """An order whose worker came to its end."""
 
     key: str
@@ -120,7 +140,7 @@ def _signal_name(number: int) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Site:
+class RunContext:
     """What an executor is told of the run that it is opened for."""
 
     store: Path
@@ -139,7 +159,7 @@ class Site:
 class Executor(Component):
     """A place where orders run. Its parameters are options of `prunebench run --executor NAME`."""
 
-    def open(self, site: Site) -> Crew:
+    def open(self, site: RunContext) -> WorkerPool:
         """A new crew, for one run.
 
         Raises:
@@ -148,10 +168,10 @@ class Executor(Component):
         raise NotImplementedError(f"executor {self.name!r} opens no crew")
 
 
-class Crew:
+class WorkerPool:
     """Runs the orders of one run. A context manager: leaving it stops all that still runs.
 
-    In the process that is to do the work, `prunebench.carry_out(order)` does it and gives the exit code;
+    In the process that is to do the work, `prunebench.run_job(order)` does it and gives the exit code;
     `python -m prunebench.execution` does the same with an order's JSON on its standard input.
     """
 
@@ -163,11 +183,11 @@ class Crew:
         """How many orders more could begin now."""
         raise NotImplementedError
 
-    def submit(self, order: Order) -> None:
+    def submit(self, order: JobSpec) -> None:
         """Start an order; called only while something is free."""
         raise NotImplementedError
 
-    def wait(self, timeout: float | None) -> list[Ended]:
+    def wait(self, timeout: float | None) -> list[JobResult]:
         """The orders that ended: as soon as there is one, or none after `timeout` seconds.
 
         An order whose worker is lost has ended too; whether it is tried again is not for the crew to say.
@@ -186,7 +206,7 @@ class Crew:
         """Stop all workers, politely and then for good, within seconds."""
         raise NotImplementedError
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import pluggy
 
-from prunebench.api.components import Dataset, Method, Model
+from prunebench.api.components import Dataset, Model
 from prunebench.api.executors import Executor
+from prunebench.api.methods import Method
 
 PROJECT = "prunebench"
 """The name of the pluggy project and of the entry-point group."""

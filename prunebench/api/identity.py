@@ -22,6 +22,9 @@ from typing import Any
 from prunebench.api.components import Component
 from prunebench.api.versions import as_before
 
+CORE = __name__.partition(".")[0]
+"""The package whose code has the protocol's version."""
+
 
 def canonical(value: Any) -> Any:
     """The plain value that stands for `value` in a key: dataclasses by their fields, components with their version."""
@@ -103,7 +106,7 @@ def _layers(cls: type) -> list[type]:
     """The class and those of other packages that it builds on, without the core's and without what they inherit."""
     found: list[type] = []
     for base in cls.__mro__:
-        if not issubclass(base, Component) or _package(base) == __package__:
+        if not issubclass(base, Component) or _package(base) == CORE:
             continue
         if not any(issubclass(one, base) and _package(one) == _package(base) for one in found):
             found.append(base)
@@ -115,7 +118,7 @@ def source_hash(cls: type) -> str:
 
     A class that builds on one of another package is hashed with that one. The core's own classes are what the core is.
     """
-    return core_source() if _package(cls) == __package__ else _joint_hash(_modules(cls))
+    return core_source() if _package(cls) == CORE else _joint_hash(_modules(cls))
 
 
 def _joint_hash(modules: Iterable[str]) -> str:
@@ -138,7 +141,7 @@ def _package(cls: type) -> str:
 
 def source_files(cls: type) -> list[Path]:
     """The files whose code `source_hash` covers; none for the core's own classes, and for one typed at a prompt."""
-    return [] if _package(cls) == __package__ else _files_of(_modules(cls))
+    return [] if _package(cls) == CORE else _files_of(_modules(cls))
 
 
 def _files_of(modules: Iterable[str]) -> list[Path]:
@@ -153,7 +156,7 @@ def keyed_hashes(cls: type) -> Mapping[str, str]:
 
 def source_hashes(cls: type) -> Mapping[str, str]:
     """Hash of each of the `source_files`, by its place among them."""
-    return {} if _package(cls) == __package__ else _hashes_by_file(tuple(_modules(cls)))
+    return {} if _package(cls) == CORE else _hashes_by_file(tuple(_modules(cls)))
 
 
 @functools.cache
@@ -171,7 +174,7 @@ def _module_hash(module: str) -> str:
     return _hash_of(sorted(_closure(module, path)))
 
 
-PRESENTATION = ("cli", "inspection", "leaderboard", "session", "templates", "testing", "tracking")
+PRESENTATION = ("cli", "inspection", "leaderboard", "messages", "session", "testing", "tracking")
 """The packages of the core that show, check and send what was computed."""
 
 
@@ -189,7 +192,7 @@ def core_hashes() -> Mapping[str, str]:
 
 def core_files() -> dict[str, Path]:
     """The modules of the core that plan or perform stages, by their place in it."""
-    root = Path(__file__).parent
+    root = Path(__file__).parents[1]
     files = {path.relative_to(root): path for path in sorted(root.rglob("*.py"))}
     return {name.as_posix(): path for name, path in files.items() if name.parts[0] not in PRESENTATION}
 

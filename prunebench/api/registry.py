@@ -23,9 +23,10 @@ from typing import Any, Literal
 import pluggy
 
 from prunebench.api import hooks
-from prunebench.api.components import Component, Dataset, Method, Model
+from prunebench.api.components import Component, Dataset, Model
 from prunebench.api.errors import PluginError
 from prunebench.api.executors import Executor
+from prunebench.api.methods import Method
 from prunebench.messages.suggestions import nearest
 
 Kind = Literal["method", "model", "dataset", "executor"]

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Interval
 
 from prunebench.api import times
+from prunebench.api.components import Component
 from prunebench.api.errors import Unreachable
-
-if TYPE_CHECKING:
-    from prunebench.api.components import Method
-    from prunebench.network.description import Layer
+from prunebench.api.layers import Layer
 
 Allocation = Literal["global", "uniform", "er", "erk"]
 """How a density is shared out among the layers; see `prunebench.pruning.allocation`."""
@@ -112,7 +110,7 @@ class Train(Stage):
 
     until: times.Moment = "end"
     stream: str = "train"
-    by: Method | None = None
+    by: Component | None = None
     density: float | None = None
 
 
@@ -131,7 +129,7 @@ class Prune(Stage):
 
     calls = "scores"
 
-    by: Method
+    by: Component
     density: float
     allocation: Allocation | Shares = "global"
     rounds: Annotated[int, Ge(1)] = 1
@@ -183,5 +181,5 @@ class Deploy(Stage):
 
     calls = "deploy"
 
-    by: Method | None = None
+    by: Component | None = None
     batch: Annotated[int, Ge(1)] = 1

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Interval, Len
 from typing_extensions import Doc
 
 from prunebench.api import times
-from prunebench.api.components import Component, Dataset, Method, Model
+from prunebench.api.components import Component, Dataset, Model
+from prunebench.api.errors import PrunebenchError
 from prunebench.api.executors import Resources
-
-if TYPE_CHECKING:
-    from prunebench.network.description import Network
+from prunebench.api.layers import Network
+from prunebench.api.methods import Method
 
 _CLOSED = {"extra": "forbid"}
 Beta = Annotated[float, Interval(ge=0, lt=1)]
@@ -149,7 +149,7 @@ class Task:
 class Entry:
     """A method as a suite lists it: its parameters, and the ablations that the harness applies to any method.
 
-    `shuffle`, `reinitialize` and `invert` are changes of the method's chain (see `prunebench.plan.planning.ablated`), so an
+    `shuffle`, `reinitialize` and `invert` change the method's chain (see `prunebench.plan.planning.ablated`), so an
     ablated method shares everything up to the change with the method itself.
     """
 
@@ -171,6 +171,8 @@ class Trial:
     entry: Entry
     sparsity: float
     seed: int
+    describe: Callable[[Task], Network] | None = field(default=None, compare=False, repr=False)
+    """Describes the task's network; given when the trial is planned, as reading a suite does without torch."""
 
     @property
     def density(self) -> float:
@@ -179,10 +181,10 @@ class Trial:
 
     @property
     def network(self) -> Network:
-        """The task's network without its weights, for chains that depend on its layers."""
-        from prunebench.network.description import describe  # needs torch, which reading a suite does without
-
-        return describe(self.task)
+        """The task's network without its weights, for chains that depend on its layers; known once it is planned."""
+        if self.describe is None:
+            raise PrunebenchError(f"{self}: the network of a trial is known once the trial is planned")
+        return self.describe(self.task)
 
     def __str__(self) -> str:
         return f"{self.task.label}/{self.entry.label}/{self.sparsity:g}/{self.seed}"

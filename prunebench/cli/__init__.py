@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from prunebench import __version__
+from prunebench.api import __version__
 from prunebench.api.errors import PrunebenchError
 from prunebench.messages.plain_text import lines
 from prunebench.messages.redaction import redacted

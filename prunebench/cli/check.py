@@ -14,8 +14,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from prunebench.api.components import Method
 from prunebench.api.errors import PluginError
+from prunebench.api.methods import Method
 from prunebench.api.registry import Plugin, Registry
 from prunebench.cli import options, output
 
@@ -98,10 +98,10 @@ def _method(registry: Registry, name: str, settings: Sequence[str]) -> Method:
     """A method by its name, parameters as in a suite; raises SuiteError for every mistake in them."""
     from prunebench.suite import lookup
     from prunebench.suite import overrides as narrowing
-    from prunebench.suite.nodes import Mistakes, Node, Place
+    from prunebench.suite.nodes import Location, Node, SuiteErrors
 
-    mistakes = Mistakes()
-    node = Node.of({"name": name}, Place(0, 0, 0, name))
+    mistakes = SuiteErrors()
+    node = Node.of({"name": name}, Location(0, 0, 0, name))
     narrowing.apply(settings, node, mistakes)
     method = lookup.part(Method, "method", node, registry, mistakes)
     mistakes.report()

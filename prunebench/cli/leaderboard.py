@@ -145,7 +145,7 @@ def _read(page: Path) -> str:
 
 
 def _replace(page: Path, text: str) -> None:
-    from prunebench.api.writing import replaced
+    from prunebench.api.files import replaced
 
     try:
         replaced(page, text.encode())

@@ -12,8 +12,7 @@ from string import Template
 
 import click
 
-from prunebench import __version__
-from prunebench.api import registry
+from prunebench.api import __version__, registry
 from prunebench.api.errors import PluginError
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -95,7 +94,7 @@ def rendered(name: str) -> dict[str, str]:
         "class_name": class_name(name),
         "version": __version__,
     }
-    templates = files("prunebench") / "templates" / "plugin"
+    templates = files("prunebench.cli") / "templates"
     return {
         Template(target).substitute(words): Template((templates / source).read_text("utf-8")).substitute(words)
         for source, target in TARGETS.items()

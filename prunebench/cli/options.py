@@ -14,13 +14,13 @@ import click
 
 from prunebench.api import registry
 from prunebench.api.errors import PluginError
+from prunebench.api.files import unwritable
 from prunebench.api.registry import Registry
-from prunebench.api.writing import unwritable
 from prunebench.messages import durations
 from prunebench.messages.suggestions import nearest
 
 if TYPE_CHECKING:
-    from prunebench.session import Loaded
+    from prunebench.session import LoadedSuite
 
 Command = Callable[..., Any]
 STORE = ".prunebench"
@@ -69,7 +69,7 @@ class Given:
     store: Path = Path(STORE)
     data: Path | None = None
 
-    def load(self, source: str | os.PathLike[str]) -> Loaded:
+    def load(self, source: str | os.PathLike[str]) -> LoadedSuite:
         """The suite that they describe."""
         from prunebench import session  # torch comes with it
 

@@ -10,7 +10,7 @@ import click
 from prunebench.cli import options, output
 
 if TYPE_CHECKING:
-    from prunebench.network.description import Network
+    from prunebench.api.layers import Network
 
 SHOWN = 3
 """Weights that are named where more are left out."""

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.text import Text
 
 from prunebench.cli.output import say
-from prunebench.execution.scheduler import Event, Walk
+from prunebench.execution.scheduler import Event, Scheduler
 from prunebench.messages.durations import rounded
 
 PACKAGE = "prunebench"
@@ -47,7 +47,7 @@ class Watcher:
         if self._bar is not None:
             self._bar.stop()
 
-    def watch(self, walk: Walk) -> Watcher:
+    def watch(self, walk: Scheduler) -> Watcher:
         """Begin; returns what is to be called with each trial's end."""
         self._total = len(walk.plan.trials)
         say(f"{self._total} trials in {len(walk.plan.nodes)} stages", err=True)
@@ -77,7 +77,7 @@ class Watcher:
         else:
             say(f"{time.strftime('%H:%M:%S')} {line}", err=True)
 
-    def _follow(self, walk: Walk) -> None:
+    def _follow(self, walk: Scheduler) -> None:
         """Keep the bar with the optimizer steps that are done: trials end in bursts, steps do not."""
         most = 0
         while not self._ended.wait(REFRESH):

@@ -16,7 +16,7 @@ from prunebench.cli import options
 if TYPE_CHECKING:
     from prunebench.api.results import Result
     from prunebench.api.tasks import Trial
-    from prunebench.session import Loaded
+    from prunebench.session import LoadedSuite
 
 _NAMES = ("suite", "seed", "sparsity", "task.label", "method.label")
 """Params that say which trial it is, not how it was done."""
@@ -25,13 +25,13 @@ _PLAIN = re.compile(r"[A-Za-z0-9][\w./-]*")
 
 
 @dataclass(frozen=True)
-class Asked:
+class SuiteRequest:
     """A suite's file, and what the options of a command say of it."""
 
     suite: Path
     given: options.Given
 
-    def load(self, settings: Iterable[str] = (), method: str = "", more: Iterable[str] = ()) -> Loaded:
+    def load(self, settings: Iterable[str] = (), method: str = "", more: Iterable[str] = ()) -> LoadedSuite:
         """The suite with these settings before the command's own; a loose file's method is in it when it is named.
 
         Args:
@@ -49,7 +49,9 @@ class Asked:
             return loaded
 
 
-def trials_of(asked: Asked, published: Sequence[Result], row: str, seeds: Sequence[int]) -> tuple[Loaded, list[str]]:
+def trials_of(
+    asked: SuiteRequest, published: Sequence[Result], row: str, seeds: Sequence[int]
+) -> tuple[LoadedSuite, list[str]]:
     """The suite with the trials that are the published ones, and the settings that the board says they had.
 
     Raises BoardError when the suite does not have them, with the options that it takes.
@@ -80,7 +82,7 @@ def _settings(result: Result, row: str) -> tuple[str, ...]:
     return found
 
 
-def _loaded(asked: Asked, settings: tuple[str, ...], result: Result, row: str) -> Loaded:
+def _loaded(asked: SuiteRequest, settings: tuple[str, ...], result: Result, row: str) -> LoadedSuite:
     try:
         return asked.load(settings, result.method)
     except SuiteError as error:
@@ -91,7 +93,9 @@ def _loaded(asked: Asked, settings: tuple[str, ...], result: Result, row: str) -
         ) from None
 
 
-def _found(asked: Asked, loaded: Loaded, settings: tuple[str, ...], results: Sequence[Result]) -> Iterator[Trial]:
+def _found(
+    asked: SuiteRequest, loaded: LoadedSuite, settings: tuple[str, ...], results: Sequence[Result]
+) -> Iterator[Trial]:
     """The suite's trials of these results. Raises BoardError for one that is configured otherwise."""
     trials = {trial.seed: trial for trial in loaded.trials if _place(trial) == _place_of(results[0])}
     for result in results:
@@ -132,7 +136,7 @@ def _compared(params: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _refuse(asked: Asked, loaded: Loaded, settings: tuple[str, ...], result: Result, trial: Trial) -> None:
+def _refuse(asked: SuiteRequest, loaded: LoadedSuite, settings: tuple[str, ...], result: Result, trial: Trial) -> None:
     """Raises BoardError if there are settings that mend it; what no setting mends is told with the verdict."""
     differing = _differing(result, trial)
     published = {name: before for name, (before, _) in differing.items() if before is not None}
@@ -143,7 +147,7 @@ def _refuse(asked: Asked, loaded: Loaded, settings: tuple[str, ...], result: Res
         for some in ({**published, **gone}, published)
     ]
 
-    def mends(again: Loaded) -> bool:
+    def mends(again: LoadedSuite) -> bool:
         same = (one for one in again.trials if (_place(one), one.seed) == (_place(trial), trial.seed))
         # What only one side has may be of another version of the code, and be the default.
         return any(not any(None not in pair for pair in _differing(result, one).values()) for one in same)
@@ -163,7 +167,7 @@ def _shown(value: Any) -> str:
     return "unset" if value is None else str(value)
 
 
-def _numbers(loaded: Loaded, trial: Trial) -> Iterator[tuple[int, int]]:
+def _numbers(loaded: LoadedSuite, trial: Trial) -> Iterator[tuple[int, int]]:
     """The places of a trial's task and method in the file's lists, where controls that it leaves out do not count."""
     task = [one.label for one in loaded.suite.tasks].index(trial.task.label)
     method = [one.label for one in loaded.suite.entries].index(trial.entry.label)
@@ -194,11 +198,11 @@ def _is_json(text: str) -> bool:
 
 
 def _mended(
-    asked: Asked,
+    asked: SuiteRequest,
     settings: Sequence[str],
     candidates: Iterable[Sequence[str]],
     method: str,
-    mends: Callable[[Loaded], bool],
+    mends: Callable[[LoadedSuite], bool],
 ) -> Sequence[str]:
     """The first of some additions to the settings with which the suite can be read, and is as it should be."""
     for some in candidates:
@@ -214,7 +218,7 @@ def _mended(
 # --- trials that are not there
 
 
-def _absent(asked: Asked, loaded: Loaded, results: Sequence[Result], row: str) -> str:
+def _absent(asked: SuiteRequest, loaded: LoadedSuite, results: Sequence[Result], row: str) -> str:
     """Why the suite has none of these trials, and what to add where that is known."""
     from prunebench.leaderboard.boards.commands import plugins, settings
 
@@ -232,7 +236,7 @@ def _absent(asked: Asked, loaded: Loaded, results: Sequence[Result], row: str) -
     listed, sown = f"sparsities=[{first.sparsity!r}]", f"seeds={seeds}"
     candidates = [[sown], [listed], [listed, sown], *([one] for one in own), *([one, sown] for one in own)]
 
-    def mends(again: Loaded) -> bool:
+    def mends(again: LoadedSuite) -> bool:
         there = [trial for trial in again.trials if _place(trial) == _place_of(first)]
         return {trial.seed for trial in there} >= set(seeds)
 

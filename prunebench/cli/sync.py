@@ -14,7 +14,7 @@ from prunebench.cli import options, output
 from prunebench.cli.output import say
 
 if TYPE_CHECKING:
-    from prunebench.session import Sent
+    from prunebench.session import SyncReport
 
 
 @click.command()
@@ -55,7 +55,7 @@ def command(
     sys.exit(_say([session.sync_suite(loaded, store=given.store, data=given.data, patience=patience)], ""))
 
 
-def _say(counts: Iterable[Sent], nothing: str) -> int:
+def _say(counts: Iterable[SyncReport], nothing: str) -> int:
     """A line a suite, and one for each reason for which something was not sent; the exit code."""
     code = 0
     for sent in counts:
@@ -72,7 +72,7 @@ def _say(counts: Iterable[Sent], nothing: str) -> int:
     return code
 
 
-def _dropped(sent: Sent) -> Iterator[str]:
+def _dropped(sent: SyncReport) -> Iterator[str]:
     again = "the next run of the suite makes them again, and sends them"
     if sent.unread:
         yield f"not sent, and not waited for any more: {sent.unread}; `prunebench sync SUITE` sends what the store has"

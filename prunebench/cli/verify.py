@@ -15,7 +15,7 @@ import click
 from prunebench.api.errors import BoardError
 from prunebench.cli import options
 from prunebench.cli.output import say
-from prunebench.cli.requested import Asked, as_options, trials_of
+from prunebench.cli.requested import SuiteRequest, as_options, trials_of
 from prunebench.messages.suggestions import nearest
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def command(
     from prunebench.leaderboard.boards.sources import read_source
 
     published = _published(read_source(source or given.load(suite).suite.name), row)
-    wanted, asked = trials_of(Asked(suite, given), published, row, seeds)
+    wanted, asked = trials_of(SuiteRequest(suite, given), published, row, seeds)
     if asked:
         say(f"as it was run: {as_options(asked)}", err=True)
     with tempfile.TemporaryDirectory(prefix="prunebench-verify-") as name, _apart(Path(name)):

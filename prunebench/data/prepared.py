@@ -21,9 +21,9 @@ import torch
 
 from prunebench.api.components import Arrays, Dataset, Files
 from prunebench.api.errors import BrokenDataset, DamagedData, StoreError
+from prunebench.api.files import flush_folder, put, removed, said, written_through
 from prunebench.api.identity import digest, source_hash
 from prunebench.api.tasks import Task
-from prunebench.api.writing import flush_folder, put, removed, said, written_through
 from prunebench.data import seeds, streaming
 from prunebench.data.augmentation import augment
 from prunebench.data.checks import called, checked_arrays, checked_files, checked_signature

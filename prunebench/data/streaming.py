@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader
 from prunebench.api import components
 from prunebench.api.environment import cores
 from prunebench.api.errors import DamagedData, DataError
-from prunebench.api.writing import said, written_through
+from prunebench.api.files import said, written_through
 from prunebench.data import seeds
 from prunebench.data.augmentation import on_device
 from prunebench.data.checks import checked_picture

@@ -8,9 +8,10 @@ from statistics import median
 from typing import Any
 
 from prunebench.api.errors import StoreError
+from prunebench.api.layers import Network
 from prunebench.api.stages import Train
 from prunebench.messages.durations import LATEST
-from prunebench.network.description import Network, describe
+from prunebench.network.description import describe
 from prunebench.plan.jobs import Job, kept_keys, missing_jobs
 from prunebench.plan.planning import Node, Plan, expected_flops
 from prunebench.store.entries import Record, Store
@@ -50,7 +51,7 @@ class Estimate:
 
 def estimate(plan: Plan, store: Store) -> Estimate:
     """What a plan costs; reads a few records of the store for the speed of this machine."""
-    jobs = missing_jobs(plan, store, (planned.key for planned in plan.trials if planned.chain))
+    jobs = missing_jobs(plan, store.has, (planned.key for planned in plan.trials if planned.chain))
     nodes = [plan.nodes[key] for job in jobs.values() for key in job.path]
     pace, basis = _pace(plan, store)
     skipped: dict[str, list[str]] = {}

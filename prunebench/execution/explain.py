@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from prunebench.api.errors import CorruptEntry, PrunebenchError, StoreError
+from prunebench.api.files import content_of
 from prunebench.api.tasks import Trial
-from prunebench.api.writing import content_of
 from prunebench.execution.key_inputs import DATA, PROTOCOL, VERSION, Inputs, in_no_key, inputs_of, is_of_code
 from prunebench.execution.wording import described
 from prunebench.messages.durations import is_date
@@ -83,7 +83,7 @@ def why(planned: PlannedTrial, plan: Plan, store: Store, fingerprint: str = UNKN
     if store.has(planned.key):
         trouble = _damage(store, planned.key)
         return Reason("damaged", trouble) if trouble else Reason("stored", str(store.folder(planned.key)))
-    jobs = missing_jobs(plan, store, [planned.key])
+    jobs = missing_jobs(plan, store.has, [planned.key])
     first = next(job for job in jobs.values() if not job.needs & jobs.keys())
     missing = _missing(planned, plan, jobs, first)
     found = _hindrance(store, jobs, first) or _compared(planned, plan, store, first, fingerprint)

@@ -14,7 +14,7 @@ from prunebench.api.components import Component
 from prunebench.api.identity import base_versions, core_hashes, declared_version, keyed_hashes, source_hashes
 from prunebench.api.tasks import Trial
 from prunebench.api.versions import PROTOCOL_VERSION
-from prunebench.suite.pipelines import Composed
+from prunebench.suite.pipelines import Pipeline
 from prunebench.suite.reading import trial_to_plain
 
 Inputs = dict[str, str | int | float | bool]
@@ -96,7 +96,7 @@ def components(trial: Trial) -> Iterator[tuple[str, Component]]:
     """What a trial is made of; a pipeline is the core's own, but the methods in it are plugins'."""
     method = trial.entry.method
     yield "method", method
-    for part in method.parts if isinstance(method, Composed) else ():
+    for part in method.parts if isinstance(method, Pipeline) else ():
         yield f"method.{part.name}", part
     yield "model", trial.task.model
     yield "dataset", trial.task.dataset

@@ -4,73 +4,33 @@ from __future__ import annotations
 
 import reprlib
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import nn
 
-from prunebench.api.components import Method
 from prunebench.api.errors import PluginError, PrunebenchError
+from prunebench.api.layers import Network
+from prunebench.api.methods import Deployed, Method, Updater, method_of
 from prunebench.api.stages import Deploy, Initialize, Prune, Reinitialize, Rewind, Shuffle, Stage, Train
-from prunebench.api.tasks import Trial
-from prunebench.api.updating import Updater
 from prunebench.data import seeds
-from prunebench.data.prepared import Data
-from prunebench.network.deployment import Deployed, measure
-from prunebench.network.description import Network, describe
-from prunebench.network.modules import build, copied, plain
+from prunebench.network.deployment import Delivered, measure
+from prunebench.network.modules import copied, plain
 from prunebench.plan.planning import Node
 from prunebench.pruning.choices import choice_of
 from prunebench.pruning.masks import Masks, keep_highest, shuffled
-from prunebench.pruning.scoring import Scoring
+from prunebench.pruning.scoring import ScoringContext
 from prunebench.training.arithmetic import repeatable
+from prunebench.training.bench import Bench, fresh_model
 from prunebench.training.cost import Cost
-from prunebench.training.loop import Keeper, Trainer, evaluate, load, snapshot, train
+from prunebench.training.loop import CheckpointCallback, evaluate, load, snapshot, train
 from prunebench.training.state import State, Tensors
 
 
-@dataclass(frozen=True)
-class Bench:
-    """A trial's network and data on a device, made when they are first needed."""
-
-    trial: Trial
-    device: torch.device
-    load_data: Callable[[], Data]
-
-    @cached_property
-    def network(self) -> Network:
-        return describe(self.trial.task)
-
-    @cached_property
-    def model(self) -> nn.Module:
-        """A module to load states into."""
-        model = fresh_model(self.trial, "scratch").to(self.device)
-        return model.to(memory_format=torch.channels_last) if self.trial.task.recipe.channels_last else model
-
-    @cached_property
-    def data(self) -> Data:
-        return self.load_data()
-
-    def check_data(self) -> None:
-        """Raise DamagedData when data that is in use was changed on the disk since it was opened."""
-        if "data" in vars(self):
-            self.data.check()
-
-    @property
-    def trainer(self) -> Trainer:
-        return Trainer(self.trial.task, self.network, self.model, self.data, self.trial.seed)
-
-
-def fresh_model(trial: Trial, purpose: str) -> nn.Module:
-    """The task's network with new weights, drawn from (seed, purpose)."""
-    facts = trial.task.dataset.facts()
-    with seeds.seeded(trial.seed, purpose):
-        return build(trial.task.model, facts.shape, facts.classes)
-
-
-def perform(node: Node, state: State | None, source: State | None, bench: Bench, keeper: Keeper | None = None) -> State:
+def perform(
+    node: Node, state: State | None, source: State | None, bench: Bench, callback: CheckpointCallback | None = None
+) -> State:
     """The state after a node's stage, with the seconds that it took added to its cost.
 
     Args:
@@ -80,17 +40,19 @@ def perform(node: Node, state: State | None, source: State | None, bench: Bench,
     """
     begun = time.perf_counter()
     with repeatable(bench.device):
-        after = _performed(node, state, source, bench, keeper)
+        after = _performed(node, state, source, bench, callback)
     return after.changed(cost=after.cost + Cost(wall_seconds=time.perf_counter() - begun))
 
 
-def _performed(node: Node, state: State | None, source: State | None, bench: Bench, keeper: Keeper | None) -> State:
+def _performed(
+    node: Node, state: State | None, source: State | None, bench: Bench, callback: CheckpointCallback | None
+) -> State:
     stage = node.stage
     if isinstance(stage, Initialize):
         return State(step=0, **snapshot(fresh_model(bench.trial, "initialize")), masks={})
     assert state is not None, f"{stage} follows no state"
     if isinstance(stage, Train):
-        return _train(stage, node, state, bench, keeper)
+        return _train(stage, node, state, bench, callback)
     if isinstance(stage, Prune):
         return _prune(stage, state, bench)
     if isinstance(stage, Deploy):
@@ -106,11 +68,12 @@ def _performed(node: Node, state: State | None, source: State | None, bench: Ben
     raise PrunebenchError(f"nobody knows how to perform {stage}")
 
 
-def _train(stage: Train, node: Node, state: State, bench: Bench, keeper: Keeper | None) -> State:
-    updater = Updater() if stage.by is None else _updater(stage.by, stage.density)
+def _train(stage: Train, node: Node, state: State, bench: Bench, callback: CheckpointCallback | None) -> State:
+    by = method_of(stage)
+    updater = Updater() if by is None else _updater(by, stage.density)
     fresh = state.trajectory != node.trajectory
     begun = state.changed(memory={}, trajectory=node.trajectory) if fresh else state
-    return train(bench.trainer, begun, node.stop, stage.stream, updater, fresh, keeper)
+    return train(bench.trainer, begun, node.stop, stage.stream, updater, fresh, callback)
 
 
 def _updater(by: Method, density: float | None) -> Updater:
@@ -151,7 +114,9 @@ def _under_masks(state: State, masks: Masks) -> State:
 
 
 def _prune(stage: Prune, state: State, bench: Bench) -> State:
-    network, cost, choice = bench.network, state.cost, state.choice
+    by, network = method_of(stage), bench.network
+    cost, choice = state.cost, state.choice
+    assert by is not None, "Prune names a method"
     masks = {
         layer.name: state.masks.get(layer.name, torch.ones(layer.shape, dtype=torch.bool)) for layer in network.layers
     }
@@ -160,20 +125,20 @@ def _prune(stage: Prune, state: State, bench: Bench) -> State:
         density = begin * (stage.density / begin) ** (done / stage.rounds) if done < stage.rounds else stage.density
         pruned = _under_masks(state, masks)
         left = sum(int(mask.sum()) for mask in masks.values()) / network.size
-        cost += Cost(scoring_flops=stage.by.scoring_flops(network, left))
-        scores = _scores(stage.by, _lent(stage.by, pruned, bench))
+        cost += Cost(scoring_flops=by.scoring_flops(network, left))
+        scores = _scores(by, _lent(by, pruned, bench))
         if stage.invert:
             scores = {name: -score for name, score in scores.items()}
         try:
             kept = keep_highest(scores, masks, network.layers, density, stage.allocation, stage.structure)
         except PrunebenchError as error:
-            raise type(error)(f"method {stage.by.name!r}: {error}") from None
+            raise type(error)(f"method {by.name!r}: {error}") from None
         choice |= choice_of(scores, kept, network.layers, stage.allocation, stage.structure, masks)
         masks = kept
     return _under_masks(_begun_again(state, state.step), masks).changed(cost=cost, choice=choice)
 
 
-def _scores(by: Method, scoring: Scoring) -> Tensors:
+def _scores(by: Method, scoring: ScoringContext) -> Tensors:
     """A method's scores on the CPU; raises PluginError for what are none."""
     scores = by.scores(scoring)
     if not isinstance(scores, Mapping):
@@ -189,9 +154,9 @@ def _scores(by: Method, scoring: Scoring) -> Tensors:
     return {name: score.cpu() for name, score in scores.items()}
 
 
-def _lent(by: Method | None, state: State, bench: Bench) -> Scoring:
+def _lent(by: Method | None, state: State, bench: Bench) -> ScoringContext:
     load(bench.model, state)
-    return Scoring(
+    return ScoringContext(
         model=_differentiable(copied(bench.model), bench.network),
         layers=bench.network.layers,
         input_shape=bench.trial.task.dataset.facts().shape,
@@ -216,12 +181,12 @@ def _differentiable(model: nn.Module, network: Network) -> nn.Module:
     return model
 
 
-def _plainly_lent(lent: Scoring) -> Scoring:
+def _plainly_lent(context: ScoringContext) -> ScoringContext:
     """The same in evaluation mode, with plain weights where they were parametrized, under their plain names."""
-    model, names = plain(lent.model.eval())
-    layers = tuple(replace(layer, name=names.get(layer.name, layer.name)) for layer in lent.layers)
-    masks = {names.get(name, name): mask for name, mask in lent.masks.items()}
-    return replace(lent, model=model, layers=layers, masks=masks)
+    model, names = plain(context.model.eval())
+    layers = tuple(replace(layer, name=names.get(layer.name, layer.name)) for layer in context.layers)
+    masks = {names.get(name, name): mask for name, mask in context.masks.items()}
+    return replace(context, model=model, layers=layers, masks=masks)
 
 
 def final_figures(state: State, bench: Bench) -> dict[str, float]:
@@ -242,7 +207,9 @@ def measured(stage: Stage, state: State, bench: Bench) -> tuple[dict[str, float]
 def _measured(stage: Stage, state: State, bench: Bench) -> tuple[dict[str, float], dict[str, str]]:
     if not isinstance(stage, Deploy):
         return final_figures(state, bench), {}
-    lent = _plainly_lent(_lent(stage.by, state, bench))
+    by = method_of(stage)
+    context = _plainly_lent(_lent(by, state, bench))
     dense, _ = plain(copied(bench.model).eval())
-    deployed = stage.by.deploy(lent) if stage.by else Deployed(lent.model, bench.device)
-    return measure(deployed, dense, bench.data, state.step, stage.batch), dict(deployed.notes)
+    deployed = by.deploy(context) if by else Deployed(context.model, bench.device)
+    figures = evaluate(Delivered(deployed), bench.data, state.step)
+    return figures | measure(deployed, dense, bench.data, stage.batch), dict(deployed.notes)

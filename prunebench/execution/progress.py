@@ -79,7 +79,7 @@ def progress(plan: Plan, store: Store, without_data: Mapping[str, Record] = Mapp
     Args:
         without_data: the failures of tasks whose data could not be read, by label.
     """
-    jobs = missing_jobs(plan, store, (planned.key for planned in plan.trials if planned.chain))
+    jobs = missing_jobs(plan, store.has, (planned.key for planned in plan.trials if planned.chain))
     marks = running(store)
     ours = tuple(mark for mark in marks if mark.key in jobs)
     reasons = {key: str(failure["reason"]) for key, failure in lost(store, jobs, {mark.key for mark in ours}).items()}

@@ -9,19 +9,27 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from prunebench.api import exits
 from prunebench.api.errors import CorruptEntry, DataError, StoreError
-from prunebench.api.executors import CHECKPOINT_EVERY, Crew, Ended, Executor, Order, Resources, Site
+from prunebench.api.executors import (
+    CHECKPOINT_EVERY,
+    Executor,
+    ExitCode,
+    JobResult,
+    JobSpec,
+    Resources,
+    RunContext,
+    WorkerPool,
+)
+from prunebench.api.files import content_of
 from prunebench.api.registry import Registry
 from prunebench.api.results import Result, Status, undecided
 from prunebench.api.tasks import Task
-from prunebench.api.writing import content_of
 from prunebench.data.prepared import Prepared
 from prunebench.execution.budget import Budget
 from prunebench.execution.key_inputs import inputs_of
 from prunebench.execution.results import result_of, unfinished
 from prunebench.messages import durations
-from prunebench.plan.jobs import Agenda, Job, missing_jobs
+from prunebench.plan.jobs import Job, ReadyQueue, missing_jobs
 from prunebench.plan.planning import UNKNOWN_DATA, Plan, PlannedTrial
 from prunebench.store.entries import Store
 from prunebench.store.leftovers import sweep
@@ -84,7 +92,7 @@ def named_executor(registry: Registry, name: str = DEFAULT) -> Executor:
     return found
 
 
-class Walk:
+class Scheduler:
     """One run over a plan: which trials are open, which jobs are left, which failed."""
 
     def __init__(
@@ -108,7 +116,7 @@ class Walk:
         self.prepared, self._prepare = dict(prepared), prepare
         self.budget = Budget(options.deadline, plan, store, options.device, options.checkpoint_every > 0)
         self._open: dict[str, list[PlannedTrial]] = {}
-        self._agenda = Agenda(plan, {})
+        self._agenda = ReadyQueue(plan, {})
         self._running: dict[str, float | None] = {}
         """When the jobs that were taken have begun."""
         self._busy: set[str] = set()
@@ -156,13 +164,13 @@ class Walk:
         yield from self._failed_before()
         if self._agenda:
             executor = self.options.executor or named_executor(self.registry)
-            with executor.open(self._site()) as crew:
-                _log.info("%s", crew.place or f"executor {executor.name}")
-                yield from self._walked(crew)
+            with executor.open(self._site()) as pool:
+                _log.info("%s", pool.place or f"executor {executor.name}")
+                yield from self._walked(pool)
 
-    def _site(self) -> Site:
+    def _site(self) -> RunContext:
         options = self.options
-        return Site(
+        return RunContext(
             store=self.store.root,
             workers=options.workers,
             threads=options.threads,
@@ -174,52 +182,52 @@ class Walk:
 
     def _renew(self) -> None:
         """Work out what is missing for the trials that are open."""
-        self._agenda = Agenda(self.plan, missing_jobs(self.plan, self.store, self._open), self._running)
+        self._agenda = ReadyQueue(self.plan, missing_jobs(self.plan, self.store.has, self._open), self._running)
         self.steps_left = sum(self._steps(job) for job in self._agenda.jobs.values())
 
-    def _walked(self, crew: Crew) -> Iterator[Event]:
+    def _walked(self, pool: WorkerPool) -> Iterator[Event]:
         while self._agenda and not self.budget.over:
             yield from self._found()
-            self._start(crew)
-            if crew.free and not self._running and self._agenda.next_look is None:
+            self._start(pool)
+            if pool.free and not self._running and self._agenda.next_look is None:
                 return  # nothing of what is left fits into the time that is left
-            for end in self._ends(crew):
+            for end in self._ends(pool):
                 yield from self._ended(end)
             for key in self._overdue():
-                crew.cancel(key)
+                pool.cancel(key)
                 yield from self._given_up(key)
 
-    def _start(self, crew: Crew) -> None:
+    def _start(self, pool: WorkerPool) -> None:
         """Fill what is free with the most urgent jobs that still end in time."""
         late = []
-        while crew.free and (key := self._agenda.take(time.monotonic())) is not None:
+        while pool.free and (key := self._agenda.take(time.monotonic())) is not None:
             if key in self._running:  # it was ready again before it ended: what it needed was lost and made anew
                 continue
             if self.budget.fits(self._agenda.jobs[key]):
-                crew.submit(self._order(self._agenda.jobs[key]))
+                pool.submit(self._order(self._agenda.jobs[key]))
                 self._running[key] = None
             else:
                 late.append(key)
         for key in late:
             self._agenda.put_back(key)
 
-    def _ends(self, crew: Crew) -> list[Ended]:
+    def _ends(self, pool: WorkerPool) -> list[JobResult]:
         """Wait until something ends, or there is something else to do."""
         now = time.monotonic()
         for key in self._running:
-            if self._running[key] is None and crew.begun(key):
+            if self._running[key] is None and pool.begun(key):
                 self._running[key] = now
-        seconds = self._seconds_to_next(crew, now)
+        seconds = self._seconds_to_next(pool, now)
         if self._running:
-            return crew.wait(seconds)
+            return pool.wait(seconds)
         time.sleep(LOOK if seconds is None else seconds)
         return []
 
-    def _seconds_to_next(self, crew: Crew, now: float) -> float | None:
+    def _seconds_to_next(self, pool: WorkerPool, now: float) -> float | None:
         moments = [] if self.budget.deadline is None else [self.budget.deadline]
         if (look := self._agenda.next_look) is not None:
             # What is due has no room while all work: only whether the other run has made it can be looked at then.
-            moments.append(look if crew.free else max(look, now + LOOK))
+            moments.append(look if pool.free else max(look, now + LOOK))
         if self.options.timeout is not None:
             begun = [moment for moment in self._running.values() if moment is not None]
             moments += [moment + self.options.timeout for moment in begun]
@@ -244,23 +252,23 @@ class Walk:
         self.store.write_failure(key, failure)
         yield from self._fail(key, reason)
 
-    def _ended(self, end: Ended) -> Iterator[Event]:
+    def _ended(self, end: JobResult) -> Iterator[Event]:
         """What the end of a worker means."""
         begun = self._running.pop(end.key, None)
         if end.key not in self._agenda.jobs:  # nobody needs it any more
             return
-        if end.exitcode == exits.FULL:
+        if end.exitcode == ExitCode.STORE_FULL:
             raise StoreError(self._last_words(end.key))
-        if end.exitcode == exits.BUSY:
+        if end.exitcode == ExitCode.LOCKED:
             self._busy.add(end.key)
             self._agenda.put_off(end.key, time.monotonic() + LOOK)
-        elif end.exitcode == exits.LOST:
+        elif end.exitcode == ExitCode.INPUT_MISSING:
             yield from self._lost(end.key)
         elif self.store.has(end.key):  # however the worker ended after that
             if begun is not None:
                 self.budget.ended(self._agenda.jobs[end.key], time.monotonic() - begun)
             yield from self._made(end.key)
-        elif end.exitcode == exits.NOT_RUN and self._restarts[end.key] < RESTARTS:
+        elif end.exitcode == ExitCode.NOT_RUN and self._restarts[end.key] < RESTARTS:
             self._restart(end)
         elif self._may_try_again(end):
             self._put_back(end)
@@ -357,10 +365,10 @@ class Walk:
             else:
                 yield from self._fail(key, f"{failure['reason']} (failed before; --retry-failed tries again)")
 
-    def _order(self, job: Job) -> Order:
+    def _order(self, job: Job) -> JobSpec:
         node = self.plan.nodes[job.key]
         label = node.trial.task.label
-        return Order(
+        return JobSpec(
             trial=trial_to_plain(node.trial),
             protocol=self._protocols[label],
             path=job.path,
@@ -382,33 +390,33 @@ class Walk:
     def _steps(self, job: Job) -> int:
         return sum(self.plan.nodes[key].steps for key in job.path)
 
-    def _may_try_again(self, end: Ended) -> bool:
+    def _may_try_again(self, end: JobResult) -> bool:
         """A worker that was killed from outside may have better luck; an exception of its own is final."""
-        lucky = bool(end.killer) or end.exitcode == exits.CRAMPED
+        lucky = bool(end.killer) or end.exitcode == ExitCode.OUT_OF_MEMORY
         self._kills[end.key] += lucky
         return lucky and self._kills[end.key] < ATTEMPTS
 
-    def _put_back(self, end: Ended) -> None:
-        if end.exitcode == exits.CRAMPED:  # it may have more room when what else runs there has ended
+    def _put_back(self, end: JobResult) -> None:
+        if end.exitcode == ExitCode.OUT_OF_MEMORY:  # it may have more room when what else runs there has ended
             self._agenda.put_off(end.key, time.monotonic() + ROOM)
         else:
             self._agenda.put_back(end.key)
 
-    def _restart(self, end: Ended) -> None:
+    def _restart(self, end: JobResult) -> None:
         """Try a job again that was not at fault; what makes all of them end may be over in a moment."""
         rest = min(REST, 0.1 * 2 ** self._restarts[end.key]) if self._restarts[end.key] else 0.0
         self._restarts[end.key] += 1
         _log.info("%s: %s; it is started again", self.plan.nodes[end.key].trial, end.cause)
         self._agenda.put_off(end.key, time.monotonic() + rest)
 
-    def _reason(self, end: Ended) -> str:
-        if end.exitcode == exits.CRAMPED:
+    def _reason(self, end: JobResult) -> str:
+        if end.exitcode == ExitCode.OUT_OF_MEMORY:
             return f"the GPU's memory did not suffice, {ATTEMPTS} times: {self._last_words(end.key)}"
         if end.killer:
             return f"its worker was killed by {end.killer} {ATTEMPTS} times (out of memory?)"
-        if end.exitcode == exits.NOT_RUN:
+        if end.exitcode == ExitCode.NOT_RUN:
             return f"{end.cause or 'its worker was lost'}, {RESTARTS + 1} times"
-        if end.exitcode == exits.DONE:
+        if end.exitcode == ExitCode.DONE:
             return "its worker said that it was done, and there is no entry in the store"
         failure = self.store.failure(end.key)
         return failure["reason"] if failure else end.cause or f"its worker stopped with exit code {end.exitcode}"

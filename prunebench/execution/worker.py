@@ -15,12 +15,11 @@ import torch
 
 from prunebench.api import registry, tracebacks
 from prunebench.api.errors import CorruptEntry, DamagedData, MissingEntry, PrunebenchError, StoreError
-from prunebench.api.executors import Order
-from prunebench.api.exits import BUSY, CRAMPED, DONE, FAILED, FULL, LOST
+from prunebench.api.executors import ExitCode, JobSpec
 from prunebench.api.stages import Train
 from prunebench.data.prepared import Data, Prepared
 from prunebench.execution.key_inputs import components
-from prunebench.execution.performing import Bench, measured, perform
+from prunebench.execution.performing import measured, perform
 from prunebench.execution.processes.memory import keep_freed
 from prunebench.execution.throughput import pace, watched
 from prunebench.execution.wording import described
@@ -28,18 +27,19 @@ from prunebench.messages.redaction import redacted
 from prunebench.plan.planning import Node, resolve
 from prunebench.store.checkpoints import Checkpoints, forget, newest, say
 from prunebench.store.entries import Record, Store
-from prunebench.store.locks import Claim, Work, claim
+from prunebench.store.locks import Lock, Work, lock
 from prunebench.store.state_files import read_state, rest_of, shapes_of
 from prunebench.suite.reading import trial_from_plain
+from prunebench.training.bench import Bench
 from prunebench.training.state import State, to_tensors
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
-def carry_out(order: Order) -> int:
-    """Perform an order; returns one of the codes in `prunebench.api.exits`, and prints why if it is not DONE.
+def run_job(order: JobSpec) -> int:
+    """Perform an order; returns one of the codes in `prunebench.api.exits`, and prints why if it is not ExitCode.DONE.
 
-    An exception of the work itself is written to the store as a failure, which FAILED says.
+    An exception of the work itself is written to the store as a failure, which ExitCode.FAILED says.
     """
     torch.set_num_threads(order.threads)
     keep_freed()
@@ -51,17 +51,17 @@ def carry_out(order: Order) -> int:
             raise
         except torch.OutOfMemoryError as error:
             say(redacted(traceback.format_exc()))
-            return _said(str(error).splitlines()[0], CRAMPED)
+            return _said(str(error).splitlines()[0], ExitCode.OUT_OF_MEMORY)
         except (Exception, SystemExit) as error:
             if isinstance(error, OSError) and error.errno in NO_ROOM:  # of a method that prints, say: no fault of its
-                return _said(error, FULL)
+                return _said(error, ExitCode.STORE_FULL)
             say(redacted(traceback.format_exc()))
             store.write_failure(order.key, _failure(error, order))
-            return FAILED
+            return ExitCode.FAILED
     except (MissingEntry, CorruptEntry, DamagedData) as error:
-        return _said(error, LOST)
+        return _said(error, ExitCode.INPUT_MISSING)
     except StoreError as error:
-        return _said(error, FULL)
+        return _said(error, ExitCode.STORE_FULL)
 
 
 def _said(why: object, code: int) -> int:
@@ -69,7 +69,7 @@ def _said(why: object, code: int) -> int:
     return code
 
 
-def _failure(error: BaseException, order: Order) -> Record:
+def _failure(error: BaseException, order: JobSpec) -> Record:
     """What is told of an error: its message, with the last line of a plugin that it came from."""
     reason = str(error) if isinstance(error, PrunebenchError) else f"{type(error).__name__}: {error}"
     files = _authors_files(order)
@@ -83,7 +83,7 @@ def _failure(error: BaseException, order: Order) -> Record:
     }
 
 
-def _authors_files(order: Order) -> set[Path]:
+def _authors_files(order: JobSpec) -> set[Path]:
     """The files of the plugins that an order works with; none where it names what is no longer there."""
     try:
         trial = trial_from_plain(order.trial, registry.load(order.plugins, frozenset(order.blocked)))
@@ -92,21 +92,21 @@ def _authors_files(order: Order) -> set[Path]:
     return tracebacks.files_of(component for _, component in components(trial))
 
 
-def _carry_out(order: Order, store: Store) -> int:
+def _carry_out(order: JobSpec, store: Store) -> int:
     trial = trial_from_plain(order.trial, registry.load(order.plugins, frozenset(order.blocked)))
     device = torch.device(order.device)
     prepared = Prepared(Path(order.data), order.fingerprint, order.seal)
     bench = Bench(trial, device, lambda: Data(trial.task, prepared, device))
     nodes = _nodes(order, bench)
-    held = claim(store, order.key, _work(nodes[-1]))
+    held = lock(store, order.key, _work(nodes[-1]))
     if held is None:
-        return _said(f"another run is at work on {order.key}", BUSY)
+        return _said(f"another run is at work on {order.key}", ExitCode.LOCKED)
     with held:
         if not _is_there(store, order.key):
             store.sweep(order.key)
             _make(order, store, nodes, bench, held)
         forget(store, order.key)
-    return DONE
+    return ExitCode.DONE
 
 
 def _work(node: Node) -> Work:
@@ -127,7 +127,7 @@ def _is_there(store: Store, key: str) -> bool:
     return True
 
 
-def _make(order: Order, store: Store, nodes: list[Node], bench: Bench, held: Claim) -> None:
+def _make(order: JobSpec, store: Store, nodes: list[Node], bench: Bench, held: Lock) -> None:
     """Perform the nodes, from the last checkpoint on if there is one, and write the last one's state."""
     started = time.time()
     states: dict[str, State] = {}
@@ -158,7 +158,7 @@ def _needed(store: Store, key: str, bench: Bench) -> State:
     try:
         return read_state(store, key, bench)
     except CorruptEntry:
-        owner = claim(store, key, Work(str(bench.trial), "taken away: damaged", 0, 0))
+        owner = lock(store, key, Work(str(bench.trial), "taken away: damaged", 0, 0))
         if owner is not None:  # otherwise somebody is making it again already
             with owner:
                 _discard_damaged(store, key, bench)
@@ -175,7 +175,7 @@ def _discard_damaged(store: Store, key: str, bench: Bench) -> None:
         pass
 
 
-def _nodes(order: Order, bench: Bench) -> list[Node]:
+def _nodes(order: JobSpec, bench: Bench) -> list[Node]:
     """The nodes of the order's path, found again in the trial's chain."""
     chain = {node.key: node for node in resolve(bench.trial, order.protocol)}
     try:

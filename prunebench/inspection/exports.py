@@ -13,12 +13,12 @@ from torch import nn
 
 from prunebench.api.errors import PrunebenchError
 from prunebench.api.stages import Deploy
-from prunebench.execution.performing import fresh_model
 from prunebench.inspection.tickets import Facts, Ticket, write_file
 from prunebench.inspection.trials import Finished
 from prunebench.network.description import describe
 from prunebench.network.modules import loadable, plain
 from prunebench.suite.reading import trial_to_plain
+from prunebench.training.bench import fresh_model
 from prunebench.training.loop import load
 
 FORMATS = ("ticket", "state-dict", "onnx")

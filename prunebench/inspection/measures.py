@@ -9,7 +9,7 @@ from statistics import fmean
 import torch
 
 from prunebench.api.errors import PrunebenchError
-from prunebench.network.description import Layer
+from prunebench.api.layers import Layer
 from prunebench.pruning.masks import Masks
 from prunebench.training.state import Tensors
 

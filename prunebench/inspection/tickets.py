@@ -26,17 +26,16 @@ from prunebench.api import registry as plugins
 from prunebench.api.components import Model
 from prunebench.api.environment import data_folder
 from prunebench.api.errors import TicketError
-from prunebench.api.files import File
+from prunebench.api.files import File, replaced
 from prunebench.api.registry import Registry
 from prunebench.api.tasks import Task
-from prunebench.api.writing import replaced
 from prunebench.data import seeds
 from prunebench.data.prepared import Data, prepare
 from prunebench.network.modules import build
 from prunebench.pruning.masks import Masks, pack, unpack
 from prunebench.store.entries import Store
 from prunebench.suite.lookup import part
-from prunebench.suite.nodes import Mistakes, Node, Place
+from prunebench.suite.nodes import Location, Node, SuiteErrors
 from prunebench.suite.reading import task_from_plain
 from prunebench.suite.schema import adapter
 from prunebench.training.loop import evaluate
@@ -323,9 +322,9 @@ def _unpacked(name: str, value: torch.Tensor, masks: Masks, initial: Tensors) ->
 
 def _model(facts: Facts, registry: Registry) -> Model:
     """The model that the configuration names."""
-    mistakes = Mistakes()
+    mistakes = SuiteErrors()
     try:
-        node = Node.of(facts.configuration["task"]["model"], Place(0, 0, 0, f"ticket of {facts.trial}"))
+        node = Node.of(facts.configuration["task"]["model"], Location(0, 0, 0, f"ticket of {facts.trial}"))
         model = part(Model, "model", node, registry, mistakes)
     except (KeyError, TypeError, AttributeError):
         raise TicketError(f"the ticket of {facts.trial} does not say what its model was") from None

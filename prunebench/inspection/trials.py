@@ -17,17 +17,18 @@ from prunebench.api.results import Result
 from prunebench.api.stages import Initialize, Reinitialize, Rewind, Train
 from prunebench.api.tasks import Trial
 from prunebench.data.prepared import Data, Prepared, find, prepare
-from prunebench.execution.performing import Bench, fresh_model, perform
+from prunebench.execution.performing import perform
 from prunebench.execution.results import result_of
 from prunebench.messages.suggestions import nearest
 from prunebench.plan.planning import Node, PlannedTrial, protocol, resolve
 from prunebench.store.entries import Record, Store
 from prunebench.store.state_files import read_state
+from prunebench.training.bench import Bench, fresh_model
 from prunebench.training.loop import snapshot
 from prunebench.training.state import State
 
 if TYPE_CHECKING:
-    from prunebench.session import Loaded
+    from prunebench.session import LoadedSuite
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Finished:
 
 
 def open_trial(
-    loaded: Loaded,
+    loaded: LoadedSuite,
     name: str,
     store: Path = Path(".prunebench"),
     data: Path | None = None,

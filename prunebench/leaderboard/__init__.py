@@ -2,7 +2,7 @@
 
 select(results, expected)   which results stand in a table, and what is older
 table(selection)            rows: means, deviations, paired differences, tiers
-leaderboard(suite)          these rows of what MLflow has; so does the package itself, prunebench.leaderboard(suite)
+load_leaderboard(suite)     these rows of what MLflow has
 files(results)              all of it as files: README.md, index.html, plots, rows and trials
 write(results, directory)   these files in a folder
 stale(results, directory)   which of them are not what the folder has
@@ -11,25 +11,24 @@ stale(results, directory)   which of them are not what the folder has
 from __future__ import annotations
 
 import re
-import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
 from prunebench.api.errors import BoardError
+from prunebench.api.files import has, removed, replaced
 from prunebench.api.results import CHOICE, DEPLOYED, EARLY_STOP, METRICS, Result
 from prunebench.api.tasks import Suite
-from prunebench.api.writing import has, removed, replaced
 from prunebench.leaderboard.boards import published
 from prunebench.leaderboard.overlaps import FILE, Overlap, current, dump, measure, read_overlaps
 from prunebench.leaderboard.rows import COLUMNS, records, rows, table
-from prunebench.leaderboard.selection import Asked, Older, Selection, select
+from prunebench.leaderboard.selection import Older, RequestedRow, Selection, select
 from prunebench.leaderboard.tables.markdown import as_json, markdown
 from prunebench.leaderboard.tables.sections import Section, sections
 from prunebench.leaderboard.tables.terminal import text
@@ -45,8 +44,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLUMNS",
-    "Asked",
     "Older",
+    "RequestedRow",
     "Section",
     "Selection",
     "accuracy_plot",
@@ -56,7 +55,7 @@ __all__ = [
     "csv",
     "drawings",
     "files",
-    "leaderboard",
+    "load_leaderboard",
     "markdown",
     "records",
     "rows",
@@ -92,11 +91,11 @@ class Suited(Protocol):
     def suite(self) -> Suite: ...
 
     @property
-    def asked(self) -> Sequence[Asked]: ...
+    def asked(self) -> Sequence[RequestedRow]: ...
 
 
-def leaderboard(
-    suite: str | Suited | None = None, *, asked: Iterable[Asked] | None = None, output: Path | None = None
+def load_leaderboard(
+    suite: str | Suited | None = None, *, asked: Iterable[RequestedRow] | None = None, output: Path | None = None
 ) -> pd.DataFrame:
     """The leaderboard of what MLflow has: a row for each task, method and sparsity.
 
@@ -131,7 +130,7 @@ class Made:
     """Why tasks have no overlaps of masks."""
 
 
-def publish(suite: str | None, cells: Sequence[Asked] | None, output: Path) -> Made:
+def publish(suite: str | None, cells: Sequence[RequestedRow] | None, output: Path) -> Made:
     """Write the board of what MLflow has to a folder. Raises TrackingError."""
     results = read_results(suite=suite)
     overlaps, complaints = measured_overlaps(results, cells)
@@ -139,21 +138,9 @@ def publish(suite: str | None, cells: Sequence[Asked] | None, output: Path) -> M
     return Made(table(select(results, cells)), tuple(paths), tuple(complaints))
 
 
-class _Callable(ModuleType):
-    """`prunebench.leaderboard` is this package and the function of that name: importing one must not hide the other."""
-
-    def __call__(
-        self, suite: str | Suited | None = None, *, asked: Iterable[Asked] | None = None, output: Path | None = None
-    ) -> pd.DataFrame:
-        return leaderboard(suite, asked=asked, output=output)
-
-
-sys.modules[__name__].__class__ = _Callable
-
-
 def files(
     results: Iterable[Result],
-    expected: Iterable[Asked] | None = None,
+    expected: Iterable[RequestedRow] | None = None,
     drawn: Mapping[str, bytes] = MappingProxyType({}),
     overlaps: Iterable[Overlap] = (),
 ) -> dict[str, bytes]:
@@ -186,7 +173,7 @@ def files(
 
 
 def measured_overlaps(
-    results: Iterable[Result], expected: Iterable[Asked] | None = None, uri: str | None = None
+    results: Iterable[Result], expected: Iterable[RequestedRow] | None = None, uri: str | None = None
 ) -> tuple[tuple[Overlap, ...], list[str]]:
     """What the masks have in common that MLflow has of these results; and why tasks have no such figures."""
     overlaps, complaints = measure(select(results, expected).results, uri)
@@ -196,7 +183,7 @@ def measured_overlaps(
 def write(
     results: Iterable[Result],
     directory: Path,
-    expected: Iterable[Asked] | None = None,
+    expected: Iterable[RequestedRow] | None = None,
     overlaps: Iterable[Overlap] = (),
 ) -> list[Path]:
     """Publish the leaderboard of these results in a folder.
@@ -232,7 +219,7 @@ def _overlaps_there(directory: Path) -> tuple[Overlap, ...]:
         return ()
 
 
-def stale(results: Iterable[Result], directory: Path, expected: Iterable[Asked] | None = None) -> list[Path]:
+def stale(results: Iterable[Result], directory: Path, expected: Iterable[RequestedRow] | None = None) -> list[Path]:
     """The files of a published board that are missing, or not what these results give."""
     contents = files(results, expected, _drawn_otherwise(directory), read_overlaps(directory))
     paths = {directory / name: content for name, content in contents.items()}

@@ -13,7 +13,7 @@ import pandas as pd
 
 from prunebench.api.results import DEPLOYED, EARLY_STOP, TIES_MATTER, Result
 from prunebench.leaderboard.boards.commands import row_command
-from prunebench.leaderboard.selection import Asked, Selection, grouped, select
+from prunebench.leaderboard.selection import RequestedRow, Selection, grouped, select
 from prunebench.leaderboard.statistics import (
     CONFIDENCE,
     Difference,
@@ -110,7 +110,7 @@ _WHOLE = ("n", "pairs", "tier", "collapsed_layers", "parameters_prunable", "seed
 Figure = Callable[[Mapping[str, float]], float | None]
 
 
-def rows(results: Iterable[Result], expected: Iterable[Asked] | None = None) -> pd.DataFrame:
+def rows(results: Iterable[Result], expected: Iterable[RequestedRow] | None = None) -> pd.DataFrame:
     """The leaderboard of these results, with the columns of COLUMNS.
 
     Args:

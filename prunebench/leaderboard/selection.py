@@ -15,7 +15,7 @@ from prunebench.api.versions import NO_VERSION
 from prunebench.leaderboard.overlaps import Overlap
 from prunebench.messages.plain_text import visible
 
-Asked = tuple[str, str, float, int]
+RequestedRow = tuple[str, str, float, int]
 """What a suite asks for: task label, method label, target sparsity, seed."""
 Kind = Literal["protocol", "variant"]
 Key = TypeVar("Key", bound=Hashable)
@@ -55,12 +55,12 @@ class Selection:
 
     results: tuple[Result, ...]
     older: tuple[Older, ...] = ()
-    expected: frozenset[Asked] | None = None
+    expected: frozenset[RequestedRow] | None = None
     overlaps: tuple[Overlap, ...] = ()
     """What the masks of these results have in common, where that is known."""
 
 
-def select(results: Iterable[Result], expected: Iterable[Asked] | None = None) -> Selection:
+def select(results: Iterable[Result], expected: Iterable[RequestedRow] | None = None) -> Selection:
     """Leave out what was not asked for, older duplicates, protocols and variants."""
     asked = None if expected is None else frozenset(map(_cell_as_shown, expected))
     wanted = [one for one in map(as_shown, results) if asked is None or cell(one) in asked]
@@ -88,12 +88,12 @@ def _is_shown(value: object) -> bool:
     return not isinstance(value, str) or visible(value) == value
 
 
-def _cell_as_shown(asked: Asked) -> Asked:
+def _cell_as_shown(asked: RequestedRow) -> RequestedRow:
     task, method, sparsity, seed = asked
     return (visible(task), visible(method), sparsity, seed)
 
 
-def cell(result: Result) -> Asked:
+def cell(result: Result) -> RequestedRow:
     return (result.task, result.method, result.sparsity, result.seed)
 
 

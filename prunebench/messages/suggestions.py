@@ -1,9 +1,10 @@
-"""The nearest known word to an unknown one, for messages that ask "did you mean ...?"."""
+"""What a message says of a word that is not known: the word as it is quoted, and the nearest one that is known."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 SEPARATORS = dict.fromkeys(map(ord, "-_ :"))
 """What may be between the parts of a name, and is not compared."""
@@ -29,3 +30,31 @@ def nearest(word: str, words: Iterable[str], n: int = 1, cutoff: float = 0.5) ->
 
 def _folded(word: str) -> str:
     return word.casefold().translate(SEPARATORS)
+
+
+def near(word: str, words: Sequence[str]) -> str:
+    """The end of a message about an unknown word: the nearest of those that there are, or all of them."""
+    found = nearest(word, words)
+    if found:
+        return f"; did you mean {found[0]!r}?"
+    return choices(words)
+
+
+def choices(words: Sequence[str]) -> str:
+    """The end of a message about a word that is none of `words`."""
+    more = [f"... ({len(words)} in all)"] if len(words) > 20 else []
+    return f"; choose from {', '.join([*words[:20], *more])}" if words else ""
+
+
+def shown(value: Any) -> str:
+    """A value as a message quotes it: on one line, and short."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "a mapping" if value else "an empty mapping"
+    if value == []:
+        return "an empty list"
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    return text if len(text) <= 60 else f"{text[:50]}...{text[-1]}"

@@ -17,13 +17,14 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from prunebench.api.environment import installed
+from prunebench.api.files import put, said
 from prunebench.api.identity import core_files, digest, source_hash
+from prunebench.api.layers import Network
 from prunebench.api.tasks import Task
-from prunebench.api.writing import put, said
-from prunebench.network.description import Network, describe
+from prunebench.network.description import describe
 
 
-class Networks:
+class NetworkCache:
     """Describes the networks of tasks, each once in a folder."""
 
     def __init__(self, folder: Path) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from statistics import quantiles
 from typing import Any
 
 import torch
 from torch import nn
 
+from prunebench.api.methods import Deployed
 from prunebench.data.prepared import Data
 from prunebench.pruning.masks import pack
-from prunebench.training.loop import evaluate
 
 WARM_UP = 5
 """Passes before any is timed."""
@@ -21,29 +20,14 @@ ROUNDS, SECONDS = 5, 0.1
 """The networks are timed in turn, so often and each time so long: what else the machine does then slows down both."""
 
 
-@dataclass(frozen=True)
-class Deployed:
-    """What `Method.deploy` makes of a network."""
-
-    model: nn.Module
-    """In evaluation mode, and on `device`."""
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    dtype: torch.dtype = torch.float32
-    """Of the inputs; and of the dense network, for its latency to be compared with like."""
-    notes: Mapping[str, str] = field(default_factory=dict)
-    """Short remarks by topic; one on `latency_ms` says why that is not applicable here, and it is left out."""
-
-
-def measure(deployed: Deployed, dense: nn.Module, data: Data, step: int, batch: int) -> dict[str, float]:
-    """Figures of a deployed network.
+def measure(deployed: Deployed, dense: nn.Module, data: Data, batch: int) -> dict[str, float]:
+    """Size and latency of a deployed network, beside those of the dense one.
 
     Args:
         dense: the network that it was made from, on the data's device.
-        step: what is evaluated, for the message of an error.
         batch: examples in a pass that is timed.
     """
-    figures = evaluate(_Delivered(deployed), data, step)
-    figures |= {"size_bytes": stored_bytes(deployed.model), "size_bytes_dense": dense_bytes(dense)}
+    figures: dict[str, float] = {"size_bytes": stored_bytes(deployed.model), "size_bytes_dense": dense_bytes(dense)}
     if "latency_ms" in deployed.notes:
         return figures
     examples = data.test.take(torch.arange(batch, device=data.test.labels.device) % len(data.test))
@@ -52,7 +36,7 @@ def measure(deployed: Deployed, dense: nn.Module, data: Data, step: int, batch: 
     return figures | latencies(networks, inputs)
 
 
-class _Delivered(nn.Module):
+class Delivered(nn.Module):
     """Takes the inputs of any network to those of a deployed one."""
 
     def __init__(self, deployed: Deployed) -> None:

@@ -9,93 +9,24 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from math import prod
-from typing import TypeVar
 
 import torch
 from torch import nn
 
 from prunebench.api.components import Model
 from prunebench.api.errors import PrunebenchError
+from prunebench.api.layers import Layer, Network
 from prunebench.api.tasks import Prunable, Task
 from prunebench.messages.suggestions import nearest
 from prunebench.network.modules import called
 from prunebench.network.profiles import Connections, Profile, profile
 
-Count = TypeVar("Count", int, torch.Tensor)
 SHARE = 0.01
 """Of all parameters or all FLOPs: with so many, parameters that are not prunable are named."""
 SHOWN = 3
 LEAVE_OUT = "leave them out with `prunable: {exclude: [...]}` of the task, or in `prunable` of the model"
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A prunable weight."""
-
-    name: str
-    shape: tuple[int, ...]
-    flops: float
-    """Of all multiplications by it in the dense forward pass of one example."""
-    used: bool = True
-    """Whether a forward pass reads it at all."""
-    input_dim: int = 1
-    """The dimension of the weight along which its inputs are: 0 in a transposed convolution."""
-    groups: int = 1
-    """Of a convolution: its inputs and outputs are connected within each group only."""
-
-    @property
-    def inputs(self) -> int:
-        """Inputs (features or channels) that each output is connected to."""
-        return self.shape[1] if self.input_dim else self.shape[0] // self.groups
-
-    @property
-    def outputs(self) -> int:
-        """Outputs (features or channels) of all groups."""
-        return self.shape[0] if self.input_dim else self.shape[1] * self.groups
-
-    @property
-    def size(self) -> int:
-        return prod(self.shape)
-
-
-@dataclass(frozen=True)
-class Network:
-    """A dense network."""
-
-    layers: tuple[Layer, ...]
-    flops: float
-    """Of one example's forward pass, layers that are not prunable included."""
-    parameters: int
-    """All of them: biases and norms too."""
-    output: str = ""
-    """Name of the model's last prunable weight, whether or not the task leaves it alone."""
-    left_out: tuple[Layer, ...] = ()
-    """Large matrices that the model does not let be pruned."""
-
-    @property
-    def size(self) -> int:
-        """Number of prunable weights: the denominator of density and sparsity."""
-        return sum(layer.size for layer in self.layers)
-
-    @property
-    def prunable_flops(self) -> float:
-        """FLOPs of the multiplications by prunable weights in one example's forward pass."""
-        return sum(layer.flops for layer in self.layers)
-
-    def flops_at(self, kept: Mapping[str, Count]) -> Count | float:
-        """Forward FLOPs of one example when zeros are skipped.
-
-        Args:
-            kept: number of weights kept in each layer, each a number or a float64 tensor of one; a layer that is not
-                named is dense.
-        """
-        pruned = ((layer, layer.size - kept[layer.name]) for layer in self.layers if layer.name in kept)
-        # A number over a number: a GPU divides a tensor by one with another last bit than a CPU.
-        skipped = sum(layer.flops / layer.size * count for layer, count in pruned)
-        return self.flops - skipped
 
 
 def describe(task: Task) -> Network:

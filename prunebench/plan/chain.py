@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from prunebench.api import times
 from prunebench.api.errors import PrunebenchError, Unreachable
+from prunebench.api.methods import method_of
 from prunebench.api.stages import Initialize, Prune, Reinitialize, Rewind, Shuffle, Stage, Train
 
 
@@ -38,6 +39,9 @@ def linked(stages: Iterable[Stage], clock: times.Clock) -> list[Link]:
 def _link(stage: Stage, chain: Sequence[Link], clock: times.Clock) -> Link:
     if not isinstance(stage, Stage):
         raise PrunebenchError(f"a chain is made of stages, such as prunebench.Train(), and not of {stage!r}")
+    if isinstance(stage, Prune) and method_of(stage) is None:
+        raise PrunebenchError("Prune names the method whose scores it prunes by, and `by` is None")
+    method_of(stage)
     if isinstance(stage, Initialize):
         if chain:
             raise PrunebenchError("Initialize begins a chain, and comes nowhere else in it")

@@ -7,14 +7,13 @@ milliseconds and would only fill the disk.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from heapq import heappop, heappush
 
 from prunebench.api.stages import Train
 from prunebench.plan.planning import Plan
-from prunebench.store.entries import Store
 
 
 @dataclass(frozen=True)
@@ -41,15 +40,19 @@ def kept_keys(plan: Plan) -> set[str]:
     return kept
 
 
-def missing_jobs(plan: Plan, store: Store, wanted: Iterable[str]) -> dict[str, Job]:
-    """The jobs that bring the `wanted` states into the store, by the key of their last node."""
+def missing_jobs(plan: Plan, has: Callable[[str], bool], wanted: Iterable[str]) -> dict[str, Job]:
+    """The jobs that bring the `wanted` states into the store, by the key of their last node.
+
+    Args:
+        has: whether the store has the state of a key.
+    """
     kept, jobs = kept_keys(plan), dict[str, Job]()
-    waiting = [key for key in wanted if not store.has(key)]
+    waiting = [key for key in wanted if not has(key)]
     while waiting:
         key = waiting.pop()
         if key not in jobs:
             jobs[key] = _job(plan, kept, key)
-            waiting += [need for need in jobs[key].needs if not store.has(need)]
+            waiting += [need for need in jobs[key].needs if not has(need)]
     return jobs
 
 
@@ -84,7 +87,7 @@ def _in_order(jobs: dict[str, Job]) -> list[str]:
     return list(TopologicalSorter({key: job.needs & jobs.keys() for key, job in jobs.items()}).static_order())
 
 
-class Agenda:
+class ReadyQueue:
     """The jobs that are left. What others wait for longest comes first; what was put off, when nothing else can begin.
 
     Args:

@@ -13,14 +13,16 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from prunebench.api import times, tracebacks
-from prunebench.api.components import Component, Method
+from prunebench.api.components import Component
 from prunebench.api.errors import PluginError, PrunebenchError, Unreachable
 from prunebench.api.identity import canonical_digest, digest, field_values
+from prunebench.api.layers import Network
+from prunebench.api.methods import Method
 from prunebench.api.results import UNKNOWN_DATA
 from prunebench.api.stages import Prune, Reinitialize, Rewind, Shuffle, Stage, Train
 from prunebench.api.tasks import Entry, Task, Trial
 from prunebench.api.versions import PROTOCOL_VERSION
-from prunebench.network.description import Network, alone, describe
+from prunebench.network.description import alone, describe
 from prunebench.plan.chain import Link, linked
 from prunebench.pruning.allocation import check_shares, total_kept
 from prunebench.training.cost import examples_between, training_flops
@@ -153,7 +155,8 @@ def resolve(trial: Trial, root: str) -> Iterator[Node]:
 def _resolved(trial: Trial, root: str, network: Network) -> Iterator[Node]:
     method = trial.entry.method
     try:
-        links = linked(ablated(_stages(method, trial), trial.entry), trial.task.clock)
+        stages = _stages(method, replace(trial, describe=lambda _: network))
+        links = linked(ablated(stages, trial.entry), trial.task.clock)
     except Unreachable:
         raise
     except PrunebenchError as error:

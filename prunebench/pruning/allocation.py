@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from math import ceil, floor
 
 from prunebench.api.errors import PrunebenchError, Unreachable
+from prunebench.api.layers import Layer
 from prunebench.api.stages import Allocation, Shares
-from prunebench.network.description import Layer
 
 
 def total_kept(size: int, density: float) -> int:

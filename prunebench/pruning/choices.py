@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
+from prunebench.api.layers import Layer
 from prunebench.api.stages import Allocation, Shares, Structure
-from prunebench.network.description import Layer
 from prunebench.pruning.masks import in_groups
 
 

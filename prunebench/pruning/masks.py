@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from prunebench.api.errors import PrunebenchError, Unreachable
+from prunebench.api.layers import Layer
 from prunebench.api.stages import Allocation, Shares, Structure
-from prunebench.network.description import Layer
 from prunebench.pruning.allocation import kept_counts, total_kept
 
 Masks = dict[str, torch.Tensor]

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
+from prunebench.api.contexts import Mode
+from prunebench.api.layers import Layer
 from prunebench.data import seeds
 from prunebench.data.prepared import Data
-from prunebench.network.description import Layer
-
-Mode = Literal["train", "eval"]
 
 
 @dataclass(frozen=True)
-class Scoring:
+class ScoringContext:
     """The network is a copy: whatever a method does to it is gone afterwards.
 
     Pruned weights are zero in it. Every tensor is on `device`. The gradient of a weight that the model has frozen is 0,

@@ -5,8 +5,8 @@ outcome = prunebench.run_suite(suite)
 outcome.frame            # the leaderboard, a pandas DataFrame
 """
 
-from prunebench.session.loading import STORE, Loaded, load_suite, plan_suite, prepared_already
-from prunebench.session.outbox import UNSENT, Sent, sync_all, sync_suite
+from prunebench.session.loading import STORE, LoadedSuite, load_suite, plan_suite, prepared_already
+from prunebench.session.outbox import UNSENT, SyncReport, sync_all, sync_suite
 from prunebench.session.preparing import data_failures
 from prunebench.session.running import BOARDS, NETWORKS, Outcome, make_leaderboard, run_suite
 
@@ -15,9 +15,9 @@ __all__ = [
     "NETWORKS",
     "STORE",
     "UNSENT",
-    "Loaded",
+    "LoadedSuite",
     "Outcome",
-    "Sent",
+    "SyncReport",
     "data_failures",
     "load_suite",
     "make_leaderboard",

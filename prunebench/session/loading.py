@@ -10,26 +10,27 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from prunebench.api import registry as plugins
-from prunebench.api.components import Method
 from prunebench.api.environment import data_folder
+from prunebench.api.layers import Network
+from prunebench.api.methods import Method
 from prunebench.api.registry import Registry
 from prunebench.api.results import ASKED, Result
 from prunebench.api.tasks import Suite, Task, Trial
 from prunebench.data.prepared import Prepared, find
-from prunebench.network.description import Network, describe
+from prunebench.network.description import describe
 from prunebench.plan.planning import Plan, make_plan
 from prunebench.suite.overrides import narrow, unlisted
 from prunebench.suite.reading import from_plain, read_suite, to_plain
 
 if TYPE_CHECKING:
-    from prunebench.leaderboard import Asked
+    from prunebench.leaderboard import RequestedRow
 
 STORE = Path(".prunebench")
 """Where states and data are kept, unless a caller says otherwise."""
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedSuite:
     """A suite with the plugins that it was read with, and the trials that are meant."""
 
     suite: Suite
@@ -41,7 +42,7 @@ class Loaded:
     """What a command needs to ask for these trials again, for the provenance of their results."""
 
     @property
-    def asked(self) -> list[Asked]:
+    def asked(self) -> list[RequestedRow]:
         """What a leaderboard of these trials is to show."""
         return [(trial.task.label, trial.entry.label, trial.sparsity, trial.seed) for trial in self.trials]
 
@@ -53,7 +54,7 @@ def load_suite(
     only: Sequence[str] = (),
     plugin_files: Iterable[str | os.PathLike[str]] = (),
     blocked: Iterable[str] = (),
-) -> Loaded:
+) -> LoadedSuite:
     """Read and check a suite.
 
     Args:
@@ -73,7 +74,7 @@ def load_suite(
     suite = _with_loose_methods(read_suite(source, registry, settings), only, registry, files)
     wanted = narrow(suite, only)
     trials = tuple(trial for trial in suite.trials() if wanted(trial))
-    return Loaded(suite, trials, registry, files, names, _origin(source, settings, given, names))
+    return LoadedSuite(suite, trials, registry, files, names, _origin(source, settings, given, names))
 
 
 def _origin(
@@ -109,13 +110,13 @@ def asked_for(result: Result, origin: Mapping[str, str]) -> Result:
 
 
 def plan_suite(
-    loaded: Loaded, prepared: Mapping[str, Prepared], described: Callable[[Task], Network] = describe
+    loaded: LoadedSuite, prepared: Mapping[str, Prepared], described: Callable[[Task], Network] = describe
 ) -> Plan:
     """The plan of a suite's trials, for the data that is prepared."""
     return make_plan(loaded.trials, {label: data.fingerprint for label, data in prepared.items()}, described)
 
 
-def prepared_already(loaded: Loaded, data: Path | None, store: Path) -> dict[str, Prepared]:
+def prepared_already(loaded: LoadedSuite, data: Path | None, store: Path) -> dict[str, Prepared]:
     """The data sets that this machine has decoded before, by task; touches no data."""
     tasks = {trial.task.label: trial.task for trial in loaded.trials}
     found = {label: find(task.dataset, data_folder(data), store / "data") for label, task in tasks.items()}

@@ -19,16 +19,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from prunebench.api import registry as plugins
 from prunebench.api.errors import CorruptEntry, PrunebenchError, StoreError, SuiteError
+from prunebench.api.files import cleared, put, removed, said
 from prunebench.api.identity import digest
 from prunebench.api.registry import Registry
 from prunebench.api.tasks import Suite
-from prunebench.api.writing import cleared, put, removed, said
 from prunebench.data.prepared import Prepared
 from prunebench.execution.progress import lost
 from prunebench.execution.results import stored_result
 from prunebench.plan.jobs import missing_jobs
 from prunebench.plan.planning import Plan, make_plan
-from prunebench.session.loading import STORE, Loaded, asked_for, prepared_already
+from prunebench.session.loading import STORE, LoadedSuite, asked_for, prepared_already
 from prunebench.store.entries import Store, is_older
 from prunebench.store.locks import make_way, running
 from prunebench.suite.reading import from_plain, to_plain
@@ -47,7 +47,7 @@ Key = Annotated[str, Predicate(is_key)]
 
 
 @contextmanager
-def noted(loaded: Loaded, prepared: Mapping[str, Prepared], plan: Plan, store: Store) -> Iterator[Path]:
+def noted(loaded: LoadedSuite, prepared: Mapping[str, Prepared], plan: Plan, store: Store) -> Iterator[Path]:
     """Write down what a run is about to send; the note goes when all has been sent, and `sync_all` reads it.
 
     A lock beside it says that the run is on.
@@ -98,7 +98,7 @@ def _lock_of(note: Path) -> FileLock:
 
 
 @dataclass(frozen=True)
-class Sent:
+class SyncReport:
     """What sending the results of a suite came to; counts of trials."""
 
     suite: str
@@ -123,7 +123,9 @@ class Sent:
     """Whether more is expected of a run that is on."""
 
 
-def sync_suite(loaded: Loaded, *, store: Path = STORE, data: Path | None = None, patience: float = PATIENCE) -> Sent:
+def sync_suite(
+    loaded: LoadedSuite, *, store: Path = STORE, data: Path | None = None, patience: float = PATIENCE
+) -> SyncReport:
     """Send what the store has of a suite's results to MLflow, and run nothing; what is there is not sent again.
 
     Args:
@@ -143,7 +145,7 @@ def sync_all(
     plugin_files: Iterable[str | os.PathLike[str]] = (),
     blocked: Iterable[str] = (),
     patience: float = PATIENCE,
-) -> Iterator[Sent]:
+) -> Iterator[SyncReport]:
     """The same for every suite whose last run in this store did not send all of its results.
 
     What cannot be sent then is not waited for any more, unless the run is still on: only another run can make it, and
@@ -213,21 +215,21 @@ class Note:
     keys: dict[str, Key] = field(default_factory=dict)
 
 
-def _sent_of(path: Path, store: Store, given: Given, patience: float) -> Sent:
+def _sent_of(path: Path, store: Store, given: Given, patience: float) -> SyncReport:
     """Send what a note is about. What it is called, when it cannot be read, is all that is known of it."""
     try:
         note: Note = TypeAdapter(Note).validate_python(said(path))
     except ValidationError as error:
-        return Sent(str(path), unread=f"it is no note of a run: {_first(error)}")
+        return SyncReport(str(path), unread=f"it is no note of a run: {_first(error)}")
     name, lacking = str(note.suite.get("name", path)), given.lacks(note)
     try:
         loaded = _remembered(note, given)
     except PrunebenchError as error:
         if lacking:
-            return Sent(name, waiting_for=lacking, withheld=len(note.trials))
-        return Sent(name, unread=str(error))
+            return SyncReport(name, waiting_for=lacking, withheld=len(note.trials))
+        return SyncReport(name, unread=str(error))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return Sent(str(path), unread=f"it is no note of a run: {error!r}")
+        return SyncReport(str(path), unread=f"it is no note of a run: {error!r}")
     absent = set(note.trials) - {str(trial) for trial in loaded.trials}
     sent = _sent(loaded, note.prints, store, note.keys, patience)
     if absent and lacking:
@@ -240,12 +242,12 @@ def _first(error: ValidationError) -> str:
     return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
 
 
-def _remembered(note: Note, given: Given) -> Loaded:
+def _remembered(note: Note, given: Given) -> LoadedSuite:
     """The note's suite, without the methods that none of the given plugins has."""
     registry = given.registry(note)
     suite = _known_part(note.suite, registry)
     trials = tuple(trial for trial in suite.trials() if str(trial) in set(note.trials))
-    return Loaded(suite, trials, registry, (), note.blocked, note.origin)
+    return LoadedSuite(suite, trials, registry, (), note.blocked, note.origin)
 
 
 def _known_part(plain: Mapping[str, Any], registry: Registry) -> Suite:
@@ -268,12 +270,12 @@ def _is_known(plain: Mapping[str, Any], method: Any, registry: Registry) -> bool
 
 
 def _sent(
-    loaded: Loaded,
+    loaded: LoadedSuite,
     prints: Mapping[str, str],
     store: Store,
     keys: Mapping[str, str] = MappingProxyType({}),
     patience: float = PATIENCE,
-) -> Sent:
+) -> SyncReport:
     """Send what the store has of some trials.
 
     Args:
@@ -282,7 +284,7 @@ def _sent(
     from prunebench.tracking import Tracker
 
     plan = make_plan(loaded.trials, prints)
-    jobs = missing_jobs(plan, store, (one.key for one in plan.trials if one.chain))
+    jobs = missing_jobs(plan, store.has, (one.key for one in plan.trials if one.chain))
     failures = lost(store, jobs, {work.key for work in running(store)})
     tracker = insisted(lambda: Tracker(patience=patience), patience)
     name, counts = loaded.suite.name, Counter[str]()
@@ -303,7 +305,7 @@ def _sent(
         there = result.trial in published and published[result.trial].stands_against(result)
         counts["there" if there else "sent"] += 1
         tracker.publish(result)
-    return Sent(
+    return SyncReport(
         name,
         sent=counts["sent"],
         there=counts["there"],

@@ -21,7 +21,7 @@ from prunebench.api.errors import BrokenDataset, DataError
 from prunebench.api.identity import digest
 from prunebench.api.registry import Registry
 from prunebench.data.prepared import Prepared, prepare
-from prunebench.session.loading import Loaded
+from prunebench.session.loading import LoadedSuite
 from prunebench.store.entries import Record, Store
 
 PROJECT = "prunebench"
@@ -42,7 +42,7 @@ class Data:
     """Why there is none for a task, in one line."""
 
 
-def prepare_data(loaded: Loaded, data: Path | None, store: Store) -> Data:
+def prepare_data(loaded: LoadedSuite, data: Path | None, store: Store) -> Data:
     """Prepare the data of every task. Reasons of failures are kept in the store until the data can be read.
 
     Raises:
@@ -67,7 +67,7 @@ def prepare_data(loaded: Loaded, data: Path | None, store: Store) -> Data:
     return Data(prepared, reasons)
 
 
-def data_failures(loaded: Loaded, prepared: Mapping[str, Prepared], store: Store) -> dict[str, Record]:
+def data_failures(loaded: LoadedSuite, prepared: Mapping[str, Prepared], store: Store) -> dict[str, Record]:
     """What the store says of tasks whose data could not be prepared when that was last tried, by label."""
     tasks = {trial.task.label: trial.task for trial in loaded.trials if trial.task.label not in prepared}
     found = {label: store.failure(_key(task.dataset)) for label, task in tasks.items()}

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from prunebench.api.environment import data_folder, environment
 from prunebench.api.errors import BoardError, TrackingError
 from prunebench.api.executors import CHECKPOINT_EVERY, Executor, chosen
+from prunebench.api.files import unwritable
 from prunebench.api.identity import digest
 from prunebench.api.results import Result
 from prunebench.api.tasks import Task
-from prunebench.api.writing import unwritable
 from prunebench.data.prepared import Prepared
-from prunebench.execution.scheduler import DEFAULT, Event, Options, Walk, named_executor
-from prunebench.network.cache import Networks
-from prunebench.session.loading import STORE, Loaded, asked_for, plan_suite
+from prunebench.execution.scheduler import DEFAULT, Event, Options, Scheduler, named_executor
+from prunebench.network.cache import NetworkCache
+from prunebench.session.loading import STORE, LoadedSuite, asked_for, plan_suite
 from prunebench.session.outbox import noted
 from prunebench.session.preparing import prepare_data, prepared_of
 from prunebench.store.entries import Store
@@ -30,7 +30,7 @@ from prunebench.tracking import digest as digest_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from prunebench.leaderboard import Asked
+    from prunebench.leaderboard import RequestedRow
 
 NETWORKS = "networks"
 """The folder of a store with the descriptions of networks."""
@@ -60,7 +60,7 @@ class Outcome:
 
 
 def run_suite(
-    loaded: Loaded,
+    loaded: LoadedSuite,
     *,
     store: Path = STORE,
     data: Path | None = None,
@@ -75,7 +75,7 @@ def run_suite(
     checkpoint_every: float = CHECKPOINT_EVERY,
     budget: float | None = None,
     output: Path | None = None,
-    watch: Callable[[Walk], Callable[[Event], None]] | None = None,
+    watch: Callable[[Scheduler], Callable[[Event], None]] | None = None,
 ) -> Outcome:
     """Run what the store lacks, track every trial in MLflow, and make the leaderboard.
 
@@ -126,15 +126,15 @@ def run_suite(
         deadline=deadline,
         environment=environment(threads),
     )
-    plan = plan_suite(loaded, found.prepared, Networks(opened.root / NETWORKS).of)
-    walk = Walk(plan, opened, loaded.registry, found.prepared, options, found.failed, prepared_again)
+    plan = plan_suite(loaded, found.prepared, NetworkCache(opened.root / NETWORKS).of)
+    walk = Scheduler(plan, opened, loaded.registry, found.prepared, options, found.failed, prepared_again)
     board = None if output is None else Board(output, opened.root / BOARDS / f"{digest(str(output.resolve()))}.json")
     with noted(loaded, found.prepared, plan, opened) as note:
         return _carried_out(walk, loaded, note, board, watch(walk) if watch else lambda event: None)
 
 
 def _carried_out(
-    walk: Walk, loaded: Loaded, note: Path, board: Board | None, on_event: Callable[[Event], None]
+    walk: Scheduler, loaded: LoadedSuite, note: Path, board: Board | None, on_event: Callable[[Event], None]
 ) -> Outcome:
     """Follow a walk, track what it brings, and make the leaderboard; the note goes once all results are sent."""
     # Where most likely nothing has changed, MLflow is not even imported before that is known.
@@ -153,7 +153,7 @@ def _carried_out(
 
 
 def _followed(
-    walk: Walk, loaded: Loaded, publisher: Publisher, on_event: Callable[[Event], None]
+    walk: Scheduler, loaded: LoadedSuite, publisher: Publisher, on_event: Callable[[Event], None]
 ) -> tuple[Counter[str], list[Result]]:
     """Follow a walk to its end, and hand what it brings to the publisher."""
     counts, results = Counter[str](), list[Result]()
@@ -180,7 +180,7 @@ class Board:
     note: Path
 
 
-def _standing(loaded: Loaded, results: Sequence[Result], board: Board) -> pd.DataFrame | None:
+def _standing(loaded: LoadedSuite, results: Sequence[Result], board: Board) -> pd.DataFrame | None:
     """The rows of the board that is there, if MLflow has these results, and says and gives what it did before."""
     source = _source(loaded, results) if board.note.exists() else None
     if source is None:
@@ -190,7 +190,7 @@ def _standing(loaded: Loaded, results: Sequence[Result], board: Board) -> pd.Dat
     return standing(board.note, source, board.folder)
 
 
-def _made(loaded: Loaded, results: Sequence[Result], board: Board | None) -> pd.DataFrame:
+def _made(loaded: LoadedSuite, results: Sequence[Result], board: Board | None) -> pd.DataFrame:
     """Make the leaderboard; what it was made from is noted if MLflow said the same before and after."""
     if board is None:
         return make_leaderboard(loaded.suite.name, loaded.asked)
@@ -206,7 +206,7 @@ def _made(loaded: Loaded, results: Sequence[Result], board: Board | None) -> pd.
     return made.frame
 
 
-def _source(loaded: Loaded, results: Sequence[Result]) -> str | None:
+def _source(loaded: LoadedSuite, results: Sequence[Result]) -> str | None:
     """Stands for all that a board is made from once these results are sent; None where that cannot be told."""
     said = contents(loaded.suite.name)
     if said is None or any(result.status != "done" for result in results):
@@ -216,13 +216,13 @@ def _source(loaded: Loaded, results: Sequence[Result]) -> str | None:
 
 
 def make_leaderboard(
-    suite: str | None, asked: Iterable[Asked] | None = None, output: Path | None = None
+    suite: str | None, asked: Iterable[RequestedRow] | None = None, output: Path | None = None
 ) -> pd.DataFrame:
     """The leaderboard of what MLflow has of a suite (or of all of them), also written to `output` if that is given.
 
     Args:
         asked: the cells it is to show; by default all that there are.
     """
-    from prunebench.leaderboard import leaderboard
+    from prunebench.leaderboard import load_leaderboard
 
-    return leaderboard(suite, asked=asked, output=output)
+    return load_leaderboard(suite, asked=asked, output=output)

@@ -13,18 +13,18 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from prunebench.api.errors import CorruptEntry, StoreError
+from prunebench.api.files import removed
 from prunebench.api.stages import Train
-from prunebench.api.writing import removed
-from prunebench.execution.performing import Bench
 from prunebench.plan.planning import Node
 from prunebench.store.entries import Entries, Store
 from prunebench.store.state_files import read_state, rest_of, shapes_of
+from prunebench.training.bench import Bench
 from prunebench.training.cost import Cost
-from prunebench.training.loop import Keeper
+from prunebench.training.loop import CheckpointCallback
 from prunebench.training.state import State, to_tensors
 
 
-class Checkpoints(Keeper):
+class Checkpoints(CheckpointCallback):
     """Keeps the newest state of a node's training; made when that begins.
 
     Args:

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.api.errors import CorruptEntry, StoreError
+from prunebench.api.files import said
 from prunebench.api.tasks import Trial
 from prunebench.api.versions import PROTOCOL_VERSION
-from prunebench.api.writing import said
 from prunebench.data.prepared import Prepared, damage, noted_fingerprint
 from prunebench.plan.planning import make_plan
 from prunebench.store.checkpoints import kept_steps

@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunebench.api.errors import CorruptEntry, MissingEntry, StoreError
+from prunebench.api.files import cleared, content_of, flush_folder, put, removed, said, written_through
 from prunebench.api.versions import PROTOCOL_VERSION
-from prunebench.api.writing import cleared, content_of, flush_folder, put, removed, said, written_through
 from prunebench.messages.durations import is_date
 from prunebench.messages.redaction import redacted_all
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from prunebench.api.writing import removed
+from prunebench.api.files import removed
 from prunebench.store import locks as claims
 from prunebench.store.entries import Store
 

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
 from prunebench.api.errors import StoreError
-from prunebench.api.writing import removed
+from prunebench.api.files import removed
 from prunebench.messages.durations import LATEST
 from prunebench.store.entries import Store
 
@@ -64,14 +64,14 @@ class Running:
     updated: Date
 
 
-class Claim:
+class Lock:
     """A lock that is held. A context manager: leaving it lets go."""
 
     def __init__(self, note: Path, lock: FileLock, running: Running) -> None:
         self._note, self._lock, self._running = note, lock, running
         self._write()
 
-    def __enter__(self) -> Claim:
+    def __enter__(self) -> Lock:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -100,7 +100,7 @@ class Claim:
             aside.replace(self._note)
 
 
-def claim(store: Store, key: str, about: Work) -> Claim | None:
+def lock(store: Store, key: str, about: Work) -> Lock | None:
     """The right to do a job, or None while somebody who is alive has it.
 
     Raises StoreError when the store cannot be written to.
@@ -115,7 +115,7 @@ def claim(store: Store, key: str, about: Work) -> Claim | None:
     except OSError as error:
         raise StoreError(f"cannot write {lock.lock_file}: {error.strerror or error}") from error
     now = time.time()
-    return Claim(
+    return Lock(
         _note(store, key),
         lock,
         Running(

@@ -11,8 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from prunebench.api.errors import CorruptEntry
-from prunebench.execution.performing import Bench
 from prunebench.store.entries import Entries
+from prunebench.training.bench import Bench
 from prunebench.training.state import State, Tensors, from_tensors
 
 OWN_KIND = ("sgd", "adam", "adamw")

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from prunebench.api.errors import CorruptEntry, StoreError
-from prunebench.api.writing import flush_folder, written_through
+from prunebench.api.files import flush_folder, written_through
 from prunebench.store.entries import Store
 
 Parcel = dict[str, bytes]

@@ -12,8 +12,8 @@ from dataclasses import MISSING, Field, fields
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from prunebench.messages.suggestions import nearest
-from prunebench.suite.nodes import MAX_LINES, Keys, Mistakes, Node, near, shown
+from prunebench.messages.suggestions import near, nearest, shown
+from prunebench.suite.nodes import MAX_LINES, Keys, Node, SuiteErrors
 from prunebench.suite.schema import adapter, schema_of
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ def exact(cls: Any, plain: Mapping[str, Any]) -> Any:
     return adapter(cls).validate_json(json.dumps(dumped(first), allow_nan=False), strict=True)
 
 
-def checked(cls: type[T], node: Node, mistakes: Mistakes, beside: Sequence[str] = ()) -> T | None:
+def checked(cls: type[T], node: Node, mistakes: SuiteErrors, beside: Sequence[str] = ()) -> T | None:
     """An instance of `cls` from a node; or None, and a mistake for everything in it that does not fit.
 
     Args:
@@ -112,7 +112,7 @@ class _Place:
         return self if child is None else _Place(child, _part(self.schema, loc[0])).at(loc[1:])
 
 
-def _explain(errors: Sequence[Any], root: _Place, mistakes: Mistakes, beside: Sequence[str]) -> None:
+def _explain(errors: Sequence[Any], root: _Place, mistakes: SuiteErrors, beside: Sequence[str]) -> None:
     messages: dict[Keys, tuple[Node, str]] = {}
     for error in errors:
         loc = tuple(error["loc"])
@@ -130,7 +130,7 @@ def _explain(errors: Sequence[Any], root: _Place, mistakes: Mistakes, beside: Se
         mistakes.add(node, message)
 
 
-def _unknown(parent: _Place, key: str | int, mistakes: Mistakes, beside: Sequence[str]) -> None:
+def _unknown(parent: _Place, key: str | int, mistakes: SuiteErrors, beside: Sequence[str]) -> None:
     known = [*beside, *parent.schema.get("properties", {})]
     child = parent.node.get(key) or parent.node
     mistakes.add(child, f"unknown key{near(str(key), known)}", at_key=True)

@@ -17,9 +17,10 @@ from typing import Annotated, Any, Literal, Union
 import annotated_types
 from typing_extensions import Doc
 
-from prunebench.api.components import Component, Dataset, Method, Model, Preset
+from prunebench.api.components import Component, Dataset, Model, Preset
 from prunebench.api.errors import PluginError
 from prunebench.api.files import File
+from prunebench.api.methods import Method
 from prunebench.api.registry import Kind, Plugin, Registry
 
 _LIMITS = {

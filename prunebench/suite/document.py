@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.api.errors import SuiteError
-from prunebench.suite.nodes import Keys, Mistakes, Node, Place, shown
+from prunebench.messages.suggestions import shown
+from prunebench.suite.nodes import Keys, Location, Node, SuiteErrors
 
 MAX_BYTES = 1_000_000
 MAX_NODES = 100_000
@@ -23,9 +24,9 @@ MAX_WHOLE = 2**63 - 1
 _TAGS = "tag:yaml.org,2002:"
 
 
-def read(source: Path, mistakes: Mistakes) -> Node:
+def read(source: Path, mistakes: SuiteErrors) -> Node:
     """The root of a YAML file. Raises SuiteError when there is nothing to go on with."""
-    start = Place(0, 1, 1, str(source))
+    start = Location(0, 1, 1, str(source))
     try:
         text = _text(source)
     except (OSError, ValueError) as error:
@@ -56,7 +57,7 @@ def _reason(source: Path, error: OSError | ValueError) -> str:
     return f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
 
 
-def composed(text: str, start: Place, mistakes: Mistakes) -> Node | None:
+def composed(text: str, start: Location, mistakes: SuiteErrors) -> Node | None:
     """The nodes of a YAML text; None, and a mistake, for what no node can stand for.
 
     Args:
@@ -73,12 +74,12 @@ def composed(text: str, start: Place, mistakes: Mistakes) -> Node | None:
 
 
 class _UnreadableError(Exception):
-    def __init__(self, place: Place, message: str) -> None:
+    def __init__(self, place: Location, message: str) -> None:
         super().__init__(message)
         self.place, self.message = place, message
 
 
-def _compose(text: str, start: Place) -> Any:
+def _compose(text: str, start: Location) -> Any:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError
     from ruamel.yaml.reader import ReaderError
@@ -100,14 +101,14 @@ def _compose(text: str, start: Place) -> Any:
         raise _UnreadableError(start, f"is not YAML: {type(error).__name__}: {error}") from None
 
 
-def _at(start: Place, mark: Any) -> Place:
+def _at(start: Location, mark: Any) -> Location:
     return replace(start, line=mark.line + 1, column=mark.column + 1) if start.line and mark else start
 
 
 class _Builder:
     """Turns ruamel's nodes into ours, every alias into a copy of what it stands for, within a budget."""
 
-    def __init__(self, start: Place, mistakes: Mistakes) -> None:
+    def __init__(self, start: Location, mistakes: SuiteErrors) -> None:
         self.start, self.mistakes, self.spent = start, mistakes, 0
 
     def node(self, raw: Any, path: Keys, key: Any = None, depth: int = 0) -> Node:
@@ -125,7 +126,7 @@ class _Builder:
             node.value = self._scalar(node, raw.value, fill)
         return node
 
-    def _spend(self, raw: Any, place: Place, depth: int) -> None:
+    def _spend(self, raw: Any, place: Location, depth: int) -> None:
         # A long text costs more than one node: aliases could repeat it as well.
         self.spent += 1 + len(raw.value) // 100
         if self.spent > MAX_NODES:

@@ -15,9 +15,9 @@ from annotated_types import Ge, Interval, Len, Predicate
 from typing_extensions import Doc
 
 from prunebench.api import stages
-from prunebench.api.components import Method
 from prunebench.api.executors import Resources
-from prunebench.suite.nodes import shown
+from prunebench.api.methods import Method
+from prunebench.messages.suggestions import shown
 
 LABEL = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}"
 """What labels are made of: they become parts of file names."""
@@ -39,7 +39,7 @@ Seed = Annotated[int, Ge(0)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComponentOutline:
+class ComponentInput:
     """A data set or a model with its parameters beside these keys; or just its name."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
@@ -49,7 +49,7 @@ class ComponentOutline:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EntryOutline:
+class EntryInput:
     """What may stand beside any method or pipeline."""
 
     sparsities: (
@@ -62,14 +62,14 @@ class EntryOutline:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MethodOutline(EntryOutline, ComponentOutline):
+class MethodInput(EntryInput, ComponentInput):
     """A method with its parameters beside these keys; or just its name."""
 
     label: Annotated[Label, Doc("how results call it; the method's name by default")] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class PipelineOutline(EntryOutline):
+class PipelineInput(EntryInput):
     """Stages one after the other, in place of a method's name."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
@@ -79,7 +79,7 @@ class PipelineOutline(EntryOutline):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskOutline:
+class TaskInput:
     """A data set, a model and a recipe: what every method is tried on."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
@@ -92,7 +92,7 @@ class TaskOutline:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SuiteOutline:
+class SuiteInput:
     """A grid: every task with every method at every sparsity and seed, beside the dense control."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
@@ -109,8 +109,8 @@ class SuiteOutline:
     resources: Resources = field(default_factory=Resources)
 
 
-COMPONENT_KEYS = tuple(one.name for one in fields(ComponentOutline))
-METHOD_KEYS = tuple(one.name for one in fields(MethodOutline))
+COMPONENT_KEYS = tuple(one.name for one in fields(ComponentInput))
+METHOD_KEYS = tuple(one.name for one in fields(MethodInput))
 ABLATIONS = ("shuffle", "reinitialize", "invert")
 
 TARGET = "target"

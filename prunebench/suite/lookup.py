@@ -9,14 +9,15 @@ from typing import Any, TypeVar
 from prunebench.api.components import Component
 from prunebench.api.errors import PluginError
 from prunebench.api.registry import Kind, Registry
+from prunebench.messages.suggestions import near, shown
 from prunebench.suite.checking import checked, dumped
-from prunebench.suite.input_models import COMPONENT_KEYS, ComponentOutline
-from prunebench.suite.nodes import Mistakes, Node, kind_of, near, shown
+from prunebench.suite.input_models import COMPONENT_KEYS, ComponentInput
+from prunebench.suite.nodes import Node, SuiteErrors, kind_of
 
 C = TypeVar("C", bound=Component)
 
 
-def named(kind: Kind, node: Node, mistakes: Mistakes) -> Node | None:
+def named(kind: Kind, node: Node, mistakes: SuiteErrors) -> Node | None:
     """The mapping that names a component; one that is given by its name alone becomes the mapping it stands for."""
     if isinstance(node.value, str):
         return replace(node, value={"name": node})
@@ -33,7 +34,7 @@ def name_of(node: Node | None) -> str | None:
 
 
 def component(
-    base: type[C], kind: Kind, node: Node, keys: Sequence[str], registry: Registry, mistakes: Mistakes
+    base: type[C], kind: Kind, node: Node, keys: Sequence[str], registry: Registry, mistakes: SuiteErrors
 ) -> C | None:
     """The component that a mapping names; or None, and a mistake for everything that is wrong with it.
 
@@ -58,12 +59,12 @@ def component(
     return found if isinstance(found, base) else None
 
 
-def part(base: type[C], kind: Kind, node: Node, registry: Registry, mistakes: Mistakes) -> C | None:
+def part(base: type[C], kind: Kind, node: Node, registry: Registry, mistakes: SuiteErrors) -> C | None:
     """A component with nothing beside its parameters: the data set or the model of a task, the method of a stage."""
     given = named(kind, node, mistakes)
     if given is None:
         return None
-    checked(ComponentOutline, given.only(COMPONENT_KEYS), mistakes)
+    checked(ComponentInput, given.only(COMPONENT_KEYS), mistakes)
     return component(base, kind, given, COMPONENT_KEYS, registry, mistakes)
 
 
@@ -72,7 +73,7 @@ def to_plain(component: Component) -> dict[str, Any]:
     return {"name": component.name, **dumped(component)}
 
 
-def _preset(cls: type[Component], node: Node, mistakes: Mistakes) -> dict[str, Node]:
+def _preset(cls: type[Component], node: Node, mistakes: SuiteErrors) -> dict[str, Node]:
     """The parameters of the preset that a mapping names."""
     preset = node.get("preset")
     if preset is None or not isinstance(preset.value, str):
@@ -85,7 +86,7 @@ def _preset(cls: type[Component], node: Node, mistakes: Mistakes) -> dict[str, N
     return {key: Node.of(value, preset.place, (*preset.path, key)) for key, value in values.items()}
 
 
-def _implied(implied: dict[str, str], node: Node, mistakes: Mistakes) -> dict[str, Node]:
+def _implied(implied: dict[str, str], node: Node, mistakes: SuiteErrors) -> dict[str, Node]:
     """The parameters that a name itself gives, such as `timm/resnet18`."""
     name = node.value["name"]
     for key in implied.keys() & node.value.keys():

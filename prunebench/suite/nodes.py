@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from prunebench.api.errors import SuiteError
-from prunebench.messages.suggestions import nearest
+from prunebench.messages.suggestions import shown
 
 MAX_LINES = 200
 """Of one error message."""
@@ -17,7 +17,7 @@ Keys = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, order=True)
-class Place:
+class Location:
     """Where something is written: in a file (`order` 0), or in the n-th option of the command line (`line` 0)."""
 
     order: int
@@ -38,13 +38,13 @@ class Node:
 
     value: Any
     """A plain scalar, or a list of nodes, or nodes by key."""
-    place: Place
+    place: Location
     path: Keys = ()
-    key_place: Place | None = None
+    key_place: Location | None = None
     broken: bool = False
 
     @classmethod
-    def of(cls, plain: Any, place: Place, path: Keys = ()) -> Node:
+    def of(cls, plain: Any, place: Location, path: Keys = ()) -> Node:
         """Plain values as nodes that all stand at one place."""
         if isinstance(plain, Mapping):
             return cls({key: cls.of(item, place, (*path, key)) for key, item in plain.items()}, place, path, place)
@@ -86,11 +86,11 @@ class Node:
             yield from child.walk()
 
 
-class Mistakes:
+class SuiteErrors:
     """What is wrong with a suite, each mistake with its place; reported together."""
 
     def __init__(self) -> None:
-        self._found: list[tuple[Place, str]] = []
+        self._found: list[tuple[Location, str]] = []
 
     def __len__(self) -> int:
         return len(self._found)
@@ -106,7 +106,7 @@ class Mistakes:
         if not parent.broken:
             self.at(parent.key_place or parent.place, f"{written((*parent.path, key))}: is missing")
 
-    def at(self, place: Place, message: str) -> None:
+    def at(self, place: Location, message: str) -> None:
         self._found.append((place, message))
 
     def report(self) -> None:
@@ -123,34 +123,6 @@ def written(path: Keys) -> str:
     return ".".join(str(key) if re.fullmatch(r"[\w/-]{1,60}", str(key)) else shown(key) for key in path)
 
 
-def shown(value: Any) -> str:
-    """A value as a message quotes it: on one line, and short."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return "a mapping" if value else "an empty mapping"
-    if value == []:
-        return "an empty list"
-    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
-    return text if len(text) <= 60 else f"{text[:50]}...{text[-1]}"
-
-
 def kind_of(node: Node) -> str:
     """What a node is, where a mapping was expected."""
     return "a list" if isinstance(node.value, list) else shown(node.plain())
-
-
-def near(word: str, words: Sequence[str]) -> str:
-    """The end of a message about an unknown word: the nearest of those that there are, or all of them."""
-    found = nearest(word, words)
-    if found:
-        return f"; did you mean {found[0]!r}?"
-    return choices(words)
-
-
-def choices(words: Sequence[str]) -> str:
-    """The end of a message about a word that is none of `words`."""
-    more = [f"... ({len(words)} in all)"] if len(words) > 20 else []
-    return f"; choose from {', '.join([*words[:20], *more])}" if words else ""

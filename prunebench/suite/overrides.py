@@ -8,21 +8,22 @@ from fnmatch import fnmatchcase
 from functools import partial
 
 from prunebench.api.tasks import Suite, Trial
+from prunebench.messages.suggestions import choices, near, shown
 from prunebench.suite.document import MAX_DEPTH, composed
-from prunebench.suite.nodes import Keys, Mistakes, Node, Place, choices, near, shown, written
+from prunebench.suite.nodes import Keys, Location, Node, SuiteErrors, written
 
 Predicate = Callable[[Trial], bool]
 KEYS = ("task", "method", "sparsity", "seed")
 
 
-def apply(settings: Sequence[str], root: Node, mistakes: Mistakes) -> None:
+def apply(settings: Sequence[str], root: Node, mistakes: SuiteErrors) -> None:
     """Change a suite's nodes by settings `path=value`, in the order given; each value is YAML.
 
     A part of the path is a key, the number of an item of a list, or nothing at all for every item:
     `tasks.0.recipe.epochs=2`, `tasks.recipe.epochs=2`. A key that the file leaves out is added.
     """
     for order, setting in enumerate(settings, 1):
-        place = Place(order, 0, 0, f"--set {setting}")
+        place = Location(order, 0, 0, f"--set {setting}")
         path, equals, text = setting.partition("=")
         keys = path.strip().split(".")
         if not (equals and all(keys) and len(keys) <= MAX_DEPTH):
@@ -36,9 +37,9 @@ def apply(settings: Sequence[str], root: Node, mistakes: Mistakes) -> None:
 
 @dataclass(frozen=True)
 class _Setting:
-    place: Place
+    place: Location
     value: object
-    mistakes: Mistakes
+    mistakes: SuiteErrors
 
     def put(self, node: Node, keys: Sequence[str]) -> None:
         """Set the value at the end of `keys`, seen from `node`."""
@@ -86,11 +87,11 @@ def narrow(suite: Suite, only: Sequence[str]) -> Predicate:
     Raises:
         SuiteError: every key and value that the suite does not have, or has in none of the trials that are left.
     """
-    mistakes = Mistakes()
+    mistakes = SuiteErrors()
     wanted: dict[str, set[object]] = {}
-    given: list[tuple[Place, str, str, Sequence[object]]] = []
+    given: list[tuple[Location, str, str, Sequence[object]]] = []
     for order, option in enumerate(only, 1):
-        place = Place(order, 0, 0, f"--only {option}")
+        place = Location(order, 0, 0, f"--only {option}")
         for key, value in _pairs(option, place, mistakes):
             found = _FINDERS[key](suite, value)
             if not found:
@@ -109,7 +110,7 @@ def narrow(suite: Suite, only: Sequence[str]) -> Predicate:
 def unlisted(suite: Suite, only: Sequence[str], names: Iterable[str]) -> list[str]:
     """Which of some methods the `--only` options ask for, and the suite does not list."""
     listed = {name for entry in suite.entries for name in (entry.label, entry.method.name)}
-    pairs = (pair for option in only for pair in _pairs(option, Place(0, 0, 0, ""), Mistakes()))
+    pairs = (pair for option in only for pair in _pairs(option, Location(0, 0, 0, ""), SuiteErrors()))
     asked = dict.fromkeys(value for key, value in pairs if key == "method" and value not in listed)
     return [name for name in asked if name in set(names)]
 
@@ -125,7 +126,7 @@ def _meant(wanted: Mapping[str, set[object]], trial: Trial) -> bool:
     return all(answers[key] in wanted[key] for key in wanted.keys() & set(keys))
 
 
-def _pairs(option: str, place: Place, mistakes: Mistakes) -> Iterator[tuple[str, str]]:
+def _pairs(option: str, place: Location, mistakes: SuiteErrors) -> Iterator[tuple[str, str]]:
     key = ""
     for part in option.split(","):
         word, equals, value = (text.strip() for text in part.rpartition("="))

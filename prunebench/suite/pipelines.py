@@ -6,21 +6,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from prunebench.api.components import Method
 from prunebench.api.errors import PrunebenchError
+from prunebench.api.methods import Method
 from prunebench.api.registry import Registry
 from prunebench.api.stages import Stage
+from prunebench.messages.suggestions import near, shown
 from prunebench.plan.chain import linked
 from prunebench.suite import lookup
 from prunebench.suite.checking import checked, dumped
 from prunebench.suite.input_models import TARGET, method_keys, stage_classes, stage_name, stage_outline
-from prunebench.suite.nodes import Mistakes, Node, kind_of, near, shown
+from prunebench.suite.nodes import Node, SuiteErrors, kind_of
 
 if TYPE_CHECKING:
-    from prunebench.api.tasks import Task, Trial
+    from prunebench.api.contexts import Trial
+    from prunebench.api.tasks import Task
 
 
-class Composed(Method):
+class Pipeline(Method):
     """A chain of stages as it stands in a suite; its keys are those of any other method with these stages."""
 
     name = "pipeline"
@@ -48,14 +50,14 @@ def _is_target(stage: Stage) -> bool:
     return getattr(stage, "density", None) == TARGET
 
 
-def pipeline(node: Node, registry: Registry, mistakes: Mistakes) -> Composed | None:
+def pipeline(node: Node, registry: Registry, mistakes: SuiteErrors) -> Pipeline | None:
     """The method that a list of stages makes; or None, and a mistake for everything that is wrong with it."""
     stages = [_stage(item, registry, mistakes) for item in node.value]
     chain = tuple(stage for stage in stages if stage is not None)
-    return Composed(chain=chain) if chain and len(chain) == len(stages) else None
+    return Pipeline(chain=chain) if chain and len(chain) == len(stages) else None
 
 
-def _stage(node: Node, registry: Registry, mistakes: Mistakes) -> Stage | None:
+def _stage(node: Node, registry: Registry, mistakes: SuiteErrors) -> Stage | None:
     known, given = stage_classes(), _named(node)
     if given is None:
         mistakes.add(node, f"must be a stage, or a mapping from a stage to its keys, not {kind_of(node)}")
@@ -77,7 +79,7 @@ def _named(node: Node) -> tuple[str, Node] | None:
     return None
 
 
-def _filled(name: str, cls: type[Stage], node: Node, registry: Registry, mistakes: Mistakes) -> Stage | None:
+def _filled(name: str, cls: type[Stage], node: Node, registry: Registry, mistakes: SuiteErrors) -> Stage | None:
     """A stage with its fields."""
     before = len(mistakes)
     found = checked(stage_outline(name), node, mistakes)
@@ -91,7 +93,7 @@ def _filled(name: str, cls: type[Stage], node: Node, registry: Registry, mistake
     return cls(**{one.name: getattr(found, one.name) for one in fields(found)} | methods)
 
 
-def _part(stage: str, calls: str, node: Node, registry: Registry, mistakes: Mistakes) -> Method | None:
+def _part(stage: str, calls: str, node: Node, registry: Registry, mistakes: SuiteErrors) -> Method | None:
     """The method that a stage names, which must have what the stage calls."""
     method = lookup.part(Method, "method", node, registry, mistakes)
     if method is not None and getattr(type(method), calls) is getattr(Method, calls):
@@ -99,7 +101,7 @@ def _part(stage: str, calls: str, node: Node, registry: Registry, mistakes: Mist
     return method
 
 
-def check_chain(composed: Composed, nodes: Sequence[Node], tasks: Sequence[Task], mistakes: Mistakes) -> None:
+def check_chain(composed: Pipeline, nodes: Sequence[Node], tasks: Sequence[Task], mistakes: SuiteErrors) -> None:
     """Say which stage makes no sense where it stands, by the clock of each task."""
     for task in tasks:
         for length, node in enumerate(nodes, 1):
@@ -110,7 +112,7 @@ def check_chain(composed: Composed, nodes: Sequence[Node], tasks: Sequence[Task]
                 break
 
 
-def to_plain(composed: Composed) -> list[dict[str, Any]]:
+def to_plain(composed: Pipeline) -> list[dict[str, Any]]:
     """The stages as a suite has them, with all their keys spelt out."""
     return [_stage_to_plain(stage) for stage in composed.chain]
 

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prunebench.api.components import Dataset, Method, Model
+from prunebench.api.components import Dataset, Model
 from prunebench.api.errors import SuiteError
+from prunebench.api.methods import Method
 from prunebench.api.registry import Registry
 from prunebench.api.tasks import Entry, Prunable, Recipe, Suite, Task, Trial
 from prunebench.suite import document, pipelines
@@ -20,17 +21,17 @@ from prunebench.suite.checking import checked, dumped
 from prunebench.suite.input_models import (
     ABLATIONS,
     METHOD_KEYS,
-    EntryOutline,
-    MethodOutline,
-    PipelineOutline,
-    SuiteOutline,
-    TaskOutline,
+    EntryInput,
+    MethodInput,
+    PipelineInput,
+    SuiteInput,
+    TaskInput,
 )
 from prunebench.suite.lookup import brief, component, name_of, named, part
 from prunebench.suite.lookup import to_plain as component_to_plain
-from prunebench.suite.nodes import Mistakes, Node, Place, kind_of, written
+from prunebench.suite.nodes import Location, Node, SuiteErrors, kind_of, written
 from prunebench.suite.overrides import apply
-from prunebench.suite.pipelines import Composed
+from prunebench.suite.pipelines import Pipeline
 from prunebench.training import optimizers
 
 
@@ -45,7 +46,7 @@ def read_suite(source: str | os.PathLike[str], registry: Registry, settings: Seq
     Raises:
         SuiteError: every mistake in the file and the settings, one a line, with its place.
     """
-    mistakes = Mistakes()
+    mistakes = SuiteErrors()
     root = document.read(Path(source), mistakes)
     apply(settings, root, mistakes)
     return _reported(_suite(root, registry, mistakes), mistakes)
@@ -66,8 +67,8 @@ def to_plain(suite: Suite) -> dict[str, Any]:
 
 def from_plain(plain: Mapping[str, Any], registry: Registry) -> Suite:
     """Raises SuiteError for what `read_suite` would not have accepted, or this registry does not know."""
-    mistakes = Mistakes()
-    return _reported(_suite(Node.of(plain, Place(0, 0, 0, "suite")), registry, mistakes), mistakes)
+    mistakes = SuiteErrors()
+    return _reported(_suite(Node.of(plain, Location(0, 0, 0, "suite")), registry, mistakes), mistakes)
 
 
 def trial_to_plain(trial: Trial) -> dict[str, Any]:
@@ -83,8 +84,8 @@ def trial_to_plain(trial: Trial) -> dict[str, Any]:
 
 def trial_from_plain(plain: Mapping[str, Any], registry: Registry) -> Trial:
     """Raises SuiteError for what this registry does not know."""
-    mistakes = Mistakes()
-    node = Node.of(plain, Place(0, 0, 0, "trial"))
+    mistakes = SuiteErrors()
+    node = Node.of(plain, Location(0, 0, 0, "trial"))
     task = _task(node.value["task"], registry, mistakes)
     entry = _entry(node.value["method"], registry, mistakes)
     mistakes.report()
@@ -95,8 +96,8 @@ def trial_from_plain(plain: Mapping[str, Any], registry: Registry) -> Trial:
 
 def task_from_plain(plain: Mapping[str, Any], registry: Registry) -> Task:
     """Raises SuiteError for what this registry does not know."""
-    mistakes = Mistakes()
-    task = _task(Node.of(plain, Place(0, 0, 0, "task")), registry, mistakes)
+    mistakes = SuiteErrors()
+    task = _task(Node.of(plain, Location(0, 0, 0, "task")), registry, mistakes)
     mistakes.report()
     assert task is not None
     return task
@@ -114,25 +115,25 @@ def _task_to_plain(task: Task) -> dict[str, Any]:
 
 def _entry_to_plain(entry: Entry) -> dict[str, Any]:
     method = entry.method
-    named = {"stages": pipelines.to_plain(method)} if isinstance(method, Composed) else component_to_plain(method)
+    named = {"stages": pipelines.to_plain(method)} if isinstance(method, Pipeline) else component_to_plain(method)
     ablations = {name: getattr(entry, name) for name in ABLATIONS}
     own = {} if entry.sparsities is None else {"sparsities": list(entry.sparsities)}
     return {"label": entry.label, **named, **ablations, **own}
 
 
-def _reported(suite: Suite | None, mistakes: Mistakes) -> Suite:
+def _reported(suite: Suite | None, mistakes: SuiteErrors) -> Suite:
     mistakes.report()
     if suite is None:
         raise SuiteError("the suite cannot be read, and no mistake was found in it: please report this")
     return suite
 
 
-def _suite(root: Node, registry: Registry, mistakes: Mistakes) -> Suite | None:
+def _suite(root: Node, registry: Registry, mistakes: SuiteErrors) -> Suite | None:
     """The suite, if nothing is wrong with it; otherwise as many mistakes as can be told."""
     if not isinstance(root.value, dict):
         mistakes.add(root, f"must be a mapping with name, tasks, methods, sparsities and seeds, not {kind_of(root)}")
         return None
-    outline = checked(SuiteOutline, root, mistakes)
+    outline = checked(SuiteInput, root, mistakes)
     before = len(mistakes)
     tasks = [_task(node, registry, mistakes) for node in root.items("tasks")]
     known = tuple(task for task in tasks if task) if len(mistakes) == before else ()
@@ -165,11 +166,11 @@ def _unlisted_controls(root: Node, registry: Registry) -> list[Node]:
     return [Node.of(cls.name, place, ("methods",)) for cls in registry.controls() if cls.name not in listed]
 
 
-def _task(node: Node, registry: Registry, mistakes: Mistakes) -> Task | None:
+def _task(node: Node, registry: Registry, mistakes: SuiteErrors) -> Task | None:
     if not isinstance(node.value, dict):
         mistakes.add(node, f"must be a mapping with dataset, model and recipe, not {kind_of(node)}")
         return None
-    checked(TaskOutline, node, mistakes)
+    checked(TaskInput, node, mistakes)
     given = {key: node.get(key) for key in ("dataset", "model")}  # what is not there is reported as missing
     dataset = part(Dataset, "dataset", given["dataset"], registry, mistakes) if given["dataset"] else None
     model = part(Model, "model", given["model"], registry, mistakes) if given["model"] else None
@@ -182,7 +183,7 @@ def _task(node: Node, registry: Registry, mistakes: Mistakes) -> Task | None:
     return Task(label=_task_label(node) or "", dataset=dataset, model=model, recipe=recipe, prunable=prunable)
 
 
-def _recipe(node: Node | None, mistakes: Mistakes) -> Recipe | None:
+def _recipe(node: Node | None, mistakes: SuiteErrors) -> Recipe | None:
     recipe = checked(Recipe, node, mistakes) if node else None
     if node and recipe:
         optimizer = node.value["optimizer"]
@@ -191,7 +192,7 @@ def _recipe(node: Node | None, mistakes: Mistakes) -> Recipe | None:
     return recipe
 
 
-def _check_validation(dataset: Dataset, recipe: Recipe, task: Node, mistakes: Mistakes) -> None:
+def _check_validation(dataset: Dataset, recipe: Recipe, task: Node, mistakes: SuiteErrors) -> None:
     """Some training examples must be left; how many there are is a stranger's code."""
     try:
         examples = int(dataset.facts().train)
@@ -208,7 +209,7 @@ def _check_validation(dataset: Dataset, recipe: Recipe, task: Node, mistakes: Mi
         mistakes.add(node, message)
 
 
-def _entry(node: Node, registry: Registry, mistakes: Mistakes) -> Entry | None:
+def _entry(node: Node, registry: Registry, mistakes: SuiteErrors) -> Entry | None:
     stages = node.get("stages")
     if stages is not None and node.get("name") is None:
         return _pipeline(node, stages, registry, mistakes)
@@ -218,7 +219,7 @@ def _entry(node: Node, registry: Registry, mistakes: Mistakes) -> Entry | None:
     if stages is not None:
         mistakes.add(stages, "a pipeline has stages, a method has a name: give one or the other", at_key=True)
         given = given.without(["stages"])
-    outline = checked(MethodOutline, given.only(METHOD_KEYS), mistakes)
+    outline = checked(MethodInput, given.only(METHOD_KEYS), mistakes)
     method = component(Method, "method", given, METHOD_KEYS, registry, mistakes)
     _numbers_once(given.items("sparsities"), mistakes)
     if outline is None or method is None:
@@ -229,8 +230,8 @@ def _entry(node: Node, registry: Registry, mistakes: Mistakes) -> Entry | None:
     return _entry_of(node, outline, method)
 
 
-def _pipeline(node: Node, stages: Node, registry: Registry, mistakes: Mistakes) -> Entry | None:
-    outline = checked(PipelineOutline, node, mistakes)
+def _pipeline(node: Node, stages: Node, registry: Registry, mistakes: SuiteErrors) -> Entry | None:
+    outline = checked(PipelineInput, node, mistakes)
     method = pipelines.pipeline(stages, registry, mistakes) if isinstance(stages.value, list) else None
     _numbers_once(node.items("sparsities"), mistakes)
     if outline is None or method is None:
@@ -238,9 +239,9 @@ def _pipeline(node: Node, stages: Node, registry: Registry, mistakes: Mistakes) 
     return _entry_of(node, outline, method)
 
 
-def _check_pipeline(entry: Entry, node: Node, tasks: Sequence[Task], mistakes: Mistakes) -> None:
+def _check_pipeline(entry: Entry, node: Node, tasks: Sequence[Task], mistakes: SuiteErrors) -> None:
     """Say where a pipeline makes no sense among the tasks and sparsities of its suite."""
-    if not isinstance(entry.method, Composed):
+    if not isinstance(entry.method, Pipeline):
         return
     pipelines.check_chain(entry.method, node.items("stages"), tasks, mistakes)
     if not entry.method.has_target and len(entry.sparsities or ()) != 1:
@@ -248,12 +249,12 @@ def _check_pipeline(entry: Entry, node: Node, tasks: Sequence[Task], mistakes: M
         mistakes.add(node.value["stages"], message, at_key=True)
 
 
-def _entry_of(node: Node, outline: EntryOutline, method: Method) -> Entry:
+def _entry_of(node: Node, outline: EntryInput, method: Method) -> Entry:
     ablations = {name: getattr(outline, name) for name in ABLATIONS}
     return Entry(label=_method_label(node) or "", method=method, sparsities=outline.sparsities, **ablations)
 
 
-def _once(labelled: Iterable[tuple[Node, str | None]], mistakes: Mistakes) -> None:
+def _once(labelled: Iterable[tuple[Node, str | None]], mistakes: SuiteErrors) -> None:
     seen: dict[str, Node] = {}
     for node, label in labelled:
         first = seen.setdefault(label, node) if label else node
@@ -263,7 +264,7 @@ def _once(labelled: Iterable[tuple[Node, str | None]], mistakes: Mistakes) -> No
             mistakes.add(place, f"{label!r} is the label of {owner} too: give one of them a label of its own")
 
 
-def _numbers_once(nodes: Sequence[Node], mistakes: Mistakes) -> None:
+def _numbers_once(nodes: Sequence[Node], mistakes: SuiteErrors) -> None:
     seen = set()
     for node in nodes:
         if isinstance(node.value, (int, float)) and not isinstance(node.value, bool):

@@ -15,11 +15,11 @@ from prunebench.api.tasks import Prunable, Recipe
 from prunebench.suite.descriptions import parameters
 from prunebench.suite.input_models import (
     LABEL,
-    ComponentOutline,
-    MethodOutline,
-    PipelineOutline,
-    SuiteOutline,
-    TaskOutline,
+    ComponentInput,
+    MethodInput,
+    PipelineInput,
+    SuiteInput,
+    TaskInput,
     method_keys,
     stage_classes,
     stage_outline,
@@ -40,7 +40,7 @@ def suite_schema(registry: Registry | None = None) -> dict[str, Any]:
         registry: whose methods, models and data sets are spelt out, with their parameters; without one any name
             and any parameters are allowed, and no plugin is imported.
     """
-    suite, task = schema_of(SuiteOutline), schema_of(TaskOutline)
+    suite, task = schema_of(SuiteInput), schema_of(TaskInput)
     for outline, label in ((suite, "name"), (task, "label")):
         _named(outline["properties"][label])
     task["properties"] |= {
@@ -51,7 +51,7 @@ def suite_schema(registry: Registry | None = None) -> dict[str, Any]:
     }
     keys = suite["properties"]
     keys["tasks"]["items"] = task
-    keys["methods"]["items"] = _component("method", registry, MethodOutline)
+    keys["methods"]["items"] = _component("method", registry, MethodInput)
     keys["methods"]["items"]["anyOf"].append(_pipeline(registry))
     for distinct in (keys["sparsities"], keys["seeds"]["anyOf"][1]):
         distinct["uniqueItems"] = True
@@ -124,9 +124,7 @@ def _named(schema: dict[str, Any]) -> None:
     text["pattern"] = f"^{LABEL}$"
 
 
-def _component(
-    kind: Kind, registry: Registry | None, beside: type[ComponentOutline] = ComponentOutline
-) -> dict[str, Any]:
+def _component(kind: Kind, registry: Registry | None, beside: type[ComponentInput] = ComponentInput) -> dict[str, Any]:
     """A name alone, or a mapping with a name; with a registry one mapping for each component.
 
     Args:
@@ -151,7 +149,7 @@ def _outline(cls: type[Any]) -> dict[str, Any]:
 
 def _pipeline(registry: Registry | None) -> dict[str, Any]:
     """Stages in place of a method's name."""
-    schema = _outline(PipelineOutline)
+    schema = _outline(PipelineInput)
     spelt = {name: _stage(name, registry) for name in sorted(stage_classes())}
     alone = [name for name, keys in spelt.items() if not keys.get("required")]
     schema["properties"]["stages"]["items"] = {
@@ -174,7 +172,7 @@ def _stage(name: str, registry: Registry | None) -> dict[str, Any]:
     return schema
 
 
-def _spelt(beside: type[ComponentOutline], cls: type[Component]) -> dict[str, Any]:
+def _spelt(beside: type[ComponentInput], cls: type[Component]) -> dict[str, Any]:
     """The outline of a component with its parameters."""
     outline, own = _outline(beside), _own(cls)
     keys = {**own.get("properties", {}), **outline["properties"], "name": _name(cls)}

@@ -10,14 +10,16 @@ from statistics import fmean
 
 import torch
 
-from prunebench.api.components import Method, Model
+from prunebench.api import contexts
+from prunebench.api.components import Model
+from prunebench.api.contexts import Scoring
 from prunebench.api.errors import Unreachable
+from prunebench.api.methods import Method, method_of
 from prunebench.api.stages import Deploy, Initialize, Prune, Reinitialize, Rewind, Shuffle, Stage, Train
 from prunebench.api.tasks import Prunable, Trial
 from prunebench.execution.performing import final_figures, perform
 from prunebench.network.description import describe
 from prunebench.plan.planning import Node
-from prunebench.pruning.scoring import Scoring
 from prunebench.testing.global_state import same
 from prunebench.testing.harness import (
     ADAM,
@@ -25,7 +27,7 @@ from prunebench.testing.harness import (
     MOMENTUM,
     SHORT,
     Case,
-    Laboratory,
+    Harness,
     Run,
     attributes_of,
     bench_of,
@@ -33,7 +35,7 @@ from prunebench.testing.harness import (
     nodes_of,
     performed,
     raised,
-    with_witness,
+    with_spy,
 )
 from prunebench.testing.verdicts import Nonconformity, NotApplicable, warn
 from prunebench.training.state import State, Tensors, from_tensors, to_tensors
@@ -52,30 +54,30 @@ _MOVING = (Train, Rewind, Reinitialize, Shuffle)
 TENSORS = ("masks", "parameters", "buffers", "optimizer", "memory")
 
 
-def chain(lab: Laboratory, network: Model) -> None:
+def chain(lab: Harness, network: Model) -> None:
     """Its chain is well-formed, the same each time, and runs from end to end."""
     run = lab.watched(network)
-    if run.error is not None and run.witness.problems.get("scores"):
+    if run.error is not None and run.spy.problems.get("scores"):
         raise NotApplicable("its scores are none, so that its chain does not run: see scores")
     raised(run)
     if [node.key for node in nodes_of(run.trial)] != [node.key for node in run.nodes]:
         raise Nonconformity("stages yields another chain when it is called again")
     updated = any(isinstance(node.stage, Train) and node.stage.by is not None for node in run.nodes)
-    if updated and not run.witness.updates:
+    if updated and not run.spy.updates:
         warn(f"its updater set no masks in {run.trial.task.clock.total} steps: check it with shorter times")
 
 
-def scores(lab: Laboratory, network: Model) -> str:
+def scores(lab: Harness, network: Model) -> str:
     """There is a finite score for each weight, in a tensor of its shape."""
     _report(_tried(lab, network), "scores")
     run = _sound(lab, network)
-    if not run.witness.scored:
+    if not run.spy.scored:
         raise NotApplicable("nothing in its chain is pruned by scores")
-    unscored = ", ".join(map(repr, run.witness.unscored))
+    unscored = ", ".join(map(repr, run.spy.unscored))
     return f"every score is 0 in {unscored}: there the order of the weights decides" if unscored else ""
 
 
-def density(lab: Laboratory, network: Model) -> str:
+def density(lab: Harness, network: Model) -> str:
     """Exactly the weights that were asked for are kept, and all others are zero, at five sparsities."""
     _sound(lab, network)
     reached, reason = [], None
@@ -94,7 +96,7 @@ def density(lab: Laboratory, network: Model) -> str:
     return f"at {', '.join(reached)} only: {reason}"
 
 
-def zeros(lab: Laboratory, network: Model) -> None:
+def zeros(lab: Harness, network: Model) -> None:
     """Pruned weights are zero in every pass, under momentum, Adam and weight decay, and after every stage."""
     _sound(lab, network)
     for optimizer in (MOMENTUM, ADAM, ADAMW):
@@ -107,7 +109,7 @@ def zeros(lab: Laboratory, network: Model) -> None:
                 raise Nonconformity(f"{revived} after {_said(node)} (under {optimizer.name})")
 
 
-def seeds(lab: Laboratory, network: Model) -> None:
+def seeds(lab: Harness, network: Model) -> None:
     """A trial comes out the same when it is run again, and another seed's mask is another."""
     run = _sound(lab, network)
     if found := difference(run, raised(performed(run.trial))):
@@ -120,7 +122,7 @@ def seeds(lab: Laboratory, network: Model) -> None:
         )
 
 
-def order(lab: Laboratory, network: Model) -> None:
+def order(lab: Harness, network: Model) -> None:
     """A trial comes out the same whatever ran before it in the process."""
     run = _sound(lab, network)
     raised(performed(replace(run.trial, seed=run.trial.seed + 7)))
@@ -129,7 +131,7 @@ def order(lab: Laboratory, network: Model) -> None:
         raise Nonconformity(f"the trial comes out otherwise when another one ran before it: {found}")
 
 
-def resume(lab: Laboratory, network: Model) -> None:
+def resume(lab: Harness, network: Model) -> None:
     """Training in pieces, each in another process as it were, is training in one."""
     run = _sound(lab, network)
     if not any(isinstance(node.stage, Train) for node in run.nodes):
@@ -140,7 +142,7 @@ def resume(lab: Laboratory, network: Model) -> None:
             again = {one.key: one for one in nodes_of(lab.again(run.trial))}
             if node.key not in again:
                 raise NotApplicable("its chain is another in another process: see chain and parameters")
-            piece = with_witness(replace(again[node.key], stop=stop), run.witness)
+            piece = with_spy(replace(again[node.key], stop=stop), run.spy)
             state = _through_disk(perform(piece, state, source, bench_of(run.trial)))
         assert state is not None
         return state
@@ -156,7 +158,7 @@ def resume(lab: Laboratory, network: Model) -> None:
         raise Nonconformity(f"a training that stops and goes on costs {parts:,.0f} FLOPs, and not {whole:,.0f}")
 
 
-def devices(lab: Laboratory, network: Model) -> None:
+def devices(lab: Harness, network: Model) -> None:
     """It works on a GPU as well, and keeps as many weights there."""
     run = _sound(lab, network)
     if not torch.cuda.is_available():
@@ -169,7 +171,7 @@ def devices(lab: Laboratory, network: Model) -> None:
         raise Nonconformity(revived)
 
 
-def excluded(lab: Laboratory, network: Model) -> None:
+def excluded(lab: Harness, network: Model) -> None:
     """Layers that a task leaves alone are not pruned, and not changed but by training."""
     _sound(lab, network)
     names = [layer.name for layer in describe(lab.trial(lab.case(network)).task).layers]
@@ -189,7 +191,7 @@ def excluded(lab: Laboratory, network: Model) -> None:
             raise Nonconformity(f"there are zeros in {name!r}, which the task excludes")
 
 
-def cost(lab: Laboratory, network: Model) -> None:
+def cost(lab: Harness, network: Model) -> None:
     """What scoring and training cost is declared, and not too little."""
     run = _sound(lab, network)
     _report(run, "cost")
@@ -197,12 +199,12 @@ def cost(lab: Laboratory, network: Model) -> None:
         raise Nonconformity(f"the ledger has no number for {', '.join(wrong)}")
 
 
-def untouched(lab: Laboratory, network: Model) -> None:
+def untouched(lab: Harness, network: Model) -> None:
     """Global generators and torch's settings are as they were after each hook."""
     _report(_sound(lab, network), "globals")
 
 
-def lent(lab: Laboratory, network: Model) -> None:
+def context(lab: Harness, network: Model) -> None:
     """What it is lent is not changed in place: masks, data, and itself."""
     run = _sound(lab, network)
     _report(run, "lent")
@@ -215,7 +217,7 @@ def lent(lab: Laboratory, network: Model) -> None:
         raise Nonconformity("the method itself was changed: what is to be remembered belongs into training.memory")
 
 
-def inversion(lab: Laboratory, network: Model) -> str:
+def inversion(lab: Harness, network: Model) -> str:
     """Keeping the worst weights instead of the best leads to a higher loss."""
     _sound(lab, network)
     case = _sparse_case(lab, network)
@@ -232,7 +234,7 @@ def inversion(lab: Laboratory, network: Model) -> str:
     return told
 
 
-def deploy(lab: Laboratory, network: Model) -> str:
+def deploy(lab: Harness, network: Model) -> str:
     """The network that it delivers gives finite logits, the same each time, and leaves the process as it was."""
     trial = delivery(lab, network)
     run, again = (raised(performed(trial)) for _ in range(2))
@@ -259,7 +261,7 @@ class Delivered(Method):
 
     of: Method
 
-    def stages(self, trial: Trial) -> Iterator[Stage]:
+    def stages(self, trial: contexts.Trial) -> Iterator[Stage]:
         try:
             yield from list(self.of.stages(trial))
         except Unreachable:
@@ -272,7 +274,7 @@ def delivers(method: Method) -> bool:
     return type(method).deploy is not Method.deploy
 
 
-def delivery(lab: Laboratory, network: Model) -> Trial:
+def delivery(lab: Harness, network: Model) -> Trial:
     """The trial of what a method delivers on a network, whether or not it has a chain of its own."""
     try:
         return delivered(lab.trial(lab.case(network)))
@@ -303,7 +305,7 @@ def _timeless(state: State) -> list[dict[str, float]]:
     return [{name: value for name, value in figures.items() if name != "time"} for figures in state.history]
 
 
-def _tried(lab: Laboratory, network: Model) -> Run:
+def _tried(lab: Harness, network: Model) -> Run:
     """The watched run, whatever stopped it."""
     try:
         return lab.watched(network)
@@ -313,7 +315,7 @@ def _tried(lab: Laboratory, network: Model) -> Run:
         raise NotApplicable(_STOPPED) from None
 
 
-def _sound(lab: Laboratory, network: Model) -> Run:
+def _sound(lab: Harness, network: Model) -> Run:
     """The watched run; NotApplicable where an error stopped it, which the checks of chain and scores are about."""
     run = _tried(lab, network)
     if run.error is not None and not isinstance(run.error, Unreachable):
@@ -323,7 +325,7 @@ def _sound(lab: Laboratory, network: Model) -> Run:
 
 def _report(run: Run, check: str, where: str = "") -> None:
     """Raise what a witness noted for a check."""
-    problems = run.witness.problems.get(check, [])
+    problems = run.spy.problems.get(check, [])
     if problems:
         more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         raise Nonconformity("\n".join([*problems[:SHOWN], *more]) + where)
@@ -367,7 +369,7 @@ def _through_disk(state: State) -> State:
     return from_tensors(to_tensors(state), shapes, rest | {"cost": asdict(state.cost), "choice": asdict(state.choice)})
 
 
-def _sparse_case(lab: Laboratory, network: Model) -> Case:
+def _sparse_case(lab: Harness, network: Model) -> Case:
     """Where it shows which weights are kept."""
     reason = Unreachable("it has no targets")
     for sparsity in SPARSE:
@@ -377,8 +379,8 @@ def _sparse_case(lab: Laboratory, network: Model) -> Case:
         except Unreachable as error:
             reason = error
             continue
-        methods = [node.stage.by for node in nodes if isinstance(node.stage, Prune)]
-        reasons = [method.exempt["inversion"] for method in methods if "inversion" in method.exempt]
+        methods = [method_of(node.stage) for node in nodes if isinstance(node.stage, Prune)]
+        reasons = [method.exempt["inversion"] for method in methods if method and "inversion" in method.exempt]
         if methods and len(reasons) == len(methods):
             raise NotApplicable(reasons[0])
         return case

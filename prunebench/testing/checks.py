@@ -6,23 +6,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prunebench.api import tracebacks
-from prunebench.api.components import Method, Model
+from prunebench.api.components import Model
 from prunebench.api.errors import PluginError, PrunebenchError, Unreachable
+from prunebench.api.methods import Method
 from prunebench.testing import chain_checks as chains
 from prunebench.testing import global_state as ambient
 from prunebench.testing import metadata_checks as facts
-from prunebench.testing.harness import Laboratory
+from prunebench.testing.harness import Harness
 from prunebench.testing.networks import NETWORKS
 from prunebench.testing.verdicts import Nonconformity, NotApplicable
 
-OF_METHODS: Mapping[str, Callable[[Laboratory], str | None]] = {
+OF_METHODS: Mapping[str, Callable[[Harness], str | None]] = {
     "listing": facts.listing,
     "parameters": facts.parameters,
     "reach": facts.reach,
 }
 """Checks of a method as a whole."""
 
-ON_NETWORKS: Mapping[str, Callable[[Laboratory, Model], str | None]] = {
+ON_NETWORKS: Mapping[str, Callable[[Harness, Model], str | None]] = {
     "chain": chains.chain,
     "scores": chains.scores,
     "density": chains.density,
@@ -34,7 +35,7 @@ ON_NETWORKS: Mapping[str, Callable[[Laboratory, Model], str | None]] = {
     "excluded": chains.excluded,
     "cost": chains.cost,
     "globals": chains.untouched,
-    "lent": chains.lent,
+    "lent": chains.context,
     "inversion": chains.inversion,
     "deploy": chains.deploy,
 }
@@ -62,7 +63,7 @@ class Check:
     network: str
     """Its name; empty for a check of the method as a whole."""
     run: Callable[[], str | None] = field(repr=False, compare=False)
-    lab: Laboratory = field(repr=False, compare=False)
+    lab: Harness = field(repr=False, compare=False)
 
     @property
     def method(self) -> Method:
@@ -102,7 +103,7 @@ def checks(method: Method | type[Method], networks: Sequence[Model] = NETWORKS) 
 
     Raises PluginError for a class that cannot be instantiated without parameters, or has no name.
     """
-    lab = Laboratory(instance(method), networks)
+    lab = Harness(instance(method), networks)
     if unknown := lab.method.exempt.keys() - CHECKS.keys():
         raise PluginError(f"{lab.method.name!r} is exempt from {min(unknown)!r}; the checks are {', '.join(CHECKS)}")
     on_method = [Check(name, "", _bound(function, lab), lab) for name, function in OF_METHODS.items()]
@@ -131,7 +132,7 @@ def instance(method: Method | type[Method]) -> Method:
         raise PluginError(f"{method.__name__} cannot be made with its defaults: {error}; give an instance") from None
 
 
-def told(error: Exception, lab: Laboratory) -> str:
+def told(error: Exception, lab: Harness) -> str:
     """An error in words, with the author's own lines that it came from."""
     reason = str(error) if isinstance(error, PrunebenchError) else f"{type(error).__name__}: {error}"
     return "\n".join([reason, *(f"  {line}" for line in tracebacks.lines(error, lab.files))])

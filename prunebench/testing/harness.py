@@ -15,19 +15,20 @@ from typing import Any, cast
 import torch
 
 from prunebench.api import tracebacks
-from prunebench.api.components import Method, Model
+from prunebench.api.components import Model
 from prunebench.api.errors import PluginError, Unreachable
+from prunebench.api.methods import Method, Updater, method_of
 from prunebench.api.registry import Registry
 from prunebench.api.stages import Deploy, Prune, Train
 from prunebench.api.tasks import Entry, Optimizer, Prunable, Recipe, Task, Trial
-from prunebench.api.updating import Updater
 from prunebench.data.prepared import Data, Prepared, prepare
-from prunebench.execution.performing import Bench, measured, perform
+from prunebench.execution.performing import measured, perform
 from prunebench.plan.planning import Node, protocol, resolve
 from prunebench.suite.reading import trial_from_plain, trial_to_plain
 from prunebench.testing import global_state as ambient
 from prunebench.testing.pictures import Pictures
-from prunebench.testing.spies import Witness, WitnessedMethod
+from prunebench.testing.spies import SpiedMethod, Spy
+from prunebench.training.bench import Bench
 from prunebench.training.state import State
 
 TARGETS = (0.5, 0.75, 0.9, 0.95, 0.99)
@@ -64,7 +65,7 @@ class Run:
     trial: Trial
     nodes: Sequence[Node]
     bench: Bench
-    witness: Witness = field(default_factory=Witness)
+    spy: Spy = field(default_factory=Spy)
     states: dict[str, State] = field(default_factory=dict)
     """By the nodes' keys; not of all of them after an error."""
     figures: dict[str, float] = field(default_factory=dict)
@@ -86,7 +87,7 @@ Performer = Callable[[Node, State | None, State | None, Run], State]
 """Performs a node of a run, from the states of its parent and its source."""
 
 
-class Laboratory:
+class Harness:
     """Performs trials of one method on some networks."""
 
     def __init__(self, method: Method, networks: Sequence[Model]) -> None:
@@ -220,25 +221,25 @@ def raised(run: Run) -> Run:
 
 
 def _planned(run: Run) -> tuple[Node, ...]:
-    with run.witness.call("stages"):
+    with run.spy.call("stages"):
         return nodes_of(run.trial)
 
 
 def perform_watched(node: Node, state: State | None, source: State | None, run: Run) -> State:
     """Perform a node, its method's hooks watched; what is deployed is measured too."""
-    watched = with_witness(node, run.witness)
+    watched = with_spy(node, run.spy)
     after = perform(watched, state, source, run.bench)
     if isinstance(node.stage, Deploy):
         run.figures, _ = measured(watched.stage, after, run.bench)
     return after
 
 
-def with_witness(node: Node, witness: Witness) -> Node:
+def with_spy(node: Node, spy: Spy) -> Node:
     """The node with a witness in its method's place."""
     stage = node.stage
     if not isinstance(stage, (Prune, Train, Deploy)) or (isinstance(stage, Deploy) and stage.by is None):
         return node
-    by: Any = WitnessedMethod(stage.by or Still(), witness)
+    by: Any = SpiedMethod(method_of(stage) or Still(), spy)
     return replace(node, stage=replace(stage, by=cast(Method, by)))
 
 

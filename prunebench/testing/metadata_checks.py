@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from prunebench.api.components import Method
 from prunebench.api.errors import PrunebenchError, Unreachable
 from prunebench.api.identity import digest
+from prunebench.api.methods import Method
 from prunebench.api.registry import NAME, Plugin
 from prunebench.api.tasks import Trial
 from prunebench.suite.checking import dumped, exact
@@ -17,11 +17,11 @@ from prunebench.suite.descriptions import Parameter, describe
 from prunebench.suite.descriptions import parameters as parameters_of
 from prunebench.suite.reading import trial_to_plain
 from prunebench.testing.chain_checks import delivered, delivers, delivery, difference
-from prunebench.testing.harness import SHORT, Case, Laboratory, attributes_of, nodes_of, performed, raised
+from prunebench.testing.harness import SHORT, Case, Harness, attributes_of, nodes_of, performed, raised
 from prunebench.testing.verdicts import Nonconformity, NotApplicable, warn
 
 
-def listing(lab: Laboratory) -> None:
+def listing(lab: Harness) -> None:
     """Its name can stand in a suite, and its presets are valid; it has a text and a paper."""
     cls = type(lab.method)
     if not NAME.fullmatch(lab.method.name):
@@ -41,7 +41,7 @@ def listing(lab: Laboratory) -> None:
             warn(f"parameter {parameter.name!r} has no text: annotate its type with Doc(...)")
 
 
-def reach(lab: Laboratory) -> None:
+def reach(lab: Harness) -> None:
     """One of the sparsities can be reached on one of the networks, or it delivers what others pruned."""
     reason = "there is no network"
     for network in lab.networks:
@@ -59,7 +59,7 @@ def reach(lab: Laboratory) -> None:
     raise Nonconformity(f"nothing could be run: {reason}")
 
 
-def parameters(lab: Laboratory) -> str:
+def parameters(lab: Harness) -> str:
     """They can be written to JSON and read again, and each is in the keys."""
     if not lab.networks:
         raise NotApplicable("there is no network")
@@ -78,10 +78,10 @@ def parameters(lab: Laboratory) -> str:
     return f"not tried with another value: {', '.join(untried)}" if untried else ""
 
 
-def _is_in_the_key(lab: Laboratory, parameter: Parameter) -> bool:
+def _is_in_the_key(lab: Harness, parameter: Parameter) -> bool:
     """Whether another value could be tried; raises for one that changes results and no key, warns of a useless one."""
     for changed in _changed(lab.method, parameter):
-        other = Laboratory(changed, lab.networks)
+        other = Harness(changed, lab.networks)
         keys, others = list(_keys(lab)), list(_keys(other))
         if keys != others:
             return True
@@ -91,7 +91,7 @@ def _is_in_the_key(lab: Laboratory, parameter: Parameter) -> bool:
     return False
 
 
-def _compare(lab: Laboratory, other: Laboratory, parameter: str) -> None:
+def _compare(lab: Harness, other: Harness, parameter: str) -> None:
     one, another = (next(trial for trial in _trials(each) if _chain(trial)) for each in (lab, other))
     found = difference(raised(performed(one)), raised(performed(another)))
     if found:
@@ -99,12 +99,12 @@ def _compare(lab: Laboratory, other: Laboratory, parameter: str) -> None:
     warn(f"parameter {parameter!r} changes nothing here")
 
 
-def _keys(lab: Laboratory) -> Iterator[tuple[str, ...]]:
+def _keys(lab: Harness) -> Iterator[tuple[str, ...]]:
     """Of the chains on every network; no keys where a target cannot be reached."""
     return (_chain(trial) for trial in _trials(lab))
 
 
-def _trials(lab: Laboratory) -> Iterator[Trial]:
+def _trials(lab: Harness) -> Iterator[Trial]:
     for network in lab.networks:
         for sparsity in lab.targets:
             trial = lab.trial(Case(network=network, sparsity=sparsity, steps=SHORT))

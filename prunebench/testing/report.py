@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 import torch
 
-from prunebench import __version__
-from prunebench.api.components import Method, Model
+from prunebench.api import __version__
+from prunebench.api.components import Model
+from prunebench.api.methods import Method
 from prunebench.testing.checks import CHECKS, Check, checks, instance
 from prunebench.testing.networks import NETWORKS
 from prunebench.testing.verdicts import ConformanceWarning, Nonconformity, NotApplicable

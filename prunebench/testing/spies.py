@@ -12,15 +12,11 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from prunebench.api.components import Method
+from prunebench.api.contexts import Scoring, Training
 from prunebench.api.errors import PluginError
-from prunebench.api.updating import Updater
-from prunebench.network.deployment import Deployed
-from prunebench.network.description import Network
-from prunebench.pruning.scoring import Scoring
+from prunebench.api.layers import Flops, Network
+from prunebench.api.methods import Deployed, Method, Updater
 from prunebench.testing.global_state import kept, same
-from prunebench.training.cost import Flops
-from prunebench.training.loop import Training
 
 T = TypeVar("T")
 
@@ -28,7 +24,7 @@ UNDERSTATED = 0.5
 """A method declares too little when it is less than this share of the FLOPs that are counted."""
 
 
-class Witness:
+class Spy:
     """What was seen in a run: `problems` by the check that they are for."""
 
     def __init__(self) -> None:
@@ -54,32 +50,32 @@ class Witness:
             self.note("globals", f"{hook} changed {name}")
 
 
-class WitnessedMethod:
+class SpiedMethod:
     """Stands for a method in a stage."""
 
-    def __init__(self, method: Method, witness: Witness) -> None:
-        self.method, self.witness = method, witness
+    def __init__(self, method: Method, spy: Spy) -> None:
+        self.method, self.spy = method, spy
         self.name = method.name
         self.declared, self.dense = 0.0, False
 
     def scoring_flops(self, network: Network, density: float) -> float:
-        with self.witness.call("scoring_flops"):
+        with self.spy.call("scoring_flops"):
             self.declared = self.method.scoring_flops(network, density)
         self.dense = density == 1
         _check_number(self.declared, f"scoring_flops of method {self.name!r}")
         if not (math.isfinite(self.declared) and self.declared >= 0):
-            self.witness.note("cost", f"scoring_flops returned {self.declared}: it must be finite and not negative")
+            self.spy.note("cost", f"scoring_flops returned {self.declared}: it must be finite and not negative")
         return self.declared
 
     def scores(self, scoring: Scoring) -> dict[str, torch.Tensor]:
-        self.witness.scored += 1
+        self.spy.scored += 1
         masks = {name: mask.clone() for name, mask in scoring.masks.items()}
         names = {layer.name: layer.shape for layer in scoring.layers}
         counter = _Counter()
-        with self.witness.call("scores"), _passes(scoring.model) as passes, counter if self.dense else nullcontext():
+        with self.spy.call("scores"), _passes(scoring.model) as passes, counter if self.dense else nullcontext():
             scores = self.method.scores(scoring)
         if not same(masks, scoring.masks):
-            self.witness.note("lent", "scores changed scoring.masks in place")
+            self.spy.note("lent", "scores changed scoring.masks in place")
         self._check_cost(len(passes), counter.flops)
         self._check_scores(scores, names, masks)
         return scores
@@ -87,17 +83,15 @@ class WitnessedMethod:
     def _check_cost(self, passes: int, counted: float) -> None:
         """Pruned weights may be skipped in what is declared, but there are none in a dense network."""
         if passes and not self.declared:
-            self.witness.note("cost", "scores runs the network, and scoring_flops declares nothing")
+            self.spy.note("cost", "scores runs the network, and scoring_flops declares nothing")
         elif passes and self.dense and self.declared < UNDERSTATED * counted:
-            self.witness.note(
-                "cost", f"scores needs {counted:,.0f} FLOPs, and scoring_flops declares {self.declared:,.0f}"
-            )
+            self.spy.note("cost", f"scores needs {counted:,.0f} FLOPs, and scoring_flops declares {self.declared:,.0f}")
 
     def _check_scores(
         self, scores: Any, shapes: Mapping[str, tuple[int, ...]], masks: Mapping[str, torch.Tensor]
     ) -> None:
         def wrong(problem: str) -> None:
-            self.witness.note("scores", problem)
+            self.spy.note("scores", problem)
 
         if not isinstance(scores, Mapping):
             wrong(f"scores returned {type(scores).__name__}, not a dict of tensors")
@@ -113,23 +107,23 @@ class WitnessedMethod:
             elif not bool(torch.isfinite(score).all()):
                 wrong(f"the scores of {name!r} are not all finite")
             elif bool(masks[name].any()) and not bool(score[masks[name].to(score.device)].any()):
-                self.witness.unscored[name] = None
+                self.spy.unscored[name] = None
 
     def updater(self, density: float | None) -> Updater:
-        with self.witness.call("updater"):
+        with self.spy.call("updater"):
             updater = self.method.updater(density)
-        return WitnessedUpdater(updater, self.witness) if isinstance(updater, Updater) else updater
+        return SpiedUpdater(updater, self.spy) if isinstance(updater, Updater) else updater
 
     def deploy(self, scoring: Scoring) -> Deployed:
-        with self.witness.call("deploy"):
+        with self.spy.call("deploy"):
             return self.method.deploy(scoring)
 
 
-class WitnessedUpdater(Updater):
+class SpiedUpdater(Updater):
     """Stands for an updater in a training; also for the one that does nothing."""
 
-    def __init__(self, updater: Updater, witness: Witness) -> None:
-        self.inner, self.witness = updater, witness
+    def __init__(self, updater: Updater, spy: Spy) -> None:
+        self.inner, self.spy = updater, spy
         self.trains_dense = updater.trains_dense  # type: ignore[misc]
         self._setting: Training | None = None
         self._set = False
@@ -138,12 +132,12 @@ class WitnessedUpdater(Updater):
     def begin(self, training: Training) -> None:
         self._call("begin", training, self.inner.begin)
 
-    def impose(self, training: Training) -> None:
-        self._call("impose", training, self.inner.impose)
+    def apply_masks(self, training: Training) -> None:
+        self._call("apply_masks", training, self.inner.apply_masks)
         self._check_zeros(training)
 
-    def lift(self, training: Training) -> None:
-        self._call("lift", training, self.inner.lift)
+    def restore_dense(self, training: Training) -> None:
+        self._call("restore_dense", training, self.inner.restore_dense)
 
     def after_backward(self, training: Training) -> bool:
         return self._call("after_backward", training, self.inner.after_backward)
@@ -156,7 +150,7 @@ class WitnessedUpdater(Updater):
         _check_number(given.item() if isinstance(given, torch.Tensor) else given, "flops of the updater")
         flops, least = float(given), 2 * float(training.sparse_flops)
         if not (math.isfinite(flops) and flops >= least * (1 - 1e-9)):
-            self.witness.note(
+            self.spy.note(
                 "cost", f"flops returned {flops:,.0f}: a step is at least 2 * training.sparse_flops, {least:,.0f}"
             )
         return given  # the very thing: what the ledger makes of a tensor is part of the check
@@ -167,10 +161,10 @@ class WitnessedUpdater(Updater):
         self._listen(training)
         self._set = False
         before = _versions(training)
-        with self.witness.call(hook):
+        with self.spy.call(hook):
             answer = function(training)
         if not self._set and _versions(training) != before:
-            self.witness.note("lent", f"{hook} changed training.masks in place: call training.set_masks")
+            self.spy.note("lent", f"{hook} changed training.masks in place: call training.set_masks")
         return answer
 
     def _listen(self, training: Training) -> None:
@@ -180,19 +174,19 @@ class WitnessedUpdater(Updater):
 
         def heard(masks: Mapping[str, torch.Tensor]) -> None:
             self._set = True
-            self.witness.updates += 1
+            self.spy.updates += 1
             set_masks(masks)
 
         training.set_masks = heard  # type: ignore[method-assign]
 
     def _check_zeros(self, training: Training) -> None:
-        if "zeros" in self.witness.problems:  # the first is enough
+        if "zeros" in self.spy.problems:  # the first is enough
             return
         with torch.no_grad():
             for name, mask in training.masks.items():
                 revived = int(torch.count_nonzero(training.parameters[name] * ~mask))
                 if revived:
-                    self.witness.note(
+                    self.spy.note(
                         "zeros", f"at step {training.step} {revived} pruned weights of {name!r} are not zero in a pass"
                     )
                     return

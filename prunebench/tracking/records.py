@@ -15,8 +15,8 @@ from sys import intern
 from typing import TYPE_CHECKING, Any, cast
 
 from prunebench.api.errors import TrackingError
+from prunebench.api.files import said
 from prunebench.api.results import ASKED, Result, Status
-from prunebench.api.writing import said
 from prunebench.messages.durations import is_date
 from prunebench.messages.redaction import redacted, redacted_all
 

@@ -8,15 +8,9 @@ of its whole chain, as if it ran alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
-import torch
-
+from prunebench.api.layers import Network
 from prunebench.api.tasks import Task
-from prunebench.network.description import Network
-
-Flops: TypeAlias = float | torch.Tensor
-"""A number of FLOPs, or a tensor of it on a device that is not waited for; arithmetic with both is the same."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,15 +21,15 @@ from torch import nn
 
 from prunebench.api import times
 from prunebench.api.errors import Diverged, PluginError, PrunebenchError
+from prunebench.api.layers import Flops, Network
+from prunebench.api.methods import Updater
 from prunebench.api.stages import Allocation, Structure
 from prunebench.api.tasks import Recipe, Task
-from prunebench.api.updating import Updater
 from prunebench.data import seeds
 from prunebench.data.prepared import Data, Examples
-from prunebench.network.description import Network
 from prunebench.pruning.choices import Choice, choice_of
 from prunebench.pruning.masks import AT_HAND, Masks, highest
-from prunebench.training.cost import Cost, Flops
+from prunebench.training.cost import Cost
 from prunebench.training.optimizer_state import optimizer_tensors, restore_optimizer
 from prunebench.training.recipes import learning_rate, make_optimizer, training_loss
 from prunebench.training.state import State, Tensors, under
@@ -52,7 +52,7 @@ class Trainer:
     seed: int
 
 
-class Keeper:
+class CheckpointCallback:
     """Is told of every step of a training, and may keep the state after it; this one keeps none."""
 
     def wants(self, step: int) -> bool:
@@ -70,7 +70,7 @@ def train(
     stream: str,
     updater: Updater,
     fresh: bool,
-    keeper: Keeper | None = None,
+    callback: CheckpointCallback | None = None,
 ) -> State:
     """Train from the state's step up to step `stop`.
 
@@ -84,15 +84,15 @@ def train(
         Diverged: when the loss of an evaluation is not finite.
     """
     recipe, clock, model = trainer.task.recipe, trainer.task.clock, trainer.model
-    training = Training(trainer, state, updater.trains_dense)
+    training = TrainingContext(trainer, state, updater.trains_dense)
     loss_of, precision = training_loss(recipe), _precision(recipe, training.device)
     # A program for each shape: with dynamic ones the bits would depend on the shapes that came before.
     forward = torch.compile(model, dynamic=False) if recipe.compile else model
-    journal = Journal(state, training.device)
+    journal = MetricsLog(state, training.device)
     if fresh:
         updater.begin(training)
     else:
-        updater.lift(training)
+        updater.restore_dense(training)
 
     with seeds.restored():
         model.train()
@@ -103,26 +103,26 @@ def train(
             for group in training.optimizer.param_groups:
                 group["lr"] = learning_rate(recipe, clock, step)
             training.optimizer.zero_grad()
-            updater.impose(training)
+            updater.apply_masks(training)
             with precision:
                 loss = loss_of(forward(inputs), labels)
             loss.backward()
-            updater.lift(training)
+            updater.restore_dense(training)
             journal.book(loss, len(labels), updater.flops(training))
             if not updater.after_backward(training):
                 training.make_step(recipe.clip_norm)
             updater.after_step(training)
             if evaluation_due(recipe, clock, step + 1):
-                updater.impose(training)
+                updater.apply_masks(training)
                 journal.evaluate(trainer, step + 1)
                 training.check_scores()
                 training.measure_choice()
-                updater.lift(training)
-            if keeper and keeper.wants(step + 1):
-                updater.impose(training)
-                keeper.keep(state.changed(**snapshot(model), **journal.written(step + 1), **training.remembered()))
-                updater.lift(training)
-    updater.impose(training)
+                updater.restore_dense(training)
+            if callback and callback.wants(step + 1):
+                updater.apply_masks(training)
+                callback.keep(state.changed(**snapshot(model), **journal.written(step + 1), **training.remembered()))
+                updater.restore_dense(training)
+    updater.apply_masks(training)
     return state.changed(**snapshot(model), **journal.closed(stop), **training.remembered())
 
 
@@ -137,7 +137,7 @@ class Written(TypedDict):
     loss_steps: int
 
 
-class Journal:
+class MetricsLog:
     """What a training writes down as it goes: losses, evaluations, cost."""
 
     def __init__(self, state: State, device: torch.device) -> None:
@@ -205,7 +205,7 @@ class Remembered(TypedDict):
     choice: Choice
 
 
-class Training:
+class TrainingContext:
     """A training while it runs: what an updater sees and may change."""
 
     def __init__(self, trainer: Trainer, state: State, trains_dense: bool = False) -> None:

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.util import find_spec
 
 from prunebench.api.tasks import Optimizer
-from prunebench.suite.nodes import near, shown
+from prunebench.messages.suggestions import near, shown
 
 TORCH: Mapping[str, tuple[str, ...]] = {
     "sgd": ("momentum", "nesterov", "weight_decay"),

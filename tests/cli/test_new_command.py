@@ -146,10 +146,10 @@ def test_nothing_is_left_to_be_filled_in(written):
 
 
 def test_every_template_is_used_and_travels_with_the_package():
-    templates = {path.name for path in (files("prunebench") / "templates" / "plugin").iterdir()}
+    templates = {path.name for path in (files("prunebench.cli") / "templates").iterdir()}
     assert templates == set(new.TARGETS)
     data = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-data"]
-    patterns = [pattern.removeprefix("templates/plugin/") for pattern in data["prunebench"]]
+    patterns = [pattern.removeprefix("cli/templates/") for pattern in data["prunebench"]]
     assert all(any(fnmatch(name, pattern) for pattern in patterns) for name in templates)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from prunebench.api.writing import replaced, unwritable
+from prunebench.api.files import replaced, unwritable
 from prunebench.cli import main
 from prunebench.leaderboard.boards import published
 from tests import runs

@@ -92,7 +92,7 @@ def test_status_tells_a_job_in_a_line_and_where_it_is_in_another(say, folder):
     store = Store.open(folder / ".prunebench")
     plan = session.plan_suite(suite, session.prepared_already(suite, None, store.root))
     node = plan.nodes[plan.trials[-1].key]
-    held = claims.claim(store, node.key, worker._work(node))
+    held = claims.lock(store, node.key, worker._work(node))
     with held:
         printed = say("status", "small.yaml", "--set", change)
     title, work, place = printed.splitlines()[-3:]

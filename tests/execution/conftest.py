@@ -9,7 +9,7 @@ import pytest
 import prunebench
 from prunebench import session
 from prunebench.data.prepared import prepare
-from prunebench.execution.scheduler import Options, Walk
+from prunebench.execution.scheduler import Options, Scheduler
 from prunebench.store.entries import Store
 from tests import runs
 
@@ -21,7 +21,7 @@ class Inline(prunebench.Executor):
     """Works in this process, one order after the other, in the order in which they were submitted."""
 
     name = "inline"
-    story: Callable[[prunebench.Order, int], int | str | None] = lambda order, times: None
+    story: Callable[[prunebench.JobSpec, int], int | str | None] = lambda order, times: None
     """Given an order and how often it was submitted: its exit code, `hangs`, `waits`, or None for doing the work."""
     slots: int = 1
 
@@ -29,7 +29,7 @@ class Inline(prunebench.Executor):
         return Hands(self.story, self.slots)
 
 
-class Hands(prunebench.Crew):
+class Hands(prunebench.WorkerPool):
     def __init__(self, story, slots):
         self.story, self.slots = story, slots
         self.given, self.fates = {}, {}
@@ -58,9 +58,9 @@ class Hands(prunebench.Crew):
             if fate in ("hangs", "waits"):
                 continue
             del self.given[key]
-            if isinstance(fate, prunebench.Ended):
+            if isinstance(fate, prunebench.JobResult):
                 return [fate]
-            return [prunebench.Ended(key, prunebench.carry_out(order) if fate is None else fate)]
+            return [prunebench.JobResult(key, prunebench.run_job(order) if fate is None else fate)]
         assert timeout is not None, "nothing would ever end"
         time.sleep(timeout)
         return []
@@ -81,13 +81,13 @@ def loaded(tmp_path_factory):
 
 @pytest.fixture
 def walk_of(loaded, tmp_path):
-    """Makes a walk over that suite with a crew that follows a story; `walk.crew` is there once it has begun."""
+    """Makes a walk over that suite with a crew that follows a story; `walk.pool` is there once it has begun."""
 
     def make(story=lambda order, times: None, slots=1, store="store", **options):
         opened = Store.open(tmp_path / store)
         prepared = {trial.task.label: prepare(trial.task.dataset, None, opened.data) for trial in loaded.trials}
         executor = Inline(story=story, slots=slots)
-        walk = Walk(
+        walk = Scheduler(
             session.plan_suite(loaded, prepared),
             opened,
             loaded.registry,

@@ -10,7 +10,7 @@ from prunebench import session
 from prunebench.data.prepared import prepare
 from prunebench.execution import worker
 from prunebench.execution.key_inputs import inputs_of
-from prunebench.execution.scheduler import Options, Walk
+from prunebench.execution.scheduler import Options, Scheduler
 from prunebench.execution.wording import described
 from prunebench.plan.jobs import missing_jobs
 from prunebench.plan.planning import make_plan
@@ -36,7 +36,7 @@ def planned(suite, fingerprint=PRINT):
 def fill(store, plan, names=None, *, fingerprint=PRINT, began=1000.0, seconds=2.0):
     """Write the entries that a run of some trials leaves, one after the other; gives their keys in that order."""
     ends = [one.key for one in plan.trials if one.chain and (names is None or str(one.trial) in names)]
-    jobs = missing_jobs(plan, store, ends)
+    jobs = missing_jobs(plan, store.has, ends)
     made = []
     while jobs:
         key = next(key for key, job in jobs.items() if not job.needs & jobs.keys())
@@ -83,11 +83,11 @@ def perform(suite, store):
     """Do the work of a suite in this process; gives its plan."""
     prepared = {one.task.label: prepare(one.task.dataset, None, store.data) for one in suite.trials}
     plan = session.plan_suite(suite, prepared)
-    walk = Walk(plan, store, suite.registry, prepared, Options(plugins=suite.files))
-    jobs = missing_jobs(plan, store, [one.key for one in plan.trials if one.chain])
+    walk = Scheduler(plan, store, suite.registry, prepared, Options(plugins=suite.files))
+    jobs = missing_jobs(plan, store.has, [one.key for one in plan.trials if one.chain])
     while jobs:
         key = next(key for key, job in jobs.items() if not job.needs & jobs.keys())
-        worker.carry_out(walk._order(jobs.pop(key)))
+        worker.run_job(walk._order(jobs.pop(key)))
         assert store.has(key)
     return plan
 

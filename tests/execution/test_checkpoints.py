@@ -69,9 +69,9 @@ def broken(nodes_of, bench_of, store):
             state, source = states.get(node.parent), states.get(node.source)
             for end in ends if isinstance(node.stage, Train) else ():
                 if node.start + end < node.stop:
-                    keeper = Interrupted(node.start + end, store, node, 1.0, lambda step: None)
+                    callback = Interrupted(node.start + end, store, node, 1.0, lambda step: None)
                     with pytest.raises(Killed):
-                        perform(node, state, source, bench_of(trial), keeper)
+                        perform(node, state, source, bench_of(trial), callback)
                     state = newest(store, node, bench_of(trial))
                     assert state.step == node.start + end
             states[node.key] = perform(node, state, source, bench_of(trial))
@@ -125,8 +125,8 @@ def test_keeping_states_on_the_way_changes_nothing(tiny, method, run_chain, node
     trial = tiny.trial(method("ste"), task=hard_task(tiny))
     states = {}
     for node in nodes_of(trial):
-        keeper = Checkpoints(store, node, 1e-9, lambda step: None)
-        states[node.key] = perform(node, states.get(node.parent), None, bench_of(trial), keeper)
+        callback = Checkpoints(store, node, 1e-9, lambda step: None)
+        states[node.key] = perform(node, states.get(node.parent), None, bench_of(trial), callback)
     assert kept_steps(store.checkpoints(node.key)) == [f"{23:012d}"]
     assert_equal(states[node.key], run_chain(trial).end)
 
@@ -137,9 +137,9 @@ def stopped(tiny, nodes_of, bench_of, store):
     trial = tiny.trial(tiny.Chained(chain=(Initialize(), Train())), task=tiny.task())
     bench, (first, node) = bench_of(trial), nodes_of(trial)
     state = perform(first, None, None, bench)
-    keeper = Interrupted(9, store, node, 1.0, lambda step: None)
+    callback = Interrupted(9, store, node, 1.0, lambda step: None)
     with pytest.raises(Killed):
-        perform(node, state, None, bench, keeper)
+        perform(node, state, None, bench, callback)
     return node, bench, store.checkpoints(node.key).folder(f"{9:012d}")
 
 
@@ -229,13 +229,13 @@ def test_checkpoints_come_by_time_and_none_by_default_of_zero(stopped, store, mo
 
     monkeypatch.setattr(checkpoints.Entries, "write", slowly)
     monkeypatch.setattr(checkpoints.time, "perf_counter", lambda: clock[0])
-    keeper, never = Checkpoints(store, node, 60.0, told.append), Checkpoints(store, node, 0.0, told.append)
+    callback, never = Checkpoints(store, node, 60.0, told.append), Checkpoints(store, node, 0.0, told.append)
     wanted = []
     for step in range(1, 9):
         clock[0] += 25.0
         assert not never.wants(step)
-        if keeper.wants(step):
-            keeper.keep(state.changed(step=step))
+        if callback.wants(step):
+            callback.keep(state.changed(step=step))
             wanted.append(step)
     assert wanted == [3, 6]  # from the end of the writing on, not from its beginning
     assert sorted(set(told)) == list(range(1, 9))

@@ -15,7 +15,7 @@ from filelock import FileLock
 from prunebench.api.errors import StoreError
 from prunebench.store import locks as claims
 from prunebench.store.entries import Store
-from prunebench.store.locks import Work, claim, running
+from prunebench.store.locks import Work, lock, running
 
 KEY, OTHER = "ab" + "0" * 30, "cd" + "0" * 30
 WORK = Work(trial="tiny/imp/0.5/0", stage="Train()", start=3, stop=20)
@@ -51,7 +51,7 @@ def files(store):
 
 def test_a_claim_says_who_does_what_since_when(store):
     before = time.time()
-    with claim(store, KEY, WORK):
+    with lock(store, KEY, WORK):
         (note,) = running(store)
     assert (note.key, note.trial, note.stage) == (KEY, "tiny/imp/0.5/0", "Train()")
     assert (note.step, note.start, note.stop) == (3, 3, 20)
@@ -60,40 +60,40 @@ def test_a_claim_says_who_does_what_since_when(store):
 
 
 def test_a_claim_that_was_let_go_leaves_nothing(store):
-    with claim(store, KEY, WORK):
+    with lock(store, KEY, WORK):
         assert files(store) == [f"{KEY}.json", f"{KEY}.lock"]
     assert files(store) == []
     assert running(store) == []
 
 
 def test_a_claim_lets_go_when_the_work_fails(store):
-    with pytest.raises(ValueError, match="no luck"), claim(store, KEY, WORK):
+    with pytest.raises(ValueError, match="no luck"), lock(store, KEY, WORK):
         raise ValueError("no luck")
-    assert claim(store, KEY, WORK) is not None
+    assert lock(store, KEY, WORK) is not None
 
 
 def test_a_job_is_had_by_one_at_a_time(store):
     other = "cd" + "0" * 30
-    with claim(store, KEY, WORK):
-        assert claim(store, KEY, WORK) is None
-        with claim(store, other, WORK):
+    with lock(store, KEY, WORK):
+        assert lock(store, KEY, WORK) is None
+        with lock(store, other, WORK):
             assert {note.key for note in running(store)} == {KEY, other}
-    with claim(store, KEY, WORK) as again:
+    with lock(store, KEY, WORK) as again:
         assert again is not None
 
 
 def test_a_job_that_another_process_has_is_not_to_be_had(store, holder):
-    assert claim(store, KEY, WORK) is None
+    assert lock(store, KEY, WORK) is None
     (note,) = running(store)
     assert note.pid == holder.pid
 
 
 def test_whoever_waited_for_a_lock_whose_file_is_gone_does_not_have_it(store):
-    held = claim(store, KEY, WORK)
+    held = lock(store, KEY, WORK)
     late = os.open(store.root / "running" / f"{KEY}.lock", os.O_RDWR)  # opened, not locked yet
     held.release()
-    with claim(store, KEY, WORK):
-        assert claim(store, KEY, WORK) is None
+    with lock(store, KEY, WORK):
+        assert lock(store, KEY, WORK) is None
     os.close(late)
 
 
@@ -104,13 +104,13 @@ def test_nobody_waits_for_a_dead_one(store, holder):
     assert left == [f"{KEY}.json", f"{KEY}.lock"]
     assert running(store) == []
     assert files(store) == left
-    with claim(store, KEY, WORK):
+    with lock(store, KEY, WORK):
         assert [note.pid for note in running(store)] == [os.getpid()]
     assert files(store) == []
 
 
 def test_a_claim_that_ends_while_somebody_asks_leaves_nothing(store, monkeypatch):
-    held = claim(store, KEY, WORK)
+    held = lock(store, KEY, WORK)
 
     class Late(FileLock):
         def acquire(self, *arguments, **options):
@@ -141,10 +141,10 @@ def test_what_a_process_left_that_was_killed_after_its_job_is_swept(store, holde
 def test_whoever_asks_takes_nothing_away(store, holder):
     for _ in range(20):
         assert len(running(store)) == 1
-    assert claim(store, KEY, WORK) is None
+    assert lock(store, KEY, WORK) is None
     holder.kill()
     holder.wait()
-    held = claim(store, KEY, WORK)
+    held = lock(store, KEY, WORK)
     for _ in range(20):
         assert [note.pid for note in running(store)] == [os.getpid()]
     held.release()
@@ -152,7 +152,7 @@ def test_whoever_asks_takes_nothing_away(store, holder):
 
 def test_somebody_who_is_asking_is_no_owner(store):
     lock = claims._lock(store, KEY)
-    with claim(store, KEY, WORK):
+    with lock(store, KEY, WORK):
         pass
     lock.acquire()
     process = subprocess.Popen([sys.executable, "-c", HOLDER, store.root], stdout=subprocess.PIPE, text=True)
@@ -168,7 +168,7 @@ def test_somebody_who_is_asking_is_no_owner(store):
 def test_progress_is_noted_about_once_a_second(store, monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr(claims.time, "time", lambda: clock[0])
-    with claim(store, KEY, WORK) as held:
+    with lock(store, KEY, WORK) as held:
         seen = []
         for step in range(4, 14):
             clock[0] += 0.25
@@ -181,14 +181,14 @@ def test_progress_is_noted_about_once_a_second(store, monkeypatch):
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"key": 1}'])
 def test_what_is_no_note_is_nobody(store, content):
     (store.root / "running").mkdir(exist_ok=True)
-    with claim(store, KEY, WORK):
+    with lock(store, KEY, WORK):
         (store.root / "running" / f"{KEY}.json").write_text(content)
         assert running(store) == []
 
 
 def test_a_note_under_another_ones_key_is_nobody(store):
     other = "cd" + "0" * 30
-    with claim(store, KEY, WORK), claim(store, other, WORK):
+    with lock(store, KEY, WORK), lock(store, other, WORK):
         (note,) = (note for note in running(store) if note.key == KEY)
         (store.root / "running" / f"{other}.json").write_text(json.dumps(asdict(note)))
         assert [note.key for note in running(store)] == [KEY]
@@ -204,7 +204,7 @@ def test_a_folder_where_a_lock_belongs_is_removed_and_holds_nothing(store):
     (store.root / "running" / f"{KEY}.lock").mkdir()
     (store.root / "running" / f"{KEY}.json").mkdir()
     assert running(store) == []
-    with claim(store, KEY, WORK):
+    with lock(store, KEY, WORK):
         assert [one.key for one in running(store)] == [KEY]
 
 
@@ -212,4 +212,4 @@ def test_a_store_that_cannot_be_written_is_an_error(store):
     (store.root / "running").rmdir()
     (store.root / "running").touch()
     with pytest.raises(StoreError, match=f"cannot write .*{KEY}.lock"):
-        claim(store, KEY, WORK)
+        lock(store, KEY, WORK)

@@ -121,7 +121,7 @@ def test_the_list_of_a_data_set_that_lies_elsewhere_stays_with_its_index_and_is_
 def test_nothing_goes_while_another_suite_runs(tmp_path, store):
     suite = filling.loaded(tmp_path)
     made = filling.fill(store, filling.planned(suite))
-    with claims.claim(store, "b" * 32, claims.Work(trial="other/imp/0.9/0", stage="train", start=0, stop=9)):
+    with claims.lock(store, "b" * 32, claims.Work(trial="other/imp/0.9/0", stage="train", start=0, stop=9)):
         assert [work.trial for work in surplus(store, Needs()).held] == ["other/imp/0.9/0"]
         with pytest.raises(StoreError, match=r"other/imp/0\.9/0 is being run"):
             collect(store, Needs())
@@ -135,7 +135,7 @@ def test_a_run_of_one_of_the_suites_holds_nothing_up(tmp_path, store):
     plan = filling.planned(suite)
     old = filling.fill(store, filling.planned(filling.loaded(tmp_path, "tasks.recipe.epochs=3")))
     key = filling.trial(plan, "tiny/dense/0/0").key
-    with claims.claim(store, key, claims.Work(trial="tiny/dense/0/0", stage="train", start=0, stop=9)):
+    with claims.lock(store, key, claims.Work(trial="tiny/dense/0/0", stage="train", start=0, stop=9)):
         gone = collect(store, needs(suite.trials, prepared(suite), store))
     assert {item.name for item in gone.items} == set(old)
 
@@ -264,7 +264,7 @@ def test_a_checkpoint_of_an_older_protocol_goes_too(store):
 def test_nothing_of_an_older_protocol_goes_while_something_runs(tmp_path, store):
     old = filling.fill_old(store, filling.loaded(tmp_path))
     with (
-        claims.claim(store, "c" * 32, claims.Work(trial="t", stage="train", start=0, stop=1)),
+        claims.lock(store, "c" * 32, claims.Work(trial="t", stage="train", start=0, stop=1)),
         pytest.raises(StoreError, match="nothing was deleted"),
     ):
         remove_older(store)

@@ -7,8 +7,8 @@ import time
 import pytest
 
 import prunebench
-from prunebench.api import exits
 from prunebench.api.errors import StoreError
+from prunebench.api.executors import ExitCode
 from prunebench.execution.estimates import seconds_of
 from prunebench.execution.scheduler import ATTEMPTS, LOSSES
 from prunebench.plan.jobs import missing_jobs
@@ -34,33 +34,33 @@ def test_a_store_that_is_full_stops_the_run_at_once_with_what_the_worker_said(wa
         if order.key != key_of("random"):
             return None
         order.log.write_text("starting\ncannot write abc: No space left on device\n\n", "utf-8")
-        return exits.FULL
+        return ExitCode.STORE_FULL
 
     walk = walk_of(story)
     with pytest.raises(StoreError, match=r"^cannot write abc: No space left on device$"):
         list(walk.events())
-    assert walk.crew.closed
+    assert walk.pool.closed
     assert not list((tmp_path / "store" / "failures").iterdir())
     assert statuses(walk_of().events()) == ALL_DONE
 
 
 def test_a_disk_without_room_for_the_log_is_told_too(walk_of, tmp_path):
     with pytest.raises(StoreError, match=r"cannot write to the store .*store: make room, and the same command goes on"):
-        list(walk_of(lambda order, times: exits.FULL).events())
+        list(walk_of(lambda order, times: ExitCode.STORE_FULL).events())
 
 
 def test_what_a_job_needs_is_made_again_when_it_was_lost(walk_of, key_of, whole, caplog):
     def story(order, times):
         if order.key == key_of("magnitude") and times == 1:
             walk.store.discard(order.parent)
-            return exits.LOST
+            return ExitCode.INPUT_MISSING
         return None
 
     walk = walk_of(story)
     events = list(walk.events())
     assert statuses(events) == ALL_DONE
     assert len(events) == 3
-    assert walk.crew.times[key_of("dense")] == 2
+    assert walk.pool.times[key_of("dense")] == 2
     assert runs.states(walk.store.root) == whole
     [warning] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert warning == "tiny/magnitude/0.5/0: an entry that it needs was missing or damaged; it is made again"
@@ -70,7 +70,7 @@ def test_a_running_job_is_not_started_twice_when_another_loses_its_entry(walk_of
     def story(order, times):
         if order.key == key_of("magnitude") and times == 1:
             walk.store.discard(order.parent)
-            return exits.LOST
+            return ExitCode.INPUT_MISSING
         return None
 
     walk = walk_of(story, slots=3)  # Hands.submit asserts that no key is there twice
@@ -79,10 +79,10 @@ def test_a_running_job_is_not_started_twice_when_another_loses_its_entry(walk_of
 
 
 def test_a_disk_that_loses_everything_ends_in_a_failed_row(walk_of, key_of):
-    walk = walk_of(lambda order, times: exits.LOST if order.key == key_of("magnitude") else None)
+    walk = walk_of(lambda order, times: ExitCode.INPUT_MISSING if order.key == key_of("magnitude") else None)
     events = list(walk.events())
     assert statuses(events) == {**ALL_DONE, "magnitude": "failed"}
-    assert walk.crew.times[key_of("magnitude")] == LOSSES + 1
+    assert walk.pool.times[key_of("magnitude")] == LOSSES + 1
     [failed] = [event.result.reason for event in events if event.result.status == "failed"]
     assert f"missing or damaged {LOSSES} times" in failed
 
@@ -90,25 +90,25 @@ def test_a_disk_that_loses_everything_ends_in_a_failed_row(walk_of, key_of):
 def test_an_entry_that_is_damaged_before_it_is_read_is_made_again(walk_of, key_of, whole, caplog):
     def story(order, times):
         if order.key == key_of("random") and times == 1:
-            assert prunebench.carry_out(order) == exits.DONE
+            assert prunebench.run_job(order) == ExitCode.DONE
             record = walk.store.folder(order.key) / "record.json"
             record.write_text(record.read_text("utf-8").replace("step", "stop", 1), "utf-8")
-            return exits.DONE
+            return ExitCode.DONE
         return None
 
     walk = walk_of(story)
     assert statuses(walk.events()) == ALL_DONE
-    assert walk.crew.times[key_of("random")] == 2
+    assert walk.pool.times[key_of("random")] == 2
     assert runs.states(walk.store.root) == whole
     assert "checksum" in caplog.text
 
 
 def test_a_job_of_another_run_is_looked_at_again_after_the_others(walk_of, key_of, monkeypatch):
     monkeypatch.setattr("prunebench.execution.scheduler.LOOK", 0.05)
-    walk = walk_of(lambda order, times: exits.BUSY if order.key == key_of("random") and times < 3 else None)
+    walk = walk_of(lambda order, times: ExitCode.LOCKED if order.key == key_of("random") and times < 3 else None)
     assert statuses(walk.events()) == ALL_DONE
-    assert walk.crew.times[key_of("random")] == 3
-    assert walk.crew.times[key_of("dense")] == 1
+    assert walk.pool.times[key_of("random")] == 3
+    assert walk.pool.times[key_of("dense")] == 1
 
 
 def test_what_another_run_has_made_meanwhile_is_not_made_again(walk_of, key_of, monkeypatch):
@@ -117,27 +117,27 @@ def test_what_another_run_has_made_meanwhile_is_not_made_again(walk_of, key_of, 
     def story(order, times):
         if order.key != key_of("random"):
             return None
-        assert prunebench.carry_out(order) == exits.DONE  # as the other run
-        return exits.BUSY
+        assert prunebench.run_job(order) == ExitCode.DONE  # as the other run
+        return ExitCode.LOCKED
 
     walk = walk_of(story)
     events = list(walk.events())
     assert statuses(events) == ALL_DONE
     assert len(events) == 3
-    assert walk.crew.times[key_of("random")] == 1
+    assert walk.pool.times[key_of("random")] == 1
 
 
 def test_a_job_of_another_run_that_is_due_while_all_work_is_no_busy_loop(walk_of, key_of, monkeypatch):
     monkeypatch.setattr("prunebench.execution.scheduler.LOOK", 0.05)
-    fates = {key_of("dense"): exits.BUSY, key_of("random"): "hangs"}
+    fates = {key_of("dense"): ExitCode.LOCKED, key_of("random"): "hangs"}
     walk = walk_of(lambda order, times: fates.pop(order.key, None), timeout=0.5)
     assert statuses(walk.events()) == {**ALL_DONE, "random": "failed"}
-    assert 5 < walk.crew.waits < 30  # about ten looks at what the other run has made
+    assert 5 < walk.pool.waits < 30  # about ten looks at what the other run has made
 
 
 def test_being_busy_is_never_held_against_a_job(walk_of, key_of, monkeypatch):
     monkeypatch.setattr("prunebench.execution.scheduler.LOOK", 0.01)
-    walk = walk_of(lambda order, times: exits.BUSY if times <= 2 * ATTEMPTS + LOSSES else None)
+    walk = walk_of(lambda order, times: ExitCode.LOCKED if times <= 2 * ATTEMPTS + LOSSES else None)
     assert statuses(walk.events()) == ALL_DONE
 
 
@@ -145,14 +145,14 @@ def test_being_busy_is_never_held_against_a_job(walk_of, key_of, monkeypatch):
 def test_a_killed_worker_is_tried_again_up_to_three_times(walk_of, key_of, kills):
     def story(order, times):
         lost = order.key == key_of("random") and times <= kills
-        return prunebench.Ended(order.key, -9, "the loss of node 7") if lost else None
+        return prunebench.JobResult(order.key, -9, "the loss of node 7") if lost else None
 
     walk = walk_of(story)
     events = list(walk.events())
     failed = [event.result.reason for event in events if event.result.status == "failed"]
     if kills < ATTEMPTS:
         assert failed == []
-        assert walk.crew.times[key_of("random")] == kills + 1
+        assert walk.pool.times[key_of("random")] == kills + 1
     else:
         assert failed == ["its worker was killed by the loss of node 7 3 times (out of memory?)"]
         assert walk.store.failure(key_of("random")) is None
@@ -168,7 +168,7 @@ def test_a_gpu_without_room_is_tried_again_when_others_may_have_left_it(walk_of,
             return None
         tried.append(time.monotonic())
         order.log.write_text("Traceback\nCUDA out of memory. Tried to allocate 20.00 MiB.\n", "utf-8")
-        return exits.CRAMPED
+        return ExitCode.OUT_OF_MEMORY
 
     walk = walk_of(story)
     failed = [event.result.reason for event in walk.events() if event.result.status == "failed"]
@@ -181,7 +181,7 @@ def test_a_gpu_without_room_is_tried_again_when_others_may_have_left_it(walk_of,
 
 
 def test_an_executor_that_only_says_done_is_not_believed(walk_of):
-    events = list(walk_of(lambda order, times: exits.DONE).events())
+    events = list(walk_of(lambda order, times: ExitCode.DONE).events())
     assert {event.result.status for event in events} == {"failed"}
     assert "no entry in the store" in events[0].result.reason
 
@@ -195,7 +195,7 @@ def test_a_job_that_takes_too_long_is_killed_and_fails_alone(walk_of, key_of):
     walk = walk_of(lambda order, times: "hangs" if order.key == key_of("random") else None, slots=2, timeout=0.3)
     events = list(walk.events())
     assert statuses(events) == {**ALL_DONE, "random": "failed"}
-    assert walk.crew.cancelled == [key_of("random")]
+    assert walk.pool.cancelled == [key_of("random")]
     [failed] = [event.result.reason for event in events if event.result.status == "failed"]
     assert failed == "took longer than --timeout 0.3s"
     again = walk_of()
@@ -223,10 +223,10 @@ def test_the_time_that_an_order_waits_for_its_turn_does_not_count(walk_of, key_o
         if event.planned.trial.entry.label == "magnitude":
             while time.monotonic() - started < 1.5:  # longer than the limit
                 time.sleep(0.1)
-            assert walk.crew.cancelled == []
-            walk.crew.fates[key_of("random")] = "hangs"
+            assert walk.pool.cancelled == []
+            walk.pool.fates[key_of("random")] = "hangs"
             begun.append(time.monotonic())
-    assert walk.crew.cancelled == [key_of("random")]
+    assert walk.pool.cancelled == [key_of("random")]
     assert time.monotonic() - begun[0] >= 0.5
 
 
@@ -234,7 +234,7 @@ def test_nothing_begins_when_the_time_is_up(walk_of):
     walk = walk_of(deadline=time.monotonic() - 1)
     assert list(walk.events()) == []
     assert len(walk.left) == 3
-    assert walk.crew.times == {}
+    assert walk.pool.times == {}
 
 
 def test_nothing_begins_that_would_not_end_in_time(walk_of, key_of, monkeypatch):
@@ -244,7 +244,7 @@ def test_nothing_begins_that_would_not_end_in_time(walk_of, key_of, monkeypatch)
     begun = time.monotonic()
     assert list(walk.events()) == []
     assert time.monotonic() - begun < 5
-    assert {key_of(label) for label in ALL_DONE}.isdisjoint(walk.crew.times)  # initializing takes no time
+    assert {key_of(label) for label in ALL_DONE}.isdisjoint(walk.pool.times)  # initializing takes no time
     assert walk.outlook.startswith("the shortest job that is left takes about 10 s (a guess")
 
 
@@ -254,7 +254,7 @@ def test_what_no_such_budget_could_end_gets_on_by_its_checkpoints(walk_of, key_o
     hangs = lambda order, times: "hangs" if order.key == key_of("dense") else None  # noqa: E731
     walk = walk_of(hangs, slots=3, deadline=time.monotonic() + 5, checkpoint_every=every)
     assert statuses(walk.events()) == ({"random": "done"} if gets_on else {})
-    assert (key_of("dense") in walk.crew.times) is gets_on
+    assert (key_of("dense") in walk.pool.times) is gets_on
     assert walk.store.failure(key_of("dense")) is None
 
 
@@ -281,7 +281,7 @@ def test_what_runs_is_stopped_when_the_time_is_up(walk_of, key_of):
     walk.budget.deadline = time.monotonic() + 5
     walk.budget.estimate = lambda job: 0.0
     assert statuses(walk.events()) == {"dense": "done", "magnitude": "done"}
-    assert walk.crew.closed
+    assert walk.pool.closed
     assert [planned.trial.entry.label for planned in walk.left] == ["random"]
     assert walk.store.failure(key_of("random")) is None
     assert statuses(walk_of().events()) == ALL_DONE

@@ -6,7 +6,7 @@ import pytest
 
 from prunebench import session
 from prunebench.data.prepared import prepare
-from prunebench.execution.scheduler import Options, Walk
+from prunebench.execution.scheduler import Options, Scheduler
 from prunebench.store.entries import Store
 from tests import runs
 
@@ -53,9 +53,9 @@ def failure(tmp_path):
 def walked(trials, loaded, folder):
     store = Store.open(folder)
     prepared = {trial.task.label: prepare(trial.task.dataset, None, store.data) for trial in trials}
-    plan = session.plan_suite(session.Loaded(loaded.suite, tuple(trials), loaded.registry, loaded.files), prepared)
+    plan = session.plan_suite(session.LoadedSuite(loaded.suite, tuple(trials), loaded.registry, loaded.files), prepared)
     options = Options(workers=1, plugins=loaded.files)
-    (event,) = Walk(plan, store, loaded.registry, prepared, options).events()
+    (event,) = Scheduler(plan, store, loaded.registry, prepared, options).events()
     return event.result.reason, store.failure(event.planned.key)
 
 

@@ -17,11 +17,11 @@ import torch
 
 from prunebench import session
 from prunebench.api.errors import CorruptEntry, StoreError
-from prunebench.api.exits import BUSY, CRAMPED, DONE, FAILED, FULL, LOST
-from prunebench.execution.worker import carry_out
+from prunebench.api.executors import ExitCode
+from prunebench.execution.worker import run_job
 from prunebench.store import entries as stores
 from prunebench.store.entries import Store
-from prunebench.store.locks import Work, claim, running
+from prunebench.store.locks import Work, lock, running
 from tests import orders, runs
 
 SUITE = runs.SUITE.replace("seeds: 2", "seeds: 1")
@@ -35,7 +35,7 @@ def whole(tmp_path_factory):
     loaded = session.load_suite(runs.write_suite(folder, SUITE), only=["method=imp,sparsity=0.5"])
     store = Store.open(folder / "store")
     made = orders.orders_of(loaded, store)
-    assert [carry_out(order) for order in made] == [DONE] * len(made)
+    assert [run_job(order) for order in made] == [ExitCode.DONE] * len(made)
     return store, made
 
 
@@ -79,7 +79,7 @@ def leftovers(store):
 
 
 def test_an_order_leaves_its_entry_and_nothing_else(trained, store, whole):
-    assert carry_out(trained) == DONE
+    assert run_job(trained) == ExitCode.DONE
     assert same(store, whole)
     assert leftovers(store) == []
 
@@ -87,7 +87,7 @@ def test_an_order_leaves_its_entry_and_nothing_else(trained, store, whole):
 def test_an_order_that_is_done_already_is_done_at_once(whole, store):
     order = orders.in_store(whole[1][3], store)
     before = (store.folder(order.key) / "record.json").stat()
-    assert carry_out(order) == DONE
+    assert run_job(order) == ExitCode.DONE
     after = (store.folder(order.key) / "record.json").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
@@ -95,7 +95,7 @@ def test_an_order_that_is_done_already_is_done_at_once(whole, store):
 def test_an_order_whose_entry_is_damaged_makes_it_again(whole, store, capsys):
     order = orders.in_store(whole[1][3], store)
     (store.folder(order.key) / "weights.safetensors").write_bytes(b"")
-    assert carry_out(order) == DONE
+    assert run_job(order) == ExitCode.DONE
     assert same(store, whole)
     assert "made again: " in capsys.readouterr().out
 
@@ -104,12 +104,12 @@ def test_an_order_whose_entry_is_damaged_makes_it_again(whole, store, capsys):
 
 
 def test_an_order_that_a_living_run_has_is_busy(trained, store, capsys):
-    with claim(store, trained.key, Work("", "", 0, 1)):
-        assert carry_out(trained) == BUSY
+    with lock(store, trained.key, Work("", "", 0, 1)):
+        assert run_job(trained) == ExitCode.LOCKED
     assert f"another run is at work on {trained.key}" in capsys.readouterr().out
     assert not store.has(trained.key)
     assert store.failure(trained.key) is None
-    assert carry_out(trained) == DONE
+    assert run_job(trained) == ExitCode.DONE
 
 
 def test_of_two_processes_with_the_same_order_one_does_it(trained, store, whole, child):
@@ -117,16 +117,16 @@ def test_of_two_processes_with_the_same_order_one_does_it(trained, store, whole,
     count += "w._make = lambda *given: (print('made', flush=True), make(*given))"
     pair = [child(trained, count) for _ in range(2)]
     ends = [process.end() for process in pair]
-    assert {code for code, _ in ends} <= {DONE, BUSY}
-    assert DONE in {code for code, _ in ends}
+    assert {code for code, _ in ends} <= {ExitCode.DONE, ExitCode.LOCKED}
+    assert ExitCode.DONE in {code for code, _ in ends}
     assert "".join(said for _, said in ends).count("made") == 1
     assert same(store, whole)
     assert leftovers(store) == []
 
 
 def test_a_work_under_way_is_told_with_its_steps(trained, store, child):
-    wait = "import time\nfrom prunebench.execution import worker as w\nreach = w.Claim.reached\n"
-    wait += "w.Claim.reached = lambda held, step: (time.sleep(0.3), reach(held, step))"
+    wait = "import time\nfrom prunebench.execution import worker as w\nreach = w.Lock.reached\n"
+    wait += "w.Lock.reached = lambda held, step: (time.sleep(0.3), reach(held, step))"
     process, seen = child(trained, wait), set()
     while not process.is_over():
         seen |= {(note.key, note.stop, note.step) for note in running(store)}
@@ -146,7 +146,7 @@ MOMENTS = {
     "before the rename": "from prunebench import store as s\ns.Entries._publish = die",
     "after the rename": "from prunebench import store as s\npublish = s.Entries._publish\n"
     "def then_die(*given):\n    publish(*given)\n    die()\ns.Entries._publish = then_die",
-    "before the claim is let go": "from prunebench.execution import claims as c\nc.Claim.release = die",
+    "before the claim is let go": "from prunebench.execution import claims as c\nc.Lock.release = die",
     "in a training": "from prunebench.execution import checkpoints as c\n"
     "c.Checkpoints.wants = lambda keeper, step: step == 11 and die()",
 }
@@ -158,7 +158,7 @@ def test_a_kill_leaves_an_entry_that_is_whole_or_none(moment, trained, store, wh
     assert code == -signal.SIGKILL
     if store.has(trained.key):
         store.verified(trained.key)
-    assert carry_out(trained) == DONE
+    assert run_job(trained) == ExitCode.DONE
     assert same(store, whole)
     assert leftovers(store) == []
 
@@ -180,7 +180,7 @@ BETWEEN = {
 def test_a_kill_while_checkpoints_are_written_costs_one_at_most(moment, trained, store, whole, child, capsys):
     code, _ = child(trained, CHECKPOINTED + KEPT + BETWEEN[moment]).end()
     assert code == -signal.SIGKILL
-    assert carry_out(trained) == DONE
+    assert run_job(trained) == ExitCode.DONE
     step = 7 if moment in list(BETWEEN)[:2] else 11
     assert f"goes on from a checkpoint at step {step}" in capsys.readouterr().out
     assert same(store, whole)
@@ -201,7 +201,7 @@ def test_a_worker_that_is_killed_at_any_moment_comes_to_the_same_end(trained, st
         process = child(order, slow)
         time.sleep(start * (0.7 + 0.1 * part))
         process.kill()
-    assert carry_out(order) == DONE
+    assert run_job(order) == ExitCode.DONE
     assert same(store, whole)
     assert leftovers(store) == []
 
@@ -218,15 +218,15 @@ def test_a_damaged_parent_is_said_taken_away_and_made_again(whole, trained, stor
     content[len(content) * 2 // 3] ^= 4
     damages = {"flipped": bytes(content), "truncated": path.read_bytes()[:-1], "emptied": b""}
     path.unlink() if damage == "lost" else path.write_bytes(damages[damage])
-    assert carry_out(trained) == LOST
+    assert run_job(trained) == ExitCode.INPUT_MISSING
     assert not store.has(parent)
     assert not store.has(trained.key)
     assert store.failure(trained.key) is None
     said = capsys.readouterr().out.splitlines()[-1]
     assert parent in said
     made = [orders.in_store(order, store) for order in whole[1]]
-    assert carry_out(next(order for order in made if order.key == parent)) == DONE
-    assert carry_out(trained) == DONE
+    assert run_job(next(order for order in made if order.key == parent)) == ExitCode.DONE
+    assert run_job(trained) == ExitCode.DONE
     assert same(store, whole)
 
 
@@ -276,7 +276,7 @@ def test_tensors_that_are_none_of_this_network_are_damage_though_the_checksums_a
     tensors = tensors_of(store, trained.parent, name)
     tensors |= change(tensor, tensors.pop(tensor))
     replace(store, trained.parent, name, safetensors.torch.save(tensors))
-    assert carry_out(trained) == LOST
+    assert run_job(trained) == ExitCode.INPUT_MISSING
     assert "holds no state of this network: " in capsys.readouterr().out.splitlines()[-1]
     assert not store.has(trained.parent)
     assert store.failure(trained.key) is None
@@ -296,7 +296,7 @@ RECORDS = {
 @pytest.mark.parametrize("strange", RECORDS)
 def test_a_record_of_no_state_is_damage_though_its_checksum_is_right(strange, trained, store, capsys):
     rewrite(store, trained.parent, RECORDS[strange])
-    assert carry_out(trained) == LOST
+    assert run_job(trained) == ExitCode.INPUT_MISSING
     assert "holds no state of this network: " in capsys.readouterr().out.splitlines()[-1]
     assert not store.has(trained.parent)
 
@@ -304,7 +304,7 @@ def test_a_record_of_no_state_is_damage_though_its_checksum_is_right(strange, tr
 @pytest.mark.parametrize("files", [["weights"], {"../../../logs/x": ""}, None, {"weights": 1}])
 def test_a_record_of_strange_files_is_damage(files, trained, store, capsys):
     rewrite(store, trained.parent, lambda record: record.update(files=files))
-    assert carry_out(trained) == LOST
+    assert run_job(trained) == ExitCode.INPUT_MISSING
     assert not store.has(trained.parent)
 
 
@@ -321,7 +321,7 @@ def test_no_pickle_is_ever_loaded(how, trained, store, tmp_path, capsys):
     with (tmp_path / "content").open("wb") as file:
         how(Evil(tmp_path / "evil"), file)
     replace(store, trained.parent, "weights", (tmp_path / "content").read_bytes())
-    assert carry_out(trained) == LOST
+    assert run_job(trained) == ExitCode.INPUT_MISSING
     assert "is not a safetensors file" in capsys.readouterr().out.splitlines()[-1]
     assert not (tmp_path / "evil").exists()
 
@@ -359,26 +359,26 @@ def test_a_full_disk_is_told_and_leaves_nothing(trained, store, whole, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("prunebench.api.writing.os.fsync", full)
-        assert carry_out(trained) == FULL
+        patch.setattr("prunebench.api.files.os.fsync", full)
+        assert run_job(trained) == ExitCode.STORE_FULL
     said = capsys.readouterr().out.splitlines()[-1]
     assert said == f"cannot write {store.folder(trained.key)}: No space left on device"
     assert leftovers(store) == []
     assert store.failure(trained.key) is None
-    assert carry_out(trained) == DONE
+    assert run_job(trained) == ExitCode.DONE
     assert same(store, whole)
 
 
 def test_a_failure_that_cannot_be_written_is_a_full_disk(trained, store, monkeypatch, capsys):
     def fails(*_, **__):
-        monkeypatch.setattr("prunebench.api.writing.os.fsync", full)
+        monkeypatch.setattr("prunebench.api.files.os.fsync", full)
         raise ValueError("no luck")
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("prunebench.execution.worker.perform", fails)
-    assert carry_out(trained) == FULL
+    assert run_job(trained) == ExitCode.STORE_FULL
     assert "No space left on device" in capsys.readouterr().out.splitlines()[-1]
     assert store.failure(trained.key) is None
 
@@ -388,7 +388,7 @@ def test_a_log_without_room_is_no_failure_of_the_method(trained, store, monkeypa
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("prunebench.execution.worker.perform", prints)
-    assert carry_out(trained) == FULL
+    assert run_job(trained) == ExitCode.STORE_FULL
     assert "No space left on device" in capsys.readouterr().out.splitlines()[-1]
     assert store.failure(trained.key) is None
 
@@ -423,12 +423,12 @@ def test_a_disk_that_is_really_full_is_told_and_the_work_goes_on_when_there_is_r
     order = dataclasses.replace(orders.in_store(made[3], store), checkpoint_every=every)
     store.discard(order.key)
     filler = fill(small_disk, spare)
-    assert carry_out(order) == FULL
+    assert run_job(order) == ExitCode.STORE_FULL
     assert "No space left on device" in capsys.readouterr().out.splitlines()[-1]
     assert not store.has(order.key)
     assert store.failure(order.key) is None
     filler.unlink()
-    assert carry_out(order) == DONE
+    assert run_job(order) == ExitCode.DONE
     assert same(store, whole)
     assert leftovers(store) == []
 
@@ -455,11 +455,11 @@ def test_a_store_that_becomes_read_only_stops_the_work_and_books_no_failure(smal
     order = orders.in_store(made[3], store)
     store.discard(order.key)
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    assert carry_out(order) == FULL
+    assert run_job(order) == ExitCode.STORE_FULL
     assert "Read-only file system" in capsys.readouterr().out.splitlines()[-1]
     subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
     assert store.failure(order.key) is None
-    assert carry_out(order) == DONE
+    assert run_job(order) == ExitCode.DONE
     assert same(store, whole)
 
 
@@ -472,12 +472,12 @@ def test_memory_that_is_not_to_be_had_is_a_failure_with_its_reason(trained, stor
     limit += "    resource.setrlimit(resource.RLIMIT_AS, (size + 2**26, -1))\n    import torch\n"
     limit += "    torch.ones(2**28)\n    return perform(*given)\nw.perform = poor"
     code, said = child(trained, limit).end()
-    assert code == FAILED
+    assert code == ExitCode.FAILED
     assert "memory" in store.failure(trained.key)["reason"]
     assert "Traceback" in said
     assert not store.has(trained.key)
     store.forget_failure(trained.key)
-    assert carry_out(trained) == DONE
+    assert run_job(trained) == ExitCode.DONE
     assert same(store, whole)
 
 
@@ -487,9 +487,9 @@ def test_a_gpu_without_room_is_no_failure_of_the_work(trained, store, whole, mon
 
     with monkeypatch.context() as patch:
         patch.setattr("prunebench.execution.worker.perform", cramped)
-        assert carry_out(trained) == CRAMPED
+        assert run_job(trained) == ExitCode.OUT_OF_MEMORY
     assert capsys.readouterr().out.splitlines()[-1] == "CUDA out of memory. Tried to allocate 20.00 MiB."
     assert store.failure(trained.key) is None
     assert leftovers(store) == []
-    assert carry_out(trained) == DONE
+    assert run_job(trained) == ExitCode.DONE
     assert same(store, whole)

@@ -15,10 +15,10 @@ import pytest
 
 import prunebench
 from prunebench import session
-from prunebench.api import exits
+from prunebench.api.executors import ExitCode
 from prunebench.data.prepared import prepare
 from prunebench.execution.processes import forking
-from prunebench.execution.scheduler import Options, Walk
+from prunebench.execution.scheduler import Options, Scheduler
 from prunebench.store.entries import Store
 from tests import orders, runs
 
@@ -76,7 +76,7 @@ def walk_of(tmp_path):
         opened = Store.open(tmp_path / store)
         prepared = {trial.task.label: prepare(trial.task.dataset, None, opened.data) for trial in loaded.trials}
         chosen = Options(workers=2, plugins=loaded.files, blocked=loaded.blocked, **options)
-        return Walk(session.plan_suite(loaded, prepared), opened, loaded.registry, prepared, chosen)
+        return Scheduler(session.plan_suite(loaded, prepared), opened, loaded.registry, prepared, chosen)
 
     return make
 
@@ -264,7 +264,7 @@ def test_an_order_on_standard_input_does_not_wait_for_what_a_method_leaves(tmp_p
         runs.write_suite(tmp_path, text), plugin_files=[path], only=["method=mine,sparsity=0.5"]
     )
     begin, order, *_ = orders.orders_of(loaded, Store.open(tmp_path / "store"))  # the second one has the scores
-    assert prunebench.carry_out(begin) == exits.DONE
+    assert prunebench.run_job(begin) == ExitCode.DONE
     command = [sys.executable, "-m", "prunebench.execution"]
     done = subprocess.run(command, input=order.to_json(), cwd=tmp_path, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stdout

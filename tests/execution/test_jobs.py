@@ -3,7 +3,7 @@
 import pytest
 
 from prunebench import Initialize, Prune, Rewind, Train
-from prunebench.plan.jobs import Agenda, Job, kept_keys, missing_jobs, priorities
+from prunebench.plan.jobs import Job, ReadyQueue, kept_keys, missing_jobs, priorities
 from prunebench.plan.planning import make_plan
 
 
@@ -207,36 +207,36 @@ def agenda_of(tiny, method, plan_of):
     keys = dict(zip(("dense", "after", "before"), wanted(plan), strict=True))
     jobs = missing_jobs(plan, Shelf([plan.trials[0].chain[0]]), wanted(plan))
     assert set(jobs) == set(keys.values())
-    return lambda running=(): (Agenda(plan, dict(jobs), {keys[name] for name in running}), keys)
+    return lambda running=(): (ReadyQueue(plan, dict(jobs), {keys[name] for name in running}), keys)
 
 
 def test_what_others_wait_for_longest_comes_first(agenda_of):
-    agenda, keys = agenda_of()
-    assert [agenda.take(0), agenda.take(0), agenda.take(0)] == [keys["dense"], keys["before"], None]
-    agenda.done(keys["dense"])
-    assert agenda.take(0) == keys["after"]
+    queue, keys = agenda_of()
+    assert [queue.take(0), queue.take(0), queue.take(0)] == [keys["dense"], keys["before"], None]
+    queue.done(keys["dense"])
+    assert queue.take(0) == keys["after"]
 
 
 def test_what_was_put_off_comes_when_nothing_else_can_and_not_before_it_is_due(agenda_of):
-    agenda, keys = agenda_of()
-    agenda.put_off(agenda.take(0), until=10)
-    assert agenda.next_look == 10
-    assert agenda.take(11) == keys["before"]
-    assert agenda.take(9) is None
-    assert agenda.take(10) == keys["dense"]
-    assert agenda.next_look is None
+    queue, keys = agenda_of()
+    queue.put_off(queue.take(0), until=10)
+    assert queue.next_look == 10
+    assert queue.take(11) == keys["before"]
+    assert queue.take(9) is None
+    assert queue.take(10) == keys["dense"]
+    assert queue.next_look is None
 
 
 def test_what_is_dropped_takes_along_all_that_waits_for_it(agenda_of):
-    agenda, keys = agenda_of()
-    assert {job.key for job in agenda.drop(keys["dense"])} == {keys["dense"], keys["after"]}
-    assert agenda.drop(keys["dense"]) == []
-    assert set(agenda.jobs) == {keys["before"]}
-    assert [agenda.take(0), agenda.take(0)] == [keys["before"], None]
+    queue, keys = agenda_of()
+    assert {job.key for job in queue.drop(keys["dense"])} == {keys["dense"], keys["after"]}
+    assert queue.drop(keys["dense"]) == []
+    assert set(queue.jobs) == {keys["before"]}
+    assert [queue.take(0), queue.take(0)] == [keys["before"], None]
 
 
 def test_what_runs_already_is_not_given_again(agenda_of):
-    agenda, keys = agenda_of(running=["dense"])
-    assert [agenda.take(0), agenda.take(0)] == [keys["before"], None]
-    agenda.done(keys["dense"])
-    assert agenda.take(0) == keys["after"]
+    queue, keys = agenda_of(running=["dense"])
+    assert [queue.take(0), queue.take(0)] == [keys["before"], None]
+    queue.done(keys["dense"])
+    assert queue.take(0) == keys["after"]

@@ -8,7 +8,7 @@ from prunebench.execution import results as outcomes
 from prunebench.execution.key_inputs import inputs_of, sources
 from prunebench.execution.results import early_stop, unfinished
 from prunebench.plan.planning import make_plan
-from prunebench.suite.pipelines import Composed
+from prunebench.suite.pipelines import Pipeline
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_a_state_of_which_nothing_was_written_down_has_the_source_of_now(provena
 def test_a_pipeline_is_told_with_the_methods_in_it(provenance, method):
     snip, magnitude = method("snip"), method("magnitude")
     stages = (Initialize(), Prune(by=snip, density=0.5), Train(), Prune(by=magnitude, density=0.5))
-    found = provenance(Composed(chain=stages))
+    found = provenance(Pipeline(chain=stages))
     assert "method.plugin" not in found
     assert found["method.source"] == found["core.source"]
     for part in (snip, magnitude):

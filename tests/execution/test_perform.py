@@ -9,8 +9,9 @@ import prunebench
 from prunebench import Prune, Reinitialize, Rewind, Shuffle, Stage, Train
 from prunebench.api.errors import PrunebenchError, Unreachable
 from prunebench.api.tasks import Optimizer
-from prunebench.execution.performing import Bench, final_figures, fresh_model, perform
+from prunebench.execution.performing import final_figures, perform
 from prunebench.plan.planning import Node
+from prunebench.training.bench import Bench, fresh_model
 
 SIZE = 36 + 144 + 72 + 24
 """Prunable weights of the tiny convolutional network."""

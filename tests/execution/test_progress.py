@@ -78,9 +78,9 @@ def _along(plan, planned):
 def test_a_job_under_way_is_shown_with_its_place_and_its_steps_count(plan, store):
     before = progress(plan, store)
     key = filling.trial(plan, "tiny/dense/0/0").key
-    with claims.claim(store, key, work(start=3, stop=30)) as claim:
-        claim._running = claims.replace(claim._running, step=13)
-        claim._write()
+    with claims.lock(store, key, work(start=3, stop=30)) as lock:
+        lock._running = claims.replace(lock._running, step=13)
+        lock._write()
         found = progress(plan, store)
         store.write_failure(key, {"reason": "before", "time": 1.0})
         assert progress(plan, store).failed == {}  # it is being tried again
@@ -91,14 +91,14 @@ def test_a_job_under_way_is_shown_with_its_place_and_its_steps_count(plan, store
 
 
 def test_what_other_suites_run_in_the_store_is_counted_apart(plan, store):
-    with claims.claim(store, "b" * 32, work()):
+    with claims.lock(store, "b" * 32, work()):
         found = progress(plan, store)
     assert (found.running, found.others) == ((), 1)
 
 
 def test_a_mark_without_a_living_process_is_dead(plan, store):
     key = filling.trial(plan, "tiny/dense/0/0").key
-    with claims.claim(store, key, work("tiny/dense/0/0")):
+    with claims.lock(store, key, work("tiny/dense/0/0")):
         note = (store.root / "running" / f"{key}.json").read_text()
     (store.root / "running" / f"{key}.json").write_text(note)
     found = progress(plan, store)

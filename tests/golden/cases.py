@@ -17,14 +17,16 @@ from torch import nn
 import prunebench
 from prunebench import Deploy, Initialize, Prune, Reinitialize, Rewind, Shuffle, Structure, Train
 from prunebench.api import registry
-from prunebench.api.components import Component, Dataset, Method
+from prunebench.api.components import Component, Dataset
 from prunebench.api.files import File
+from prunebench.api.layers import Layer
+from prunebench.api.methods import Method
 from prunebench.api.tasks import Optimizer, Prunable, Schedule
 from prunebench.api.times import Clock
 from prunebench.data import seeds
 from prunebench.data.augmentation import augment
 from prunebench.inspection.tickets import Facts, Ticket
-from prunebench.network.description import Layer, describe
+from prunebench.network.description import describe
 from prunebench.plan.planning import protocol, resolve
 from prunebench.pruning.allocation import total_kept
 from prunebench.pruning.masks import keep_highest

@@ -13,8 +13,10 @@ import prunebench
 from prunebench.api.errors import Diverged
 from prunebench.api.tasks import Entry, Optimizer, Recipe, Task, Trial
 from prunebench.data.prepared import Data, prepare
-from prunebench.execution.performing import Bench, final_figures, measured, perform
+from prunebench.execution.performing import final_figures, measured, perform
+from prunebench.network.description import describe
 from prunebench.plan.planning import protocol, resolve
+from prunebench.training.bench import Bench
 
 CPU = torch.device("cpu")
 DIGITS = 8
@@ -116,7 +118,8 @@ def task_of(model=None, dataset=None, prunable=None, **recipe):
 
 def trial_of(method, task=None, sparsity=0.5, **ablations):
     entry = Entry(label="mine", method=method, **ablations)
-    return Trial(suite="golden", task=task or task_of(), entry=entry, sparsity=sparsity, seed=3)
+    task = task or task_of()
+    return Trial(suite="golden", task=task, entry=entry, sparsity=sparsity, seed=3, describe=describe)
 
 
 @cache

@@ -10,7 +10,7 @@ import torch
 from prunebench import Deploy, Initialize, Prune, Train, load_ticket
 from prunebench.api.errors import PrunebenchError
 from prunebench.inspection import FORMATS, export, ticket_of
-from prunebench.suite.pipelines import Composed
+from prunebench.suite.pipelines import Pipeline
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_the_dense_network_is_a_ticket_without_masks(tiny, method, finished):
 
 def test_a_delivered_trial_gives_the_network_from_before(tiny, method, finished):
     chain = (Initialize(), Prune(by=method("random"), density=0.5), Train(), Deploy())
-    one = finished(tiny.trial(Composed(chain=chain), task=tiny.task(steps=7)))
+    one = finished(tiny.trial(Pipeline(chain=chain), task=tiny.task(steps=7)))
     figures = ticket_of(one).facts.figures
     assert figures.keys() == {"accuracy", "loss"}
     assert figures["accuracy"] == one.end.history[-1]["test_accuracy"]

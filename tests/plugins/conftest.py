@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from prunebench.api.layers import Layer, Network
 from prunebench.api.tasks import Optimizer
-from prunebench.network.description import Layer, Network
-from prunebench.training.loop import Trainer, Training
+from prunebench.training.loop import Trainer, TrainingContext
 from prunebench.training.state import State
 
 FLOPS = 10.0
@@ -34,7 +34,7 @@ def training_of(tiny):
             optimizer={f"momentum_buffer/{name}": torch.tensor(value) for name, value in (momentum or {}).items()},
         )
         task = tiny.task(optimizer=Optimizer(name="sgd", lr=0.1, momentum=0.9))
-        training = Training(Trainer(task, network, model, None, 0), state)
+        training = TrainingContext(Trainer(task, network, model, None, 0), state)
         for name, gradient in (gradients or {}).items():
             training.weights[name].grad = torch.tensor(gradient)
         return training

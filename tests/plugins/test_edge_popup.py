@@ -29,15 +29,15 @@ def popup(method, training_of):
 def test_the_weights_of_the_largest_scores_are_used_with_the_drawn_signs(popup):
     training, updater = popup([[0.1, -0.2, 0.3, -0.4]], [[0.5, -2.0, 1.0, 0.1]])
     size = sqrt(2 / 4)
-    updater.impose(training)
+    updater.apply_masks(training)
     assert training.weights["a"].detach().flatten().tolist() == pytest.approx([0.0, -size, size, 0.0])
-    updater.lift(training)
+    updater.restore_dense(training)
     assert torch.equal(training.weights["a"], torch.tensor([[0.5, -2.0, 1.0, 0.1]]))
 
 
 def test_density_is_what_is_kept(popup):
     training, updater = popup([[1.0] * 4], [[1.0, 2.0, 3.0, 4.0]], density=0.25)
-    updater.impose(training)
+    updater.apply_masks(training)
     assert training.masks["a"].tolist() == [[False, False, False, True]]
 
 
@@ -48,9 +48,9 @@ def test_scaled_weights_make_up_for_the_pruned_ones(popup):
 
 def test_a_score_moves_by_gradient_times_weight_whether_its_weight_is_used_or_not(popup):
     training, updater = popup([[0.1, -0.2, 0.3, -0.4]], [[0.5, -2.0, 1.0, 0.1]])
-    updater.impose(training)
+    updater.apply_masks(training)
     training.weights["a"].grad = torch.tensor([[1.0, 1.0, 2.0, 2.0]])
-    updater.lift(training)
+    updater.restore_dense(training)
     assert not updater.after_backward(training)
     size = sqrt(2 / 4)
     # gradient * weight, and the sign of the score, since it is its size that counts
@@ -64,7 +64,7 @@ def test_a_score_moves_by_gradient_times_weight_whether_its_weight_is_used_or_no
 
 def test_a_step_costs_two_sparse_passes_and_a_dense_one(popup):
     training, updater = popup([[0.1, -0.2, 0.3, -0.4]], [[0.5, -2.0, 1.0, 0.1]], density=0.25)
-    updater.impose(training)
+    updater.apply_masks(training)
     assert updater.flops(training) == 2 * 10 + 40
 
 

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 import prunebench
 from prunebench import Initialize, Prune, Train
 from prunebench.pruning.masks import keep_highest
+from prunebench.pruning.scoring import ScoringContext
 
 
 class Pair(prunebench.Dataset):
@@ -140,14 +141,12 @@ def test_every_parameter_moves_the_scores(method, conv, way):
 
 def test_examples_are_balanced_over_the_classes(conv, method, monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        "prunebench.pruning.scoring.Scoring.batches", lambda self, *how: asked.append(how) or conv_batches(self, *how)
-    )
+    monkeypatch.setattr(ScoringContext, "batches", lambda self, *how: asked.append(how) or conv_batches(self, *how))
     method("grasp").scores(conv())
     assert asked == [(1, 100, True)]
 
 
-conv_batches = prunebench.Scoring.batches
+conv_batches = ScoringContext.batches
 
 
 def test_only_linear_layers_are_redrawn_and_only_in_the_copy(tiny, method, conv, run_stages):

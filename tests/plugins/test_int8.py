@@ -20,7 +20,7 @@ def kinds(module):
 
 
 @pytest.fixture
-def lent(scoring_of):
+def context(scoring_of):
     """A trained-looking network as a method is lent it."""
 
     def make(task):
@@ -37,9 +37,9 @@ def lent(scoring_of):
 
 
 @pytest.mark.parametrize("architecture", ["MLP", "Conv"])
-def test_static_layers_are_integers_with_a_scale_for_each_output(tiny, method, lent, data_of, architecture):
+def test_static_layers_are_integers_with_a_scale_for_each_output(tiny, method, context, data_of, architecture):
     task = tiny.task(getattr(tiny, architecture)())
-    scoring = lent(task)
+    scoring = context(task)
     data = data_of(task)
     inputs = data.normalized(data.test.inputs)
     with torch.no_grad():
@@ -59,8 +59,8 @@ def test_static_layers_are_integers_with_a_scale_for_each_output(tiny, method, l
     assert (found - expected).abs().max() < 0.1 * expected.abs().max()
 
 
-def test_pruned_weights_are_zero_as_integers_too(tiny, method, lent):
-    scoring = lent(tiny.task())
+def test_pruned_weights_are_zero_as_integers_too(tiny, method, context):
+    scoring = context(tiny.task())
     with torch.no_grad():
         scoring.model[1].weight[:, ::2] = 0
     deployed = method("int8").deploy(scoring)
@@ -69,12 +69,12 @@ def test_pruned_weights_are_zero_as_integers_too(tiny, method, lent):
     assert not first.weight().q_per_channel_zero_points().any()
 
 
-def test_dynamic_activations_leave_convolutions_alone_and_say_so(tiny, method, lent):
-    deployed = method("int8", activations="dynamic").deploy(lent(tiny.task(tiny.Conv())))
+def test_dynamic_activations_leave_convolutions_alone_and_say_so(tiny, method, context):
+    deployed = method("int8", activations="dynamic").deploy(context(tiny.task(tiny.Conv())))
     assert kinds(deployed.model).count("Linear") == 1
     assert sum(isinstance(layer, nn.Conv2d) for layer in deployed.model.modules()) == 3
     assert deployed.notes["convolutions"] == "not applicable: with dynamic activations they stay float32"
-    assert "convolutions" not in method("int8", activations="dynamic").deploy(lent(tiny.task())).notes
+    assert "convolutions" not in method("int8", activations="dynamic").deploy(context(tiny.task())).notes
 
 
 class Branching(prunebench.Model):
@@ -95,17 +95,17 @@ class Branching(prunebench.Model):
         return Network()
 
 
-def test_a_network_that_cannot_be_traced_is_an_error_that_names_the_way_out(tiny, method, lent):
+def test_a_network_that_cannot_be_traced_is_an_error_that_names_the_way_out(tiny, method, context):
     task = tiny.task(Branching())
     with pytest.raises(PrunebenchError, match=r"^not applicable: static INT8 needs .* try activations: dynamic$"):
-        method("int8").deploy(lent(task))
-    assert kinds(method("int8", activations="dynamic").deploy(lent(task)).model).count("Linear") == 1
+        method("int8").deploy(context(task))
+    assert kinds(method("int8", activations="dynamic").deploy(context(task)).model).count("Linear") == 1
 
 
-def test_a_torch_without_kernels_is_an_error(tiny, method, lent, monkeypatch):
+def test_a_torch_without_kernels_is_an_error(tiny, method, context, monkeypatch):
     monkeypatch.setattr("prunebench_plugins.int8.find_spec", lambda name: None)
     with pytest.raises(PrunebenchError, match=r"^not applicable: this torch has no INT8 kernels"):
-        method("int8").deploy(lent(tiny.task()))
+        method("int8").deploy(context(tiny.task()))
 
 
 def test_alone_it_is_skipped_with_the_way_to_use_it(tiny, method):

@@ -10,7 +10,7 @@ from prunebench import Initialize, Prune, Rewind, Structure, Train
 from prunebench.api.tasks import Optimizer, Schedule
 from prunebench.plan.planning import make_plan
 from prunebench.pruning.masks import keep_highest
-from prunebench.training.loop import Trainer, Training
+from prunebench.training.loop import Trainer, TrainingContext
 from prunebench.training.state import State, from_tensors, to_tensors
 
 METHODS = [
@@ -203,11 +203,11 @@ def test_imposing_and_lifting_leaves_the_weights_as_they_were(wide, learned, ben
     state = run_stages(task).end
     bench = bench_of(tiny.trial(learned, task=task))
     updater = learned.updater(0.5)
-    training = Training(Trainer(task, bench.network, bench.model, None, 0), state, updater.trains_dense)
+    training = TrainingContext(Trainer(task, bench.network, bench.model, None, 0), state, updater.trains_dense)
     updater.begin(training)
     before = {name: weight.detach().clone() for name, weight in training.weights.items()}
     for _ in range(2):
-        updater.impose(training)
+        updater.apply_masks(training)
         assert sum(int(weight.count_nonzero()) for weight in training.weights.values()) == SIZE // 2
-        updater.lift(training)
+        updater.restore_dense(training)
         assert same(before, {name: weight.detach() for name, weight in training.weights.items()})

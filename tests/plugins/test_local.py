@@ -10,15 +10,14 @@ import pytest
 from prunebench_plugins import local
 from prunebench_plugins.local import Local, Processes
 
-from prunebench.api import exits
 from prunebench.api.environment import cores
 from prunebench.api.errors import PrunebenchError
-from prunebench.api.executors import Order, Resources, Site
+from prunebench.api.executors import ExitCode, JobSpec, Resources, RunContext
 
 
 @pytest.fixture
 def site(tmp_path):
-    return lambda **facts: Site(store=tmp_path, **facts)
+    return lambda **facts: RunContext(store=tmp_path, **facts)
 
 
 @pytest.fixture
@@ -65,7 +64,7 @@ def started(servers):
 
 
 def order(key):
-    return Order(
+    return JobSpec(
         trial={}, protocol="", path=(key,), parent=None, plugins=(), blocked=(), store="", data="", fingerprint=""
     )
 
@@ -99,26 +98,26 @@ def test_a_machine_without_a_gpu_is_told_before_any_work(site, gpus):
 
 def test_each_process_sees_the_gpu_that_the_fewest_others_see(site, gpus, started):
     gpus("GPU-a", "GPU-b", "GPU-c")
-    crew = Local(slots_per_gpu=2).open(site(device="cuda"))
+    pool = Local(slots_per_gpu=2).open(site(device="cuda"))
     for number in range(6):
-        assert crew.free == 6 - number
-        crew.submit(order(str(number)))
-    assert crew.free == 0
+        assert pool.free == 6 - number
+        pool.submit(order(str(number)))
+    assert pool.free == 0
     assert Counter(one["CUDA_VISIBLE_DEVICES"] for one in started()) == {"GPU-a": 2, "GPU-b": 2, "GPU-c": 2}
-    crew.cancel("1")
-    crew.submit(order("6"))
+    pool.cancel("1")
+    pool.submit(order("6"))
     assert started()[6] == started()[1]
 
 
 def test_a_gpu_on_which_all_fails_is_not_given_every_next_order(site, gpus, servers, started):
     gpus("GPU-a", "GPU-b")
-    crew = Local().open(site(device="cuda"))
+    pool = Local().open(site(device="cuda"))
     given = []
     for number in range(4):
-        crew.submit(order(str(number)))
+        pool.submit(order(str(number)))
         given.append(started()[-1]["CUDA_VISIBLE_DEVICES"])
         servers[0].says.append([{"job": number, "code": 1 if given[-1] == "GPU-a" else 0}])
-        crew.wait(None)
+        pool.wait(None)
     assert given == ["GPU-a", "GPU-b", "GPU-b", "GPU-b"]
 
 
@@ -140,49 +139,49 @@ def test_on_a_processor_nothing_is_hidden(site, started):
 
 
 def test_an_order_begins_when_the_server_has_loaded_the_plugins(site, servers):
-    crew = Processes(site(), 1)
-    crew.submit(order("k"))
-    assert not crew.begun("k")
+    pool = Processes(site(), 1)
+    pool.submit(order("k"))
+    assert not pool.begun("k")
     servers[0].says = [[{"ready": True, "reason": ""}]]
-    assert crew.wait(None) == []
-    assert crew.begun("k")
+    assert pool.wait(None) == []
+    assert pool.begun("k")
 
 
 def test_plugins_after_which_no_process_can_be_forked_are_imported_by_each_worker(site, servers):
-    crew = Processes(site(plugins=("/mine.py",)), 2)
-    crew.submit(order("a"))
-    crew.submit(order("b"))
+    pool = Processes(site(plugins=("/mine.py",)), 2)
+    pool.submit(order("a"))
+    pool.submit(order("b"))
     servers[0].says = [[{"ready": False, "reason": "a plugin starts threads as it is imported"}]]
-    assert crew.wait(None) == []
+    assert pool.wait(None) == []
     assert servers[0].ended
     assert servers[1].loaded[0] == []
     assert [message["job"] for message in servers[1].told] == [0, 1]
 
 
 def test_a_server_that_dies_ends_its_orders_without_blame_and_is_replaced(site, servers):
-    crew = Processes(site(plugins=("/mine.py",)), 2)
-    crew.submit(order("a"))
-    crew.submit(order("b"))
+    pool = Processes(site(plugins=("/mine.py",)), 2)
+    pool.submit(order("a"))
+    pool.submit(order("b"))
     servers[0].says = [[{"ready": True, "reason": ""}], None]
-    assert crew.wait(None) == []
-    ended = crew.wait(None)
+    assert pool.wait(None) == []
+    ended = pool.wait(None)
     assert [(one.key, one.exitcode, one.cause) for one in ended] == [
-        (key, exits.NOT_RUN, "the process that starts workers died") for key in "ab"
+        (key, ExitCode.NOT_RUN, "the process that starts workers died") for key in "ab"
     ]
-    assert crew.free == 2
-    crew.submit(order("a"))
+    assert pool.free == 2
+    pool.submit(order("a"))
     assert servers[1].loaded[0] == ["/mine.py"]
     servers[1].says = [[{"job": 0, "code": 0}], [{"job": 2, "code": 0}]]  # the first is of an order that is over
-    assert crew.wait(None) == []
-    assert [one.exitcode for one in crew.wait(None)] == [0]
+    assert pool.wait(None) == []
+    assert [one.exitcode for one in pool.wait(None)] == [0]
 
 
 def test_a_server_that_dies_as_it_loads_plugins_is_not_asked_to_load_them_again(site, servers):
-    crew = Processes(site(plugins=("/mine.py",)), 1)
+    pool = Processes(site(plugins=("/mine.py",)), 1)
     for number in range(2):
-        crew.submit(order("a"))
+        pool.submit(order("a"))
         servers[number].says = [None]
-        assert [one.exitcode for one in crew.wait(None)] == [exits.NOT_RUN]
+        assert [one.exitcode for one in pool.wait(None)] == [ExitCode.NOT_RUN]
     assert [server.loaded[0] for server in servers] == [["/mine.py"], []]
 
 
@@ -191,10 +190,13 @@ def test_a_machine_that_starts_no_process_is_asked_again(site, monkeypatch):
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr(local, "start_server", start)
-    crew = Processes(site(), 1)
-    crew.submit(order("a"))
-    [ended] = crew.wait(None)
-    assert (ended.exitcode, ended.cause) == (exits.NOT_RUN, "cannot start a process: Resource temporarily unavailable")
+    pool = Processes(site(), 1)
+    pool.submit(order("a"))
+    [ended] = pool.wait(None)
+    assert (ended.exitcode, ended.cause) == (
+        ExitCode.NOT_RUN,
+        "cannot start a process: Resource temporarily unavailable",
+    )
 
 
 PLUGIN = """
@@ -215,7 +217,8 @@ def test_processes_of_workers_have_sockets_where_temporary_files_have_a_long_pat
     long = tmp_path / ("x" * 120)
     long.mkdir()
     (tmp_path / "mine.py").write_text(PLUGIN, "utf-8")
-    code = "from pathlib import Path\nfrom prunebench.api.executors import Site\nfrom prunebench_plugins.local import Local\n"
+    code = "from pathlib import Path\nfrom prunebench.api.executors import Site\n"
+    code += "from prunebench_plugins.local import Local\n"
     code += "crew = Local().open(Site(store=Path('.'), workers=1, plugins=(str(Path('mine.py').resolve()),)))\n"
     code += "from prunebench.execution.processes.forking import start_server\n"
     code += "print(start_server(*crew._loaded, crew._sockets).received())"

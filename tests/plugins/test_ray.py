@@ -15,9 +15,9 @@ import pytest
 
 from prunebench import session
 from prunebench.api.errors import PrunebenchError
-from prunebench.api.executors import Resources, Site
+from prunebench.api.executors import Resources, RunContext
 from prunebench.data.prepared import prepare
-from prunebench.execution.scheduler import Options, Walk
+from prunebench.execution.scheduler import Options, Scheduler
 from prunebench.store.entries import Store
 from tests import runs
 
@@ -90,7 +90,7 @@ def walk_of(tmp_path_factory, loaded):
         store = Store.open(folder or tmp_path_factory.mktemp("store"))
         prepared = {trial.task.label: prepare(trial.task.dataset, None, store.data) for trial in loaded.trials}
         chosen = Options(executor=executor, plugins=loaded.files, **options)
-        return Walk(session.plan_suite(loaded, prepared), store, loaded.registry, prepared, chosen)
+        return Scheduler(session.plan_suite(loaded, prepared), store, loaded.registry, prepared, chosen)
 
     return make
 
@@ -109,9 +109,9 @@ class Abroad(Ray):
     name = "abroad"
 
     def open(self, site):
-        crew = super().open(site)
-        crew._token.unlink()
-        return crew
+        pool = super().open(site)
+        pool._token.unlink()
+        return pool
 
 
 def ended(walk):
@@ -253,7 +253,7 @@ def test_what_no_node_has_is_refused_before_any_work(cluster, walk_of):
 def test_without_ray_the_error_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(PrunebenchError, match=r"pip install 'prunebench\[ray\]'"):
-        Ray().open(Site(store=tmp_path))
+        Ray().open(RunContext(store=tmp_path))
 
 
 def test_no_command_imports_ray_that_does_not_use_it():

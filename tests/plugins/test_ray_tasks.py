@@ -12,11 +12,10 @@ from prunebench_plugins import ray_nodes as nodes
 
 import prunebench
 from prunebench import session
-from prunebench.api import exits
 from prunebench.api.errors import PrunebenchError
-from prunebench.api.executors import Resources, Site
+from prunebench.api.executors import ExitCode, Resources, RunContext
 from prunebench.data.prepared import prepare
-from prunebench.execution.scheduler import Options, Walk
+from prunebench.execution.scheduler import Options, Scheduler
 from prunebench.store.entries import Store
 from tests import runs
 
@@ -89,8 +88,8 @@ def played(monkeypatch, tmp_path):
     ray = Played()
     monkeypatch.setattr(plugin, "_imported", lambda: ray)
     monkeypatch.setitem(sys.modules, "ray", ray)
-    carry_out = lambda order: exits.DONE if ray.losses else prunebench.carry_out(order)  # noqa: E731  lost in mid-work
-    monkeypatch.setattr(nodes, "_run", lambda order: prunebench.Ended(order.key, carry_out(order)))
+    run_job = lambda order: ExitCode.DONE if ray.losses else prunebench.run_job(order)  # noqa: E731  lost in mid-work
+    monkeypatch.setattr(nodes, "_run", lambda order: prunebench.JobResult(order.key, run_job(order)))
     monkeypatch.setattr(nodes.tempfile, "gettempdir", lambda: str(tmp_path / "node"))
     return ray
 
@@ -103,7 +102,7 @@ def walk_of(tmp_path):
         opened = Store.open(tmp_path / store)
         prepared = {trial.task.label: prepare(trial.task.dataset, None, opened.data) for trial in loaded.trials}
         chosen = Options(executor=executor, **options)
-        return Walk(session.plan_suite(loaded, prepared), opened, loaded.registry, prepared, chosen)
+        return Scheduler(session.plan_suite(loaded, prepared), opened, loaded.registry, prepared, chosen)
 
     return make
 
@@ -114,9 +113,9 @@ class Abroad(plugin.Ray):
     name = "abroad"
 
     def open(self, site):
-        crew = super().open(site)
-        crew._token.unlink()
-        return crew
+        pool = super().open(site)
+        pool._token.unlink()
+        return pool
 
 
 def statuses(walk):
@@ -134,8 +133,8 @@ def test_the_same_states_are_made_where_the_store_is_seen_and_where_they_travel(
 
 def test_a_node_works_in_a_folder_of_its_own(played, walk_of, monkeypatch, tmp_path):
     orders = []
-    carry_out = nodes._run
-    monkeypatch.setattr(nodes, "_run", lambda order: (orders.append(order), carry_out(order))[1])
+    run_job = nodes._run
+    monkeypatch.setattr(nodes, "_run", lambda order: (orders.append(order), run_job(order))[1])
     statuses(walk_of(Abroad()))
     assert orders
     for order in orders:
@@ -174,7 +173,7 @@ def test_a_worker_that_ray_loses_is_tried_three_times(played, walk_of, losses):
 
 
 def test_a_state_that_was_made_before_its_worker_was_lost_counts(played, walk_of, monkeypatch):
-    monkeypatch.setattr(nodes, "_run", lambda order: prunebench.Ended(order.key, prunebench.carry_out(order)))
+    monkeypatch.setattr(nodes, "_run", lambda order: prunebench.JobResult(order.key, prunebench.run_job(order)))
     played.losses = [WorkerCrashedError(), TaskError("late"), WorkerCrashedError(), WorkerCrashedError()]
     assert [event.result.reason for event in walk_of(plugin.Ray(), workers=1).events()] == ["", ""]
 
@@ -209,7 +208,7 @@ def test_a_node_whose_disk_is_full_is_named(played, walk_of, monkeypatch):
 )
 def test_there_are_as_many_places_as_fit_on_each_node(played, tmp_path, nodes, facts, places):
     played.resources = nodes
-    assert plugin.Ray().open(Site(store=tmp_path, **facts)).free == places
+    assert plugin.Ray().open(RunContext(store=tmp_path, **facts)).free == places
 
 
 @pytest.mark.parametrize(
@@ -221,24 +220,24 @@ def test_there_are_as_many_places_as_fit_on_each_node(played, tmp_path, nodes, f
 )
 def test_what_no_node_has_is_refused_before_any_work(played, tmp_path, facts, words):
     with pytest.raises(PrunebenchError, match=words):
-        plugin.Ray().open(Site(store=tmp_path, **facts))
+        plugin.Ray().open(RunContext(store=tmp_path, **facts))
     assert list(tmp_path.glob(".seen*")) == []
 
 
 def test_a_crew_that_is_left_cancels_what_runs(played, walk_of, tmp_path):
-    crew = plugin.Ray().open(Site(store=tmp_path))
-    crew._tasks["k"] = plugin.Task(None, "answers")
-    assert not crew.begun("k")
-    crew.shutdown()
+    pool = plugin.Ray().open(RunContext(store=tmp_path))
+    pool._tasks["k"] = plugin.Task(None, "answers")
+    assert not pool.begun("k")
+    pool.shutdown()
     assert played.cancelled == ["answers"]
     assert list(tmp_path.glob(".seen*")) == []
 
 
 def test_a_busy_or_full_node_is_heard(played, walk_of, monkeypatch):
-    codes = [exits.BUSY]
-    carry_out = nodes._run
+    codes = [ExitCode.LOCKED]
+    run_job = nodes._run
     monkeypatch.setattr(
-        nodes, "_run", lambda order: prunebench.Ended(order.key, codes.pop()) if codes else carry_out(order)
+        nodes, "_run", lambda order: prunebench.JobResult(order.key, codes.pop()) if codes else run_job(order)
     )
     assert statuses(walk_of(Abroad())) == ["done", "done"]
 
@@ -288,7 +287,7 @@ def streamed(tmp_path):
         opened = Store.open(tmp_path / store)
         prepared = {trial.task.label: prepare(trial.task.dataset, root, opened.data) for trial in loaded.trials}
         chosen = Options(executor=executor, plugins=loaded.files)
-        return Walk(session.plan_suite(loaded, prepared), opened, loaded.registry, prepared, chosen)
+        return Scheduler(session.plan_suite(loaded, prepared), opened, loaded.registry, prepared, chosen)
 
     return make
 
@@ -368,7 +367,7 @@ def test_a_start_of_ray_that_does_not_come_about_leaves_nothing(monkeypatch, tmp
 def test_a_task_sees_the_gpus_that_ray_gave_it_and_hides_none_where_ray_says_nothing(
     monkeypatch, device, visible, gpus
 ):
-    order = prunebench.Order(
+    order = prunebench.JobSpec(
         **dict.fromkeys(("protocol", "store", "data", "fingerprint"), ""),
         **dict.fromkeys(("path", "plugins", "blocked"), ()),
         trial={},

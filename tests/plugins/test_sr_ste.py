@@ -23,17 +23,17 @@ def groups(method, training_of):
 
 def test_a_pass_uses_two_of_every_four(groups):
     training, updater = groups([[4.0, -3.0, 2.0, -1.0, 1.0, 2.0, -3.0, 4.0]])
-    updater.impose(training)
+    updater.apply_masks(training)
     assert training.weights["a"].detach().tolist() == [[4.0, -3.0, 0.0, 0.0, 0.0, 0.0, -3.0, 4.0]]
-    updater.lift(training)
+    updater.restore_dense(training)
     assert training.weights["a"].detach().tolist() == [[4.0, -3.0, 2.0, -1.0, 1.0, 2.0, -3.0, 4.0]]
 
 
 def test_masked_weights_decay_besides_their_gradient_and_used_ones_do_not(groups):
     training, updater = groups([[4.0, -3.0, 2.0, -1.0]], decay=0.5)
-    updater.impose(training)
+    updater.apply_masks(training)
     training.weights["a"].grad = torch.tensor([[1.0, 1.0, 1.0, 1.0]])
-    updater.lift(training)
+    updater.restore_dense(training)
     assert not updater.after_backward(training)
     # 1 + 0.5 * 2 and 1 + 0.5 * -1
     assert training.weights["a"].grad.tolist() == [[1.0, 1.0, 2.0, 0.5]]
@@ -78,13 +78,13 @@ def test_decay_keeps_masks_from_changing(tiny, method, run_stages):
 
 def test_a_step_costs_two_sparse_passes_and_a_dense_one(groups):
     training, updater = groups([[4.0, -3.0, 2.0, -1.0]], n=1)
-    updater.impose(training)
+    updater.apply_masks(training)
     assert updater.flops(training) == 2 * 10 + 40
 
 
 def test_a_layer_with_undivided_inputs_is_dense_throughout(groups):
     training, updater = groups([[4.0, -3.0, 2.0]])
-    updater.impose(training)
+    updater.apply_masks(training)
     assert training.weights["a"].detach().tolist() == [[4.0, -3.0, 2.0]]
     assert training.masks["a"].all()
 

@@ -28,20 +28,20 @@ def straight(method, training_of):
 
 def step(training, updater, **gradients):
     """A step in which the imposed weights get these gradients."""
-    updater.impose(training)
+    updater.apply_masks(training)
     for name, gradient in gradients.items():
         training.weights[name].grad = torch.tensor([gradient])
-    updater.lift(training)
+    updater.restore_dense(training)
     assert not updater.after_backward(training)
     training.make_step(None)
 
 
 def test_a_pass_uses_the_largest_weights_and_between_passes_all_are_there(straight):
     training, updater = straight(0.5, [4.0, -3.0, 2.0, -1.0])
-    updater.impose(training)
+    updater.apply_masks(training)
     assert values(training) == [[4.0, -3.0, 0.0, 0.0]]
     assert training.masks["a"].tolist() == [[True, True, False, False]]
-    updater.lift(training)
+    updater.restore_dense(training)
     assert values(training) == [[4.0, -3.0, 2.0, -1.0]]
 
 
@@ -49,7 +49,7 @@ def test_the_gradient_reaches_pruned_weights_which_may_then_take_a_place(straigh
     training, updater = straight(0.5, [4.0, -3.0, 2.0, -1.0])
     step(training, updater, a=[0.0, 0.0, -20.0, 10.0])  # at a learning rate of 0.1
     assert values(training) == [[4.0, -3.0, 4.0, -2.0]]
-    updater.impose(training)
+    updater.apply_masks(training)
     assert values(training) == [[4.0, 0.0, 4.0, 0.0]]
 
 
@@ -67,13 +67,13 @@ def test_the_optimizer_goes_on_moving_what_is_pruned(straight):
 )
 def test_the_largest_are_those_of_each_layer_or_of_all(straight, allocation, kept):
     training, updater = straight(0.5, [4.0, -3.0, 2.0, -1.0], [8.0, -7.0, 6.0, -5.0], allocation=allocation)
-    updater.impose(training)
+    updater.apply_masks(training)
     assert [training.masks[name][0].int().tolist() for name in "ab"] == list(kept)
 
 
 def test_a_step_costs_two_sparse_passes_and_a_dense_one(straight):
     training, updater = straight(0.25, [4.0, -3.0, 2.0, -1.0])
-    updater.impose(training)
+    updater.apply_masks(training)
     assert updater.flops(training) == 2 * 10 + 40
 
 

@@ -5,15 +5,16 @@ import time
 import pytest
 
 from prunebench.api.errors import SuiteError
+from prunebench.messages.suggestions import choices, near, shown
 from prunebench.suite import document
-from prunebench.suite.nodes import Mistakes, Node, Place, choices, near, shown, written
+from prunebench.suite.nodes import Location, Node, SuiteErrors, written
 
-START = Place(0, 1, 1, "f")
+START = Location(0, 1, 1, "f")
 
 
 def compose(text, start=START):
     """The root, and the lines of the mistakes."""
-    mistakes = Mistakes()
+    mistakes = SuiteErrors()
     root = document.composed(text, start, mistakes)
     try:
         mistakes.report()
@@ -84,7 +85,7 @@ def test_what_is_left_empty_stands_at_its_key():
 
 
 def test_what_is_written_in_an_option_stands_at_the_option():
-    root, lines = compose("{a: 1, a: 2}", Place(3, 0, 0, "--set x"))
+    root, lines = compose("{a: 1, a: 2}", Location(3, 0, 0, "--set x"))
     assert str(root.get("a").place) == "--set x"
     assert lines == ["--set x: a: is given twice; the first is in the same text"]
 
@@ -154,7 +155,7 @@ def test_fifty_levels_are_not_too_deep():
 
 def test_nothing_more_is_said_of_what_is_broken():
     root, _ = compose("a: !x 1")
-    mistakes = Mistakes()
+    mistakes = SuiteErrors()
     mistakes.add(root.get("a"), "is wrong")
     mistakes.missing(root.get("a"), "b")
     assert len(mistakes) == 0
@@ -187,7 +188,7 @@ def test_aliases_do_not_blow_up(text):
 
 def read_file(path):
     with pytest.raises(SuiteError) as caught:
-        document.read(path, Mistakes())
+        document.read(path, SuiteErrors())
     return str(caught.value)
 
 
@@ -205,27 +206,27 @@ def test_a_file_that_cannot_be_read_is_explained(tmp_path, monkeypatch):
 
 def test_a_file_of_the_largest_size_is_read(tmp_path):
     (tmp_path / "f").write_bytes(b"a: 1\n#" + b"x" * (document.MAX_BYTES - 6))
-    assert document.read(tmp_path / "f", Mistakes()).plain() == {"a": 1}
+    assert document.read(tmp_path / "f", SuiteErrors()).plain() == {"a": 1}
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path):
     (tmp_path / "f").write_bytes(b"\xef\xbb\xbfa: 1\n")
-    assert document.read(tmp_path / "f", Mistakes()).plain() == {"a": 1}
+    assert document.read(tmp_path / "f", SuiteErrors()).plain() == {"a": 1}
 
 
 def test_mistakes_are_sorted_by_place_and_said_once():
-    mistakes = Mistakes()
+    mistakes = SuiteErrors()
     for order, line, text in [(2, 0, "d"), (0, 10, "b"), (1, 0, "c"), (0, 2, "a"), (0, 10, "b")]:
-        mistakes.at(Place(order, line, 1, "f" if line else f"--set {order}"), text)
+        mistakes.at(Location(order, line, 1, "f" if line else f"--set {order}"), text)
     with pytest.raises(SuiteError) as caught:
         mistakes.report()
     assert str(caught.value).split("\n") == ["f:2:1: a", "f:10:1: b", "--set 1: c", "--set 2: d"]
 
 
 def test_thousands_of_mistakes_are_counted_not_printed():
-    mistakes = Mistakes()
+    mistakes = SuiteErrors()
     for line in range(1, 1001):
-        mistakes.at(Place(0, line, 1, "f"), "x")
+        mistakes.at(Location(0, line, 1, "f"), "x")
     with pytest.raises(SuiteError) as caught:
         mistakes.report()
     lines = str(caught.value).split("\n")

@@ -9,14 +9,14 @@ from typing import Annotated
 import pytest
 from annotated_types import Ge
 
-import prunebench
 from prunebench import Initialize, Method, Prune, Reinitialize, Rewind, Shuffle, Train
 from prunebench.api import stages
+from prunebench.api.tasks import Trial
 from prunebench.execution.results import variant
 from prunebench.plan.planning import PlannedTrial, make_plan
 from prunebench.suite import from_plain, read_suite, suite_schema, to_plain, trial_from_plain, trial_to_plain
 from prunebench.suite.input_models import stage_classes
-from prunebench.suite.pipelines import Composed
+from prunebench.suite.pipelines import Pipeline
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ ALLOCATION = "'global', 'uniform', 'er' or 'erk' or a list of lists [text, a num
 
 
 def chain(entry, sparsity=0.9):
-    trial = prunebench.Trial(suite="s", task=None, entry=entry, sparsity=sparsity, seed=0)
+    trial = Trial(suite="s", task=None, entry=entry, sparsity=sparsity, seed=0)
     return list(entry.method.stages(trial))
 
 
@@ -220,7 +220,7 @@ def test_a_chain_that_knows_no_target_has_one_sparsity(wrong, entry):
     assert entry(f"{{label: p, sparsities: [0.5], {settled}}}").sparsities == (0.5,)
 
 
-FULL = (
+STORE_FULL = (
     "{label: p, invert: true, sparsities: [0.7, 0.9], stages: [initialize,"
     " {prune: {by: saliency, density: 0.5, allocation: [[a, 0.5]], structure: {n: 2, m: 4}}},"
     " {train: {by: {name: mover, interval: 5it}, until: 50%}}, {prune: {by: {name: saliency, scale: 2}}},"
@@ -229,7 +229,7 @@ FULL = (
 
 
 def test_a_pipeline_comes_back_from_plain_values(read, valid, fakes):
-    suite = read(valid.replace("  - coin\n", f"  - {FULL}\n"))
+    suite = read(valid.replace("  - coin\n", f"  - {STORE_FULL}\n"))
     plain = json.loads(json.dumps(to_plain(suite)))
     assert from_plain(plain, fakes) == suite
     for trial in suite.trials():
@@ -369,7 +369,7 @@ def prunebench_registry():
 
 def test_the_parts_of_a_pipeline_are_the_methods_in_it(method):
     snip, magnitude = method("snip"), method("magnitude")
-    composed = Composed(chain=(Initialize(), Prune(by=snip, density=0.5), Train(), Prune(by=magnitude, density=0.1)))
+    composed = Pipeline(chain=(Initialize(), Prune(by=snip, density=0.5), Train(), Prune(by=magnitude, density=0.1)))
     assert list(composed.parts) == [snip, magnitude]
     assert not composed.has_target
 

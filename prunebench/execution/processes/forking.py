@@ -13,7 +13,8 @@ from multiprocessing.util import _args_from_interpreter_flags  # type: ignore[at
 
 from prunebench.execution.processes.forkserver import FORK, Messages
 
-CODE = "import sys; sys.path[:] = {path!r}; from prunebench.execution.processes.forkserver import serve_as_template as serve; "
+CODE = "import sys; sys.path[:] = {path!r}; "
+CODE += "from prunebench.execution.processes.forkserver import serve_as_template as serve; "
 PATIENCE = 10.0
 """Seconds in which a server has ended what it runs."""
 

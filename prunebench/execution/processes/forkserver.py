@@ -29,11 +29,10 @@ from collections.abc import Mapping
 from multiprocessing import process
 from typing import Any, NoReturn
 
-from prunebench.api import exits
-from prunebench.api.executors import Order
-from prunebench.api.writing import removed
-from prunebench.execution.carry_out import carry_out
+from prunebench.api.executors import ExitCode, JobSpec
+from prunebench.api.files import removed
 from prunebench.execution.processes import descendants
+from prunebench.execution.run_job import run_job
 
 GRACE = 5.0
 """Seconds between asking a worker to stop and killing it."""
@@ -200,7 +199,7 @@ class Server:
         try:
             pid = os.fork()
         except OSError as error:  # too many processes, or no memory
-            self._driver.send(job=job, code=exits.NOT_RUN, cause=f"cannot start a process: {error.strerror}")
+            self._driver.send(job=job, code=ExitCode.NOT_RUN, cause=f"cannot start a process: {error.strerror}")
             return
         if not pid:
             self._work(order, variables)
@@ -246,7 +245,7 @@ class Server:
 
     def _work(self, order: str, variables: Mapping[str, str]) -> NoReturn:
         """The life of a worker."""
-        code = exits.FAILED
+        code: int = ExitCode.FAILED
         try:
             os.setsid()
             self._bell.close()
@@ -256,7 +255,7 @@ class Server:
             descendants.adopt_orphans()
             threading.Thread(target=_end_with, args=(self._alive,), daemon=True).start()
             os.environ.update(variables)  # before anything touches CUDA
-            code = _carried_out(Order.from_json(order))
+            code = _carried_out(JobSpec.from_json(order))
         except BaseException:
             traceback.print_exc()
         finally:
@@ -276,7 +275,7 @@ def _unsaid(code: int) -> dict[str, Any]:
     """How the work of a process ended that did not say so: by a signal, or by an exit of the method's own."""
     if code < 0:
         return {"code": code}
-    return {"code": exits.FAILED, "cause": f"its worker stopped with exit code {code}"}
+    return {"code": ExitCode.FAILED, "cause": f"its worker stopped with exit code {code}"}
 
 
 def _end_with(alive: int) -> None:
@@ -286,14 +285,14 @@ def _end_with(alive: int) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _carried_out(order: Order) -> int:
+def _carried_out(order: JobSpec) -> int:
     """Carry out an order, with its log for what is printed; gives the exit code."""
     try:
         log = _open_log(order)
     except OSError as error:
         traceback.print_exc()
-        return exits.FULL if error.errno in NO_ROOM else exits.FAILED
-    code = carry_out(order)
+        return ExitCode.STORE_FULL if error.errno in NO_ROOM else ExitCode.FAILED
+    code = run_job(order)
     with contextlib.suppress(OSError, ValueError):  # nothing that was printed is worth a result
         sys.stdout.flush()
         sys.stderr.flush()
@@ -302,7 +301,7 @@ def _carried_out(order: Order) -> int:
     return code
 
 
-def _open_log(order: Order) -> int:
+def _open_log(order: JobSpec) -> int:
     """What the worker prints from now on goes to its log."""
     if order.log.is_symlink() or not order.log.is_file():
         removed(order.log)  # a link could lead to a file that is not a log

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from prunebench.api.environment import installed
-from prunebench.api.writing import put, said
+from prunebench.api.files import put, said
 from prunebench.leaderboard.overlaps import FILE as OVERLAPS
 from prunebench.leaderboard.rows import framed
 

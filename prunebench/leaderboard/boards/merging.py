@@ -9,7 +9,7 @@ from prunebench.api.results import PACE, Result
 from prunebench.leaderboard.boards.published import Board
 from prunebench.leaderboard.overlaps import Overlap
 from prunebench.leaderboard.selection import (
-    Asked,
+    RequestedRow,
     cell,
     grouped,
     precedence,
@@ -113,7 +113,7 @@ def _overlaps(boards: Sequence[Board], name: str | None) -> tuple[Overlap, ...]:
     return tuple(found.values())
 
 
-def _asked(boards: Sequence[Board]) -> frozenset[Asked] | None:
+def _asked(boards: Sequence[Board]) -> frozenset[RequestedRow] | None:
     """What any board was asked to show; where none says so, nothing is missing."""
     if all(board.asked is None for board in boards):
         return None

@@ -22,7 +22,7 @@ from typing import Any
 from prunebench.api.errors import BoardError
 from prunebench.api.results import Result
 from prunebench.leaderboard.overlaps import Overlap, read_overlaps
-from prunebench.leaderboard.selection import OF_THE_METHOD, OWN_KEY, Asked, cell, grouped, precedence
+from prunebench.leaderboard.selection import OF_THE_METHOD, OWN_KEY, RequestedRow, cell, grouped, precedence
 from prunebench.messages.durations import LATEST
 from prunebench.messages.plain_text import escaped_json
 
@@ -48,7 +48,7 @@ class Board:
 
     name: str
     results: tuple[Result, ...]
-    asked: frozenset[Asked] | None = None
+    asked: frozenset[RequestedRow] | None = None
     """What the board is to show, where that is known."""
     overlaps: tuple[Overlap, ...] = ()
     """What masks of these results have in common, where that was published."""
@@ -56,7 +56,7 @@ class Board:
     """The MLflow that the results come from."""
 
 
-def wanted(results: Iterable[Result], asked: Iterable[Asked] | None = None) -> list[Result]:
+def wanted(results: Iterable[Result], asked: Iterable[RequestedRow] | None = None) -> list[Result]:
     """The results that a board is made of, older ones included: one a trial, in a fixed order."""
     cells = None if asked is None else frozenset(asked)
     chosen = (result for result in results if cells is None or cell(result) in cells)
@@ -64,7 +64,7 @@ def wanted(results: Iterable[Result], asked: Iterable[Asked] | None = None) -> l
     return sorted((max(some, key=precedence) for some in trials.values()), key=_order)
 
 
-def dump(results: Iterable[Result], asked: Iterable[Asked] | None = None) -> str:
+def dump(results: Iterable[Result], asked: Iterable[RequestedRow] | None = None) -> str:
     """The text of `trials.jsonl`."""
     cells = None if asked is None else frozenset(asked)
     found = wanted(results, cells)
@@ -97,7 +97,7 @@ def read_board(folder: Path) -> Board:
     return Board(folder.resolve().name, tuple(results), asked, read_overlaps(folder))
 
 
-def parse(text: str, origin: str = FILE) -> tuple[list[Result], frozenset[Asked] | None]:
+def parse(text: str, origin: str = FILE) -> tuple[list[Result], frozenset[RequestedRow] | None]:
     """The results of such a text, and what was asked for.
 
     Args:
@@ -119,10 +119,10 @@ def parse(text: str, origin: str = FILE) -> tuple[list[Result], frozenset[Asked]
     return results, frozenset({*map(cell, results), *missing}) if header.get("asked") is True else None
 
 
-def _parsed(lines: Sequence[tuple[int, str]], origin: str) -> tuple[list[Result], list[Asked]]:
+def _parsed(lines: Sequence[tuple[int, str]], origin: str) -> tuple[list[Result], list[RequestedRow]]:
     common: Mapping[str, Any] | None = None
     results: dict[tuple[str, str], Result] = {}
-    missing: list[Asked] = []
+    missing: list[RequestedRow] = []
     for number, line in lines:
         place = f"{origin}:{number}"
         values = _object(line, place)
@@ -224,7 +224,7 @@ def _checked_common(values: Mapping[str, Any], place: str) -> Mapping[str, Any]:
     return values
 
 
-def _missing(values: Mapping[str, Any], place: str) -> Asked:
+def _missing(values: Mapping[str, Any], place: str) -> RequestedRow:
     task, method, sparsity, seed = (values.get(name) for name in ("task", "missing", "sparsity", "seed"))
     texts = isinstance(task, str) and isinstance(method, str)
     if texts and isinstance(sparsity, (int, float)) and type(seed) is int and 0 <= sparsity <= 1:

@@ -23,7 +23,7 @@ from prunebench.leaderboard.plots.interactive_style import Spec
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
-FOLDER = Path(__file__).parents[1] / "templates" / "board"
+FOLDER = Path(__file__).parents[1] / "templates"
 LIBRARIES = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js")
 CHOSEN = ("target %", "tier", "status")
 """Columns of few values: a table is filtered by them with a list to choose from."""

@@ -15,8 +15,9 @@ import prunebench
 from prunebench.api.errors import DamagedData, DataError
 from prunebench.data import streaming
 from prunebench.data.prepared import Data, find, prepare
-from prunebench.execution.performing import Bench, perform
+from prunebench.execution.performing import perform
 from prunebench.plan.planning import protocol, resolve
+from prunebench.training.bench import Bench
 
 CPU = torch.device("cpu")
 

@@ -227,7 +227,7 @@ def test_a_damaged_state_that_a_chain_goes_on_from_is_told(plan, store):
 
 def test_a_stage_under_way_is_told_with_its_place(plan, store):
     job = filling.trial(plan, "tiny/dense/0/0").key
-    with claims.claim(store, job, claims.Work(trial="tiny/dense/0/0", stage="train", start=0, stop=30)):
+    with claims.lock(store, job, claims.Work(trial="tiny/dense/0/0", stage="train", start=0, stop=30)):
         reason = asked(plan, store, "tiny/dense/0/0")
     assert reason.kind == "running"
     assert f"process {os.getpid()}" in reason.text

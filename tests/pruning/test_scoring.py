@@ -8,7 +8,7 @@ from torch import nn
 
 
 @pytest.fixture
-def lent(tiny, scoring_of):
+def context(tiny, scoring_of):
     """A scoring on the tiny task, with as many examples as asked for."""
 
     def make(module=None, train=60, seed=0, purpose="test"):
@@ -22,21 +22,21 @@ def rows(batches):
     return [tuple(row) for inputs, _ in batches for row in inputs.flatten(1).tolist()]
 
 
-def test_batches_have_the_number_and_size_that_were_asked_for(lent):
-    batches = list(lent().batches(3, 7))
+def test_batches_have_the_number_and_size_that_were_asked_for(context):
+    batches = list(context().batches(3, 7))
     assert [(inputs.shape, labels.shape) for inputs, labels in batches] == [((7, 1, 6, 6), (7,))] * 3
 
 
-def test_batches_are_drawn_without_replacement(lent):
-    scoring = lent()
+def test_batches_are_drawn_without_replacement(context):
+    scoring = context()
     drawn = rows(scoring.batches(6, 10))
     everything = scoring.open_data()
     assert len(set(drawn)) == 60
     assert set(drawn) == {tuple(row) for row in everything.normalized(everything.train.inputs).flatten(1).tolist()}
 
 
-def test_batches_keep_inputs_with_their_labels(lent):
-    scoring = lent()
+def test_batches_keep_inputs_with_their_labels(context):
+    scoring = context()
     data = scoring.open_data()
     inputs = data.normalized(data.train.inputs).flatten(1).tolist()
     label = {tuple(row): int(kind) for row, kind in zip(inputs, data.train.labels, strict=True)}
@@ -45,57 +45,57 @@ def test_batches_keep_inputs_with_their_labels(lent):
             assert [label[tuple(row)] for row in batch.flatten(1).tolist()] == labels.tolist()
 
 
-def test_batches_are_the_same_each_time_and_differ_by_seed_and_method(lent):
-    first = rows(lent().batches(2, 8))
+def test_batches_are_the_same_each_time_and_differ_by_seed_and_method(context):
+    first = rows(context().batches(2, 8))
     torch.manual_seed(1)
-    assert rows(lent().batches(2, 8)) == first
-    assert rows(lent(seed=1).batches(2, 8)) != first
-    assert rows(lent(purpose="other").batches(2, 8)) != first
+    assert rows(context().batches(2, 8)) == first
+    assert rows(context(seed=1).batches(2, 8)) != first
+    assert rows(context(purpose="other").batches(2, 8)) != first
 
 
-def test_balanced_batches_hold_the_same_number_of_every_class(lent):
+def test_balanced_batches_hold_the_same_number_of_every_class(context):
     # The first 60 examples hold at least 15 of each class; an unbalanced draw of 9 seldom holds 3 of each.
-    balanced = [Counter(labels.tolist()) for _, labels in lent().batches(5, 9, balanced=True)]
+    balanced = [Counter(labels.tolist()) for _, labels in context().batches(5, 9, balanced=True)]
     assert balanced == [Counter({0: 3, 1: 3, 2: 3})] * 5
-    assert any(Counter(labels.tolist()) != balanced[0] for _, labels in lent().batches(5, 9))
+    assert any(Counter(labels.tolist()) != balanced[0] for _, labels in context().batches(5, 9))
 
 
-def test_balanced_batches_of_an_odd_size_are_as_near_as_can_be(lent):
-    for _, labels in lent().batches(6, 7, balanced=True):
+def test_balanced_batches_of_an_odd_size_are_as_near_as_can_be(context):
+    for _, labels in context().batches(6, 7, balanced=True):
         counts = [int((labels == kind).sum()) for kind in range(3)]
         assert max(counts) - min(counts) <= 1
 
 
-def test_balanced_batches_are_a_random_choice_of_each_class(lent):
-    assert set(rows(lent().batches(1, 9, balanced=True))) != set(rows(lent(seed=1).batches(1, 9, balanced=True)))
+def test_balanced_batches_are_a_random_choice_of_each_class(context):
+    assert set(rows(context().batches(1, 9, balanced=True))) != set(rows(context(seed=1).batches(1, 9, balanced=True)))
 
 
-def test_weights_are_the_prunable_ones_in_order(tiny, lent):
-    scoring = lent(tiny.Conv().build((1, 6, 6), 3))
+def test_weights_are_the_prunable_ones_in_order(tiny, context):
+    scoring = context(tiny.Conv().build((1, 6, 6), 3))
     assert list(scoring.weights) == [layer.name for layer in scoring.layers]
     assert all(tuple(scoring.weights[layer.name].shape) == layer.shape for layer in scoring.layers)
 
 
-def test_the_generator_is_the_same_at_each_access(lent):
-    scoring = lent()
+def test_the_generator_is_the_same_at_each_access(context):
+    scoring = context()
     first = torch.rand(3, generator=scoring.generator)
     assert torch.equal(first, torch.rand(3, generator=scoring.generator))
-    assert not torch.equal(first, torch.rand(3, generator=lent(seed=1).generator))
-    assert not torch.equal(first, torch.rand(3, generator=lent(purpose="other").generator))
+    assert not torch.equal(first, torch.rand(3, generator=context(seed=1).generator))
+    assert not torch.equal(first, torch.rand(3, generator=context(purpose="other").generator))
 
 
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("mode", ["train", "eval"])
-def test_a_mode_lasts_as_long_as_it_is_asked_for(lent, mode, before):
-    scoring = lent()
+def test_a_mode_lasts_as_long_as_it_is_asked_for(context, mode, before):
+    scoring = context()
     scoring.model.train(before)
     with scoring.mode(mode) as model:
         assert all(module.training == (mode == "train") for module in model.modules())
     assert all(module.training == before for module in scoring.model.modules())
 
 
-def test_dropout_is_the_same_each_time_and_leaves_the_global_generator_alone(tiny, lent):
-    scoring = lent(tiny.MLP(dropout=0.5).build((1, 6, 6), 3))
+def test_dropout_is_the_same_each_time_and_leaves_the_global_generator_alone(tiny, context):
+    scoring = context(tiny.MLP(dropout=0.5).build((1, 6, 6), 3))
     inputs, _ = next(scoring.batches(1, 8))
     found = []
     for seed in (1, 2):
@@ -107,8 +107,8 @@ def test_dropout_is_the_same_each_time_and_leaves_the_global_generator_alone(tin
     assert torch.equal(*found)
 
 
-def test_gradients_are_dense_and_of_every_prunable_weight(lent):
-    scoring = lent(nn.Sequential(nn.Flatten(), nn.Linear(36, 2, bias=False)))
+def test_gradients_are_dense_and_of_every_prunable_weight(context):
+    scoring = context(nn.Sequential(nn.Flatten(), nn.Linear(36, 2, bias=False)))
     with torch.no_grad():
         scoring.model[1].weight.zero_()
     inputs = torch.arange(36.0).view(1, 1, 6, 6)
@@ -118,8 +118,8 @@ def test_gradients_are_dense_and_of_every_prunable_weight(lent):
     assert scoring.model[1].weight.grad is None
 
 
-def test_gradients_can_be_differentiated_again(lent):
-    scoring = lent(nn.Sequential(nn.Flatten(), nn.Linear(36, 1, bias=False)))
+def test_gradients_can_be_differentiated_again(context):
+    scoring = context(nn.Sequential(nn.Flatten(), nn.Linear(36, 1, bias=False)))
     loss = scoring.model(torch.ones(1, 1, 6, 6)).square().sum()
     first = scoring.gradients(loss, create_graph=True)["1.weight"]
     second = scoring.gradients(first.sum())["1.weight"]

@@ -9,8 +9,9 @@ from torch import nn
 import prunebench
 from prunebench import Initialize, Prune, Structure, Train
 from prunebench.api.errors import Unreachable
+from prunebench.api.layers import Layer
 from prunebench.api.tasks import Prunable
-from prunebench.network.description import Layer, describe
+from prunebench.network.description import describe
 from prunebench.plan.planning import make_plan, resolve
 from prunebench.pruning.masks import keep_highest, pack, unpack
 

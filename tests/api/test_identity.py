@@ -23,7 +23,7 @@ from prunebench.api.identity import (
 )
 from prunebench.api.versions import PROTOCOL_VERSION
 
-ROOT = Path(prunebench.__file__).parent
+ROOT = Path(prunebench.__file__).parents[1]
 
 PLUGIN = '''
     """A plugin."""

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prunebench.api.errors import PrunebenchError, Unreachable
-from prunebench.network.description import Layer
+from prunebench.api.layers import Layer
 from prunebench.pruning.allocation import kept_counts, total_kept
 
 SHAPES = st.one_of(

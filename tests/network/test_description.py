@@ -6,8 +6,9 @@ from torch import nn
 
 import prunebench
 from prunebench.api.errors import PrunebenchError
+from prunebench.api.layers import Layer, Network
 from prunebench.api.tasks import Prunable
-from prunebench.network.description import Layer, Network, describe
+from prunebench.network.description import describe
 
 
 def described(tiny, model, **prunable):

@@ -23,7 +23,7 @@ from prunebench.api.tasks import Task
 from prunebench.network.profiles import profile
 from prunebench.suite.descriptions import parameters
 from prunebench.testing import CHECKS, NETWORKS, Nonconformity, NotApplicable, checks, conformance
-from prunebench.testing.spies import Witness, WitnessedUpdater
+from prunebench.testing.spies import SpiedUpdater, Spy
 
 METHODS = [
     name
@@ -742,7 +742,7 @@ def test_the_page_for_a_pull_request_has_no_path_in_it(tmp_path):
     assert "| chain |  | **FAIL** | Its chain is well-formed, the same each time, and runs from end to end. |" in page
     assert "- chain on mlp: ZeroDivisionError: no luck" in page
     assert "test_testing.py:" in page
-    assert str(Path(__file__).parent) not in page
+    assert str(Path(__file__).parents[2]) not in page
 
 
 def test_every_check_says_what_it_is_about():
@@ -757,4 +757,4 @@ def test_a_tensor_of_flops_reaches_the_ledger_as_it_is():
             return given
 
     training = SimpleNamespace(sparse_flops=3.0, masks={}, set_masks=None)
-    assert WitnessedUpdater(Paid(), Witness()).flops(training) is given
+    assert SpiedUpdater(Paid(), Spy()).flops(training) is given

@@ -6,7 +6,7 @@ import pytest
 
 from prunebench import session
 from prunebench.data.prepared import prepare
-from prunebench.execution.scheduler import Options, Walk
+from prunebench.execution.scheduler import Options, Scheduler
 from prunebench.store.entries import Store
 from tests import runs
 
@@ -16,7 +16,7 @@ def walked(loaded, store, workers=2, **options):
     opened = Store.open(store)
     prepared = {trial.task.label: prepare(trial.task.dataset, None, opened.data) for trial in loaded.trials}
     chosen = Options(workers=workers, plugins=loaded.files, blocked=loaded.blocked, **options)
-    return list(Walk(session.plan_suite(loaded, prepared), opened, loaded.registry, prepared, chosen).events())
+    return list(Scheduler(session.plan_suite(loaded, prepared), opened, loaded.registry, prepared, chosen).events())
 
 
 def statuses(events):

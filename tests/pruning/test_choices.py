@@ -6,8 +6,8 @@ from prunebench_plugins.transfer import ranks
 
 import prunebench
 from prunebench import Initialize, Prune, Structure, Train
+from prunebench.api.layers import Layer
 from prunebench.api.results import undecided
-from prunebench.network.description import Layer
 from prunebench.pruning.choices import Choice, choice_of
 from prunebench.pruning.masks import keep_highest
 
@@ -113,7 +113,7 @@ class Each(prunebench.Updater):
     def __init__(self, dense):
         type(self).trains_dense = dense
 
-    def impose(self, training):
+    def apply_masks(self, training):
         if self.trains_dense:
             self.choose(training)
 

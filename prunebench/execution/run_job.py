@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import traceback
 
-from prunebench.api import exits
-from prunebench.api.executors import Order
+from prunebench.api.executors import ExitCode, JobSpec
 
 
-def carry_out(order: Order) -> int:
+def run_job(order: JobSpec) -> int:
     """Do the work of an order in this process, which should be fresh; gives the exit code that is to be told.
 
     The state goes into the store, and so does the reason of a failure; what is printed belongs in `order.log`.
@@ -16,9 +15,9 @@ def carry_out(order: Order) -> int:
     from prunebench.execution import worker  # torch comes with it
 
     try:
-        return worker.carry_out(order)
+        return worker.run_job(order)
     except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else exits.FAILED
+        return stop.code if isinstance(stop.code, int) else ExitCode.FAILED
     except BaseException:
         traceback.print_exc()
-        return exits.FAILED
+        return ExitCode.FAILED

@@ -7,7 +7,7 @@ import pytest
 import prunebench
 from prunebench.api.executors import chosen
 
-ORDER = prunebench.Order(
+ORDER = prunebench.JobSpec(
     trial={"task": {"label": "t"}, "seed": 3},
     protocol="p",
     path=("a", "b"),
@@ -26,7 +26,7 @@ ORDER = prunebench.Order(
 def test_an_order_is_the_same_after_a_journey_as_text():
     text = ORDER.to_json()
     json.loads(text)
-    assert prunebench.Order.from_json(text) == ORDER
+    assert prunebench.JobSpec.from_json(text) == ORDER
 
 
 def test_an_order_is_called_like_its_last_node_and_has_a_log():
@@ -37,11 +37,11 @@ def test_an_order_is_called_like_its_last_node_and_has_a_log():
 @pytest.mark.parametrize(
     ("end", "killer"),
     [
-        (prunebench.Ended("k", 0), ""),
-        (prunebench.Ended("k", 1, "a cause"), ""),
-        (prunebench.Ended("k", -9), "SIGKILL"),
-        (prunebench.Ended("k", -9, "the loss of its node"), "the loss of its node"),
-        (prunebench.Ended("k", -99), "signal 99"),
+        (prunebench.JobResult("k", 0), ""),
+        (prunebench.JobResult("k", 1, "a cause"), ""),
+        (prunebench.JobResult("k", -9), "SIGKILL"),
+        (prunebench.JobResult("k", -9, "the loss of its node"), "the loss of its node"),
+        (prunebench.JobResult("k", -99), "signal 99"),
     ],
 )
 def test_an_end_knows_who_killed_it(end, killer):

@@ -17,11 +17,11 @@ from prunebench import Initialize, Prune, Rewind, Train
 from prunebench.api.errors import Diverged, PrunebenchError
 from prunebench.api.tasks import Optimizer, Schedule
 from prunebench.data.prepared import Data
-from prunebench.execution.performing import Bench, fresh_model
 from prunebench.pruning import masks
 from prunebench.training import loop as training
 from prunebench.training import recipes
 from prunebench.training.arithmetic import repeatable
+from prunebench.training.bench import Bench, fresh_model
 from prunebench.training.state import State, from_tensors, to_tensors
 
 PLAIN = Optimizer(name="sgd", lr=0.05)
@@ -460,7 +460,7 @@ def test_where_values_are_not_at_hand_it_is_an_error_at_the_next_evaluation_or_a
 def test_no_checkpoint_is_kept_of_scores_that_are_not_finite(tiny, prepared, choosing):
     kept = []
 
-    class Kept(training.Keeper):
+    class Kept(training.CheckpointCallback):
         def wants(self, step):
             return step in (3, 6)
 
@@ -468,7 +468,7 @@ def test_no_checkpoint_is_kept_of_scores_that_are_not_finite(tiny, prepared, cho
             kept.append(state.step)
 
     with pytest.raises(PrunebenchError, match=NOT_FINITE):
-        train_on(torch.device("cpu"), tiny, prepared, {"evaluate_every": "end"}, choosing.updater(0.5), keeper=Kept())
+        train_on(torch.device("cpu"), tiny, prepared, {"evaluate_every": "end"}, choosing.updater(0.5), callback=Kept())
     assert (kept, choosing.steps) == ([3], [0, 1, 2, 3, 4, 5])
 
 
@@ -498,14 +498,14 @@ FAR_TOO_MANY = 8_178_240_001  # FLOPs that float32 cannot tell from their neighb
     ids=["number", "float64", "int64"],
 )
 def test_no_flops_are_lost_however_many_there_are(given):
-    journal = training.Journal(State(0, {}, {}, {}), torch.device("cpu"))
+    journal = training.MetricsLog(State(0, {}, {}, {}), torch.device("cpu"))
     for _ in range(5000):
         journal.book(torch.tensor(1.0), 128, given)
     assert journal.written(5000)["unbooked"].training_flops == 5000 * 128 * FAR_TOO_MANY
 
 
 def test_small_floats_of_an_updater_lose_nothing_on_the_way():
-    journal = training.Journal(State(0, {}, {}, {}), torch.device("cpu"))
+    journal = training.MetricsLog(State(0, {}, {}, {}), torch.device("cpu"))
     for _ in range(5000):
         journal.book(torch.tensor(1.0), 129, torch.tensor(1e9, dtype=torch.float32))
     assert journal.written(5000)["unbooked"].training_flops == 5000 * 129 * 1e9
@@ -513,7 +513,7 @@ def test_small_floats_of_an_updater_lose_nothing_on_the_way():
 
 def test_flops_that_know_their_gradients_do_not_keep_the_steps_behind_them():
     soft = torch.tensor(0.5, requires_grad=True)
-    journal = training.Journal(State(0, {}, {}, {}), torch.device("cpu"))
+    journal = training.MetricsLog(State(0, {}, {}, {}), torch.device("cpu"))
     journal.book(torch.tensor(1.0), 4, soft * 10.0)
     assert not journal._flops.requires_grad
     assert journal.written(1)["unbooked"].training_flops == 20.0
@@ -630,7 +630,7 @@ RECIPES = pytest.mark.parametrize(
 SHARES = pytest.mark.parametrize("share", [0.4, 0.0], ids=["inputs-there", "inputs-here"])
 
 
-def train_on(device, tiny, prepared, recipe, updater, keeper=None):
+def train_on(device, tiny, prepared, recipe, updater, callback=None):
     """Twenty steps of a masked network on a device."""
     task = tiny.task(tiny.Conv(), **recipe | {"evaluate_every": "end"})
     trial = tiny.trial(tiny.ByChance(), task=task)
@@ -638,7 +638,7 @@ def train_on(device, tiny, prepared, recipe, updater, keeper=None):
     fresh = training.snapshot(fresh_model(trial, "initialize"))
     masks = {"3.weight": torch.rand(fresh["parameters"]["3.weight"].shape) < 0.5}
     with repeatable(device):
-        training.train(bench.trainer, State(step=0, **fresh, masks=masks), 20, "train", updater, True, keeper)
+        training.train(bench.trainer, State(step=0, **fresh, masks=masks), 20, "train", updater, True, callback)
 
 
 CHOOSING_ANEW = pytest.mark.parametrize(

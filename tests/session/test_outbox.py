@@ -94,7 +94,7 @@ def test_what_failed_is_sent_as_failed_and_what_is_not_done_is_counted(here):
     store = Store(STORE.resolve())
     plan = session.plan_suite(wider, session.prepared_already(wider, None, STORE))
     assert session.sync_suite(wider).open == 1
-    [key] = missing_jobs(plan, store, [one.key for one in plan.trials])
+    [key] = missing_jobs(plan, store.has, [one.key for one in plan.trials])
     store.write_failure(key, {"reason": "no luck", "time": 123.0})
     try:
         first, second = session.sync_suite(wider), session.sync_suite(wider)

@@ -12,11 +12,11 @@ from prunebench import Initialize, Prune, Train
 from prunebench.api import registry
 from prunebench.api.components import DataFacts
 from prunebench.api.errors import Unreachable
-from prunebench.execution.performing import fresh_model
 from prunebench.network.description import describe
 from prunebench.suite import read_suite
+from prunebench.training.bench import fresh_model
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SUITES = sorted((ROOT / "suites").glob("*.yaml"))
 SHAPES = {"cifar10": (3, 16, 16), "image-folder": (3, 64, 64)}
 """Smaller pictures than those of the data set, where that takes long."""

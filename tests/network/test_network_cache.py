@@ -6,7 +6,7 @@ import pytest
 
 from prunebench.api.tasks import Prunable
 from prunebench.network import cache as networks
-from prunebench.network.cache import Networks
+from prunebench.network.cache import NetworkCache
 from prunebench.network.description import describe
 
 
@@ -27,13 +27,13 @@ def test_what_is_kept_is_what_was_described(tiny, tmp_path, counted):
     for model in (tiny.MLP(), tiny.Conv()):
         task = tiny.task(model)
         for _ in range(2):
-            assert Networks(tmp_path).of(task) == describe(task)
+            assert NetworkCache(tmp_path).of(task) == describe(task)
     assert len(counted) == 2
 
 
 def test_a_task_is_described_once_in_a_process_even_if_nothing_can_be_kept(tiny, tmp_path, counted):
     (tmp_path / "file").write_text("no folder", "utf-8")
-    known = Networks(tmp_path / "file" / "networks")
+    known = NetworkCache(tmp_path / "file" / "networks")
     assert known.of(tiny.task()) == known.of(tiny.task())
     assert len(counted) == 1
 
@@ -46,18 +46,18 @@ def test_whatever_a_description_depends_on_makes_another(tiny, tmp_path, counted
         tiny.task(prunable=Prunable(first=False)),
     ]
     for task in tasks:
-        assert Networks(tmp_path).of(task) == describe(task)
+        assert NetworkCache(tmp_path).of(task) == describe(task)
     assert len(counted) == len(tasks)
     for name in ("installed", "_code", "source_hash"):
         monkeypatch.setattr(networks, name, lambda *given: "another")
-        Networks(tmp_path).of(tiny.task())
+        NetworkCache(tmp_path).of(tiny.task())
         assert len(counted) == len(tasks) + 1
         counted.pop()
 
 
 def test_tasks_that_differ_in_their_recipe_share_a_description(tiny, tmp_path, counted):
-    Networks(tmp_path).of(tiny.task())
-    Networks(tmp_path).of(tiny.task(label="longer", steps=40))
+    NetworkCache(tmp_path).of(tiny.task())
+    NetworkCache(tmp_path).of(tiny.task(label="longer", steps=40))
     assert len(counted) == 1
 
 
@@ -82,21 +82,21 @@ def _without_layers(text):
 )
 def test_a_damaged_file_is_made_again(tiny, tmp_path, counted, damage):
     task = tiny.task()
-    Networks(tmp_path).of(task)
+    NetworkCache(tmp_path).of(task)
     (path,) = tmp_path.iterdir()
     before = path.read_text("utf-8")
     assert damage(before) != before
     path.write_text(damage(before), "utf-8")
-    assert Networks(tmp_path).of(task) == describe(task)
+    assert NetworkCache(tmp_path).of(task) == describe(task)
     assert len(counted) == 2
     assert path.read_text("utf-8") == before
 
 
 def test_a_description_under_the_name_of_another_is_not_taken(tiny, tmp_path, counted):
     one, other = tiny.task(), tiny.task(tiny.MLP(hidden=(13,)))
-    Networks(tmp_path).of(one)
+    NetworkCache(tmp_path).of(one)
     (first,) = tmp_path.iterdir()
-    Networks(tmp_path).of(other)
+    NetworkCache(tmp_path).of(other)
     (second,) = set(tmp_path.iterdir()) - {first}
     second.write_bytes(first.read_bytes())
-    assert Networks(tmp_path).of(other) == describe(other)
+    assert NetworkCache(tmp_path).of(other) == describe(other)

@@ -8,9 +8,10 @@ from torch import nn
 from torch.utils import deterministic
 
 from prunebench.execution import performing
-from prunebench.execution.performing import Bench, measured, perform
+from prunebench.execution.performing import measured, perform
 from prunebench.plan.planning import resolve
 from prunebench.training.arithmetic import repeatable
+from prunebench.training.bench import Bench
 
 GPU = torch.device("cuda", 0)
 

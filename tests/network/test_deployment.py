@@ -193,7 +193,7 @@ def test_as_many_examples_are_timed_as_were_asked_for(trained):
     shapes = set()
     network = trained.module
     network.register_forward_hook(lambda module, inputs, logits: shapes.add(inputs[0].shape[0]))
-    measure(Deployed(network), copy.deepcopy(network), trained.bench.data, 0, 40)
+    measure(Deployed(network), copy.deepcopy(network), trained.bench.data, 40)
     assert shapes == {25, 40}  # the test set, and more examples than there are in it
 
 
@@ -201,6 +201,6 @@ def test_the_dense_network_is_timed_in_the_deployed_ones_precision(trained):
     seen = []
     dense, half = trained.module, copy.deepcopy(trained.module).to(torch.bfloat16)
     dense.register_forward_hook(lambda module, inputs, logits: seen.append(logits.dtype))
-    figures = measure(Deployed(half, dtype=torch.bfloat16), dense, trained.bench.data, 0, 1)
+    figures = measure(Deployed(half, dtype=torch.bfloat16), dense, trained.bench.data, 1)
     assert set(seen) == {torch.bfloat16}
     assert figures["size_bytes"] < figures["size_bytes_dense"]

@@ -1,0 +1,158 @@
+"""What the harness passes to a method: a `Trial`, a `Scoring` context, and the `Training` of its updater.
+
+These are the interfaces that a method is written against; `prunebench.pruning.scoring` and `prunebench.training.loop`
+implement them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from prunebench.api.layers import Flops, Layer, Network
+from prunebench.api.stages import Allocation, Structure
+from prunebench.api.times import Clock
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Mode = Literal["train", "eval"]
+
+
+class Trial(Protocol):
+    """The trial that a method makes a chain of stages for."""
+
+    @property
+    def sparsity(self) -> float:
+        """The share of the prunable weights to remove."""
+
+    @property
+    def density(self) -> float:
+        """The share of the prunable weights to keep: 1 - sparsity."""
+
+    @property
+    def seed(self) -> int:
+        """The seed that everything in the trial is drawn from."""
+
+    @property
+    def network(self) -> Network:
+        """The task's dense network: its prunable layers and their FLOPs."""
+
+
+class Scoring(Protocol):
+    """The network at one point of a trial, data to look at, and the method's own randomness.
+
+    The network is a copy: whatever a method does to it is gone afterwards. Pruned weights are zero in it. Every tensor
+    is on `device`. The gradient of a weight that the model has frozen is 0, however it is taken.
+    """
+
+    @property
+    def model(self) -> nn.Module:
+        """The network."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The prunable layers, in order: `name`, `shape`, `size`."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(channels, height, width)."""
+
+    @property
+    def masks(self) -> dict[str, torch.Tensor]:
+        """Bool, of each weight's shape: True where it is not pruned yet."""
+
+    @property
+    def seed(self) -> int:
+        """The trial's."""
+
+    @property
+    def weights(self) -> dict[str, nn.Parameter]:
+        """The prunable weights by name."""
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the network and of every tensor."""
+
+    @property
+    def generator(self) -> torch.Generator:
+        """A CPU generator that depends on the trial's seed and the method's name alone; the same at each access."""
+
+    def batches(self, count: int, size: int, balanced: bool = False) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Training examples, drawn without replacement and not augmented, as (inputs, labels).
+
+        Args:
+            count: of mini-batches.
+            size: examples in each; float32 inputs of shape (size, channels, height, width).
+            balanced: the same number of every class in a batch (as near as `size` allows).
+        """
+
+    def mode(self, mode: Mode) -> AbstractContextManager[nn.Module]:
+        """The model with BatchNorm (and dropout) in the given mode; dropout is seeded."""
+
+    def gradients(self, loss: torch.Tensor, **options: Any) -> dict[str, torch.Tensor]:
+        """The gradient of a scalar with respect to each prunable weight, dense: pruned weights have one too.
+
+        It is 0 for a frozen weight, and for a weight that the scalar does not depend on.
+
+        Args:
+            options: of torch.autograd.grad, such as create_graph=True.
+        """
+
+
+class Training(Protocol):
+    """A training while it runs: what an updater sees and may change."""
+
+    model: nn.Module
+    network: Network
+    clock: Clock
+    step: int
+    """The step that is being made, counted from 0."""
+    seed: int
+    """The trial's."""
+    parameters: dict[str, nn.Parameter]
+    """All parameters of the model by name."""
+    device: torch.device
+    masks: dict[str, torch.Tensor]
+    """Bool, of each masked weight's shape. Change them with `set_masks` only."""
+    memory: dict[str, torch.Tensor]
+    """Tensors that the updater keeps from step to step; saved with the state."""
+    optimizer: torch.optim.Optimizer
+    trains_dense: bool
+    """Whether the optimizer works on dense weights (or scores): masks are then applied, not enforced."""
+    sparse_flops: Flops
+    """Forward FLOPs of one example under the present masks. A tensor on the device, for which no step waits, if
+    `trains_dense`."""
+
+    @property
+    def weights(self) -> dict[str, nn.Parameter]:
+        """The prunable weights by name; after the backward pass with their dense gradient."""
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """A CPU generator of this step's own."""
+
+    def step_of(self, time: str | int) -> int:
+        """The optimizer step that a time such as `75%` names."""
+
+    def keep_highest(
+        self,
+        scores: Mapping[str, torch.Tensor],
+        density: float,
+        allocation: Allocation = "global",
+        structure: Structure | None = None,
+    ) -> None:
+        """Make the masks keep exactly round(density * N) weights: the highest of `scores`, pruned ones among them.
+
+        With a structure they keep N of every M, as far as it fits. No step waits for an accelerator here; whether all
+        scores were finite is checked at the next evaluation.
+
+        Raises:
+            PrunebenchError: for scores that lack a layer, have another shape, or are not all finite.
+            Diverged: likewise, if the weights are not finite either.
+        """
+
+    def set_masks(self, masks: Mapping[str, torch.Tensor]) -> None:
+        """Replace the masks. Newly pruned weights become zero; so does the optimizer's memory of every weight that
+        changed sides, so that a grown weight starts from nothing."""

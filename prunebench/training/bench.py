@@ -1,0 +1,57 @@
+"""What the stages of a trial are performed with: its network and its data on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import nn
+
+from prunebench.api.layers import Network
+from prunebench.api.tasks import Trial
+from prunebench.data import seeds
+from prunebench.data.prepared import Data
+from prunebench.network.description import describe
+from prunebench.network.modules import build
+from prunebench.training.loop import Trainer
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A trial's network and data on a device, made when they are first needed."""
+
+    trial: Trial
+    device: torch.device
+    load_data: Callable[[], Data]
+
+    @cached_property
+    def network(self) -> Network:
+        return describe(self.trial.task)
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """A module to load states into."""
+        model = fresh_model(self.trial, "scratch").to(self.device)
+        return model.to(memory_format=torch.channels_last) if self.trial.task.recipe.channels_last else model
+
+    @cached_property
+    def data(self) -> Data:
+        return self.load_data()
+
+    def check_data(self) -> None:
+        """Raise DamagedData when data that is in use was changed on the disk since it was opened."""
+        if "data" in vars(self):
+            self.data.check()
+
+    @property
+    def trainer(self) -> Trainer:
+        return Trainer(self.trial.task, self.network, self.model, self.data, self.trial.seed)
+
+
+def fresh_model(trial: Trial, purpose: str) -> nn.Module:
+    """The task's network with new weights, drawn from (seed, purpose)."""
+    facts = trial.task.dataset.facts()
+    with seeds.seeded(trial.seed, purpose):
+        return build(trial.task.model, facts.shape, facts.classes)
