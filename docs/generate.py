@@ -1,6 +1,6 @@
-"""Writes the pages of docs/reference from the code that they are about: `python docs/generate.py`.
+"""Write the pages of docs/reference from the docstrings and annotations of the code: `python docs/generate.py`.
 
-The tests fail when a page is not what this would write.
+The tests fail when a page differs from what this script would write.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ import prunebench
 from prunebench import cli, testing
 from prunebench.api import components, executors, hooks, layers, stages, times
 from prunebench.api import tasks as values
-from prunebench.suite import input_models as outline
+from prunebench.suite import input_models
 from prunebench.suite.descriptions import Parameter, parameters, plain, written
 
 FOLDER = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py; do not edit. -->"
 
 
-# --- hooks and the classes that plugins meet
+# --- hooks and the public classes
 
 
 def hooks_page() -> str:
@@ -36,8 +36,9 @@ def hooks_page() -> str:
     parts = [
         "# Hooks and classes",
         NOTE,
-        "A plugin implements hooks, each marked with `@prunebench.hookimpl`. A hook returns a list of classes, and has "
-        "no side effect. The names below are those of `import prunebench`.",
+        "A plugin implements hooks and marks each of them with `@prunebench.hookimpl`. A hook returns a list of "
+        "classes and has no side effects. All names below except `Component`, `Layer` and the hooks are attributes of "
+        "the module `prunebench`.",
         "## Hooks",
     ]
     for name, hook in sorted(vars(hooks).items()):
@@ -51,7 +52,7 @@ def hooks_page() -> str:
 
 
 CHAPTERS: Mapping[str, tuple[str, ...]] = {
-    "What a plugin registers": (
+    "Classes that a plugin registers": (
         "Method",
         "Model",
         "Dataset",
@@ -62,18 +63,20 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
         "Arrays",
         "Files",
     ),
-    "What a method is given": ("Trial", "Scoring", "Training", "Network", "Layer"),
-    "What a method may give": ("Updater", "Deployed", "Flops"),
-    "What an executor is given, and gives": (
+    "Passed to a method": ("Trial", "Scoring", "Training", "Network", "Layer"),
+    "Returned by a method": ("Updater", "Deployed", "Flops"),
+    "Parameters added later": ("added_later",),
+    "Executors": (
         "RunContext",
         "Resources",
         "JobSpec",
         "WorkerPool",
         "JobResult",
+        "ExitCode",
         "run_job",
     ),
-    "What is taken home": ("load_ticket", "Ticket", "File"),
-    "From Python": ("load_suite", "run_suite", "load_leaderboard"),
+    "Tickets and files": ("load_ticket", "Ticket", "File"),
+    "Python API": ("load_suite", "run_suite", "load_leaderboard"),
     "Stages": (
         "Stage",
         "Initialize",
@@ -88,19 +91,19 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
         "Time",
     ),
 }
-"""The public names, in the order of the page; and two classes that plugins meet without naming them."""
+"""The public names in the order of the page, and two classes that plugins use without importing them."""
 
 _UNNAMED = {
     "Component": components.Component,
     "Layer": layers.Layer,
 }
 _ALIASES = {"Allocation": stages, "Flops": layers, "Time": times}
-"""Names of types that are no classes, and the modules that say what they are."""
+"""Type aliases, and the modules that define them."""
 TYPES = {name: written(vars(module)[name]) for name, module in _ALIASES.items()}
 
 
 def described(name: str) -> str:
-    """A public name: its docstring, and a class's attributes and methods."""
+    """The section of a public name: its docstring, and for a class its attributes and methods."""
     if name in _ALIASES:
         module = _ALIASES[name]
         [text] = [text for one, _, text in attributes(ast.parse(inspect.getsource(module))) if one == name]
@@ -123,7 +126,7 @@ def _field(name: str, kind: str, text: str) -> str:
 
 
 def _fields(tree: ast.ClassDef) -> Iterator[tuple[str, str, str]]:
-    """Name, type and text of a class's public attributes; those that methods make and properties among them."""
+    """Name, type and text of a class's public attributes, including properties and those that methods assign."""
     yield from (found for found in attributes(tree) if found[1])
     for one in tree.body:
         if isinstance(one, ast.FunctionDef) and _is_property(one) and not one.name.startswith("_"):
@@ -133,7 +136,7 @@ def _fields(tree: ast.ClassDef) -> Iterator[tuple[str, str, str]]:
 
 
 def attributes(tree: ast.Module | ast.ClassDef | ast.FunctionDef) -> Iterator[tuple[str, str, str]]:
-    """Name, type and text of what is assigned in a body; the text is the string below it."""
+    """Name, type and text of the assignments in a body; the text is the string below an assignment."""
     for place, one in enumerate(tree.body):
         target = (
             one.target if isinstance(one, ast.AnnAssign) else one.targets[0] if isinstance(one, ast.Assign) else None
@@ -146,7 +149,9 @@ def attributes(tree: ast.Module | ast.ClassDef | ast.FunctionDef) -> Iterator[tu
 
 
 def _type(one: ast.stmt) -> str:
-    """As annotated, with the default; nothing for what is only assigned."""
+    """The annotation with the default value, or the number of a member of an enumeration; otherwise empty."""
+    if isinstance(one, ast.Assign) and isinstance(one.value, ast.Constant) and isinstance(one.value.value, int):
+        return ast.unparse(one.value)
     if not isinstance(one, ast.AnnAssign):
         return ""
     default = f" = {ast.unparse(one.value)}" if one.value is not None else ""
@@ -178,7 +183,7 @@ _ARGUMENTS = re.compile(r"\n\nArgs:\n((?:    .*\n?)+)")
 
 
 def without_arguments(docstring: str) -> tuple[str, dict[str, str]]:
-    """A docstring without its `Args`, and these by name."""
+    """A docstring without its `Args` section, and the texts of that section by argument name."""
     found = _ARGUMENTS.search(docstring)
     if found is None:
         return docstring, {}
@@ -191,7 +196,7 @@ _SECTIONS = re.compile(r"^(Args|Returns|Raises):$", re.MULTILINE)
 
 
 def marked(docstring: str) -> str:
-    """A docstring as Markdown: its sections as lists."""
+    """A docstring as Markdown, with its sections as lists."""
     head, *sections = _SECTIONS.split(docstring)
     parts = [head.strip()]
     for title, body in zip(sections[::2], sections[1::2], strict=True):
@@ -206,8 +211,8 @@ def marked(docstring: str) -> str:
 
 
 def commands_page() -> str:
-    """What each command says of itself."""
-    parts = ["# Commands", NOTE, "Each command says this itself, with `--help`.", _help()]
+    """The `--help` text of each command."""
+    parts = ["# Commands", NOTE, "The output of `--help` of each command.", _help()]
     for name in cli.COMMANDS:
         parts += [f"## `prunebench {name}`", _help(name)]
     return joined(parts)
@@ -224,14 +229,14 @@ def _help(*names: str) -> str:
 
 
 def checks_page() -> str:
-    """What each check says of a method that passes it, and how the kit is called."""
+    """The checks of the conformance tests, and the functions that run them."""
     rows = [f"| `{name}` | {text} |" for name, text in testing.CHECKS.items()]
     parts = [
-        "# The contract",
+        "# The contract of a method",
         NOTE,
-        "`prunebench check NAME` and `prunebench check FILE` try a method on small networks: "
+        "`prunebench check NAME` and `prunebench check FILE` run these checks of a method on small networks: "
         + ", ".join(f"`{one.name}`" for one in testing.NETWORKS)
-        + ". The same kit is there for a plugin's own tests, as `prunebench.testing`.",
+        + ". A plugin's own tests can run the same checks with `prunebench.testing`.",
         "\n".join(["| check | |", "|---|---|", *rows]),
     ]
     for function in (testing.checks, testing.conformance):
@@ -245,30 +250,31 @@ def checks_page() -> str:
 
 
 def suite_page() -> str:
-    """Every key of a suite, with its type, range, default and text."""
+    """Every key of a suite, with its type, range, default and description."""
     parts = [
         "# The keys of a suite",
         NOTE,
-        "A suite is a YAML file with the keys of the first table. `prunebench schema` prints the same as JSON schema, "
-        "for editors; `prunebench schema --full` with every method, model and data set and their parameters.",
+        "A suite is a YAML file with the keys of the first table. `prunebench schema` prints the same as a JSON schema "
+        "for editors; `prunebench schema --full` includes every method, model and data set with its parameters.",
     ]
     for title, cls in SUITE.items():
         parts += [f"## {title}", marked(inspect.getdoc(cls) or ""), table(parameters(cls))]
-    parts += ["## Stages", "A pipeline's stages, each `- name`, or `- name: {key: value}`.", _densities()]
-    for name, stage in outline.stage_classes().items():
+    listed = "The stages of a pipeline. Each is written as `- name` or as `- name: {key: value}`."
+    parts += ["## Stages", listed, _densities()]
+    for name, stage in input_models.stage_classes().items():
         text, arguments = without_arguments(inspect.getdoc(stage) or "")
-        rows = parameters(outline.stage_outline(name))
+        rows = parameters(input_models.stage_input(name))
         parts += [f"### {name}", marked(text), table(rows, arguments)]
     parts += ["### Structure", marked(inspect.getdoc(stages.Structure) or ""), table(parameters(stages.Structure))]
     return joined([*parts, "## Times", marked(inspect.getdoc(times) or "")])
 
 
 SUITE: Mapping[str, type[Any]] = {
-    "Suite": outline.SuiteInput,
-    "Task": outline.TaskInput,
-    "Dataset and model": outline.ComponentInput,
-    "Method": outline.MethodInput,
-    "Pipeline": outline.PipelineInput,
+    "Suite": input_models.SuiteInput,
+    "Task": input_models.TaskInput,
+    "Dataset and model": input_models.ComponentInput,
+    "Method": input_models.MethodInput,
+    "Pipeline": input_models.PipelineInput,
     "Recipe": values.Recipe,
     "Optimizer": values.Optimizer,
     "Schedule": values.Schedule,
@@ -290,20 +296,20 @@ LINKS = {
     "by": "name or [method](#method)",
     "structure": "[structure](#structure) or null",
 }
-"""What is written for the keys whose values are looked up, or have a section of their own."""
+"""The types of keys whose values are names of components, or have a section of their own."""
 _OPAQUE = re.compile(r"anything|\b[A-Z]")
-"""In a type's words: that of a key in LINKS."""
+"""Matches the type of a key that LINKS describes."""
 
 
 def _densities() -> str:
-    return f"Where a stage's density is `{outline.TARGET}`, it is that of the trial: 1 - sparsity."
+    return f"A density of `{input_models.TARGET}` is the density of the trial, 1 - sparsity."
 
 
 def table(rows: tuple[Parameter, ...], texts: Mapping[str, str] = MappingProxyType({})) -> str:
-    """The parameters of a class, one a row.
+    """The parameters of a class as a table.
 
     Args:
-        texts: what there is to say of those whose annotations say nothing.
+        texts: descriptions of parameters whose annotations have none.
     """
     lines = ["| key | value | default | |", "|---|---|---|---|"]
     for row in rows:
@@ -326,7 +332,7 @@ def _default(row: Parameter) -> str:
     return f"`{text}`" if row.default not in (None, "") else ""
 
 
-# --- all of them
+# --- all pages
 
 
 def flat(text: str) -> str:
@@ -346,7 +352,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
 
 
 def main() -> int:
-    """Write the pages that are not what they should be."""
+    """Write the pages that have changed."""
     FOLDER.mkdir(exist_ok=True)
     for name, page in PAGES.items():
         path, text = FOLDER / name, page() + "\n"

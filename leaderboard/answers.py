@@ -1,4 +1,4 @@
-"""What the pages of answers share: a sentence of a paper, and what it is here."""
+"""Shared by the scripts that compare the findings of a paper with a board."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from orderings import Figures, interval
 from prunebench.leaderboard.statistics import Difference, difference
 
 Row = tuple[str, float]
-"""A method at a target sparsity."""
+"""A row of a board: a method and a target sparsity."""
 DENSE: Row = ("dense", 0.0)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence of the paper, what it is here, and whether that is the same."""
+    """A finding of the paper, the figures of the board, and whether they agree."""
 
     sentence: str
     here: str
@@ -36,17 +36,17 @@ def mean(found: Mapping[int, float]) -> float:
 
 
 def ladder(found: Figures, method: str = "imp") -> list[float]:
-    """The sparsities of a method, the densest first."""
+    """The sparsities of a method, ascending."""
     return sorted(sparsity for name, sparsity in found if name == method)
 
 
 def left(sparsity: float) -> str:
-    """P_m: the share of the weights that is left."""
+    """P_m, the share of remaining weights, as text."""
     return f"{100 * (1 - sparsity):.1f} %"
 
 
 def gap(found: Figures, ours: Row, theirs: Row = DENSE) -> Difference:
-    """Of two rows of a board, paired by seed."""
+    """The difference of two rows of a board, paired by seed."""
     return paired(found[ours], found[theirs])
 
 
@@ -65,8 +65,8 @@ def points(made: Difference) -> str:
     return f"{interval(made, 100, 2)} points"
 
 
-def listed(told: Mapping[float, str]) -> str:
-    return "; ".join(f"{left(sparsity)}: {text}" for sparsity, text in told.items())
+def listed(texts: Mapping[float, str]) -> str:
+    return "; ".join(f"{left(sparsity)}: {text}" for sparsity, text in texts.items())
 
 
 def spread(found: Mapping[int, float] | Sequence[float], scale: float, digits: int) -> str:

@@ -1,6 +1,6 @@
-"""What Frankle & Carbin (2019, arXiv:1803.03635, section 4) found on dropout, asked of the board `cifar10-dropout`.
+"""Compare what Frankle & Carbin (2019, arXiv:1803.03635, section 4) found on dropout with the board `cifar10-dropout`.
 
-The answers stand in lottery.md with the others; lottery.py writes it.
+lottery.py writes the results into lottery.md.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ PLAIN, DROPOUT = "cifar10-conv-2", "cifar10-conv-2-dropout"
 
 @dataclass(frozen=True)
 class Arm:
-    """A network trained with dropout, or the same without."""
+    """The results of a network that was trained with dropout, or without."""
 
     stops: Figures
     """The iteration of the lowest validation loss."""
     stopped: Figures
-    """Test accuracy there."""
+    """Test accuracy at that iteration."""
     accuracy: Figures
-    """And at the end."""
+    """Test accuracy at the end."""
 
     @property
     def best(self) -> Row:
-        """The ticket that is best in the mean, at the lowest validation loss."""
+        """The ticket with the highest mean accuracy at the lowest validation loss."""
         return max((("imp", sparsity) for sparsity in ladder(self.stopped)), key=lambda row: mean(self.stopped[row]))
 
 
@@ -59,7 +59,7 @@ def findings(board: Board) -> Iterator[Finding]:
     dense = paired(dropout[DENSE], plain[DENSE])
     yield Finding("Dropout makes the dense network better (Conv-2)", points(dense), dense.mean > 0, is_above(dense))
     pruned = paired(dropout[best], dropout[DENSE])
-    # The best of several densities is above zero in the mean by chance alone: that is no answer here.
+    # The best of several densities has a positive mean by chance alone, so the interval decides.
     yield Finding(
         "Pruning makes the network with dropout better still",
         f"most at {left(best[1])}: {points(pruned)}",
@@ -79,7 +79,7 @@ COLUMNS = ("P_m", "early stop", WITH, "accuracy there, %", WITH, "with − witho
 
 
 def table(board: Board) -> Iterator[str]:
-    """Each density without and with dropout: when the loss is lowest, the accuracy there, and at the end."""
+    """For each density without and with dropout: iteration of the lowest loss, accuracy there and at the end."""
     yield f"| {' | '.join(COLUMNS)} |"
     yield "|--:" * len(COLUMNS) + "|"
     arms = board.plain, board.dropout

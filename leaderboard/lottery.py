@@ -1,9 +1,9 @@
-"""What Frankle & Carbin (2019, arXiv:1803.03635) found, asked of the board `mnist-lenet`: writes its lottery.md.
+"""Compare what Frankle & Carbin (2019, arXiv:1803.03635) found with the board `mnist-lenet`, and write lottery.md.
 
     python leaderboard/lottery.py
 
-Every figure is computed from the board's trials, seed by seed; how far weights moved, from movement.csv beside them.
-What the paper says of dropout it says of convolutional networks, and is asked of the board `cifar10-dropout`.
+Every figure is computed from the trials of the board, paired by seed; how far weights moved is in movement.csv. The
+paper studies dropout in convolutional networks, so these findings are compared with the board `cifar10-dropout`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from prunebench.leaderboard.boards.published import read_board
 from prunebench.leaderboard.statistics import CONFIDENCE, verdict
 
 NEAR = 2.0
-"""A density is near the paper's if neither is more than so many times the other."""
+"""A density is near that of the paper if they differ at most by this factor."""
 INTRODUCTION = """\
 What Frankle & Carbin (2019, arXiv:1803.03635) found, asked of [LeNet-300-100 on MNIST](README.md): {board.steps:,}
 iterations instead of their 50,000, {seeds} seeds; on dropout, of [Conv-2 on CIFAR-10](../cifar10-dropout/README.md):
@@ -33,24 +33,24 @@ are of differences paired by seed (Student's t, {confidence:.0%}). *Yes*: as the
 beside it excludes zero, where there is one; *yes, in the mean*: chance is not excluded. A density or a factor counts as
 the paper's within {near:g} times, an amount where the interval has it."""
 FINETUNED = "magnitude-finetune"
-"""Its iterations come on top of those of the dense network, so that they are no measure of how fast it learns."""
+"""Its iterations are added to those of the dense network, so they do not measure how fast it learns."""
 
 
 @dataclass(frozen=True)
 class Board:
-    """What the page is made of."""
+    """The data of the page."""
 
     stops: Figures
     """The iteration of the lowest validation loss."""
     stopped: Figures
-    """Test accuracy there."""
+    """Test accuracy at that iteration."""
     accuracy: Figures
-    """And at the end."""
+    """Test accuracy at the end."""
     moved: Sequence[Moved]
     steps: int
 
     def ladder(self, method: str = "imp") -> list[float]:
-        """The sparsities of a method, the densest first."""
+        """The sparsities of a method, ascending."""
         return ladder(self.stopped, method)
 
 
@@ -60,7 +60,7 @@ def is_near(sparsity: float, percent: float) -> bool:
 
 
 def sooner(board: Board, sparsity: float) -> float:
-    """By which share of its iterations a ticket stops before the dense network."""
+    """How much earlier a ticket stops, as a share of the iterations of the dense network."""
     return 1 - mean(board.stops["imp", sparsity]) / mean(board.stops[DENSE])
 
 
@@ -76,7 +76,7 @@ def faster(board: Board) -> Finding:
 
 
 def last_before(holds: Mapping[float, bool]) -> float | None:
-    """The sparsest rung down to which all from the first that holds do."""
+    """The highest sparsity of the first contiguous range that holds."""
     found = None
     for sparsity, held in sorted(holds.items()):
         if held:
@@ -214,7 +214,7 @@ VERDICTS = {"ticket": "yes", "not": "no", "undecided": "undecided", None: "too f
 
 
 def tickets(board: Board) -> Iterator[str]:
-    """A table of a ticket at each density: when it stops, how good it is, and whether it is one."""
+    """A table of the tickets by density: iteration of the lowest loss, accuracy, and verdict."""
     yield "| P_m | early stop | against dense | accuracy there, % | against dense | at the end, % | j′ ≤ j and a′ ≥ a |"
     yield "|--:|--:|:--|--:|:--|--:|:--|"
     there, last = _accuracies(board, DENSE)
@@ -234,7 +234,7 @@ def _accuracies(board: Board, row: Row) -> tuple[str, str]:
 
 
 def controls(board: Board, found: Figures, scale: float, digits: int) -> Iterator[str]:
-    """A table of every method at the densities of the controls; of those that train from the start."""
+    """A table of the methods that train from the start, at the densities of the controls."""
     rungs = board.ladder("imp-reinit")
     yield "| | " + " | ".join(map(left, rungs)) + " |"
     yield "|:--|" + "--:|" * len(rungs)
@@ -327,7 +327,7 @@ def page(board: Board, other: dropout.Board) -> str:
 
 
 def page_of(folder: Path) -> str:
-    """The page that answers the findings from a published board, its movement.csv, and the board about dropout."""
+    """The page that compares the findings with a published board, its movement.csv and the board on dropout."""
     results = read_board(folder).results
     return page(
         Board(

@@ -1,6 +1,8 @@
-"""How far the weights of the board `mnist-lenet` moved, tickets against the rest: writes movement.csv.
+"""Measure how far the weights of the board `mnist-lenet` moved, in tickets and outside, and write movement.csv.
 
-python leaderboard/movement.py --store .prunebench            the store of the run that made the board
+    python leaderboard/movement.py --store .prunebench
+
+The store must be that of the run that made the board.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ SUITE = Path(__file__).parent.parent / "suites" / "mnist-lenet.yaml"
 
 @dataclass(frozen=True)
 class Moved:
-    """How far the weights of a layer went in the dense training: the mean of |after - before|."""
+    """How far the weights of a layer moved in the dense training: the mean of |after - before|."""
 
     sparsity: float
     seed: int
@@ -35,13 +37,13 @@ class Moved:
     size: int
     kept: int
     ticket: float
-    """Of those that the ticket keeps."""
+    """Of the weights that the ticket keeps."""
     rest: float
-    """Of those that it does not."""
+    """Of the other weights."""
 
 
 def overall(moved: Iterable[Moved]) -> dict[float, dict[int, tuple[float, float]]]:
-    """The distances of a ticket's weights and of the rest, all layers together, by sparsity and seed."""
+    """Mean distances of the weights of a ticket and of the others over all layers, by sparsity and seed."""
     found: dict[tuple[float, int], list[Moved]] = defaultdict(list)
     for one in moved:
         found[one.sparsity, one.seed].append(one)
@@ -88,7 +90,7 @@ def read(path: Path) -> list[Moved]:
 
 
 def write(path: Path, moved: Iterable[Moved]) -> None:
-    rows = [asdict(one) for one in moved]  # all of them, before what was there is gone
+    rows = [asdict(one) for one in moved]  # compute all rows before the old file is replaced
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [one.name for one in fields(Moved)], lineterminator="\n")
         writer.writeheader()

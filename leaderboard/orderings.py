@@ -1,8 +1,8 @@
-"""Which of the orderings that the literature reports can be seen in the board `methods`: writes methods/orderings.md.
+"""Compare orderings that the literature reports with the board `methods`, and write methods/orderings.md.
 
     python leaderboard/orderings.py
 
-Every figure is computed from methods/trials.jsonl, seed by seed.
+Every figure is computed from methods/trials.jsonl, paired by seed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from prunebench.leaderboard.statistics import CONFIDENCE, Difference, difference
 
 BOARD = Path(__file__).parent / "methods"
 Figures = dict[tuple[str, float], dict[int, float]]
-"""By (method, target sparsity) and seed."""
+"""Values by (method, target sparsity) and by seed."""
 
 
 @dataclass(frozen=True)
-class Lock:
-    """That one method is better than another by so many points of accuracy."""
+class Claim:
+    """A claim that some methods are better than another by a margin in points of accuracy."""
 
     sentence: str
     better: tuple[str, ...]
@@ -33,14 +33,14 @@ class Lock:
 
 
 CLAIMS = (
-    Lock("A ticket beats its mask with new random weights, by 0.3 points", ("imp",), "imp-reinit", 0.988, 0.3),
-    Lock("Pruning level by level beats one shot, by about 1 point", ("imp",), "ticket-one-shot", 0.988, 1.0),
-    Lock("A ticket is far above its mask shuffled within the layers", ("imp",), "imp-shuffle", 0.988, 1.0),
-    Lock("SNIP and SynFlow beat uniform random pruning", ("snip", "synflow"), "random-uniform", 0.988),
-    Lock("Moving connections beats static ERK, by 1 point", ("set", "snfs", "rigl"), "static", 0.988, 1.0),
-    Lock("ERK is far above uniform", ("random-erk",), "random-uniform", 0.988, 1.0),
-    Lock("A ticket of a fifth of the weights is as good as dense, to 0.3 points", ("imp",), "dense", 0.8, -0.3),
-    Lock("Rewinding beats fine-tuning", ("imp-rewind", "lr-rewinding"), "magnitude-iterative", 0.988),
+    Claim("A ticket beats its mask with new random weights, by 0.3 points", ("imp",), "imp-reinit", 0.988, 0.3),
+    Claim("Pruning level by level beats one shot, by about 1 point", ("imp",), "ticket-one-shot", 0.988, 1.0),
+    Claim("A ticket is far above its mask shuffled within the layers", ("imp",), "imp-shuffle", 0.988, 1.0),
+    Claim("SNIP and SynFlow beat uniform random pruning", ("snip", "synflow"), "random-uniform", 0.988),
+    Claim("Moving connections beats static ERK, by 1 point", ("set", "snfs", "rigl"), "static", 0.988, 1.0),
+    Claim("ERK is far above uniform", ("random-erk",), "random-uniform", 0.988, 1.0),
+    Claim("A ticket of a fifth of the weights is as good as dense, to 0.3 points", ("imp",), "dense", 0.8, -0.3),
+    Claim("Rewinding beats fine-tuning", ("imp-rewind", "lr-rewinding"), "magnitude-iterative", 0.988),
 )
 
 EARLIER = "A ticket of a fifth of the weights has its lowest validation loss earlier than the dense network"
@@ -50,7 +50,7 @@ board are the claims about ResNets and VGGs. Rewinding is reported for ResNets; 
 
 
 def figures(results: Iterable[Result], metric: str) -> Figures:
-    """A metric of every trial that is done and has it."""
+    """A metric of every trial that has it."""
     found: Figures = defaultdict(dict)
     for result in results:
         if metric in result.metrics:
@@ -59,7 +59,7 @@ def figures(results: Iterable[Result], metric: str) -> Figures:
 
 
 def earlier(found: Figures) -> str:
-    """The table row of the iteration at which the validation loss is lowest."""
+    """The table row about the iteration of the lowest validation loss."""
     gap = difference(found.get(("imp", 0.8), {}), found.get(("dense", 0.0), {}))
     if gap is None:
         return f"| {EARLIER} | imp − dense | 80.0% | | not run |"
@@ -81,23 +81,23 @@ def interval(gap: Difference, factor: float, digits: int) -> str:
     return text
 
 
-def verdict(lock: Lock, better: str, found: Figures) -> str:
-    """A table row: the paired difference with its interval, and whether the ordering is seen."""
-    ours = found.get((better, lock.sparsity), {})
-    theirs = found.get((lock.worse, lock.sparsity), found.get((lock.worse, 0.0), {}))
+def verdict(claim: Claim, better: str, found: Figures) -> str:
+    """The table row of a claim: the paired difference with its interval, and whether the ordering is seen."""
+    ours = found.get((better, claim.sparsity), {})
+    theirs = found.get((claim.worse, claim.sparsity), found.get((claim.worse, 0.0), {}))
     gap = difference(ours, theirs)
     if gap is None:
-        return f"| {lock.sentence} | {better} − {lock.worse} | {lock.sparsity:.1%} | | not run |"
+        return f"| {claim.sentence} | {better} − {claim.worse} | {claim.sparsity:.1%} | | not run |"
     points = interval(gap, 100, 2)
-    seen = _seen(100 * gap.mean >= lock.margin, gap.low is not None and 100 * gap.low > min(0.0, lock.margin))
-    return f"| {lock.sentence} | {better} − {lock.worse} | {lock.sparsity:.1%} | {points} | {seen} |"
+    seen = _seen(100 * gap.mean >= claim.margin, gap.low is not None and 100 * gap.low > min(0.0, claim.margin))
+    return f"| {claim.sentence} | {better} − {claim.worse} | {claim.sparsity:.1%} | {points} | {seen} |"
 
 
 def page_of(board: Path) -> str:
-    """The page that answers the claims from a published board."""
+    """The page that compares the claims with a published board."""
     results = read_board(board).results
     found = figures(results, "accuracy")
-    rows = [verdict(lock, better, found) for lock in CLAIMS for better in lock.better]
+    rows = [verdict(claim, better, found) for claim in CLAIMS for better in claim.better]
     rows.append(earlier(figures(results, "early_stop_step")))
     lines = [
         "# Orderings",

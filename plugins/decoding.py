@@ -36,7 +36,7 @@ def opened(path: Path, background: int | None = None) -> "Image.Image":
         background: the grey level behind transparent pixels; by default a picture with such pixels is refused.
 
     Raises:
-        DataError: for a file that is no picture, or one that 8-bit RGB cannot show as it is.
+        DataError: for a file that is not a picture, or one that 8-bit RGB cannot show as it is.
     """
     try:
         with _file(path) as file:
@@ -67,12 +67,12 @@ def glance(path: Path, background: int | None = None) -> bool:
 
 
 def is_turned(picture: "Image.Image") -> bool:
-    """Whether its EXIF data tells viewers to turn or mirror it."""
+    """Whether its EXIF data makes viewers rotate or mirror it."""
     return picture.getexif().get(ORIENTATION, 1) not in (0, 1)
 
 
 def unreadable(path: Path, error: Exception) -> DataError:
-    """The error for a file that is no whole picture."""
+    """The error for a file that is not a whole picture."""
     reason = "the file is empty" if path.is_file() and not path.stat().st_size else error
     return DataError(f"{path} cannot be read as a picture ({reason}); replace or remove it")
 
@@ -86,7 +86,7 @@ def _file(path: Path) -> "Image.Image":
 
 
 def check(path: Path, file: "Image.Image") -> None:
-    """Raise DataError for a picture that 8-bit RGB cannot show, as far as its header tells."""
+    """Raise DataError for a picture that 8-bit RGB cannot show, as far as its header shows."""
     # The second frame of an MPO, a JPEG of many phones, is a depth or brightness map of the first.
     frames = 1 if file.format == "MPO" else getattr(file, "n_frames", 1)
     if frames > 1:

@@ -79,12 +79,12 @@ class DropGrow(SparseTraining):
         yield from self.begun(trial)
         yield prunebench.Train(by=self)
 
-    def share(self, training: prunebench.Training, made: int) -> float:
-        """f(t): the share of the kept weights to move now that `made` steps are made; 0 if no update is due."""
+    def share(self, training: prunebench.Training, steps_made: int) -> float:
+        """f(t): the share of the kept weights to move after `steps_made` steps; 0 if no update is due."""
         interval, end = max(1, training.step_of(self.interval)), training.step_of(self.until)
-        if made % interval or not 0 < made < end:
+        if steps_made % interval or not 0 < steps_made < end:
             return 0.0
-        return self.fraction * (0.5 + 0.5 * cos(pi * made / end) if self.decay == "cosine" else 1.0)
+        return self.fraction * (0.5 + 0.5 * cos(pi * steps_made / end) if self.decay == "cosine" else 1.0)
 
 
 class Rewiring(prunebench.Updater):
@@ -93,9 +93,9 @@ class Rewiring(prunebench.Updater):
     def __init__(self, rule: DropGrow) -> None:
         self.rule = rule
 
-    def rewire(self, training: prunebench.Training, made: int) -> bool:
-        """Update the masks if that is due now that `made` steps are made; whether it was."""
-        share = self.rule.share(training, made)
+    def rewire(self, training: prunebench.Training, steps_made: int) -> bool:
+        """Update the masks if that is due after `steps_made` steps; whether it was."""
+        share = self.rule.share(training, steps_made)
         if share:
             kept = {name: dropped(training.weights[name], mask, share) for name, mask in _trained(training).items()}
             scores, counts = self.scores(training), self.growth(training, kept)

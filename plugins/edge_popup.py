@@ -97,8 +97,8 @@ class _Popup(prunebench.Updater):
         return False
 
     def flops(self, training: prunebench.Training) -> prunebench.Flops:
-        # Forward and to the inputs through the sparse weights; every weight's gradient is needed, for its score.
-        return 2 * training.sparse_flops + training.network.flops
+        # The score of every weight needs its gradient.
+        return training.dense_gradient_flops
 
 
 def _still(model: nn.Module) -> None:

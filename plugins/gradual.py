@@ -56,11 +56,12 @@ class _Cubic(prunebench.Updater):
         training.memory["density"] = torch.tensor(1 - pruned / training.network.size, dtype=torch.float64)
 
     def after_step(self, training: prunebench.Training) -> None:
-        made, start, end = training.step + 1, training.step_of(self.rule.start), training.step_of(self.rule.until)
+        steps_made = training.step + 1
+        start, end = training.step_of(self.rule.start), training.step_of(self.rule.until)
         interval = max(1, training.step_of(self.rule.interval))
-        if made == end or (start < made < end and (made - start) % interval == 0):
+        if steps_made == end or (start < steps_made < end and (steps_made - start) % interval == 0):
             above = float(training.memory["density"]) - self.density
-            density = self.density + above * ((end - made) / (end - start)) ** 3
+            density = self.density + above * ((end - steps_made) / (end - start)) ** 3
             training.keep_highest(_magnitudes(training), density, self.rule.allocation)
 
 

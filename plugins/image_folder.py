@@ -150,7 +150,7 @@ def missing(dataset: str, places: Sequence[str], *ways: str) -> DataError:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is no part of the data: a hidden one, or an operating system's."""
+    """Whether a file or folder of this name is not part of the data: a hidden one, or an operating system's."""
     return name.startswith(".") or name.lower() in CLUTTER
 
 

@@ -39,7 +39,7 @@ class _GradientGrowth(Rewiring):
         # An update computes the gradient of all weights. The paper adds it to `interval` ordinary steps, hence its
         # (3 f_S dT + 2 f_S + f_D) / (dT + 1); here it is one of the `interval` steps, and there is none after the end.
         if self.rule.share(training, training.step):
-            return 2 * training.sparse_flops + training.network.flops
+            return training.dense_gradient_flops
         return 3 * training.sparse_flops
 
 

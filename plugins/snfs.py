@@ -61,7 +61,7 @@ class _MomentumGrowth(Rewiring):
         return shared_out(total, means, {name: int((~mask).sum()) for name, mask in kept.items()})
 
     def flops(self, training: prunebench.Training) -> prunebench.Flops:
-        return 2 * training.sparse_flops + training.network.flops
+        return training.dense_gradient_flops
 
 
 def _mean(momentum: torch.Tensor, mask: torch.Tensor) -> float:

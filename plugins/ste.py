@@ -54,8 +54,7 @@ class StraightThrough(prunebench.Updater):
         raise NotImplementedError
 
     def flops(self, training: prunebench.Training) -> prunebench.Flops:
-        # Forward and to the inputs through the sparse weights; the gradient of the weights is dense.
-        return 2 * training.sparse_flops + training.network.flops
+        return training.dense_gradient_flops
 
 
 class _Largest(StraightThrough):

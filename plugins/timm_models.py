@@ -51,7 +51,7 @@ class Timm(prunebench.Model):
         if self.architecture not in known:
             near = nearest(self.architecture.partition(".")[0], known, n=3, cutoff=0.6)
             hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "; timm.list_models() lists them"
-            raise ValueError(f"{self.architecture!r} is no architecture of timm{hint}")
+            raise ValueError(f"{self.architecture!r} is not an architecture of timm{hint}")
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         import timm

@@ -67,7 +67,7 @@ class WRN(prunebench.Model):
 
     def __post_init__(self) -> None:
         if self.depth % 6 != 4:
-            raise ValueError(f"{self.depth} is no depth of these networks: 10, 16, 22, 28, ...")
+            raise ValueError(f"{self.depth} is not a depth of these networks: 10, 16, 22, 28, ...")
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         net = Net(shape[0], (self.depth - 4) // 6, self.width, self.dropout, classes)

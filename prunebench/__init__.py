@@ -13,6 +13,7 @@ from prunebench.api.files import File
 from prunebench.api.hooks import hookimpl
 from prunebench.api.layers import Flops, Network
 from prunebench.api.methods import Deployed, Method, Updater
+from prunebench.api.run_options import RunOptions
 from prunebench.api.stages import (
     Allocation,
     Deploy,
@@ -58,6 +59,7 @@ __all__ = [
     "Resources",
     "Rewind",
     "RunContext",
+    "RunOptions",
     "Scoring",
     "Shuffle",
     "Stage",

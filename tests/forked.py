@@ -39,7 +39,7 @@ from prunebench import cli
 
 IMPORTED = (
     *(target.partition(":")[0] for target, _ in cli.COMMANDS.values()),
-    *("torch._dynamo", "torchvision", "sklearn.datasets", "scipy.stats", "pandas", "matplotlib.figure"),
+    *("torch._dynamo", "torchvision", "sklearn.datasets", "scipy.stats", "pandas", "vl_convert"),
     *("mlflow.store.tracking.sqlalchemy_store", "prunebench.session", "prunebench.leaderboard"),
 )
 HIGH = 500

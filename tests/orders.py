@@ -9,35 +9,25 @@ from pathlib import Path
 from prunebench import session
 from prunebench.api.executors import JobSpec
 from prunebench.data.prepared import prepare
+from prunebench.execution.job_specs import JobSpecs, WorkerSettings
 from prunebench.plan.jobs import missing_jobs
 from prunebench.store.entries import Store
-from prunebench.suite.reading import trial_to_plain
 
 
 def orders_of(loaded, store: Store, **changes) -> list[JobSpec]:
     """The orders that a store lacks, each after those that it needs."""
     prepared = {trial.task.label: prepare(trial.task.dataset, None, store.data) for trial in loaded.trials}
     plan = session.plan_suite(loaded, prepared)
-    protocols = {planned.trial.task.label: planned.protocol for planned in plan.trials}
+    specs = JobSpecs(
+        plan, loaded.registry, WorkerSettings(store=store.root, plugins=loaded.files, blocked=loaded.blocked)
+    )
     jobs = missing_jobs(plan, store.has, [planned.key for planned in plan.trials if planned.chain])
     found, waiting = [], list(jobs.values())
     while waiting:
         job = next(job for job in waiting if not job.needs & {other.key for other in waiting})
         waiting.remove(job)
-        node = plan.nodes[job.key]
-        label = node.trial.task.label
-        order = JobSpec(
-            trial=trial_to_plain(node.trial),
-            protocol=protocols[label],
-            path=job.path,
-            parent=plan.nodes[job.path[0]].parent,
-            plugins=loaded.files,
-            blocked=loaded.blocked,
-            store=str(store.root),
-            data=str(prepared[label].folder),
-            fingerprint=prepared[label].fingerprint,
-        )
-        found.append(dataclasses.replace(order, **changes))
+        spec = specs.spec_of(job, prepared[plan.nodes[job.key].trial.task.label])
+        found.append(dataclasses.replace(spec, **changes))
     return found
 
 

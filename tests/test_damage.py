@@ -110,7 +110,7 @@ def whole(tmp_path_factory):
     run(folder)
     loaded, store = load(folder), Store(folder / "store")
     prepared = session.prepared_already(loaded, None, store.root)
-    with unsent.noted(loaded, prepared, session.plan_suite(loaded, prepared), store) as note:
+    with unsent.pending(loaded, prepared, session.plan_suite(loaded, prepared), store) as note:
         kept = note.read_bytes()
     note.write_bytes(kept)
     patch.undo()

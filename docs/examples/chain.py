@@ -9,7 +9,7 @@ import prunebench
 
 
 class EarlyTicket(prunebench.Method):
-    """Train a little, remove the smallest weights, go back to the initialization, train the rest in full."""
+    """Train briefly, prune the smallest weights, rewind to the initialization, train the kept weights in full."""
 
     name = "early-ticket"
     reference = "after You et al. 2020, arXiv:1909.11957"

@@ -1,4 +1,4 @@
-"""A data set: facts for the plan, arrays of bytes for the training."""
+"""A data set: facts for planning, and arrays of bytes for training."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""An executor: where stages run. This one starts a process for each, behind any command that starts processes."""
+"""An executor decides where stages run. This one starts each stage by a command with a prefix, such as `srun`."""
 
 import shlex
 import signal
@@ -13,18 +13,18 @@ import prunebench
 
 
 class Launch(prunebench.Executor):
-    """Each stage is a command; what is put before it says where it runs. Every place must see the store's folder."""
+    """Run each stage as a command with a prefix. The command must see the folder of the store."""
 
     name = "launch"
 
-    prefix: Annotated[str, Doc("what to put before the command, such as `srun --ntasks=1 --gpus=1`")] = ""
+    prefix: Annotated[str, Doc("prefix of the command, such as `srun --ntasks=1 --gpus=1`")] = ""
 
-    def open(self, site: prunebench.RunContext) -> prunebench.WorkerPool:
-        return Launched(shlex.split(self.prefix), site.workers or 1)
+    def open(self, context: prunebench.RunContext) -> prunebench.WorkerPool:
+        return Commands(shlex.split(self.prefix), context.workers or 1)
 
 
-class Launched(prunebench.WorkerPool):
-    """The commands that run now."""
+class Commands(prunebench.WorkerPool):
+    """The commands that are running."""
 
     def __init__(self, prefix: list[str], slots: int) -> None:
         self.command = [*prefix, sys.executable, "-m", "prunebench.execution"]
@@ -36,12 +36,12 @@ class Launched(prunebench.WorkerPool):
     def free(self) -> int:
         return self.slots - len(self.running)
 
-    def submit(self, order: prunebench.JobSpec) -> None:
-        with order.log.open("w") as log:
+    def submit(self, job: prunebench.JobSpec) -> None:
+        with job.log.open("w") as log:
             process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=log, stderr=log, text=True)
-        process.stdin.write(order.to_json())
+        process.stdin.write(job.to_json())
         process.stdin.close()
-        self.running[order.key] = process
+        self.running[job.key] = process
 
     def wait(self, timeout: float | None) -> list[prunebench.JobResult]:
         until = None if timeout is None else time.monotonic() + timeout
@@ -51,8 +51,8 @@ class Launched(prunebench.WorkerPool):
             if ended or (until is not None and time.monotonic() >= until):
                 break
             time.sleep(0.1)
-        for end in ended:
-            del self.running[end.key]
+        for result in ended:
+            del self.running[result.key]
         return ended
 
     def cancel(self, key: str) -> None:

@@ -1,4 +1,4 @@
-"""A model: a torch module for inputs of any shape."""
+"""A model: a torch module for images of any size."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ import prunebench
 
 
 class Small(prunebench.Model):
-    """Two convolutions with BatchNorm, and a linear layer on the averages of their channels."""
+    """Two convolutions with BatchNorm, global average pooling, and a linear layer."""
 
     name = "small-conv"
 

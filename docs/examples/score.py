@@ -1,4 +1,4 @@
-"""A score: what most methods are."""
+"""A score for each weight, which is all that most methods need."""
 
 import torch
 
@@ -6,7 +6,7 @@ import prunebench
 
 
 class Relative(prunebench.Method):
-    """Keep the weights that are large beside the others of their layer, then train."""
+    """Keep the weights with the largest magnitude relative to the norm of their layer, then train."""
 
     name = "relative"
     reference = "unpublished"

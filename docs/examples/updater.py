@@ -1,4 +1,4 @@
-"""A mask that changes while the network trains: an updater."""
+"""An updater: a mask that changes during training."""
 
 from typing import Annotated
 
@@ -8,29 +8,29 @@ import prunebench
 
 
 class Midway(prunebench.Method):
-    """Remove the smallest weights in the middle of the training, which does not stop for it."""
+    """Prune the smallest weights in the middle of the training, without interrupting it."""
 
     name = "midway"
     reference = "unpublished"
 
-    at: Annotated[prunebench.Time, Doc("when the weights are removed, such as 10ep")] = "50%"
+    at: Annotated[prunebench.Time, Doc("when the weights are pruned, such as 10ep")] = "50%"
 
     def updater(self, density):
-        return OnceUpon(self.at, density)
+        return PruneOnce(self.at, density)
 
     def stages(self, trial: prunebench.Trial):
         yield prunebench.Initialize()
         yield prunebench.Train(by=self, density=trial.density)
 
 
-class OnceUpon(prunebench.Updater):
-    """Holds the rule, and nothing that changes: what must be remembered goes into `training.memory`."""
+class PruneOnce(prunebench.Updater):
+    """Prunes after one step. State that must survive an interruption would go into `training.memory`."""
 
     def __init__(self, at: prunebench.Time, density: float) -> None:
         self.at, self.density = at, density
 
     def after_step(self, training: prunebench.Training) -> None:
-        if training.step + 1 == max(1, training.step_of(self.at)):  # steps are counted from 0
+        if training.step + 1 == max(1, training.step_of(self.at)):  # `step` is the step just made, counted from 0
             sizes = {name: weight.detach().abs() for name, weight in training.weights.items()}
             training.keep_highest(sizes, self.density)
 

@@ -11,17 +11,17 @@ import prunebench
 
 
 class LAMP(prunebench.Method):
-    """Train, remove what its layer would miss least, fine-tune.
+    """Train, prune by magnitude relative to the larger weights of the layer, fine-tune.
 
-    The score of a weight is its square over the sum of the squares of all weights of its layer that are not smaller.
-    A layer's largest weight has the score 1, so no layer is ever emptied.
+    The score of a weight is its square divided by the sum of the squares of all weights of its layer that are not
+    smaller. The largest weight of a layer has the score 1, so no layer is pruned completely.
     """
 
     name = "lamp"
     reference = "Lee et al. 2021, arXiv:2010.07611"
 
     finetune: Annotated[prunebench.Time, Doc("length of each fine-tuning, such as 10ep; 0 for none")] = "25%"
-    rounds: Annotated[int, Ge(1), Doc("prune and fine-tune this often, to the target by equal shares")] = 1
+    rounds: Annotated[int, Ge(1), Doc("number of times to prune and fine-tune, by equal shares")] = 1
 
     def scores(self, scoring: prunebench.Scoring) -> dict[str, torch.Tensor]:
         return {name: lamp(weight.detach()) for name, weight in scoring.weights.items()}
@@ -35,7 +35,7 @@ class LAMP(prunebench.Method):
 
 
 def lamp(weight: torch.Tensor) -> torch.Tensor:
-    """The scores of a layer, in double precision: those of neighbours differ by little. Zeros score 0."""
+    """The scores of a layer, in double precision because neighbouring scores differ little. Zeros score 0."""
     squares = weight.flatten().double().square()
     ascending, order = squares.sort(stable=True)
     not_smaller = ascending.flip(0).cumsum(0).flip(0)

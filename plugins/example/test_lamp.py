@@ -1,4 +1,4 @@
-"""LAMP: its scores by hand, its chain, and the contract that every method keeps."""
+"""LAMP: scores computed by hand, and the conformance tests that every method must pass."""
 
 import pytest
 import torch
@@ -8,17 +8,17 @@ import prunebench.testing
 
 
 def test_the_scores_of_four_weights_by_hand() -> None:
-    # Squares 4, 1, 9, 16; the sums of those that are not smaller are 29, 30, 25, 16.
+    # The squares are 4, 1, 9, 16; the sums of the squares that are not smaller are 29, 30, 25, 16.
     weight = torch.tensor([[2.0, -1.0], [3.0, -4.0]])
     expected = torch.tensor([[4 / 29, 1 / 30], [9 / 25, 1.0]], dtype=torch.float64)
     assert torch.equal(lamp(weight), expected)
 
 
-def test_what_is_pruned_already_adds_nothing_to_the_sums() -> None:
+def test_pruned_weights_do_not_change_the_sums() -> None:
     assert lamp(torch.tensor([0.0, 2.0, 0.0, -1.0])).tolist() == [0.0, 1.0, 0.0, 1 / 5]
 
 
-def test_equal_weights_come_one_after_the_other() -> None:
+def test_equal_weights_are_ranked_by_index() -> None:
     assert lamp(torch.tensor([1.0, 1.0])).tolist() == [1 / 2, 1.0]
 
 
@@ -32,5 +32,5 @@ def test_the_scale_of_a_layer_makes_no_difference() -> None:
 
 
 @pytest.mark.parametrize("check", prunebench.testing.checks(LAMP()), ids=str)
-def test_the_contract(check: prunebench.testing.Check) -> None:
+def test_conformance(check: prunebench.testing.Check) -> None:
     check()

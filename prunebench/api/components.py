@@ -1,7 +1,7 @@
-"""What plugins subclass: `Model`, `Dataset`, and `Component`, which every named part of a suite is.
+"""Base classes of plugins: `Model`, `Dataset`, and `Component`, the base of everything that a suite names.
 
-A subclass is a frozen dataclass without saying so: its annotated fields are its parameters, with types, ranges and
-texts that the suite's validation, the listings and the keys all read from here:
+Subclasses become frozen dataclasses without a decorator. Their annotated fields are the parameters; validation,
+listings and keys read types, ranges and texts from the annotations:
 
     class Snip(prunebench.Method):
         name = "snip"
@@ -33,27 +33,30 @@ class Preset:
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field, added_later))
 @dataclass(frozen=True, kw_only=True)
 class Component:
-    """Something that a suite can name: a name, a reference, typed parameters."""
+    """Base class of everything that a suite can name, with a name, a reference and typed parameters."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     name: ClassVar[str]
-    """How a suite calls it: lower case, digits and hyphens."""
+    """The name in suites: lower-case letters, digits, dots and hyphens."""
     reference: ClassVar[str] = ""
-    """The paper it comes from."""
+    """The paper that introduced it: authors, title, venue and year."""
     presets: ClassVar[Mapping[str, Preset]] = {}
+    """Sets of parameter values by name, such as those of a paper."""
     variant: ClassVar[str] = ""
-    """The parameter that the part of a name after a slash fills: `timm/resnet18`."""
+    """The parameter whose value is the part of a name after a slash, as in `timm/resnet18`; empty if there is none."""
     version: ClassVar[int | None] = None
-    """Of what it computes, counted from 1: a promise that results of one version and the same parameters are equal.
+    """Version of its behaviour, counted from 1: the same version and parameters promise the same results.
 
-    Keys hold it instead of the code. Raise it whenever the same parameters give other numbers; moving, renaming and
-    rewording need no other version. It is not inherited: a class that
-    declares none itself is keyed by the hash of its source.
+    Keys contain it instead of the code. Raise it whenever the same parameters give different numbers; moving, renaming
+    and rewording code do not need a new version. It is not inherited: a class that does not declare one is keyed by the
+    hash of its source.
     """
     origin: ClassVar[str] = ""
-    """The distribution and version that it was loaded from; part of the keys of a component that declares no
-    `version`, as there is code that no hash of Python files sees. None for the built-in ones and for loose files."""
+    """The distribution and version that it was loaded from; empty for built-in components and for plugin files.
+
+    It is part of the keys of a component without a `version`, as a hash of Python files does not cover compiled code.
+    """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -61,24 +64,28 @@ class Component:
 
 
 class Model(Component):
-    """A network architecture."""
+    """Base class of a network architecture. Override `build`, and `prunable` if other weights may be pruned."""
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
-        """A freshly initialized network.
+        """Return a freshly initialized network, on the CPU and in float32.
+
+        Called once for each network that is described, initialized or loaded. The global torch generator is seeded
+        before the call and restored after it, so weights may be drawn from it.
 
         Args:
             shape: of one input, without the batch: (channels, height, width).
-            classes: the number of logits.
+            classes: number of logits.
 
-        The global torch generator is seeded before the call, and put back after it.
+        Returns:
+            a module that maps float32 inputs of shape (N, *shape) to logits of shape (N, classes).
         """
         raise NotImplementedError
 
     def prunable(self, module: nn.Module) -> Sequence[str]:
-        """Names of the weights that may be pruned.
+        """Return the names of the weights that may be pruned, for a module that `build` returned.
 
         By default those of every convolution, linear, recurrent and multi-head attention layer. A weight behind a
-        parametrization (weight norm, ...) may be called by its own name, `layer.weight`.
+        parametrization (weight norm, ...) may be named by its own name, `layer.weight`.
         """
         from prunebench.api.weights import prunable_by_default
 
@@ -87,21 +94,23 @@ class Model(Component):
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What a plan needs to know of a data set, without touching it."""
+    """Sizes and shapes of a data set, which planning needs before the data is read."""
 
     shape: tuple[int, ...]
     """(channels, height, width) of one input."""
     classes: int
+    """Number of classes; labels are 0 to classes - 1."""
     train: int
     """Number of training examples, validation included."""
     test: int
+    """Number of test examples."""
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """A data set in memory: bytes, not floats, so that it is small and its fingerprint exact.
+    """A data set in memory, as bytes: a quarter of the size of floats, with an exact fingerprint.
 
-    `train_inputs` and `test_inputs` are uint8 of shape (N, channels, height, width), labels int64 of shape (N,).
+    `train_inputs` and `test_inputs` are uint8 of shape (N, channels, height, width), labels are int64 of shape (N,).
     """
 
     train_inputs: np.ndarray
@@ -112,7 +121,7 @@ class Arrays:
 
 @dataclass(frozen=True)
 class Files:
-    """A data set that no memory holds: the names of its files, seen from `folder`, and their labels."""
+    """A data set that is larger than memory: paths of its files relative to `folder`, and their labels."""
 
     folder: Path
     train: Sequence[str]
@@ -122,20 +131,24 @@ class Files:
 
 
 class Dataset(Component):
-    """A data set of images as bytes."""
+    """Base class of a data set of images as bytes. Override `facts`, and `load`, or `files` and `decode`."""
 
     mean: ClassVar[tuple[float, ...]]
-    """Per channel, on the bytes' own scale; a network sees (bytes - mean) / std."""
+    """Mean of each channel, from 0 to 255; the inputs of a network are (bytes - mean) / std."""
     std: ClassVar[tuple[float, ...]]
+    """Standard deviation of each channel, on the same scale."""
 
     def facts(self) -> DataFacts:
-        """Sizes and shapes, without touching the data."""
+        """Return sizes and shapes without reading the data; called often, while suites are read and planned.
+
+        Whatever it raises is an error of the suite.
+        """
         raise NotImplementedError
 
     def load(self, root: Path | None) -> Arrays:
-        """Read (or download) the data; called once a machine, the result is kept beside the store.
+        """Read or download the data; called once on each machine, as the result is kept beside the store.
 
-        Whatever it raises fails the tasks of this data set, and no others.
+        An exception fails only the tasks of this data set.
 
         Args:
             root: the folder of data sets, from `--data` or PRUNEBENCH_DATA.
@@ -146,9 +159,9 @@ class Dataset(Component):
         raise NotImplementedError
 
     def files(self, root: Path | None) -> Files | None:
-        """The files of data that is too large to be kept decoded; None, as here, where `load` reads it at once.
+        """Return the files of data that is too large to keep decoded; by default None, and `load` is called instead.
 
-        They are decoded while a network trains, each time that it sees them, and `load` is not called.
+        The files are decoded during training, each time that an example is used.
 
         Raises:
             DataError: what was looked for, where, and how to get it.
@@ -156,10 +169,11 @@ class Dataset(Component):
         return None
 
     def decode(self, path: Path, draw: int | None) -> np.ndarray:
-        """One of `files` as bytes of the shape that `facts` says; called in other processes.
+        """Decode one of `files` to a uint8 array of the shape in `facts`; called in worker processes.
 
         Args:
-            draw: the seed of a random resized crop; None for what a test sees.
+            path: of the file.
+            draw: seed of a random resized crop; None for the deterministic crop of evaluation.
 
         Raises:
             DataError: naming the file.
@@ -167,8 +181,9 @@ class Dataset(Component):
         raise NotImplementedError(f"data set {self.name!r} has no files to decode")
 
     def signature(self, root: Path | None) -> str:
-        """Changes when what `load` would read changes, so that it is then read again; cheap, as it is often asked for.
+        """Return a text that changes whenever the result of `load` would change; the data is then read again.
 
-        Names, sizes and times of the files will do; nothing, as here, for data that cannot change. No key holds it.
+        It is called often and must be fast: names, sizes and times of the files suffice. By default it is empty, for
+        data that cannot change. It is in no key.
         """
         return ""

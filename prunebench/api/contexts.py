@@ -1,4 +1,4 @@
-"""What the harness passes to a method: a `Trial`, a `Scoring` context, and the `Training` of its updater.
+"""The contexts that are passed to a method: `Trial`, `Scoring`, and the `Training` of its updater.
 
 These are the interfaces that a method is written against; `prunebench.pruning.scoring` and `prunebench.training.loop`
 implement them.
@@ -44,8 +44,8 @@ class Trial(Protocol):
 class Scoring(Protocol):
     """The network at one point of a trial, data to look at, and the method's own randomness.
 
-    The network is a copy: whatever a method does to it is gone afterwards. Pruned weights are zero in it. Every tensor
-    is on `device`. The gradient of a weight that the model has frozen is 0, however it is taken.
+    The network is a copy: changes that a method makes to it are lost afterwards. Pruned weights are zero in it. Every
+    tensor is on `device`. The gradient of a weight that the model has frozen is 0, however it is taken.
     """
 
     @property
@@ -83,6 +83,9 @@ class Scoring(Protocol):
     def batches(self, count: int, size: int, balanced: bool = False) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Training examples, drawn without replacement and not augmented, as (inputs, labels).
 
+        Where there are fewer than count * size examples, the last batch is smaller. One of a single example is left
+        out, because BatchNorm cannot be trained on it, unless `size` is 1 or there is no other example.
+
         Args:
             count: of mini-batches.
             size: examples in each; float32 inputs of shape (size, channels, height, width).
@@ -103,13 +106,13 @@ class Scoring(Protocol):
 
 
 class Training(Protocol):
-    """A training while it runs: what an updater sees and may change."""
+    """A training while it runs: what is passed to the hooks of an updater, which may change it."""
 
     model: nn.Module
     network: Network
     clock: Clock
     step: int
-    """The step that is being made, counted from 0."""
+    """The step that is being made, counted from 0: in `after_step` `step + 1` steps have been made."""
     seed: int
     """The trial's."""
     parameters: dict[str, nn.Parameter]
@@ -125,6 +128,14 @@ class Training(Protocol):
     sparse_flops: Flops
     """Forward FLOPs of one example under the present masks. A tensor on the device, for which no step waits, if
     `trains_dense`."""
+
+    @property
+    def dense_gradient_flops(self) -> Flops:
+        """FLOPs of one example in a step that needs the gradient of every weight: 2 f_S + f_D.
+
+        The forward pass and the gradients of the inputs go through the sparse weights (f_S each, `sparse_flops`); the
+        gradients of the weights are dense (f_D, `network.flops`).
+        """
 
     @property
     def weights(self) -> dict[str, nn.Parameter]:

@@ -1,4 +1,4 @@
-"""The surroundings: versions and machine, for the record of every state, and where data sets are."""
+"""The environment: versions and machine, for the provenance of states, and the folder of data sets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy")
 
 
 def environment(threads: int) -> dict[str, str]:
-    """Versions of what computes, the commit of this code if it is a checkout, and the machine."""
+    """Versions of the software, the commit of this code if it is a checkout, and the machine."""
     return {
         "prunebench": __version__,
         "commit": commit(),
@@ -29,23 +29,23 @@ def environment(threads: int) -> dict[str, str]:
 
 
 def data_folder(given: Path | None) -> Path | None:
-    """The folder of data sets: the one that is given, or else PRUNEBENCH_DATA; None for neither."""
+    """The folder of data sets: the argument, or else PRUNEBENCH_DATA, or else None."""
     named = os.environ.get("PRUNEBENCH_DATA")
     return Path(named) if given is None and named else given
 
 
 @cache
 def installed() -> str:
-    """Hash of the version of Python, and of the names and versions of all that is installed."""
+    """Hash of the version of Python and of the names and versions of all installed packages."""
     places = [Path(place or ".") for place in sys.path]
-    # A package may put what it carries inside itself on the path while it is imported, as setuptools does.
+    # A package may add its vendored packages to the path while it is imported, as setuptools does.
     own = [place for place in places if not (place.parent / "__init__.py").exists()]
     names = {folder.name for place in own for folder in place.glob("*.dist-info")}
     return hashlib.sha256(repr((platform.python_version(), sorted(names))).encode()).hexdigest()
 
 
 def machine() -> str:
-    """Processor, cores and system; not the host's name, which is nobody's business."""
+    """Processor, cores and system; without the host's name, which is private."""
     return f"{_processor()}, {cores()} cores, {platform.system()} {platform.machine()}"
 
 

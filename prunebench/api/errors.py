@@ -1,20 +1,20 @@
 """The errors that prunebench raises on purpose.
 
     PrunebenchError
-    ├── SuiteError        a suite that cannot be run: every mistake in it, each with its place
-    ├── PluginError       a plugin that cannot be used: names the plugin, the hook and the mend
+    ├── SuiteError        a suite that cannot be run: all its errors, each with its location
+    ├── PluginError       a plugin that cannot be used: names the plugin, the hook and the remedy
     ├── DataError         a data set that is missing or damaged: what was looked for, and where
-    │   ├── BrokenDataset one whose own code exits, raises, or returns something else than it says
+    │   ├── BrokenDataset a data set whose code exits, raises, or contradicts its facts
     │   └── DamagedData   prepared data whose bytes are not those that were written
-    ├── TicketError       a file that is no ticket, or one that does not fit
+    ├── TicketError       a file that is not a ticket, or that does not fit
     ├── StoreError        a store that cannot be read or written
     │   ├── MissingEntry  an entry that is not there
     │   └── CorruptEntry  an entry whose bytes are not those that were written
-    ├── TrackingError     an MLflow that cannot be reached or refuses: names the address, never its password
-    │   └── Unavailable   one that does not answer now, or is busy: the same may work later
+    ├── TrackingError     an MLflow server that cannot be reached, or refuses: names the address without its password
+    │   └── Unavailable   a server that does not answer, or is busy: a later attempt may work
     ├── BoardError        a published board, or a page with places for its tables, that cannot be read or compared
     ├── Unreachable       a target that a method cannot reach: a skipped trial with its reason
-    └── Diverged          a loss that is no longer a number: a failed trial with its reason
+    └── Diverged          a loss that is not finite: a failed trial with its reason
 
 The command line prints their message, without a traceback, and exits with 2.
 """
@@ -23,11 +23,11 @@ from __future__ import annotations
 
 
 class PrunebenchError(Exception):
-    """What went wrong, where, and what to do about it."""
+    """Base class; the message says what went wrong, where, and what to do."""
 
 
 class SuiteError(PrunebenchError):
-    """A suite that cannot be run; the message lists every mistake, one a line."""
+    """A suite that cannot be run; the message lists all errors, one on each line."""
 
 
 class PluginError(PrunebenchError):
@@ -39,7 +39,7 @@ class DataError(PrunebenchError):
 
 
 class BrokenDataset(DataError):
-    """A data set whose code exits, raises, or returns something else than its facts say."""
+    """A data set whose code exits, raises, or contradicts its facts."""
 
 
 class DamagedData(DataError):
@@ -47,7 +47,7 @@ class DamagedData(DataError):
 
 
 class TicketError(PrunebenchError):
-    """A file that is no ticket, or one that does not fit what it is to be used for."""
+    """A file that is not a ticket, or that does not fit its use."""
 
 
 class StoreError(PrunebenchError):
@@ -63,11 +63,11 @@ class CorruptEntry(StoreError):
 
 
 class TrackingError(PrunebenchError):
-    """An MLflow that cannot be reached, or that refuses what it is asked."""
+    """An MLflow server that cannot be reached, or that refuses a request."""
 
 
 class Unavailable(TrackingError):
-    """An MLflow that does not answer now, or answers that it cannot: the same may work later."""
+    """An MLflow server that does not answer, or is busy; a later attempt may work."""
 
 
 class BoardError(PrunebenchError):
@@ -75,7 +75,7 @@ class BoardError(PrunebenchError):
 
 
 class Unreachable(PrunebenchError):
-    """A density or structure that a method cannot reach on this network; names what it can reach."""
+    """A density or structure that a method cannot reach on this network; the message names those that it can reach."""
 
 
 class Diverged(PrunebenchError):

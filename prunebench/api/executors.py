@@ -57,10 +57,16 @@ class JobSpec:
     """All that a worker is told, as plain values: it may run in another process or on another machine."""
 
     trial: dict[str, Any]
-    """The trial to rebuild the chain of."""
+    """The trial that is worked on, as values."""
+    network: dict[str, Any] = field(default_factory=dict)
+    """The network of its task without the weights, as values."""
+    stages: tuple[dict[str, Any], ...] = ()
+    """The stages to perform, as values; without them the worker asks the trial's method for its chain."""
+    checksum: str = ""
+    """Of parameters, stages and code: a worker that has other code refuses the job."""
     protocol: str
     path: tuple[str, ...]
-    """Keys of the nodes to perform, first to last; the last one's state goes into the store."""
+    """Keys of the stages to perform, first to last; the last one's state goes into the store."""
     parent: str | None
     """Key of the state to begin from."""
     needs: tuple[str, ...] = ()
@@ -97,7 +103,7 @@ class JobSpec:
 
     def to_json(self) -> str:
         """As text; `from_json` gives an equal order."""
-        return json.dumps(asdict(self))
+        return json.dumps({one.name: getattr(self, one.name) for one in fields(self)})
 
     @classmethod
     def from_json(cls, text: str) -> JobSpec:

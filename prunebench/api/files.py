@@ -1,4 +1,4 @@
-"""Files: as parameters, whose content is in the key; replaced as a whole; and read back without being trusted."""
+"""Files: as parameters with their content in the key, written atomically, and read without trusting them."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _digest(path: str) -> str:
 
 
 PROBE = bytes(4096)
-"""What a folder must have room for, or it is full."""
+"""Bytes that must fit into a folder for it to be writable."""
 
 
 def replaced(path: Path, content: bytes) -> Path:
@@ -90,7 +90,7 @@ def replaced(path: Path, content: bytes) -> Path:
     given, path = path, _target(path)
     try:
         _replace(path, content)
-    except OSError as error:  # that of a full disk names no file
+    except OSError as error:  # a full disk's error has no file name
         raise OSError(error.errno, error.strerror or str(error), str(given)) from error
     return given
 
@@ -141,9 +141,9 @@ def _renamed(path: Path, content: bytes, mode: int) -> None:
 
 
 def unwritable(folder: Path) -> str:
-    """Why files cannot be written to a folder, which may have to be made first; empty if they can. Nothing is left."""
+    """Why files cannot be written to a folder, which need not exist; empty if they can. No file is left behind."""
     try:
-        place = _standing(folder)
+        place = _nearest_folder(folder)
         handle, probe = tempfile.mkstemp(dir=place, prefix=".writable.")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -155,15 +155,15 @@ def unwritable(folder: Path) -> str:
     return ""
 
 
-def _standing(folder: Path) -> Path:
-    """The folder, or the nearest above it that is there. Raises OSError where that is no folder."""
+def _nearest_folder(folder: Path) -> Path:
+    """The folder, or the nearest parent that exists. Raises OSError if that is not a folder."""
     folder = folder.absolute()
     try:
         folder.stat()
     except FileNotFoundError:
         if folder.is_symlink():
             raise FileNotFoundError(errno.ENOENT, "A link that leads nowhere", str(folder)) from None
-        return _standing(folder.parent)
+        return _nearest_folder(folder.parent)
     return folder
 
 
@@ -194,7 +194,7 @@ def removed(path: Path) -> None:
     aside = path.with_name(f".{path.name.lstrip('.')[:100]}.{uuid4().hex}.gone")
     try:
         path.rename(aside)
-    except FileNotFoundError:  # it was not there, or somebody else removed it
+    except FileNotFoundError:  # it did not exist, or another process removed it
         return
     if aside.is_symlink() or not aside.is_dir():
         aside.unlink(missing_ok=True)
@@ -203,20 +203,20 @@ def removed(path: Path) -> None:
 
 
 def cleared(path: Path) -> None:
-    """Remove what has the name of a folder and is none, so that the folder can be made."""
+    """Remove a file or link with the name of a folder, so that the folder can be made."""
     if not path.is_dir():
         removed(path)
 
 
 def content_of(path: Path) -> bytes:
-    """The bytes of a file. Raises OSError, for a pipe or a device too: nothing waits for those."""
+    """The bytes of a file. Raises OSError also for a pipe or a device, which could block."""
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "it is not a file")
     return path.read_bytes()
 
 
 def said(path: Path) -> Any:
-    """What a file of JSON says; None where there is no such file, or one that is damaged."""
+    """The value in a JSON file; None if the file is missing or damaged."""
     try:
         text = content_of(path).decode()
         value = json.loads(text, parse_constant=_refused)

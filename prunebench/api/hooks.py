@@ -1,6 +1,7 @@
-"""The hooks that a plugin may implement, and the marker to implement them with.
+"""The hooks that a plugin may implement, and the marker `hookimpl` for the implementations.
 
-Each returns a list of classes, and has no side effect. A plugin is one file:
+Each hook is called once when the plugin is loaded, without arguments, and returns a list of classes; it must have no
+side effects. A plugin is one file:
 
     import prunebench
 
@@ -28,19 +29,19 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def register_methods() -> list[type[Method]]:  # type: ignore[empty-body]
-    """Pruning methods, as subclasses of `prunebench.Method`."""
+    """Return pruning methods, as subclasses of `prunebench.Method`."""
 
 
 @hookspec
 def register_models() -> list[type[Model]]:  # type: ignore[empty-body]
-    """Architectures, as subclasses of `prunebench.Model`."""
+    """Return network architectures, as subclasses of `prunebench.Model`."""
 
 
 @hookspec
 def register_datasets() -> list[type[Dataset]]:  # type: ignore[empty-body]
-    """Data sets, as subclasses of `prunebench.Dataset`."""
+    """Return data sets, as subclasses of `prunebench.Dataset`."""
 
 
 @hookspec
 def register_executors() -> list[type[Executor]]:  # type: ignore[empty-body]
-    """Places where stages run, as subclasses of `prunebench.Executor`, for `prunebench run --executor NAME`."""
+    """Return executors, as subclasses of `prunebench.Executor`, for `prunebench run --executor NAME`."""

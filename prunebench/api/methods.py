@@ -23,10 +23,28 @@ if TYPE_CHECKING:
 
 
 class Updater:
-    """Does nothing by itself: a static mask. Override what a method needs."""
+    """Base class of what changes the masks during a training; by default they are static.
+
+    Override the hooks that a method needs. The training loop calls them in this order::
+
+        begin                    once; `restore_dense` instead in a training that goes on after an interruption
+        for each step:
+            apply_masks          put the sparse weights in place
+            forward, backward    which leave a dense gradient in each weight
+            restore_dense        undo apply_masks
+            flops                the cost of this step, under the masks that it was made with
+            after_backward       use or change the gradients; True leaves out the optimizer's step
+            optimizer            gradients are masked and clipped, weights change, pruned weights are zero again
+            after_step           change the masks: `training.step + 1` steps have been made
+            if an evaluation or a checkpoint is due:
+                apply_masks
+                evaluate
+                restore_dense
+        apply_masks              once, for the weights that the next stage begins with
+    """
 
     trains_dense: ClassVar[bool] = False
-    """True if the optimizer works on dense weights (or scores), which `restore_dense` puts back.
+    """True if the optimizer trains dense weights (or scores), which `restore_dense` puts back.
 
     Masks are then applied before each pass, and not enforced after each step. A later stage begins from the masked
     weights, with a new optimizer.
@@ -47,17 +65,24 @@ class Updater:
         evaluation."""
 
     def after_backward(self, training: Training) -> bool:
-        """Called with the dense gradients in `weight.grad`; True replaces the optimizer's step."""
+        """Called with the dense gradient of each weight, of its shape, in `weight.grad`.
+
+        Returns whether this replaces the optimizer's step; `training.step` steps have been made before.
+        """
         return False
 
     def after_step(self, training: Training) -> None:
-        """Called when the optimizer has made its step and pruned weights are zero again."""
+        """Called when the optimizer has made its step and pruned weights are zero again: the place to change the masks.
+
+        `training.step` is the step just made, counted from 0, so that `training.step + 1` steps have been made.
+        """
 
     def flops(self, training: Training) -> Flops:
-        """Forward and backward FLOPs of this step for one example; by default 3 * f_S, zeros skipped.
+        """Called before masks change in this step: its forward and backward FLOPs for one example.
 
-        A number, or a tensor of one: `training.sparse_flops` is a tensor if `trains_dense`, and to ask it for its
-        number makes each step wait for a GPU.
+        By default 3 * f_S, zeros skipped. `training.dense_gradient_flops` is the cost of a step that needs the gradient
+        of every weight. Return a number or a tensor of one: `training.sparse_flops` is a tensor if `trains_dense`, and
+        reading its value makes each step wait for a GPU.
         """
         return 3 * training.sparse_flops
 

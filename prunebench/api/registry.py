@@ -1,6 +1,6 @@
-"""What the installed plugins provide: methods, models, data sets and executors by name, each with its origin.
+"""The components of plugins: methods, models, data sets and executors by name, each with its origin.
 
-Every plugin is loaded on its own: a broken one is kept with its error and stops nothing else.
+Each plugin is loaded separately: a broken one is kept with its error and does not affect the others.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ KINDS: Mapping[Kind, type[Component]] = {
 PLUGINS_VARIABLE = "PRUNEBENCH_PLUGINS"
 TRACE_VARIABLE = "PRUNEBENCH_TRACE"
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
-"""What components may be called."""
+"""Allowed names of components."""
 _HOOKS: Mapping[Kind, str] = {kind: f"register_{kind}s" for kind in KINDS}
 _MACHINERY = (__file__, *pluggy.__path__, *importlib.__path__, "<frozen importlib")
-"""Beginnings of the file names that stand in a traceback between this module and a plugin's author."""
+"""Prefixes of file names in a traceback between this module and a plugin's code."""
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """Where components come from; `error` says why a plugin provides none."""
+    """A plugin, the source of components; `error` says why it provides none."""
 
     name: str
     file: str = ""
@@ -64,7 +64,7 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Registry:
-    """Components by kind and name. Names that two plugins claim are in `conflicts`, and in no table."""
+    """Components by kind and name. Names that two plugins register are only in `conflicts`."""
 
     plugins: tuple[Plugin, ...] = ()
     components: Mapping[Kind, Mapping[str, type[Component]]] = field(default_factory=dict)
@@ -75,14 +75,14 @@ class Registry:
         return sorted(self.components.get(kind, {}))
 
     def find(self, kind: Kind, name: str) -> tuple[type[Component], dict[str, str]]:
-        """The class that a name stands for, and the parameters that the name itself sets (`timm/resnet18`).
+        """The class with a name, and the parameters that the name itself sets (`timm/resnet18`).
 
-        Raises PluginError with the nearest name, and with the broken plugins that may have provided it.
+        Raises PluginError for an unknown name, with the most similar one and the plugins that could not be loaded.
         """
         family, slash, variant = name.partition("/")
-        for claimed in (name, family):
-            if (kind, claimed) in self.conflicts:
-                raise PluginError(self.conflicts[kind, claimed])
+        for wanted in (name, family):
+            if (kind, wanted) in self.conflicts:
+                raise PluginError(self.conflicts[kind, wanted])
         table = self.components.get(kind, {})
         if name in table:
             return table[name], {}
@@ -91,7 +91,7 @@ class Registry:
         raise PluginError(f"unknown {kind} {name!r}{self._hint(kind, name)}")
 
     def controls(self) -> list[type[Method]]:
-        """The methods that every suite is compared with."""
+        """The controls, with which all other methods are compared."""
         methods = (self.components["method"][name] for name in self.names("method"))
         return [cls for cls in methods if issubclass(cls, Method) and cls.control]
 
@@ -104,7 +104,7 @@ class Registry:
         return hint
 
     def _near(self, kind: Kind, name: str) -> list[str]:
-        """The nearest name; of a family with variants (`timm/resnet18`) with the variant that was given."""
+        """The most similar name; for a family with variants (`timm/resnet18`) with the same variant."""
         family, slash, variant = name.partition("/")
         table = self.components.get(kind, {})
         families = [known for known, cls in table.items() if cls.variant]
@@ -114,7 +114,7 @@ class Registry:
 
 
 def loose_files(given: Iterable[str | os.PathLike[str]] = ()) -> tuple[str, ...]:
-    """Absolute paths of the plugin files that were named: by PRUNEBENCH_PLUGINS first, then `given`; each once."""
+    """Absolute paths of plugin files, each once: those in PRUNEBENCH_PLUGINS first, then `given`."""
     listed = os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep)
     paths = [str(Path(path).expanduser().resolve()) for path in (*listed, *given) if str(path)]
     return tuple(dict.fromkeys(paths))
@@ -197,12 +197,12 @@ def _import_file(path: Path) -> ModuleType:
 def _loaded(
     manager: pluggy.PluginManager, plugin: Plugin, importer: Callable[[], Any]
 ) -> tuple[Plugin, list[tuple[Kind, type[Component]]]]:
-    """The plugin with its file, and what it registers; or with its error, and nothing."""
+    """The plugin with its file and components; or with its error, and no components."""
     try:
         module = importer()
         plugin = replace(plugin, file=getattr(module, "__file__", None) or plugin.file)
         registered = _registered(manager, plugin, module)
-    except (Exception, SystemExit) as error:  # whatever a stranger's module raises must not stop the others
+    except (Exception, SystemExit) as error:  # an error of one plugin must not stop the others
         return replace(plugin, error=_brief(error)), []
     provides = tuple(f"{kind} {cls.name}" for kind, cls in registered)
     return replace(plugin, provides=provides), registered
@@ -229,7 +229,8 @@ def _registered(manager: pluggy.PluginManager, plugin: Plugin, module: Any) -> l
 
 
 def _checked_hooks(manager: pluggy.PluginManager, module: Any) -> set[str]:
-    """The hooks that a module implements. Finds what pluggy lets pass: a misspelt hook, a forgotten marker, no hook."""
+    """The hooks that a module implements. Raises PluginError for errors that pluggy ignores: a misspelt hook, a
+    missing marker, no hook."""
     callers = manager.get_hookcallers(module) or []
     known = sorted(_HOOKS.values())
     for caller in callers:
@@ -273,11 +274,11 @@ def _checked(cls: Any, base: type[Component], hook: str) -> type[Component]:
 
 
 def _check_version(cls: type[Component]) -> None:
-    """Raise PluginError for a version that is no count, and for a parameter of that name."""
+    """Raise PluginError for a version that is not a positive integer, and for a parameter of that name."""
     if any(one.name == "version" for one in fields(cls)):
         raise PluginError(
-            f"{cls.__name__} has a parameter called version, which is what the version of its code is called: "
-            "write `version = 1` without a type, or call the parameter otherwise"
+            f"{cls.__name__} has a parameter called version, which is the name of the version of its code: "
+            "write `version = 1` without a type, or rename the parameter"
         )
     version = vars(cls).get("version")
     if version is not None and (type(version) is not int or version < 1):
@@ -297,7 +298,7 @@ def _brief(error: BaseException) -> str:
 
 
 def _import_hooks() -> Iterator[str]:
-    """Files of what takes part in every import, such as MLflow once it is loaded."""
+    """Files of import hooks, such as those of MLflow once it is loaded."""
     for finder in sys.meta_path:
         module = sys.modules.get(getattr(finder, "__module__", type(finder).__module__))
         if file := getattr(module, "__file__", None):
@@ -305,36 +306,36 @@ def _import_hooks() -> Iterator[str]:
 
 
 class _Collected:
-    """Components as plugins bring them, with the duplicates set aside."""
+    """Collects the components of plugins, and separates duplicates."""
 
     def __init__(self) -> None:
         self.plugins: list[Plugin] = []
-        self.claims: dict[tuple[Kind, str], list[tuple[type[Component], Plugin]]] = {}
+        self.registrations: dict[tuple[Kind, str], list[tuple[type[Component], Plugin]]] = {}
 
     def add(self, loaded: tuple[Plugin, list[tuple[Kind, type[Component]]]]) -> None:
         plugin, registered = loaded
         self.plugins.append(plugin)
         for kind, cls in registered:
-            self.claims.setdefault((kind, cls.name), []).append((cls, plugin))
+            self.registrations.setdefault((kind, cls.name), []).append((cls, plugin))
 
     def registry(self) -> Registry:
         components: dict[Kind, dict[str, type[Component]]] = {kind: {} for kind in KINDS}
         origins: dict[type[Component], Plugin] = {}
         conflicts: dict[tuple[Kind, str], str] = {}
-        for (kind, name), claims in sorted(self.claims.items()):
-            if len(claims) > 1:
-                both = " and by ".join(plugin.origin for _, plugin in claims)
+        for (kind, name), registrations in sorted(self.registrations.items()):
+            if len(registrations) > 1:
+                both = " and by ".join(plugin.origin for _, plugin in registrations)
                 conflicts[kind, name] = (
                     f"{kind} {name!r} is registered by {both}; leave an installed one out with --no-plugin NAME, "
                     "or rename one"
                 )
                 continue
-            components[kind][name], origins[claims[0][0]] = claims[0]
-            _sign(*claims[0])
+            components[kind][name], origins[registrations[0][0]] = registrations[0]
+            _set_origin(*registrations[0])
         return Registry(tuple(self.plugins), components, origins, conflicts)
 
 
-def _sign(cls: type[Component], plugin: Plugin) -> None:
-    """Say in a class where it comes from: the version may stand for code that no hash of Python files sees."""
+def _set_origin(cls: type[Component], plugin: Plugin) -> None:
+    """Record in a class the distribution that it comes from, as hashes of Python files do not cover compiled code."""
     if plugin.distribution not in ("", hooks.PROJECT):
         cls.origin = f"{plugin.distribution} {plugin.version}"

@@ -11,12 +11,12 @@ Status = Literal["done", "failed", "skipped"]
 
 
 UNKNOWN_DATA = "unprepared"
-"""Stands for the fingerprint of data that this machine has not read; such keys are for counting and for failures."""
+"""Placeholder for the fingerprint of data that this machine has not read, in keys for counting and for failures."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One trial's outcome.
+    """The result of one trial.
 
     A failed or skipped trial has a reason and no metrics.
     """
@@ -27,8 +27,8 @@ class Result:
     task: str
     """The task's label."""
     protocol: str
-    """Hash of what rows must share to be ranked together: data fingerprint, model, recipe, prunable layers, and the
-    versions of the protocol and of these."""
+    """Hash of everything that rows must share to be ranked together: data fingerprint, model, recipe, prunable layers,
+    and the versions of the protocol and of these."""
     method: str
     """The method's label in the suite."""
     variant: str
@@ -46,13 +46,13 @@ class Result:
     history: list[dict[str, float]] = field(default_factory=list)
     """The evaluations of the last training: `step`, `time` (Unix seconds), then figures such as `test_accuracy`."""
     layers: list[dict[str, Any]] = field(default_factory=list)
-    """One dict a prunable layer: `name`, `shape`, `total`, `kept`, `flops` (dense, one example)."""
+    """One dict for each prunable layer: `name`, `shape`, `total`, `kept`, `flops` (dense, one example)."""
     provenance: dict[str, str] = field(default_factory=dict)
     """Versions (`protocol.version`, `method.version`, those of the software), git commit, plugins, hashes of the source
     that made it (which may differ under one version), data fingerprint, machine, key of the final state.
 
     Beside these, remarks on the figures under `note.<topic>`, such as why a latency is not applicable on this machine;
-    and under ASKED what a command needs to do the same again."""
+    and under ASKED the options of the command that made it."""
     masks: Path | None = None
     """A safetensors file of bit-packed masks; None for a dense network."""
     started: float = 0.0
@@ -77,16 +77,16 @@ METRICS = {
     "wall_seconds": "measured seconds of the whole chain, shared stages counted in full",
     "collapsed_layers": "prunable layers without a single weight left",
 }
-"""What every done trial reports, and in which unit."""
+"""Metrics of every finished trial, with their units."""
 
 EARLY_STOP = {
     "early_stop_step": "iteration of the lowest validation loss in the last training, the earliest of equals, as a "
     "position in the recipe",
     "early_stop_accuracy": "test accuracy at that iteration, before anything is deployed",
 }
-"""What a trial reports besides whose task has a validation split and which ends trained.
+"""Additional metrics of a trial with a validation split that ends with trained weights.
 
-Iterations are those at which the network is evaluated. The test set has no part in the choice of one.
+Iterations are those at which the network is evaluated. The test set is not used to choose one.
 """
 
 DEPLOYED = {
@@ -97,16 +97,16 @@ DEPLOYED = {
     "latency_ms_dense": "the same of the dense network, measured in turn with it",
     "latency_ms_dense_iqr": "their interquartile range",
 }
-"""What a trial that ends with Deploy reports besides; then `accuracy` and `loss` are the deployed network's too.
+"""Additional metrics of a trial that ends with Deploy; `accuracy` and `loss` are then those of the deployed network.
 
-Where a latency is not applicable it is absent, and `note.latency_ms` says why.
+If a latency is not applicable, it is absent, and `note.latency_ms` says why.
 """
 
 PACE = {
     "examples_per_second": "training examples a second in the trial's last training, evaluations included",
     "gpu_utilization": "share of that time in which the GPU worked, where its driver tells",
 }
-"""What a trial reports besides that ends trained: measured on its machine, and no property of its method."""
+"""Additional metrics of a trial that ends with trained weights: they depend on the machine, not only on the method."""
 
 CHOICE = {
     "zero_scores": "weights that could be kept and whose score was exactly 0, at the pruning with the largest share",
@@ -117,25 +117,25 @@ CHOICE = {
     "unscored_layers": "prunable layers in which every score was 0 at a pruning",
     "unscored_share": "share of the prunable weights that is in them",
 }
-"""What a trial reports besides whose masks are chosen by scores: among equal scores the order of weights decides."""
+"""Additional metrics of a trial whose masks are chosen by scores; among equal scores, their order decides."""
 
 TIES_MATTER = 0.01
-"""The share of the kept weights from which on it is said that they were chosen among equal scores."""
+"""The share of kept weights from which ties among scores are reported."""
 
 
 def undecided(metrics: Mapping[str, float]) -> str:
-    """What the scores of a trial left undecided, in words; nothing where it does not matter.
+    """A sentence on layers without scores and on ties; empty if they do not matter.
 
     A layer without a score matters, and so do ties among at least 1 % of the kept weights.
     """
     layers, tied = int(metrics.get("unscored_layers", 0)), metrics.get("tied_share", 0.0)
-    said = []
+    parts = []
     if layers:
         count = "1 layer has" if layers == 1 else f"{layers} layers have"
-        said.append(f"{count} no score ({_percent(metrics.get('unscored_share', 0.0))} of the weights)")
+        parts.append(f"{count} no score ({_percent(metrics.get('unscored_share', 0.0))} of the weights)")
     if tied >= TIES_MATTER:
-        said.append(f"{_percent(tied)} of the kept weights were chosen by their order, among equal scores")
-    return ", and ".join(said)
+        parts.append(f"{_percent(tied)} of the kept weights were chosen by their order, among equal scores")
+    return ", and ".join(parts)
 
 
 def _percent(share: float) -> str:
@@ -143,13 +143,12 @@ def _percent(share: float) -> str:
 
 
 DENSITY = "density/"
-"""Begins the names of the metrics that are the share of weights kept in a prunable layer, whose name follows."""
+"""Prefix of the metrics for the share of weights kept in each prunable layer."""
 
 OF_PROTOCOL = "protocol.version"
-"""The name in a provenance of the protocol's version; results that were made before there was one lack it."""
+"""The name of the protocol's version in a provenance; results from before there was one lack it."""
 
 ASKED = "suite."
-"""Begins the names in a provenance of what was asked for: `file` as it was typed, never a machine's own path, and as
-JSON `settings`, `plugins` and `blocked`. They are no part of what a result says: the same work asked for otherwise is
-the same result.
+"""Prefix of the command's options in a provenance: `file` as it was typed, never an absolute path, and as JSON
+`settings`, `plugins` and `blocked`. They do not identify a result: the same work by other options is the same result.
 """

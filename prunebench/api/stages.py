@@ -1,7 +1,7 @@
-"""Stages: small frozen values, each of which says what happens next to a state.
+"""Stages: small frozen values that describe one operation on a state.
 
-A method turns a trial into a chain of them. A stage does nothing by itself; `prunebench.execution` performs it.
-Every time in a stage is written as in `prunebench.api.times`: `0`, `500it`, `2ep`, `5%`, `end`, `+5ep`.
+A method turns a trial into a chain of stages. A stage does nothing by itself; `prunebench.execution` performs it.
+Times in a stage are written as in `prunebench.api.times`: `0`, `500it`, `2ep`, `5%`, `end`, `+5ep`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from prunebench.api.errors import Unreachable
 from prunebench.api.layers import Layer
 
 Allocation = Literal["global", "uniform", "er", "erk"]
-"""How a density is shared out among the layers; see `prunebench.pruning.allocation`."""
+"""How a density is distributed over the layers; see `prunebench.pruning.allocation`."""
 
 Share = Annotated[float, Interval(gt=0, le=1)]
 Shares = tuple[tuple[str, Share], ...]
 """An allocation by hand, as (layer, share): that layer keeps share ** x of its weights, where x is the one number at
 which the density is exact. A layer that is not named stays dense.
 
-Shares that are densities, and add up to the density that is asked for, are kept as they are (x = 1). Shares that are
+Shares that are densities, and add up to the requested density, are kept as they are (x = 1). Shares that are
 what a pruning round leaves of each layer (0.8, and 0.9 of the last one) give the same ladder as the rounds (x = 1, 2,
 ...), and what lies between two of its rungs.
 """
@@ -83,10 +83,10 @@ class Structure:
 
 
 class Stage:
-    """One step of a chain; the classes below are all there are."""
+    """Base class of the stages of a chain, which are the classes below."""
 
     calls: ClassVar[str] = ""
-    """What the stage calls of the method that it names, if it names one."""
+    """The function of the method in `by` that the stage calls, if it has one."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,11 @@ class Train(Stage):
     """Train by the task's recipe from the state's step on.
 
     Args:
-        until: where to stop; beyond the recipe's end the learning rate stays at its last value (fine-tuning).
-        stream: names the randomness of data order, augmentation and dropout; another name is another draw
-            from the same state.
-        by: the method whose `updater` changes the masks meanwhile; without it they stay as they are.
-        density: the share of all prunable weights that this method is to end with, if it makes masks of its own.
+        until: time at which to stop; beyond the recipe's end the learning rate stays at its last value (fine-tuning).
+        stream: name of the random stream of data order, augmentation and dropout; another name gives another draw from
+            the same state.
+        by: the method whose `updater` changes the masks during the training; None for fixed masks.
+        density: share of all prunable weights that this method is to keep in the end, if it makes masks of its own.
     """
 
     calls = "updater"
@@ -119,12 +119,12 @@ class Prune(Stage):
     """Keep the weights that score highest; exactly round(density * N) of them, ties broken by index.
 
     Args:
-        by: the method whose `scores` rank the weights. What is pruned already stays pruned.
+        by: the method whose `scores` rank the weights. Pruned weights stay pruned.
         density: share of all prunable weights that is kept afterwards.
-        allocation: how that number is shared out among the layers: by a rule's name, or by `Shares`.
+        allocation: how that number is distributed over the layers: the name of a rule, or `Shares`.
         rounds: prune in this many rounds, scoring again before each; the density falls geometrically.
         invert: keep the lowest instead (the ablation that shows that a score matters).
-        structure: keep N of every M, so that every layer that this fits gets the density; then `allocation` has no say.
+        structure: keep N of every M weights in each layer that this fits; `allocation` is then ignored.
     """
 
     calls = "scores"
@@ -153,7 +153,7 @@ class Rewind(Stage):
         to: the step to go back to; the chain must have stopped there.
         weights: restore weights and BatchNorm statistics; without it only the step, hence the learning rate, goes back.
         optimizer: restore the optimizer's state too (momentum); otherwise it starts at zero with restored weights, and
-            stays as it is with the present ones.
+            is kept with the present ones.
     """
 
     to: times.Time = 0
@@ -168,15 +168,15 @@ class Reinitialize(Stage):
 
 @dataclass(frozen=True)
 class Deploy(Stage):
-    """Measure the network as it would be delivered; the state, and all that comes after, stays as it is.
+    """Measure the network as it would be deployed; the state, and everything after it, is not changed.
 
-    The accuracy and loss of this point of the chain are then the delivered network's, and beside them stand its size on
-    disk and its latency, both with those of the dense float32 network.
+    The accuracy and loss at this point of the chain are then those of the deployed network. Its size on disk and its
+    latency are recorded too, both with those of the dense float32 network.
 
     Args:
-        by: the method whose `deploy` converts the network, such as to 8-bit integers; without it the float32 network
-            is measured, its zeros left out of the file and multiplied by like any other number.
-        batch: examples in a pass whose latency is measured.
+        by: the method whose `deploy` converts the network, such as to 8-bit integers; None for the float32 network,
+            whose zeros are left out of the file and multiplied like any other number.
+        batch: number of examples in a pass whose latency is measured.
     """
 
     calls = "deploy"

@@ -1,4 +1,4 @@
-"""What a suite says, validated: tasks, methods, sparsities, seeds, and the trials that they span.
+"""A validated suite: tasks, methods, sparsities, seeds, and the trials that they span.
 
 The annotations are the schema: `prunebench.suite.reading` checks YAML against them, `prunebench schema` prints them.
 """
@@ -30,7 +30,8 @@ Beta = Annotated[float, Interval(ge=0, lt=1)]
 class Optimizer:
     """`sgd`, `adam` and `adamw` are torch's; any other name is looked up in timm.optim.
 
-    What is not given is as the optimizer has it (timm's momentum is 0.9); what it does not have cannot be given.
+    Options that are left out have the optimizer's own defaults (timm's momentum is 0.9); options that it does not have
+    are errors.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
@@ -112,7 +113,7 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Prunable:
-    """Which of the model's prunable weights this task leaves alone; they are then in no denominator."""
+    """Prunable weights of the model that a task keeps dense; sparsities do not count them."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
 
@@ -132,7 +133,7 @@ class Prunable:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A data set, a model and a recipe: what every method of the suite is tried on."""
+    """A data set, a model and a recipe, with which every method of the suite is run."""
 
     label: str
     dataset: Dataset
@@ -159,7 +160,7 @@ class Entry:
     reinitialize: bool = False
     invert: bool = False
     sparsities: tuple[float, ...] | None = None
-    """Those that this entry is tried at, instead of the suite's."""
+    """Sparsities of this entry, instead of the suite's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +173,7 @@ class Trial:
     sparsity: float
     seed: int
     describe: Callable[[Task], Network] | None = field(default=None, compare=False, repr=False)
-    """Describes the task's network; given when the trial is planned, as reading a suite does without torch."""
+    """Describes the task's network; set by planning, because suites are read without torch."""
 
     @property
     def density(self) -> float:
@@ -192,7 +193,7 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """A grid: every task with every method at every sparsity and seed, beside the dense control."""
+    """A grid: each task with each method at each sparsity and seed, and the dense control."""
 
     name: Annotated[str, Len(1)]
     tasks: tuple[Task, ...]
@@ -201,13 +202,13 @@ class Suite:
     seeds: tuple[int, ...]
     description: str = ""
     resources: Resources = field(default_factory=Resources)
-    """Of each running stage. No fact of a trial: no key holds it."""
+    """Resources of each running stage; they are in no key."""
 
     def trials(self) -> Iterator[Trial]:
         """The grid in a fixed order; controls have one sparsity, 0."""
         for task in self.tasks:
             for entry in self.entries:
-                own = replace(entry, sparsities=None)  # which others there are is no fact of a trial
+                own = replace(entry, sparsities=None)  # a trial does not depend on the other sparsities
                 for sparsity in (0.0,) if entry.method.control else entry.sparsities or self.sparsities:
                     for seed in self.seeds:
                         yield Trial(suite=self.name, task=task, entry=own, sparsity=sparsity, seed=seed)

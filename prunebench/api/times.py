@@ -1,4 +1,4 @@
-"""Points in a training: `500it`, `2ep`, `5%`, `end`, and the same after a `+` (from where the state stands)."""
+"""Points in a training: `500it`, `2ep`, `5%`, `end`, and the same after a `+` (counted from the current step)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PATTERN = re.compile(r"(?P<plus>\+)?(?P<amount>[0-9]{1,12}(?:\.[0-9]{1,12})?)(?
 
 @dataclass(frozen=True)
 class Clock:
-    """What turns a time into steps: the length of an epoch and of the whole recipe, both in optimizer steps."""
+    """The length of an epoch and of the whole recipe in optimizer steps, to convert times to steps."""
 
     steps_per_epoch: int
     total: int
@@ -22,8 +22,7 @@ class Clock:
 def parse(text: str | int) -> tuple[bool, float, str]:
     """Split a time into (relative, amount, unit); the unit is `it`, `ep`, `%` or `end`.
 
-    Raises ValueError, with the forms that are understood, for anything else: a bare number other than 0 could
-    mean steps or epochs, and the two differ by a factor of hundreds.
+    Raises ValueError for any other form; a number without a unit, other than 0, could mean steps or epochs.
     """
     if text in (0, "0", "+0"):
         return text == "+0", 0.0, "it"
@@ -36,24 +35,24 @@ def parse(text: str | int) -> tuple[bool, float, str]:
 
 
 def is_time(text: str | int) -> bool:
-    """Whether a text is a time from the start; never False, because an error says more."""
+    """Returns True for a time that counts from the start, and raises ValueError with the reason otherwise."""
     if parse(text)[0]:
-        raise ValueError(f"{text!r} counts from where a training stands; write it without the +")
+        raise ValueError(f"{text!r} counts from the current step; write it without the +")
     return True
 
 
 Time = Annotated[str | int, Predicate(is_time)]
-"""The type of a parameter that is a time: a suite's validation then checks it as one."""
+"""The type of a parameter that is a time from the start; suites are checked for it."""
 
 
 def is_moment(text: str | int) -> bool:
-    """Whether a text is a time, from the start or (after a `+`) from where a training stands; never False."""
+    """Returns True for a time from the start or, after a `+`, from the current step; raises ValueError otherwise."""
     parse(text)
     return True
 
 
 Moment = Annotated[str | int, Predicate(is_moment)]
-"""The type of a time that may count from where a training stands."""
+"""The type of a time that may count from the current step."""
 
 
 def step_of(text: str | int, clock: Clock, now: int = 0) -> int:

@@ -1,4 +1,4 @@
-"""Where an author's own code stands in the traceback of an error: the rest is ours, or torch's."""
+"""Descriptions of errors that a plugin raised, with the lines of its author's own files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 
 from prunebench.api.components import Component
 from prunebench.api.identity import source_files
+
+LONGEST = 500
+"""Characters of a message that are shown."""
 
 
 def files_of(components: Iterable[Component]) -> set[Path]:
@@ -34,3 +37,25 @@ def lines(error: BaseException, files: Collection[Path]) -> list[str]:
         f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}: {frame.line or ''}".rstrip(": ")
         for frame in own_frames(error, files)
     ]
+
+
+def description(error: BaseException, files: Collection[Path] = ()) -> str:
+    """What was raised and where, as `ZeroDivisionError: division by zero (mine.py:12)`.
+
+    An error without a message is described by the line of code that raised it, in a library if it must be.
+    """
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")[:LONGEST]
+    if str(error).strip():
+        where = place(error, files)
+        return f"{text} ({where})" if where else text
+    if found := own_frames(error, files) or _library_frames(error):
+        short = found[-1].filename.rpartition("site-packages/")[2]
+        short = short if short != found[-1].filename else Path(short).name
+        return f"{text} at {short}:{found[-1].lineno}, in {found[-1].name}: {found[-1].line or ''}".rstrip(": ")
+    return text
+
+
+def _library_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """The steps of a traceback outside torch, outermost first: torch raises on behalf of its caller."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [frame for frame in frames if "torch" not in Path(frame.filename).parts]

@@ -59,7 +59,7 @@ def _stored(layer: nn.Module, weight: str) -> list[str]:
     parametrizations = getattr(layer, "parametrizations", None)
     if isinstance(parametrizations, nn.ModuleDict) and weight in parametrizations:
         return [f"parametrizations.{weight}.{name}" for name in _originals(layer, weight, parametrizations[weight])]
-    # What the hooks of torch.nn.utils.weight_norm, spectral_norm and prune call it.
+    # The names that torch.nn.utils.weight_norm, spectral_norm and prune give it.
     return [name for name in (f"{weight}_v", f"{weight}_orig") if layer._parameters.get(name) is not None]
 
 
@@ -75,7 +75,7 @@ def _originals(layer: nn.Module, weight: str, parametrization: nn.Module) -> lis
 
 
 def parametrized(module: nn.Module) -> dict[str, tuple[nn.Module, str]]:
-    """The layer and the weight that each parameter behind a parametrization stands for."""
+    """The layer and the weight that each parameter behind a parametrization belongs to."""
     return {
         f"{path}.{name}".removeprefix("."): (layer, weight)
         for path, layer in module.named_modules()
@@ -87,7 +87,7 @@ def parametrized(module: nn.Module) -> dict[str, tuple[nn.Module, str]]:
 
 
 def aliases(module: nn.Module) -> dict[str, tuple[str, ...]]:
-    """All names of each parameter, by the first: a tied one has several."""
+    """All names of each parameter by the first one; a tied parameter has several."""
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     found: dict[str, list[str]] = {name: [] for name in names.values()}
     for name, parameter in module.named_parameters(remove_duplicate=False):

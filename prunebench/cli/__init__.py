@@ -20,23 +20,23 @@ from prunebench.messages.suggestions import nearest
 INTERRUPTED = 130
 """The exit code of a command that was stopped by Ctrl-C."""
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "run": ("prunebench.cli.run:command", "Run a suite; what is in the store already is not run again."),
+    "run": ("prunebench.cli.run:command", "Run a suite; results in the store are reused."),
     "plan": ("prunebench.cli.plan:command", "Show what a suite would run, and what it would cost."),
-    "status": ("prunebench.cli.status:command", "Show how far a suite is, while it runs or not."),
-    "why": ("prunebench.cli.why:command", "Say why a trial is not taken from the store."),
+    "status": ("prunebench.cli.status:command", "Show the progress of a suite, whether it is running or not."),
+    "why": ("prunebench.cli.why:command", "Explain why a trial is not taken from the store."),
     "sync": ("prunebench.cli.sync:command", "Send the results that wait in the store to MLflow; run nothing."),
     "cache": ("prunebench.cli.cache:command", "Show what the store holds; check it; collect what no suite needs."),
     "leaderboard": ("prunebench.cli.leaderboard:command", "Turn tracked results into tables and plots."),
-    "compare": ("prunebench.cli.compare:command", "Say what is better, worse, new, gone or not comparable."),
+    "compare": ("prunebench.cli.compare:command", "Compare two boards: better, worse, new, gone or not comparable."),
     "merge": ("prunebench.cli.merge:command", "Make one board of the results of several machines or people."),
-    "verify": ("prunebench.cli.verify:command", "Run a published row again, and say whether it is reproduced."),
+    "verify": ("prunebench.cli.verify:command", "Run a published row again, and check that it is reproduced."),
     "export": ("prunebench.cli.export:command", "Write a trial's ticket, or its pruned network, to a file."),
     "inspect": ("prunebench.cli.inspect:command", "Look into a trial: curves, layers, masks, weights, stability."),
     "methods": ("prunebench.cli.methods:command", "List the pruning methods, or describe one."),
     "models": ("prunebench.cli.models:command", "List the models, or describe one."),
     "datasets": ("prunebench.cli.datasets:command", "List the data sets, or describe one."),
     "executors": ("prunebench.cli.executors:command", "List the executors, or describe one."),
-    "check": ("prunebench.cli.check:command", "Check that a method does what all must, on small networks."),
+    "check": ("prunebench.cli.check:command", "Check that a method keeps the rules, on small networks."),
     "new": ("prunebench.cli.new:command", "Write a new plugin: a method that works, with test and suite."),
     "plugins": ("prunebench.cli.plugins:command", "List the plugins, with what they provide or why they do not."),
     "schema": ("prunebench.cli.schema:command", "Print the JSON schema of a suite, for editors."),
@@ -51,7 +51,7 @@ class Failure(click.ClickException):
 
 
 class LazyGroup(click.Group):
-    """A group that knows its commands by `COMMANDS`, and imports the one that is called."""
+    """A group that lists its commands from `COMMANDS`, and imports only the one that is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -94,7 +94,7 @@ _OF_FILES |= {errno.EEXIST, errno.ENAMETOOLONG, errno.ENOENT, errno.ELOOP, errno
 
 
 def _of_a_file(error: OSError) -> str | None:
-    """What is wrong with a file or folder that a command reads or writes; None for any other error."""
+    """The message for an error of a file or folder; None for any other error."""
     if error.errno not in _OF_FILES:
         return None
     where = f"{error.filename}: " if error.filename is not None else ""
@@ -107,6 +107,6 @@ def _of_a_file(error: OSError) -> str | None:
 @click.version_option(__version__, prog_name="prunebench")
 def main() -> None:
     """The benchmark suite for neural-network pruning methods."""
-    # What is imported and planned stays; by default Python looks through all of it again and again for garbage, which
-    # is a seventh of the time that ten thousand trials take to plan.
+    # Imported modules and plans stay alive; by default the garbage collector scans them again and again, which takes
+    # a seventh of the time to plan ten thousand trials.
     gc.set_threshold(50_000)

@@ -25,27 +25,26 @@ SHOWN = 12
 
 @click.command()
 @click.argument("suites", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--collect", is_flag=True, help="Show what none of the suites needs; with --yes, delete it.")
-@click.option("--older", is_flag=True, help="Show what is of an older protocol; with --yes, delete it.")
+@click.option("--collect", is_flag=True, help="Show entries that none of the suites needs; with --yes, delete them.")
+@click.option("--older", is_flag=True, help="Show the results of older protocols; with --yes, delete them.")
 @click.option("--yes", is_flag=True, help="Delete it.")
-@click.option("--check", is_flag=True, help="Verify every checksum, and discard what is damaged.")
-@options.given("store", "data", "json")
+@click.option("--check", is_flag=True, help="Verify all checksums, and discard damaged entries.")
+@options.suite_options("store", "data", "json")
 def command(
     suites: tuple[Path, ...],
     collect: bool,
     older: bool,
     yes: bool,
     check: bool,
-    given: options.Given,
+    chosen: options.SuiteOptions,
     as_json: bool,
 ) -> None:
     """Show what the store holds; check it; collect what no suite needs.
 
-    With SUITES it says how much of it they need. `--collect` is about all that none of them needs: states, failures
-    and logs of other suites and of earlier code, and data sets. It deletes nothing without --yes, nothing that one of
-    the suites needs, and nothing at all while something else runs in the store. Give --set, --data and --plugin as
-    the runs had them: a suite that is changed needs other states. `--older` is about results of an older protocol,
-    which no run reads any more, whatever the suite.
+    With SUITES it shows how much of it they need. `--collect` lists all entries that none of them needs: states,
+    failures and logs of other suites and of earlier code, and data sets. Nothing is deleted without --yes, nothing that
+    one of the suites needs, and nothing while a run uses the store. Pass the same --set, --data and --plugin as to the
+    runs, because a changed suite needs other states. `--older` lists results of older protocols, which no run reads.
     """
     from prunebench.store.collection import sizes
     from prunebench.store.entries import Store
@@ -58,17 +57,17 @@ def command(
         raise click.UsageError("--yes belongs to --collect or --older")
     if collect and not suites:
         raise click.UsageError("--collect needs the suites whose results are to stay, such as suites/*.yaml")
-    opened = Store(given.store.resolve())
+    opened = Store(chosen.store.resolve())
     if check:
         sys.exit(_check(opened, as_json))
     if older:
         _older(opened, yes, as_json)
         return
-    wanted = _needs(opened, suites, given) if suites else None
+    wanted = _needs(opened, suites, chosen) if suites else None
     if wanted is not None and collect:
         _collect(opened, wanted, yes, as_json)
     else:
-        _show(given.store, sizes(opened), _needed(opened, wanted), as_json)
+        _show(chosen.store, sizes(opened), _needed(opened, wanted), as_json)
         if not as_json:
             output.note_older(opened)
 
@@ -76,14 +75,14 @@ def command(
 def _needs(
     store: Store,
     suites: Iterable[Path],
-    given: options.Given,
+    chosen: options.SuiteOptions,
 ) -> Needs:
     from prunebench import session
     from prunebench.store.collection import needs
 
-    loaded = [given.load(suite) for suite in suites]
+    loaded = [chosen.load(suite) for suite in suites]
     return reduce(
-        or_, (needs(one.trials, session.prepared_already(one, given.data, store.root), store) for one in loaded)
+        or_, (needs(one.trials, session.prepared_already(one, chosen.data, store.root), store) for one in loaded)
     )
 
 
@@ -138,12 +137,12 @@ def _collect(store: Store, wanted: Needs, delete: bool, as_json: bool) -> None:
         output.say(f"  {line}")
     _say_held(found)
     if found.items:
-        said = f"{len(found.items):,} entries, {bytes_of(found.bytes)}"
-        output.say(f"\ndeleted: {said}" if delete else f"\n{said}; nothing was deleted: --yes deletes them")
+        summary = f"{len(found.items):,} entries, {bytes_of(found.bytes)}"
+        output.say(f"\ndeleted: {summary}" if delete else f"\n{summary}; nothing was deleted: --yes deletes them")
 
 
 def _older(store: Store, delete: bool, as_json: bool) -> None:
-    """What is of an older protocol; a run computes anew what it needs of it."""
+    """Entries of older protocols; a run computes anew those that it needs."""
     from prunebench.cli.progress import bytes_of
     from prunebench.store.collection import older, remove_older
 
@@ -160,8 +159,8 @@ def _older(store: Store, delete: bool, as_json: bool) -> None:
     click.echo("these are of an older protocol, and no run reads them:\n")
     for line in lines:
         click.echo(f"  {line}")
-    said = f"{len(found.items):,} entries, {bytes_of(found.bytes)}"
-    click.echo(f"\ndeleted: {said}" if delete else f"\n{said}; nothing was deleted: --yes deletes them")
+    summary = f"{len(found.items):,} entries, {bytes_of(found.bytes)}"
+    click.echo(f"\ndeleted: {summary}" if delete else f"\n{summary}; nothing was deleted: --yes deletes them")
 
 
 def _say_held(found: Surplus) -> None:
@@ -172,7 +171,7 @@ def _say_held(found: Surplus) -> None:
 
 
 def _whose(items: Iterable[Item]) -> Iterable[str]:
-    """What is to go, in lines: the states by task and method, the rest by kind."""
+    """One line for each kind of entry to delete; the states by task and method."""
     from prunebench.cli.progress import bytes_of
     from prunebench.store.collection import trial_of
 
@@ -200,7 +199,7 @@ def _whose(items: Iterable[Item]) -> Iterable[str]:
 
 
 def _check(store: Store, as_json: bool) -> int:
-    """Says what is damaged, then discards it; the exit code is 1 if there was anything."""
+    """Lists damaged entries, then discards them; exits with 1 if there were any."""
     from prunebench.store.collection import damages, discard
 
     found = []

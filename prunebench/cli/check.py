@@ -12,7 +12,6 @@ import click
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
-from rich.text import Text
 
 from prunebench.api.errors import PluginError
 from prunebench.api.methods import Method
@@ -46,7 +45,7 @@ def command(
     files: tuple[str, ...],
     blocked: tuple[str, ...],
 ) -> None:
-    """Check that a method does what all must, on small networks.
+    """Check that a method keeps the rules, on small networks.
 
     NAME is a method's; FILE is a plugin, all of whose methods are checked. It takes a few seconds, and exits with 1
     when a check fails, or when nothing could be run.
@@ -71,7 +70,7 @@ def command(
 
 
 def _methods(target: str, settings: Sequence[str], files: Sequence[str], blocked: Sequence[str]) -> list[Method]:
-    """The methods that are meant, with their parameters."""
+    """The methods to check, with their parameters."""
     if not (target.endswith(".py") or Path(target).is_file()):
         return [_method(options.load_plugins(files, blocked).registry, target, settings)]
     path, installed = Path(target).resolve(), options.load_plugins(files, blocked).registry
@@ -95,43 +94,42 @@ def _plugin(registry: Registry, path: Path) -> Plugin | None:
 
 
 def _method(registry: Registry, name: str, settings: Sequence[str]) -> Method:
-    """A method by its name, parameters as in a suite; raises SuiteError for every mistake in them."""
-    from prunebench.suite import lookup
-    from prunebench.suite import overrides as narrowing
+    """A method by its name, parameters as in a suite; raises SuiteError with all errors in them."""
+    from prunebench.suite import lookup, overrides
     from prunebench.suite.nodes import Location, Node, SuiteErrors
 
-    mistakes = SuiteErrors()
+    errors = SuiteErrors()
     node = Node.of({"name": name}, Location(0, 0, 0, name))
-    narrowing.apply(settings, node, mistakes)
-    method = lookup.part(Method, "method", node, registry, mistakes)
-    mistakes.report()
+    overrides.apply(settings, node, errors)
+    method = lookup.part(Method, "method", node, registry, errors)
+    errors.report()
     assert method is not None
     return method
 
 
 @contextmanager
 def _watching() -> Iterator[Callable[[Check], object] | None]:
-    """Says on a terminal what is being checked."""
+    """Shows the current check on a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield None
         return
     with console.status("") as status:
-        yield lambda check: status.update(f"{check.method.name}: {check}")
+        yield lambda check: status.update(output.text(f"{check.method.name}: {check}"))
 
 
 def _show(reports: Sequence[Report]) -> None:
     for report in reports:
-        output.show(Text(report.summary, style="bold"), Text(), _matrix(report))
+        output.show(output.text(report.summary, style="bold"), output.text(), _matrix(report))
         for status, title in (("failed", "FAILED"), ("warned", "warning"), ("skipped", "skipped"), ("passed", "note")):
             for place, detail in report.details(status):  # type: ignore[arg-type]
-                output.show(Text(f"\n{title} {place}"), Padding(Text(detail), (0, 0, 0, 2)))
+                output.show(output.text(f"\n{title} {place}"), Padding(output.text(detail), (0, 0, 0, 2)))
 
 
 def _matrix(report: Report) -> Table:
     table = output.table("check", "method", *report.networks)
     for name, *words in report.matrix():
-        table.add_row(Text(name), *(Text(word, style=_STYLES.get(word, "")) for word in words))
+        table.add_row(output.text(name), *(output.text(word, style=_STYLES.get(word, "")) for word in words))
     return table
 
 

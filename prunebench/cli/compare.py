@@ -39,14 +39,14 @@ def command(
     files: tuple[str, ...],
     blocked: tuple[str, ...],
 ) -> None:
-    """Say what is better, worse, new, gone or not comparable.
+    """Compare two boards: better, worse, new, gone or not comparable.
 
     A and B are boards: a published folder; a folder with mlflow.db, or an address of MLflow, with #SUITE for one suite
     of several; a suite's YAML file, or its name, in the MLflow that is the default. Accuracies are paired by seed. Rows
-    of another protocol or variant are not compared, and the reason is told.
+    of another protocol or variant are not compared, and the reason is shown.
 
     \b
-    ▲ better   ▼ worse   + new   − gone   ≠ not comparable   = the same, or not told apart
+    ▲ better   ▼ worse   + new   − gone   ≠ not comparable   = equal, or not significantly different
     """
     from prunebench.leaderboard.boards.comparison import as_json, as_markdown, as_text, compare
 
@@ -66,5 +66,5 @@ def _board(source: str, files: tuple[str, ...], blocked: tuple[str, ...]) -> Boa
 
     if not source.endswith((".yaml", ".yml")):
         return read_source(source)
-    loaded = options.Given(files=files, blocked=blocked).load(source)
+    loaded = options.SuiteOptions(files=files, blocked=blocked).load(source)
     return Board(source, tracked(loaded.suite.name).results, frozenset(loaded.asked))

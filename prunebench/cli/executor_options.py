@@ -1,4 +1,4 @@
-"""A command whose options depend on one of them: `--executor NAME` brings the parameters of that executor."""
+"""A command with the options of its executor: `--executor NAME` adds the parameters of that executor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PLACE = f"{__name__}.place"
 
 
 class PlacedCommand(click.Command):
-    """Gets the executor that is asked for as `executor`, with the parameters that its options give it."""
+    """Passes the selected executor as `executor`, with parameters from its own options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         named, files, blocked = _peek(self, ctx, args)
@@ -28,8 +28,8 @@ class PlacedCommand(click.Command):
         own = self._own_options(cls)
         ctx.meta[_PLACE] = list(own.values())
         rest = super().parse_args(ctx, args)
-        given = {name: ctx.params.pop(option.name) for name, option in own.items() if option.name}
-        ctx.params["executor"] = _made(cls, own, {name: value for name, value in given.items() if value is not None})
+        values = {name: ctx.params.pop(option.name) for name, option in own.items() if option.name}
+        ctx.params["executor"] = _made(cls, own, {name: value for name, value in values.items() if value is not None})
         return rest
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -43,13 +43,13 @@ class PlacedCommand(click.Command):
         for name, option in found.items():
             if taken & set(option.opts):
                 raise PluginError(
-                    f"executor {cls.name!r}: its parameter {name!r} is called like an option of every run"
+                    f"executor {cls.name!r}: its parameter {name!r} has the name of an option of every run"
                 )
         return found
 
 
 def _peek(command: click.Command, ctx: click.Context, args: Sequence[str]) -> tuple[str | None, Any, Any]:
-    """The name of the executor, and the plugins that are given and left out, before anything else is understood."""
+    """The name of the executor, the plugin files and the blocked plugins, before the other options are parsed."""
     wanted = [param for param in command.params if param.name in ("executor", "files", "blocked")]
     look = click.Command("look", params=wanted, add_help_option=False)
     with click.Context(look, ignore_unknown_options=True, allow_extra_args=True, resilient_parsing=True) as inner:
@@ -68,16 +68,19 @@ def _option(cls: type[Component], parameter: Parameter) -> click.Option:
     return click.Option(declared, required=parameter.required, help=text)
 
 
-def _made(cls: Any, own: Mapping[str, click.Option], given: Mapping[str, Any]) -> Component:
-    """The executor with these values, read as its annotations say."""
+def _made(cls: Any, own: Mapping[str, click.Option], values: Mapping[str, Any]) -> Component:
+    """The executor with these values, converted as its annotations say."""
     from pydantic import ValidationError
 
+    from prunebench.suite.lookup import brief
     from prunebench.suite.schema import adapter
 
     try:
-        made: Component = adapter(cls).validate_python(dict(given))
+        made: Component = adapter(cls).validate_python(dict(values))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         option = own.get(str(first["loc"][0])) if first["loc"] else None
         raise click.BadParameter(f"{first['msg'].lower()}, not {first['input']!r}", param=option) from None
+    except (Exception, SystemExit) as error:  # of the plugin's annotations or __post_init__
+        raise PluginError(f"executor {cls.name!r} cannot be used: {brief(error)}") from error
     return made

@@ -25,16 +25,17 @@ ENDINGS = {"ticket": ".safetensors", "state-dict": "-state-dict.safetensors", "o
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
+    callback=options.writable_file,
     metavar="FILE",
     help="What to write.  [default: TASK-METHOD-SPARSITY-SEED and an ending]",
 )
-@options.given("store", "data")
+@options.suite_options("store", "data")
 def command(
     suite: Path,
     trial: str,
     form: str,
     output: Path | None,
-    given: options.Given,
+    chosen: options.SuiteOptions,
 ) -> None:
     """Write a trial's ticket, or its pruned network, to a file.
 
@@ -44,7 +45,7 @@ def command(
     from prunebench.cli.progress import bytes_of
     from prunebench.inspection import export, open_trial
 
-    finished = open_trial(given.load(suite), trial, given.store, given.data, command=given.run_command(suite))
+    finished = open_trial(chosen.load(suite), trial, chosen.store, chosen.data, command=chosen.run_command(suite))
     output = output or Path(str(finished.trial).replace("/", "-") + ENDINGS[form])
     export(finished, output, form)
     click.echo(f"{output}: {form} of {finished.trial}, {bytes_of(output.stat().st_size)}")

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @options.json
-@options.given("store", "data")
+@options.suite_options("store", "data")
 def command(
     suite: Path,
     trial: str,
@@ -59,30 +59,30 @@ def command(
     stable: bool,
     directory: Path | None,
     device: str,
-    given: options.Given,
+    chosen: options.SuiteOptions,
     as_json: bool,
 ) -> None:
     """Look into a trial: curves, layers, masks, weights, stability.
 
     SUITE is a YAML file, TRIAL one that was run, as a run prints it: task/method/sparsity/seed; with OTHER, one more of
     them, their masks are compared. OTHER may be of another suite, of the same with another --set, or in another store;
-    then it has TRIAL's name if none is given. --stability asks whether the last training ends in one basin whatever the
-    noise of SGD (Frankle et al. 2020): the store keeps what is trained for it.
+    without OTHER, the trial there with TRIAL's name is compared. --stability tests whether the last training ends in
+    one basin whatever the noise of SGD (Frankle et al. 2020); its trainings are kept in the store.
     """
     import torch
 
     from prunebench import inspection
 
     torch.set_num_threads(1)  # as in a run: the last bits depend on it
-    settings = other_settings or (() if other_suite else given.settings)
-    there = (other_suite or suite, replace(given, settings=settings, store=other_store or given.store))
+    settings = other_settings or (() if other_suite else chosen.settings)
+    there = (other_suite or suite, replace(chosen, settings=settings, store=other_store or chosen.store))
 
-    def opened(name: str, file: Path, asked: options.Given) -> Finished:
-        again = asked.run_command(file)
-        return inspection.open_trial(asked.load(file), name, asked.store, asked.data, device, again)
+    def opened(name: str, file: Path, selected: options.SuiteOptions) -> Finished:
+        again = selected.run_command(file)
+        return inspection.open_trial(selected.load(file), name, selected.store, selected.data, device, again)
 
-    one = opened(trial, suite, given)
-    another = opened(other or trial, *there) if other or there != (suite, given) else None
+    one = opened(trial, suite, chosen)
+    another = opened(other or trial, *there) if other or there != (suite, chosen) else None
     found = inspection.inspect(one, another, stable, output.note)
     if directory is not None:
         inspection.write(found, directory)

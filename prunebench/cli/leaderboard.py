@@ -39,14 +39,14 @@ STALE = 1
 @click.option(
     "--check", is_flag=True, help="Write nothing; name what --output and --into would change, and exit with 1."
 )
-@options.given("only")
+@options.suite_options("only")
 def command(
     suite: str | None,
     output: Path | None,
     form: str | None,
     into: tuple[Path, ...],
     check: bool,
-    given: options.Given,
+    chosen: options.SuiteOptions,
 ) -> None:
     """Turn tracked results into tables and plots.
 
@@ -59,13 +59,13 @@ def command(
     the data behind every row, a line a trial. The same results give the same bytes. With --check and a published folder
     as SUITE, the folder itself is checked too.
     """
-    board = _board(suite, given)
+    if output is not None and not check:
+        options.check_writable(output)
+    board = _board(suite, chosen)
     folder = output or _published(suite)
     if check:
         if folder is None and not into:
-            raise click.UsageError(
-                "--check checks what is published: name a folder, as SUITE or by --output, or --into"
-            )
+            raise click.UsageError("--check needs a published board: name a folder, as SUITE or by --output, or --into")
         sys.exit(_checked(board, folder, into))
     pages = _filled(board, folder, into)
     if output is not None:
@@ -76,19 +76,19 @@ def command(
         click.echo(_printed(board, form or "text"), nl=False)
 
 
-def _board(suite: str | None, given: options.Given) -> Board:
+def _board(suite: str | None, chosen: options.SuiteOptions) -> Board:
     from prunebench.leaderboard.boards.published import Board
     from prunebench.leaderboard.boards.sources import read_source, tracked
     from prunebench.tracking import read_results, tracking_uri
 
     if suite is not None and Path(suite).suffix in (".yaml", ".yml"):
-        loaded = given.load(suite)
+        loaded = chosen.load(suite)
         name = loaded.suite.name
         return Board(name, tuple(read_results(suite=name)), frozenset(loaded.asked), uri=tracking_uri())
-    own = {"--set": given.settings, "--only": given.only, "--plugin": given.files, "--no-plugin": given.blocked}
+    own = {"--set": chosen.settings, "--only": chosen.only, "--plugin": chosen.files, "--no-plugin": chosen.blocked}
     if ignored := [name for name, values in own.items() if values]:
         what = "every suite" if suite is None else f"{suite!r}"
-        raise click.UsageError(f"{', '.join(ignored)}: of a suite's YAML file, and {what} is none")
+        raise click.UsageError(f"{', '.join(ignored)} can change only the YAML file of a suite, and {what} is not one")
     return tracked(None) if suite is None else read_source(suite)
 
 
@@ -162,13 +162,8 @@ def _printed(board: Board, form: str) -> str:
 
 
 def _forms() -> dict[str, Callable[[pd.DataFrame, Selection], str]]:
-    from prunebench.leaderboard import as_html, as_json, csv, drawings, markdown, text
-    from prunebench.leaderboard.plots.interactive import specifications
+    from prunebench.leaderboard import as_html, as_json, csv, markdown, text
     from prunebench.leaderboard.tables.latex import as_latex
-
-    def page(frame: pd.DataFrame, selection: Selection) -> str:
-        shown = markdown(frame, selection)
-        return as_html(shown, drawings(frame, selection), specifications(frame, selection))
 
     return {
         "text": lambda frame, selection: text(frame, shutil.get_terminal_size().columns),
@@ -176,5 +171,5 @@ def _forms() -> dict[str, Callable[[pd.DataFrame, Selection], str]]:
         "csv": lambda frame, selection: csv(frame).decode(),
         "json": lambda frame, selection: as_json(frame),
         "latex": lambda frame, selection: as_latex(frame),
-        "html": page,
+        "html": as_html,
     }

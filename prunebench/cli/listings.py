@@ -35,7 +35,7 @@ def listing(kind: Kind, short_help: str) -> click.Command:
 
 
 def show_all(registry: Registry, kind: Kind, in_json: bool = False) -> None:
-    """Every component of a kind, one a row; what keeps others from the list goes to standard error."""
+    """Every component of a kind, one in each row; notes about plugins that failed go to standard error."""
     described = describe_all(registry, kind)
     if in_json:
         output.show_json([as_json(description) for description in described])
@@ -49,7 +49,7 @@ def show_all(registry: Registry, kind: Kind, in_json: bool = False) -> None:
 
 
 def show_one(registry: Registry, kind: Kind, name: str, in_json: bool = False) -> None:
-    """One component with all there is to say of it; raises PluginError, with the nearest name, for an unknown one."""
+    """The full description of a component; raises PluginError, with the most similar name, for an unknown one."""
     cls, _ = registry.find(kind, name)
     description = describe(kind, cls, registry.origins[cls])
     if in_json:
@@ -59,20 +59,20 @@ def show_one(registry: Registry, kind: Kind, name: str, in_json: bool = False) -
 
 
 def origin(plugin: Plugin) -> str:
-    """Who a plugin comes from, in a word: its distribution, or its file."""
+    """The distribution of a plugin, or else its file."""
     return plugin.distribution or Path(plugin.file).name
 
 
 def _rows(kind: Kind, described: list[Description]) -> Table:
     rows = output.table(kind, "summary and paper", "from", widest=1)
     for description in described:
-        about = Text("\n").join(_lines(description))
-        rows.add_row(Text(_title(description), style="bold"), about, Text(origin(description.plugin)))
+        about = output.text("\n").join(_lines(description))
+        rows.add_row(output.text(_title(description), style="bold"), about, output.text(origin(description.plugin)))
     return rows
 
 
 def _lines(description: Description) -> list[Text]:
-    lines = [Text(description.summary), Text(description.reference, style="dim")]
+    lines = [output.text(description.summary), output.text(description.reference, style="dim")]
     return [line for line in lines if line.plain]
 
 
@@ -88,11 +88,15 @@ def _page(description: Description) -> Group:
         ("from", f"{plugin.distribution} {plugin.version}".strip()),
         ("file", plugin.file),
     ]
-    parts: list[RenderableType] = [Text(_title(description), style="bold"), Text(unwrapped(description.text)), Text()]
+    parts: list[RenderableType] = [
+        output.text(_title(description), style="bold"),
+        output.text(unwrapped(description.text)),
+        output.text(),
+    ]
     parts.append(output.grid(fact for fact in facts if fact[1]))
     for title, items in (("parameters", _parameters(description)), ("presets", _presets(description))):
         if items:
-            parts += [Text(), Text(title, style="bold"), Padding(output.grid(items), (0, 0, 0, 2))]
+            parts += [output.text(), output.text(title, style="bold"), Padding(output.grid(items), (0, 0, 0, 2))]
     return Group(*parts)
 
 
@@ -108,8 +112,8 @@ def _parameters(description: Description) -> list[tuple[str, str]]:
 
 def _facts(parameter: Parameter) -> str:
     """Type, range and default on a line, and the text below."""
-    given = "required" if parameter.required else f"default {spelled(parameter.default)}"
-    facts = "; ".join(part for part in (parameter.type, parameter.range, given) if part)
+    default = "required" if parameter.required else f"default {suite_text(parameter.default)}"
+    facts = "; ".join(part for part in (parameter.type, parameter.range, default) if part)
     return f"{facts}\n{parameter.description}".rstrip()
 
 
@@ -119,11 +123,11 @@ def _presets(description: Description) -> list[tuple[str, str]]:
 
 def _values(preset: Preset) -> str:
     """The source on a line, and the values below."""
-    values = ", ".join(f"{key}: {spelled(value)}" for key, value in preset.values.items())
+    values = ", ".join(f"{key}: {suite_text(value)}" for key, value in preset.values.items())
     return f"{preset.source}\n{values}".rstrip()
 
 
-def spelled(value: Any) -> str:
-    """A value as one would write it in a suite."""
+def suite_text(value: Any) -> str:
+    """A value as it is written in a suite."""
     simple = plain(value)
     return simple if isinstance(simple, str) and simple else json.dumps(simple, ensure_ascii=False)

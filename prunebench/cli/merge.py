@@ -21,16 +21,14 @@ from prunebench.cli.output import say
     metavar="DIR",
     help="Publish the board there.",
 )
-@click.option(
-    "--name", metavar="NAME", help="Of the suite that all results are then of.  [default: each keeps its own]"
-)
-@click.option("--fail-on-conflict", is_flag=True, help="Exit with 1, and write nothing, when sources do not agree.")
+@click.option("--name", metavar="NAME", help="Name of the suite for all results.  [default: each keeps its own]")
+@click.option("--fail-on-conflict", is_flag=True, help="Exit with 1, and write nothing, if results conflict.")
 def command(sources: tuple[str, ...], output: Path, name: str | None, fail_on_conflict: bool) -> None:
     """Make one board of the results of several machines or people.
 
     Each SOURCE is a published folder; a folder with mlflow.db, or an address of MLflow, with #SUITE for one suite of
-    several; or the name of a suite, in the MLflow that is the default. A trial that several have is in the board once.
-    Where they have other figures of it, that is said, and the newest of those that are done is kept.
+    several; or the name of a suite, in the MLflow that is the default. A trial that several sources have is in the
+    board once. If its figures differ, a conflict is reported, and the newest finished result is kept.
     """
     from prunebench.leaderboard import write
     from prunebench.leaderboard.boards.merging import merge, older_protocols

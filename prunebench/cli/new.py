@@ -18,7 +18,7 @@ from prunebench.api.errors import PluginError
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST = 50
 _PREFIX = "prunebench-"
-"""Begins the name of the distribution, so that it is nobody else's, and its module shadows no other."""
+"""Prefix of the distribution's name, so that it and its module do not clash with others."""
 
 TARGETS: Mapping[str, str] = {
     "pyproject.toml.in": "pyproject.toml",
@@ -56,16 +56,16 @@ def command(name: str, directory: Path) -> None:
 
 
 def check_name(name: str) -> None:
-    """Raise PluginError for what cannot be a new method's name, a distribution's and a class's."""
+    """Raise PluginError for a name that a new method, its distribution or its class cannot have."""
     if not _NAME.fullmatch(name) or len(name) > _LONGEST:
         raise PluginError(
-            f"{name!r} is no name for a method: use lower-case letters, digits and single hyphens, "
+            f"{name!r} cannot be the name of a method: use lower-case letters, digits and single hyphens, "
             f"a letter first, at most {_LONGEST} of them"
         )
     if name.startswith(_PREFIX):
         raise PluginError(f"leave out {_PREFIX!r}: the distribution of {name.removeprefix(_PREFIX)!r} is called so")
     if keyword.iskeyword(class_name(name)):
-        raise PluginError(f"{name!r} is no name for a method: its class cannot be called {class_name(name)}")
+        raise PluginError(f"{name!r} cannot be the name of a method: its class cannot be called {class_name(name)}")
     loaded = registry.load(registry.loose_files())
     if ("method", name) in loaded.conflicts:
         raise PluginError(loaded.conflicts["method", name])

@@ -38,8 +38,8 @@ class Plugins:
 def load_plugins(files: Iterable[str | os.PathLike[str]] = (), blocked: Iterable[str] = ()) -> Plugins:
     """The installed plugins without the blocked ones, and the loose files.
 
-    Raises PluginError for a loose file that cannot be used, as somebody asked for it, and for a blocked name that no
-    plugin has. A broken installed plugin is kept with its error: it may have nothing to do with this command.
+    Raises PluginError for a loose file that cannot be used, and for a blocked name that no installed plugin has. A
+    broken installed plugin is kept with its error, as this command may not need it.
     """
     loose, names = registry.loose_files(files), frozenset(blocked)
     _check_names(names)
@@ -59,8 +59,8 @@ def _check_names(blocked: frozenset[str]) -> None:
 
 
 @dataclass(frozen=True)
-class Given:
-    """What the options of a command say of a suite, and of where its results are."""
+class SuiteOptions:
+    """The options of a command that select and change a suite, and name the folders of its results and data."""
 
     settings: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
@@ -70,8 +70,8 @@ class Given:
     data: Path | None = None
 
     def load(self, source: str | os.PathLike[str]) -> LoadedSuite:
-        """The suite that they describe."""
-        from prunebench import session  # torch comes with it
+        """The suite in a file, with these options."""
+        from prunebench import session  # imports torch
 
         load_plugins(self.files, self.blocked)
         return session.load_suite(
@@ -79,22 +79,23 @@ class Given:
         )
 
     def run_command(self, suite: Path) -> str:
-        """The command that would run it."""
-        given = [("--set", one) for one in self.settings]
-        given += [("--store", str(self.store))] if str(self.store) != STORE else []
-        given += [*(("--plugin", one) for one in self.files), *(("--no-plugin", one) for one in self.blocked)]
-        return shlex.join(["prunebench", "run", str(suite), *(word for pair in given for word in pair)])
+        """The command that would run the suite with these options."""
+        pairs = [("--set", one) for one in self.settings]
+        pairs += [("--store", str(self.store))] if str(self.store) != STORE else []
+        pairs += [*(("--plugin", one) for one in self.files), *(("--no-plugin", one) for one in self.blocked)]
+        return shlex.join(["prunebench", "run", str(suite), *(word for pair in pairs for word in pair)])
 
 
-def given(*more: str) -> Callable[[Command], Command]:
-    """`--set`, more of `only`, `store`, `data` and `json`, `--plugin` and `--no-plugin`: `given: Given`, `as_json`."""
+def suite_options(*more: str) -> Callable[[Command], Command]:
+    """`--set`, `--plugin`, `--no-plugin`, and those of `only`, `store` and `data` that are named: the command gets them
+    as `chosen: SuiteOptions`; and `json`, as `as_json: bool`."""
     parts = {"only": only, "store": store, "data": data, "json": json}
     names = {"settings", "files", "blocked", *more} - {"json"}
 
     def decorated(function: Command) -> Command:
         @functools.wraps(function)
         def command(*args: Any, **kwargs: Any) -> Any:
-            return function(*args, given=Given(**{name: kwargs.pop(name) for name in names}), **kwargs)
+            return function(*args, chosen=SuiteOptions(**{name: kwargs.pop(name) for name in names}), **kwargs)
 
         decorators = (settings, *(parts[name] for name in more), plugin_names)
         return functools.reduce(lambda below, decorator: decorator(below), reversed(decorators), cast(Command, command))
@@ -103,7 +104,7 @@ def given(*more: str) -> Callable[[Command], Command]:
 
 
 def plugin_names(function: Command) -> Command:
-    """`--plugin` and `--no-plugin` as they were given, `files` and `blocked: tuple[str, ...]`; nothing is loaded."""
+    """`--plugin` and `--no-plugin` as they are typed, `files` and `blocked: tuple[str, ...]`; nothing is loaded."""
     function = click.option(
         "--no-plugin", "blocked", metavar="NAME", multiple=True, help="Leave this installed plugin out."
     )(function)
@@ -184,7 +185,19 @@ def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> fl
 
 
 def writable(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
-    """A folder to write to, found out before the work: a file or a full disk in its place is a mistake."""
-    if value is not None and (reason := unwritable(value)):
-        raise click.BadParameter(f"nothing can be written to {value}: {reason}")
+    """A folder that can be written to; checked before the work begins."""
+    if value is not None:
+        check_writable(value)
+    return value
+
+
+def check_writable(folder: Path) -> None:
+    """Raise BadParameter if nothing can be written to the folder of `--output`."""
+    if reason := unwritable(folder):
+        raise click.BadParameter(f"nothing can be written to {folder}: {reason}", param_hint="'--output'")
+
+
+def writable_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """A file whose folder, by default the current one, can be written to; checked before the work begins."""
+    check_writable(Path() if value is None else value.parent)
     return value

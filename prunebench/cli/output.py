@@ -1,4 +1,4 @@
-"""Printing: rich on a terminal, plain aligned text elsewhere, JSON when asked."""
+"""Printing: rich on a terminal, plain aligned text elsewhere, JSON on request."""
 
 from __future__ import annotations
 
@@ -12,19 +12,27 @@ from rich.table import Table
 from rich.text import Text
 
 from prunebench.api.versions import PROTOCOL_VERSION
+from prunebench.messages.plain_text import escaped_json, lines
 
 if TYPE_CHECKING:
     from prunebench.store.entries import Store
-from prunebench.messages.plain_text import escaped_json, lines
 
 
 def say(text: str = "", *, err: bool = False, nl: bool = True) -> None:
-    """Print lines that may have text of others in them: no character of theirs steers the terminal."""
+    """Print lines that may contain text of others; control characters are shown, not sent to the terminal."""
     click.echo(lines(text), err=err, nl=nl)
 
 
+def text(content: str = "", style: str = "") -> Text:
+    """Text for `show`; control characters are shown, not sent to the terminal."""
+    return Text(lines(content), style=style)
+
+
 def show(*renderables: RenderableType) -> None:
-    """Print to standard output; without colours, boxes and trailing blanks where nobody watches."""
+    """Print to standard output; without colours, boxes and trailing blanks unless it is a terminal.
+
+    Text of others must be made by `text`: rich passes escape sequences on.
+    """
     console = Console(highlight=False)
     if console.is_terminal:
         console.print(*renderables, sep="\n")
@@ -35,17 +43,17 @@ def show(*renderables: RenderableType) -> None:
 
 
 def show_json(value: Any) -> None:
-    """Print indented JSON, of which only what is invisible is escaped."""
+    """Print indented JSON, in which only invisible characters are escaped."""
     click.echo(escaped_json(value, indent=2))
 
 
 def note(message: str) -> None:
-    """A remark beside the output: on standard error, so that it is in nobody's pipe."""
+    """Print a remark to standard error, so that it does not get into a pipe."""
     say(f"note: {message}", err=True)
 
 
 def note_older(store: Store) -> None:
-    """A remark where a store has states of an older protocol."""
+    """Print a remark if a store has states of an older protocol."""
     if store.has_older():
         note(
             f"{store.root} has results of an older protocol than {PROTOCOL_VERSION}: they are not used, and what a run "
@@ -64,10 +72,10 @@ def table(*headers: str, widest: int = -1) -> Table:
 
 
 def grid(rows: Iterable[tuple[str, str]]) -> Table:
-    """Names and what there is to say of them, aligned."""
+    """Names and their texts in two aligned columns."""
     result = Table.grid(padding=(0, 2, 0, 0))
     result.add_column(no_wrap=True)
     result.add_column(overflow="fold")
-    for name, text in rows:
-        result.add_row(Text(name), Text(text))
+    for name, content in rows:
+        result.add_row(text(name), text(content))
     return result

@@ -18,10 +18,10 @@ SHOWN = 3
 
 @click.command()
 @click.argument("suite", type=click.Path(path_type=Path))
-@options.given("only", "store", "data", "json")
+@options.suite_options("only", "store", "data", "json")
 def command(
     suite: Path,
-    given: options.Given,
+    chosen: options.SuiteOptions,
     as_json: bool,
 ) -> None:
     """Show what a suite would run, and what it would cost.
@@ -32,9 +32,9 @@ def command(
     from prunebench.execution.estimates import estimate
     from prunebench.store.entries import Store
 
-    loaded = given.load(suite)
-    plan = session.plan_suite(loaded, session.prepared_already(loaded, given.data, given.store))
-    found = estimate(plan, Store(given.store.resolve()))
+    loaded = chosen.load(suite)
+    plan = session.plan_suite(loaded, session.prepared_already(loaded, chosen.data, chosen.store))
+    found = estimate(plan, Store(chosen.store.resolve()))
     networks = {planned.trial.task.label: planned.network for planned in plan.trials if planned.network is not None}
     if as_json:
         prunable = {label: _counts(network) for label, network in networks.items()}

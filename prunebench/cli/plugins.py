@@ -21,7 +21,7 @@ def command(as_json: bool, plugins: options.Plugins) -> None:
 
 
 def show_plugins(registry: Registry, in_json: bool = False) -> None:
-    """Every plugin by name, the broken ones with their error, and below them the names that two plugins claim."""
+    """All plugins by name, broken ones with their error; then the names that two plugins register."""
     if in_json:
         output.show_json(_as_json(registry))
         return
@@ -46,14 +46,14 @@ def _as_json(registry: Registry) -> dict[str, Any]:
 def _rows(registry: Registry) -> Table:
     rows = output.table("plugin", "provides", "from", widest=1)
     for plugin in _ordered(registry):
-        rows.add_row(Text(plugin.name, style="bold"), _provided(plugin), Text(_origin(plugin)))
+        rows.add_row(output.text(plugin.name, style="bold"), _provided(plugin), output.text(_origin(plugin)))
     return rows
 
 
 def _provided(plugin: Plugin) -> Text:
     if plugin.error:
-        return Text(f"BROKEN: {plugin.error}", style="red")
-    return Text(", ".join(plugin.provides) or "nothing")
+        return output.text(f"BROKEN: {plugin.error}", style="red")
+    return output.text(", ".join(plugin.provides) or "nothing")
 
 
 def _origin(plugin: Plugin) -> str:

@@ -1,4 +1,4 @@
-"""What a run shows of itself: a line a finished trial, and on a terminal a bar with the time that is left."""
+"""Progress of a run: one line for each finished trial, and on a terminal a bar with the estimated time left."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.text import Text
 
+from prunebench.cli import output
 from prunebench.cli.output import say
-from prunebench.execution.scheduler import Event, Scheduler
+from prunebench.execution.open_trials import Event
+from prunebench.execution.scheduler import Scheduler
 from prunebench.messages.durations import rounded
 
 PACKAGE = "prunebench"
 REFRESH = 0.5
-"""Seconds between two looks at how far the walk is."""
+"""Seconds between two updates of the bar."""
 
 
 class Watcher:
-    """Follows a walk. In a log the lines are plain and carry the time; nothing is redrawn."""
+    """Follows a scheduler. In a log the lines are plain and start with the time; nothing is redrawn."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)
@@ -47,10 +48,10 @@ class Watcher:
         if self._bar is not None:
             self._bar.stop()
 
-    def watch(self, walk: Scheduler) -> Watcher:
-        """Begin; returns what is to be called with each trial's end."""
-        self._total = len(walk.plan.trials)
-        say(f"{self._total} trials in {len(walk.plan.nodes)} stages", err=True)
+    def watch(self, scheduler: Scheduler) -> Watcher:
+        """Begin; returns the callback for the end of each trial."""
+        self._total = len(scheduler.plan.trials)
+        say(f"{self._total} trials in {len(scheduler.plan.nodes)} stages", err=True)
         if self._console.is_terminal:
             self._bar = Progress(
                 BarColumn(None),
@@ -61,7 +62,7 @@ class Watcher:
                 transient=True,
             )
             self._task = self._bar.add_task("", total=1, left="")
-            threading.Thread(target=self._follow, args=(walk,), daemon=True).start()
+            threading.Thread(target=self._follow, args=(scheduler,), daemon=True).start()
             self._bar.start()
         return self
 
@@ -73,18 +74,18 @@ class Watcher:
 
     def _print(self, line: str) -> None:
         if self._bar is not None:
-            self._bar.print(Text(line))
+            self._bar.print(output.text(line))
         else:
             say(f"{time.strftime('%H:%M:%S')} {line}", err=True)
 
-    def _follow(self, walk: Scheduler) -> None:
-        """Keep the bar with the optimizer steps that are done: trials end in bursts, steps do not."""
+    def _follow(self, scheduler: Scheduler) -> None:
+        """Move the bar with the optimizer steps that are done, which is smoother than finished trials."""
         most = 0
         while not self._ended.wait(REFRESH):
-            most = max(most, walk.steps_left)
+            most = max(most, scheduler.steps_left)
             if self._bar is not None and self._task is not None and most:
-                done = most - walk.steps_left
-                self._bar.update(self._task, total=most, completed=done, left=self._left(done, walk.steps_left))
+                done = most - scheduler.steps_left
+                self._bar.update(self._task, total=most, completed=done, left=self._left(done, scheduler.steps_left))
 
     def _left(self, done: int, left: int) -> str:
         if not done:
@@ -93,7 +94,7 @@ class Watcher:
 
 
 class _Notices(logging.Handler):
-    """What the package logs, as lines among the others."""
+    """Shows what the package logs as lines among the others."""
 
     def __init__(self, show: Callable[[str], None]) -> None:
         super().__init__(logging.INFO)
@@ -114,7 +115,7 @@ def ending(event: Event) -> str:
 
 
 def bytes_of(size: float) -> str:
-    """Bytes as people say them."""
+    """A number of bytes with a unit."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} {unit}"

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from prunebench.api.executors import Executor
 
 FAILED, UNFINISHED = 1, 3
-"""Exit codes, beside 0 for all well and 2 for what could not even begin."""
+"""Exit codes, besides 0 for success and 2 for a run that could not begin."""
 
 
 class StoppableCommand(PlacedCommand):
-    """Ends in one sentence when it is asked to stop, from when its options are looked at."""
+    """Ends with one sentence on SIGINT or SIGTERM, from the parsing of its options on."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         signal.signal(signal.SIGTERM, _interrupt)
@@ -48,22 +48,22 @@ class StoppableCommand(PlacedCommand):
     help="Where stages run; `prunebench executors` lists them, and `--executor NAME --help` shows their options.  "
     "[default: local]",
 )
-@click.option("--workers", type=click.IntRange(1), help="Stages at a time; by default all that there is room for.")
+@click.option("--workers", type=click.IntRange(1), help="Number of stages that run at once; by default as many as fit.")
 @click.option(
     "--threads",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Of each process. The last bits of results depend on it.",
+    help="Threads of each process. The last bits of results depend on it.",
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option(
     "--num-cpus", type=click.FloatRange(0, min_open=True), help="Cores of a running stage, for executors that count."
 )
 @click.option("--num-gpus", type=click.FloatRange(0), help="Its GPUs: with 0.25, four stages share one.")
-@click.option("--retry-failed", is_flag=True, help="Try again what failed in an earlier run.")
+@click.option("--retry-failed", is_flag=True, help="Run trials again that failed earlier.")
 @click.option(
-    "--timeout", callback=options.seconds, metavar="TIME", help="Give a stage up that takes longer, such as 30min."
+    "--timeout", callback=options.seconds, metavar="TIME", help="Stop a stage that takes longer, such as 30min."
 )
 @click.option(
     "--checkpoint-every",
@@ -71,13 +71,13 @@ class StoppableCommand(PlacedCommand):
     default="1min",
     show_default=True,
     metavar="TIME",
-    help="How much of a training is lost at most when it is killed.",
+    help="Time between checkpoints: at most this much of a training is lost when it is killed.",
 )
 @click.option(
     "--budget",
     callback=options.seconds,
     metavar="TIME",
-    help="Stop after this time, such as 2h; begin only what ends by then, or what no run of that time could end.",
+    help="Stop after this time, such as 2h; begin only stages that end by then, or that need longer than any such run.",
 )
 @click.option(
     "--output",
@@ -86,44 +86,38 @@ class StoppableCommand(PlacedCommand):
     help="Where the leaderboard is written.  [default: results/<suite>]",
     metavar="DIR",
 )
-@options.given("only", "store", "data")
+@options.suite_options("only", "store", "data")
 def command(
     suite: Path,
     executor: Executor,
     folder: Path | None,
-    given: options.Given,
+    chosen: options.SuiteOptions,
     **how: Any,
 ) -> None:
-    """Run a suite; what is in the store already is not run again.
+    """Run a suite; results in the store are reused.
 
-    SUITE is a YAML file. The run may be stopped and started again at any time: it goes on where it was, and its
-    results are the same, bit for bit.
+    SUITE is a YAML file. A run may be stopped and started again at any time; it continues where it stopped, with
+    the same results, bit for bit.
 
-    The exit code is 0 when all is done, 1 when trials failed or results did not reach MLflow, 2 when something is wrong
-    with what was asked for or with the store, 3 when the budget was used up, and 130 when the run was stopped.
+    The exit code is 0 if all trials are done, 1 if trials failed or results did not reach MLflow, 2 for an error in the
+    suite, the options or the store, 3 if the budget was used up, and 130 if the run was stopped.
     """
     from prunebench import session
+    from prunebench.api.run_options import RunOptions
     from prunebench.cli.progress import Watcher
     from prunebench.store.entries import Store
 
-    loaded = given.load(suite)
-    output.note_older(Store(given.store.resolve()))
+    loaded = chosen.load(suite)
+    output.note_older(Store(chosen.store.resolve()))
     folder = folder or Path("results") / loaded.suite.name
     begun = time.monotonic()
     with Watcher() as watcher:
-        outcome = session.run_suite(
-            loaded,
-            store=given.store,
-            data=given.data,
-            executor=executor,
-            output=folder,
-            watch=watcher.watch,
-            **how,
-        )
+        run_options = RunOptions(store=chosen.store, data=chosen.data, executor=executor, output=folder, **how)
+        outcome = session.run_suite(loaded, run_options, watch=watcher.watch)
     _print_leaderboard(outcome.frame)
     counts = outcome.counts
-    said = ", ".join(f"{counts[name]} {name}" for name in ("done", "cached", "failed", "skipped"))
-    say(f"{sum(counts.values())} trials: {said}; {durations.rounded(time.monotonic() - begun)}")
+    summary = ", ".join(f"{counts[name]} {name}" for name in ("done", "cached", "failed", "skipped"))
+    say(f"{sum(counts.values())} trials: {summary}; {durations.rounded(time.monotonic() - begun)}")
     if outcome.frame is not None:
         say(f"leaderboard: {folder / 'README.md'}")
     if outcome.untracked:
@@ -137,7 +131,7 @@ def command(
 
 
 def _say_stopped() -> NoReturn:
-    """The last words of a run that was asked to stop. Being asked once more, in its haste, changes nothing."""
+    """Print the message of a stopped run, and exit; further signals are ignored."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     say("\nstopped; the same command goes on from here", err=True)
@@ -152,5 +146,5 @@ def _print_leaderboard(frame: Any) -> None:
 
 
 def _interrupt(*_: object) -> None:
-    """Being asked to stop, by a scheduler for instance, is like Ctrl-C."""
+    """Handle SIGTERM, as from a cluster's scheduler, like Ctrl-C."""
     raise KeyboardInterrupt

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import click
 from rich.padding import Padding
-from rich.text import Text
 
 from prunebench.cli import options, output
 from prunebench.messages.durations import rounded
@@ -22,24 +21,24 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("suite", type=click.Path(path_type=Path))
-@options.given("only", "store", "data", "json")
+@options.suite_options("only", "store", "data", "json")
 def command(
     suite: Path,
-    given: options.Given,
+    chosen: options.SuiteOptions,
     as_json: bool,
 ) -> None:
-    """Show how far a suite is, while it runs or not.
+    """Show the progress of a suite, whether it is running or not.
 
-    Only the store is read, so that this may be asked at any time, on any machine that sees the store. Give the
-    options of the run: what --set changes is another suite.
+    Only the store is read, so this works at any time, on any machine that can read the store. Pass the options of the
+    run: with another --set it is another suite.
     """
     from prunebench import session
     from prunebench.execution.progress import progress
     from prunebench.store.entries import Store
 
-    loaded = given.load(suite)
-    prepared = session.prepared_already(loaded, given.data, given.store)
-    store = Store(given.store.resolve())
+    loaded = chosen.load(suite)
+    prepared = session.prepared_already(loaded, chosen.data, chosen.store)
+    store = Store(chosen.store.resolve())
     failures = session.data_failures(loaded, prepared, store)
     found = progress(session.plan_suite(loaded, prepared), store, failures)
     if as_json:
@@ -66,13 +65,13 @@ def _lines(found: Progress) -> list[tuple[str, str]]:
         "skipped": len(found.skipped),
         "left": found.left,
     }
-    said = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name == "done")
+    summary = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name == "done")
     made = max(0, found.steps - found.steps_left)
     jobs = f"{len(found.running):,} running, {found.waiting:,} waiting"
     if found.others:
         jobs += f"; {found.others:,} of other suites are running in this store"
     return [
-        ("trials", f"{found.trials:,}: {said}"),
+        ("trials", f"{found.trials:,}: {summary}"),
         ("jobs", jobs),
         ("steps", f"{made:,} of {found.steps:,} optimizer steps{_rate(found)}"),
         ("time", _time_left(found)),
@@ -93,7 +92,7 @@ def _time_left(found: Progress) -> str:
         return "not known: nothing of this suite was measured yet"
     if found.running:
         return f"about {rounded(seconds)} left at the pace of the last jobs"
-    return f"about {rounded(seconds)} of running left; nobody is at work now"
+    return f"about {rounded(seconds)} of running left; no run is active now"
 
 
 def _disk(found: Progress) -> str:
@@ -121,7 +120,7 @@ def _place(mark: Running, alive: bool) -> str:
 
 
 def _print_reasons(title: str, reasons: Mapping[str, str]) -> None:
-    """Trials by the reason that they share."""
+    """Trials grouped by reason."""
     grouped: defaultdict[str, list[str]] = defaultdict(list)
     for trial, reason in reasons.items():
         grouped[reason].append(trial)
@@ -133,4 +132,4 @@ def _print_reasons(title: str, reasons: Mapping[str, str]) -> None:
 
 
 def _print_below(text: str, indent: int) -> None:
-    output.show(Padding(Text(text), (0, 0, 0, indent)))
+    output.show(Padding(output.text(text), (0, 0, 0, indent)))

@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     default="20s",
     show_default=True,
     metavar="TIME",
-    help="How long MLflow may fail without a break; meanwhile it is tried again, ever less often.",
+    help="How long MLflow may fail without a break; it is retried at growing intervals.",
 )
-@options.given("only", "store", "data")
+@options.suite_options("only", "store", "data")
 def command(
     suite: Path | None,
     patience: float,
-    given: options.Given,
+    chosen: options.SuiteOptions,
 ) -> None:
     """Send the results that wait in the store to MLflow; run nothing.
 
     Without SUITE it sends those of every suite whose run was stopped, or could not reach the server. What MLflow has
-    already is not sent again; while the server fails it is tried again, ever less often. What cannot be sent is told,
-    and not waited for any more: results that are damaged, or of code, plugins or files that are others now; then the
-    exit code is 1. A run makes them again, and sends them.
+    already is not sent again; if the server fails, it is retried at growing intervals. Results that cannot be sent are
+    reported and dropped, with exit code 1: damaged ones, and those of code, plugins or files that have changed since. A
+    run makes them again, and sends them.
 
     Results that need a plugin file are sent when it is named again with --plugin: no file is loaded because a note in
     the store names it.
@@ -47,16 +47,16 @@ def command(
     from prunebench.store.entries import Store
 
     if suite is None:
-        options.load_plugins(given.files, given.blocked)
-        sent = session.sync_all(given.store, plugin_files=given.files, blocked=given.blocked, patience=patience)
-        sys.exit(_say(sent, f"nothing waits in {given.store}"))
-    loaded = given.load(suite)
-    output.note_older(Store(given.store.resolve()))
-    sys.exit(_say([session.sync_suite(loaded, store=given.store, data=given.data, patience=patience)], ""))
+        options.load_plugins(chosen.files, chosen.blocked)
+        sent = session.sync_all(chosen.store, plugin_files=chosen.files, blocked=chosen.blocked, patience=patience)
+        sys.exit(_say(sent, f"nothing waits in {chosen.store}"))
+    loaded = chosen.load(suite)
+    output.note_older(Store(chosen.store.resolve()))
+    sys.exit(_say([session.sync_suite(loaded, store=chosen.store, data=chosen.data, patience=patience)], ""))
 
 
 def _say(counts: Iterable[SyncReport], nothing: str) -> int:
-    """A line a suite, and one for each reason for which something was not sent; the exit code."""
+    """Print a line for each suite and for each reason why results were not sent; returns the exit code."""
     code = 0
     for sent in counts:
         nothing = ""

@@ -37,12 +37,12 @@ DIFFERENT = 1
     "--store",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Take what this store has for granted.  [default: a new one, so that all is run again]",
+    help="Reuse the results in this store.  [default: a new one, so that everything is run again]",
 )
-@click.option("--workers", type=click.IntRange(1), help="Processes at a time; by default one a core.")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of each process.")
+@click.option("--workers", type=click.IntRange(1), help="Number of processes; by default one for each core.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of each process.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@options.given("data")
+@options.suite_options("data")
 def command(
     suite: Path,
     row: str,
@@ -52,32 +52,32 @@ def command(
     workers: int | None,
     threads: int,
     device: str,
-    given: options.Given,
+    chosen: options.SuiteOptions,
 ) -> None:
-    """Run a published row again, and say whether it is reproduced.
+    """Run a published row again, and check that it is reproduced.
 
     ROW is task/method/sparsity, as in digits-mlp/imp/0.9, of the SUITE's YAML file. BOARD is a published folder, an
-    address of MLflow, or the name of a suite. The suite is changed as the board says that it was by --set for that run;
-    a --set given here comes after those. Nothing is tracked, and nothing of this folder's store is used.
+    address of MLflow, or the name of a suite. The --set options that the board records for the row are applied
+    first, those of this command after them. Nothing is tracked, and the store of this folder is not used.
 
     A number is reproduced when every figure but those of a clock is the same bit for bit, or when the mean accuracy
     lies in the 95 % prediction interval of the published seeds, mean ± t · s · √(1/n + 1/m); else the exit code is 1.
     """
     from prunebench import session
+    from prunebench.api.run_options import RunOptions
     from prunebench.leaderboard.boards.reproduction import judge
     from prunebench.leaderboard.boards.sources import read_source
 
-    published = _published(read_source(source or given.load(suite).suite.name), row)
-    wanted, asked = trials_of(SuiteRequest(suite, given), published, row, seeds)
-    if asked:
-        say(f"as it was run: {as_options(asked)}", err=True)
-    with tempfile.TemporaryDirectory(prefix="prunebench-verify-") as name, _apart(Path(name)):
+    published = _published(read_source(source or chosen.load(suite).suite.name), row)
+    wanted, recorded = trials_of(SuiteRequest(suite, chosen), published, row, seeds)
+    if recorded:
+        say(f"as it was run: {as_options(recorded)}", err=True)
+    with tempfile.TemporaryDirectory(prefix="prunebench-verify-") as name, _separate_tracking(Path(name)):
         place = store or Path(name) / "store"
-        again = session.run_suite(
-            wanted, store=place, data=given.data, workers=workers, threads=threads, device=device
-        ).results
+        run_options = RunOptions(store=place, data=chosen.data, workers=workers, threads=threads, device=device)
+        again = session.run_suite(wanted, run_options).results
     verdict = judge(published, again)
-    say("\n".join(_said(row, verdict, published, again)))
+    say("\n".join(_report(row, verdict, published, again)))
     sys.exit(0 if verdict.reproduced else DIFFERENT)
 
 
@@ -99,8 +99,8 @@ def _published(board: Board, row: str) -> list[Result]:
 
 
 @contextmanager
-def _apart(folder: Path) -> Iterator[None]:
-    """Tracking goes to a database of its own: what is run to verify a board is no part of it."""
+def _separate_tracking(folder: Path) -> Iterator[None]:
+    """Send tracking to a temporary database, so that verification runs do not get into the real one."""
     from prunebench.tracking import URI_VARIABLE
 
     before = os.environ.get(URI_VARIABLE)
@@ -114,7 +114,7 @@ def _apart(folder: Path) -> Iterator[None]:
             os.environ[URI_VARIABLE] = before
 
 
-def _said(row: str, verdict: Verdict, published: Sequence[Result], again: Sequence[Result]) -> Iterator[str]:
+def _report(row: str, verdict: Verdict, published: Sequence[Result], again: Sequence[Result]) -> Iterator[str]:
     def shown(accuracy: float | None) -> str:
         return "none" if accuracy is None else f"{100 * accuracy:.2f} %"
 
@@ -125,11 +125,11 @@ def _said(row: str, verdict: Verdict, published: Sequence[Result], again: Sequen
     yield from (f"  {reason}" for reason in verdict.reasons)
     if verdict.differing:
         yield f"  not the same bit for bit: {', '.join(verdict.differing)}"
-    yield from (f"  {change}" for change in _elsewhere(published, again))
+    yield from (f"  {change}" for change in _differences(published, again))
 
 
-def _elsewhere(published: Sequence[Result], again: Sequence[Result]) -> Iterator[str]:
-    """What was another when the row was published: code, data, versions, machine."""
+def _differences(published: Sequence[Result], again: Sequence[Result]) -> Iterator[str]:
+    """Differences since the row was published: code, data, versions, machine."""
     from prunebench.leaderboard.selection import changes
 
     for kind in ("protocol", "variant"):

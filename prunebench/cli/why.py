@@ -18,29 +18,29 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("suite", type=click.Path(path_type=Path))
 @click.argument("trial")
-@options.given("store", "data", "json")
+@options.suite_options("store", "data", "json")
 def command(
     suite: Path,
     trial: str,
-    given: options.Given,
+    chosen: options.SuiteOptions,
     as_json: bool,
 ) -> None:
-    """Say why a trial is not taken from the store.
+    """Explain why a trial is not taken from the store.
 
-    TRIAL is called as in the lines of a run: task/method/sparsity/seed. It is compared with what was made for it
-    before: what is said is which parameter, version, source file or data changed; or that it failed, is damaged, is
-    being made, or was never run.
+    TRIAL is a name as a run prints it: task/method/sparsity/seed. It is compared with earlier results under this name.
+    The output names the parameter, version, source file or data that changed; or says that the trial failed, is
+    damaged, is running, or was never run.
     """
     from prunebench import session
     from prunebench.execution.explain import Reason, trial_named, why
     from prunebench.plan.planning import UNKNOWN_DATA
     from prunebench.store.entries import Store
 
-    loaded = given.load(suite)
-    prepared = session.prepared_already(loaded, given.data, given.store)
+    loaded = chosen.load(suite)
+    prepared = session.prepared_already(loaded, chosen.data, chosen.store)
     plan = session.plan_suite(loaded, prepared)
     planned = trial_named(plan, trial)
-    label, store = planned.trial.task.label, Store(given.store.resolve())
+    label, store = planned.trial.task.label, Store(chosen.store.resolve())
     failure = session.data_failures(loaded, prepared, store).get(label)
     if failure is not None and not planned.skipped:
         reason = Reason("without-data", str(failure["reason"]), since=float(failure["time"]))
@@ -93,7 +93,7 @@ def _changed(change: Change) -> str:
 
 
 def _presence(change: Change) -> str:
-    """Whether a file came or went."""
+    """Whether a file was added or removed."""
     from prunebench.execution.explain import NOT_SET
 
     if change.before == NOT_SET:

@@ -26,9 +26,8 @@ def called(dataset: Dataset, name: str, root: Path | None) -> Any:
     except (DataError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        place = tracebacks.place(error, tracebacks.files_of([dataset]))
-        text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-        raise _broken(dataset, f"`{name}` raised {text}{f' ({place})' if place else ''}") from error
+        text = tracebacks.description(error, tracebacks.files_of([dataset]))
+        raise _broken(dataset, f"`{name}` raised {text}") from error
 
 
 def _broken(dataset: Dataset, text: str) -> BrokenDataset:
@@ -103,7 +102,7 @@ def _check_labels(dataset: Dataset, facts: DataFacts, part: str, labels: np.ndar
 
 
 def checked_signature(dataset: Dataset, root: Path | None) -> str:
-    """The data set's signature; raises BrokenDataset for one that is no text."""
+    """The data set's signature; raises BrokenDataset for one that is not text."""
     signature = called(dataset, "signature", root)
     if not isinstance(signature, str):
         raise _broken(dataset, f"`signature` must return text, and returned {_short(signature)}")

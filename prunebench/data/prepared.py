@@ -1,6 +1,6 @@
 """Data sets, decoded once a machine, fingerprinted, and read from memory-mapped arrays after that.
 
-What is too large for that is decoded while a network trains: see `prunebench.data.streaming`.
+Data that does not fit into memory is decoded while a network trains: see `prunebench.data.streaming`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Prepared:
     folder: Path
     fingerprint: str
     seal: str = field(default="", compare=False)
-    """What the system said of the files when they were verified: while it says the same, they are not read again."""
+    """Times and sizes of the files when they were verified: while these are the same, the files are not read again."""
 
 
 def find(dataset: Dataset, root: Path | None, cache: Path) -> Prepared | None:
@@ -206,6 +206,26 @@ def _fingerprint(arrays: Arrays) -> str:
     return state.hexdigest()[:32]
 
 
+class EpochOrder:
+    """Which training examples each step sees, drawn from (seed, epoch)."""
+
+    def __init__(self, examples: int, batch_size: int, steps_per_epoch: int) -> None:
+        self._examples, self._batch_size, self._steps_per_epoch = examples, batch_size, steps_per_epoch
+        self._last: tuple[tuple[int, str, int], torch.Tensor] | None = None
+
+    def examples(self, seed: int, stream: str, step: int) -> torch.Tensor:
+        """Indices of the examples in the batch of a step, counted from 0."""
+        epoch, position = divmod(step, self._steps_per_epoch)
+        return self._of(seed, stream, epoch)[position * self._batch_size :][: self._batch_size]
+
+    def _of(self, seed: int, stream: str, epoch: int) -> torch.Tensor:
+        key = (seed, stream, epoch)
+        if self._last is None or self._last[0] != key:
+            order = torch.randperm(self._examples, generator=seeds.generator(seed, stream, "order", epoch))
+            self._last = key, order
+        return self._last[1]
+
+
 class Data:
     """A task's data on a device: splits, normalization, and the batch of any step.
 
@@ -221,13 +241,17 @@ class Data:
         validation = full.part(order[:held_out].sort().values).to(device)
         train = (full.part(order[held_out:].sort().values) if held_out else full).to(device)
         self.recipe = task.recipe
-        self._steps_per_epoch = task.clock.steps_per_epoch
         self.classes = task.dataset.facts().classes
         self.train, self.validation, self.test = train, validation, test.to(device)
-        self._feeder = streaming.Feeder(train) if isinstance(train, streaming.Stream) else None
+        self._order = EpochOrder(len(train), task.recipe.batch_size, task.clock.steps_per_epoch)
+        self._prefetcher = streaming.Prefetcher(train) if isinstance(train, streaming.Stream) else None
         self._mean = torch.tensor(task.dataset.mean, device=device).view(1, -1, 1, 1)
         self._scale = 1 / torch.tensor(task.dataset.std, device=device).view(1, -1, 1, 1)
-        self._order: tuple[tuple[int, str, int], torch.Tensor] | None = None
+
+    def close(self) -> None:
+        """Stop the processes that decode files ahead, if there are any; the next batch starts them again."""
+        if self._prefetcher is not None:
+            self._prefetcher.close()
 
     def check(self) -> None:
         """Raise DamagedData when the prepared bytes were changed since this was opened."""
@@ -240,13 +264,13 @@ class Data:
     def batch(self, seed: int, stream: str, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The (inputs, labels) that a step trains on: which, from (seed, epoch); how augmented, from (seed, step)."""
         kinds = self.recipe.augmentation
-        if self._feeder is not None:
+        if self._prefetcher is not None:
             cropped = "resized-crop" in kinds
-            chosen = partial(self._chosen, seed, stream)
-            inputs, labels = self._feeder.batch(seed, stream, step, cropped, chosen)
+            chosen = partial(self._order.examples, seed, stream)
+            inputs, labels = self._prefetcher.batch(seed, stream, step, cropped, chosen)
             kinds = tuple(kind for kind in kinds if kind != "resized-crop")
         else:
-            batch = self.train.take(self._chosen(seed, stream, step))
+            batch = self.train.take(self._order.examples(seed, stream, step))
             inputs, labels = batch.inputs, batch.labels
         if kinds:
             inputs = augment(inputs, kinds, seeds.generator(seed, stream, "augmentation", step))
@@ -256,19 +280,6 @@ class Data:
         """All of a split as (inputs, labels), in batches of `size`, neither shuffled nor augmented."""
         for batch in split.in_order(size):
             yield self.normalized(batch.inputs), batch.labels
-
-    def _chosen(self, seed: int, stream: str, step: int) -> torch.Tensor:
-        """Which training examples a step sees."""
-        size = self.recipe.batch_size
-        epoch, position = divmod(step, self._steps_per_epoch)
-        return self._epoch_order(seed, stream, epoch)[position * size :][:size]
-
-    def _epoch_order(self, seed: int, stream: str, epoch: int) -> torch.Tensor:
-        key = (seed, stream, epoch)
-        if self._order is None or self._order[0] != key:
-            order = torch.randperm(len(self.train), generator=seeds.generator(seed, stream, "order", epoch))
-            self._order = key, order
-        return self._order[1]
 
 
 def _splits(dataset: Dataset, folder: Path) -> tuple[Examples, Examples]:
@@ -286,7 +297,7 @@ def _mapped(path: Path) -> np.ndarray:
     """The array of a file, memory-mapped; copy-on-write, since torch wants memory that could be written to."""
     try:
         if not path.is_file():
-            raise FileNotFoundError("there is no such file")
+            raise FileNotFoundError("the file does not exist")
         return np.lib.format.open_memmap(path, mode="c")  # unlike np.load, it reads arrays alone
     except Exception as error:  # whatever NumPy's parser makes of a header that is not one
         raise DamagedData(f"{path} is damaged ({error}); a run makes it again") from error

@@ -1,6 +1,6 @@
 """Randomness from the identity of the work: each draw has its own generator, named by what it is for.
 
-The order in which work runs, and what ran before it in the same process, change nothing.
+Results do not depend on the order in which work runs, nor on what ran before in the same process.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Data sets that no memory holds: files that torch's loaders decode while a network trains.
+"""Data sets that do not fit into memory: files that worker processes decode while a network trains.
 
-Which files a step sees, and how each is cropped, is drawn from (seed, epoch) and (seed, step), as for any other data:
-the number of loaders changes nothing, and a training goes on in the middle of an epoch as if it had never stopped.
+Which files a step uses, and how each is cropped, is drawn from (seed, epoch) and (seed, step), as for any other data:
+results do not depend on the number of workers, nor on where in an epoch a training is resumed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,7 +34,7 @@ from prunebench.data.checks import checked_picture
 from prunebench.data.splits import Split
 
 PARTS = ("train_names", "train_starts", "train_labels", "test_names", "test_starts", "test_labels")
-"""What is kept of a split: all names as one run of bytes, where each begins and the last one ends, the labels."""
+"""The arrays of each split: all names as one run of bytes, where each begins and the last one ends, the labels."""
 FOLDER = "folder.json"
 """Where the files themselves lie on this machine, their fingerprint, and a checksum of all that is kept of them."""
 FILES = (*(f"{part}.npy" for part in PARTS), FOLDER)
@@ -65,7 +65,7 @@ def fingerprint(files: components.Files) -> str:
 
 
 def write(files: components.Files, folder: Path, fingerprint: str) -> None:
-    """Keep the names and labels of the files in a folder."""
+    """Write the names and labels of the files to a folder."""
     for split, names, labels in (("train", files.train, files.train_labels), ("test", files.test, files.test_labels)):
         encoded = [name.encode("utf-8", "surrogateescape") for name in names]
         kept = {
@@ -91,7 +91,7 @@ def _checksum(folder: Path, note: Mapping[str, Any]) -> str:
 
 
 def damage(folder: Path, fingerprint: str) -> str:
-    """What is wrong with what is kept of the files, or nothing; the files themselves are not read."""
+    """What is wrong with the list of files; empty if nothing is. The files themselves are not read."""
     note = said(folder / FOLDER)
     try:
         if note["checksum"] == _checksum(folder, note) and note["fingerprint"] == fingerprint:
@@ -156,8 +156,10 @@ class Stream:
         for place, inputs in zip(places, self.loaded(wanted), strict=True):
             yield Split(inputs, self.labels[place.start : place.stop])
 
-    def loaded(self, batches: Iterable[Sequence[Wanted]]) -> Iterator[torch.Tensor]:
+    def loaded(self, batches: Iterable[Sequence[Wanted]]) -> Generator[torch.Tensor, None, None]:
         """Each batch as bytes, (N, channels, height, width), on the labels' device; decoded ahead by other processes.
+
+        The processes end with the generator: at its last batch, or when it is closed.
 
         Raises DataError for a file that cannot be decoded.
         """
@@ -180,7 +182,7 @@ class Stream:
         )
 
     def __getitem__(self, wanted: Wanted) -> torch.Tensor | DataError:
-        """An example, or what is amiss: an exception that leaves a loader's process is no longer the same."""
+        """An example, or the error: torch changes an exception that is raised in a worker process."""
         index, draw = wanted
         try:
             return torch.from_numpy(np.ascontiguousarray(self.decode(self.path(index), draw)))
@@ -195,12 +197,12 @@ def _stacked(decoded: Sequence[torch.Tensor | DataError]) -> torch.Tensor | Data
 
 
 def _context() -> str | None:
-    """Loaders are forked where that is possible: a plugin's classes cannot be sent by name everywhere."""
+    """Workers are forked where that is possible: not every class of a plugin can be pickled by name."""
     return "fork" if "fork" in multiprocessing.get_all_start_methods() else None
 
 
 def loaders(device: torch.device) -> int:
-    """Processes that decode: one for each thread that this process may use, but for the one that trains on a CPU."""
+    """Number of worker processes: one for each thread that this process may use, but for one that trains on a CPU."""
     return torch.get_num_threads() - (device.type == "cpu")
 
 
@@ -215,14 +217,14 @@ def opened(dataset: components.Dataset, folder: Path, split: str) -> Stream:
     return Stream(decode, files, names, starts, np.arange(len(labels)), torch.from_numpy(labels.copy()))
 
 
-class Feeder:
-    """The batches of one training, decoded ahead as long as they are asked for one after the other."""
+class Prefetcher:
+    """The batches of one training, decoded ahead as long as they are requested one after the other."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._next: tuple[int, str, int] | None = None
         self._ahead: deque[torch.Tensor] = deque()
-        self._batches: Iterator[torch.Tensor] = iter(())
+        self._batches = _nothing()
 
     def batch(
         self, seed: int, stream: str, step: int, cropped: bool, chosen: Callable[[int], torch.Tensor]
@@ -234,19 +236,42 @@ class Feeder:
             chosen: which examples a step sees.
         """
         if self._next != (seed, stream, step):
-            self._ahead.clear()
-            self._batches = self._stream.loaded(self._wanted(seed, stream, step, cropped, chosen))
+            self.close()
+            wanted = _wanted(seed, stream, step, cropped, chosen, self._ahead)
+            self._batches = self._stream.loaded(wanted)
         self._next = seed, stream, step + 1
         inputs = next(self._batches)
         return inputs, self._stream.labels[on_device(self._ahead.popleft(), inputs.device)]
 
-    def _wanted(
-        self, seed: int, stream: str, first: int, cropped: bool, chosen: Callable[[int], torch.Tensor]
-    ) -> Iterator[list[Wanted]]:
-        """Each file with a draw of its own: whoever decodes it, and in whatever order, crops it the same."""
-        for step in count(first):
-            index = chosen(step)
-            self._ahead.append(index)
-            purpose = (seed, stream, "resized-crop", step)
-            draws = [seeds.derive(*purpose, place) if cropped else None for place in range(len(index))]
-            yield list(zip(index.tolist(), draws, strict=True))
+    def close(self) -> None:
+        """Stop the processes that decode, and wait for their end; the next batch starts new ones."""
+        self._batches.close()
+        self._batches, self._next = _nothing(), None
+        self._ahead.clear()
+
+
+def _nothing() -> Generator[torch.Tensor, None, None]:
+    yield from ()
+
+
+def _wanted(
+    seed: int,
+    stream: str,
+    first: int,
+    cropped: bool,
+    chosen: Callable[[int], torch.Tensor],
+    ahead: deque[torch.Tensor],
+) -> Iterator[list[Wanted]]:
+    """The files of each step, with a seed of their own: a file is cropped the same in any process and order.
+
+    Not a method: a reference back to the prefetcher would keep the processes alive until the garbage collector runs.
+
+    Args:
+        ahead: is given the examples of each step.
+    """
+    for step in count(first):
+        index = chosen(step)
+        ahead.append(index)
+        purpose = (seed, stream, "resized-crop", step)
+        draws = [seeds.derive(*purpose, place) if cropped else None for place in range(len(index))]
+        yield list(zip(index.tolist(), draws, strict=True))

@@ -18,18 +18,18 @@ from prunebench.api.errors import CorruptEntry, DamagedData, MissingEntry, Prune
 from prunebench.api.executors import ExitCode, JobSpec
 from prunebench.api.stages import Train
 from prunebench.data.prepared import Data, Prepared
+from prunebench.execution.job_specs import Assignment
 from prunebench.execution.key_inputs import components
 from prunebench.execution.performing import measured, perform
 from prunebench.execution.processes.memory import keep_freed
 from prunebench.execution.throughput import pace, watched
 from prunebench.execution.wording import described
 from prunebench.messages.redaction import redacted
-from prunebench.plan.planning import Node, resolve
+from prunebench.plan.planning import Node
 from prunebench.store.checkpoints import Checkpoints, forget, newest, say
 from prunebench.store.entries import Record, Store
 from prunebench.store.locks import Lock, Work, lock
 from prunebench.store.state_files import read_state, rest_of, shapes_of
-from prunebench.suite.reading import trial_from_plain
 from prunebench.training.bench import Bench
 from prunebench.training.state import State, to_tensors
 
@@ -71,11 +71,11 @@ def _said(why: object, code: int) -> int:
 
 def _failure(error: BaseException, order: JobSpec) -> Record:
     """What is told of an error: its message, with the last line of a plugin that it came from."""
-    reason = str(error) if isinstance(error, PrunebenchError) else f"{type(error).__name__}: {error}"
     files = _authors_files(order)
     place = tracebacks.place(error, files)
+    reason = f"{error} ({place})" if place else str(error)
     return {
-        "reason": f"{reason} ({place})" if place else reason,
+        "reason": reason if isinstance(error, PrunebenchError) else tracebacks.description(error, files),
         "lines": tracebacks.lines(error, files),
         "traceback": traceback.format_exc(),
         "key": order.key,
@@ -86,18 +86,21 @@ def _failure(error: BaseException, order: JobSpec) -> Record:
 def _authors_files(order: JobSpec) -> set[Path]:
     """The files of the plugins that an order works with; none where it names what is no longer there."""
     try:
-        trial = trial_from_plain(order.trial, registry.load(order.plugins, frozenset(order.blocked)))
+        trial = _assignment(order).trial
     except PrunebenchError:
         return set()
     return tracebacks.files_of(component for _, component in components(trial))
 
 
+def _assignment(order: JobSpec) -> Assignment:
+    return Assignment(order, registry.load(order.plugins, frozenset(order.blocked)))
+
+
 def _carry_out(order: JobSpec, store: Store) -> int:
-    trial = trial_from_plain(order.trial, registry.load(order.plugins, frozenset(order.blocked)))
-    device = torch.device(order.device)
+    assignment, device = _assignment(order), torch.device(order.device)
+    trial, nodes = assignment.trial, assignment.nodes
     prepared = Prepared(Path(order.data), order.fingerprint, order.seal)
-    bench = Bench(trial, device, lambda: Data(trial.task, prepared, device))
-    nodes = _nodes(order, bench)
+    bench = Bench(trial, device, lambda: Data(trial.task, prepared, device), assignment.network)
     held = lock(store, order.key, _work(nodes[-1]))
     if held is None:
         return _said(f"another run is at work on {order.key}", ExitCode.LOCKED)
@@ -173,15 +176,6 @@ def _discard_damaged(store: Store, key: str, bench: Bench) -> None:
         store.discard(key)
     except MissingEntry:
         pass
-
-
-def _nodes(order: JobSpec, bench: Bench) -> list[Node]:
-    """The nodes of the order's path, found again in the trial's chain."""
-    chain = {node.key: node for node in resolve(bench.trial, order.protocol)}
-    try:
-        return [chain[key] for key in order.path]
-    except KeyError:
-        raise PrunebenchError("the code of a plugin or of prunebench changed while the run was on: run again") from None
 
 
 def write_state(

@@ -1,4 +1,4 @@
-"""A trial's end as something to take away: a ticket, a state dict, an ONNX file."""
+"""Export of a trained network: as a ticket, a state dict or an ONNX file."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _state_dict(model: nn.Module, finished: Finished) -> bytes:
 
     tensors = {name: value.detach().clone().contiguous() for name, value in loadable(model).state_dict().items()}
     # One entry of metadata: safetensors writes several in any order.
-    return safetensors.torch.save(tensors, {"prunebench": json.dumps(_told(finished), sort_keys=True)})
+    return safetensors.torch.save(tensors, {"prunebench": json.dumps(_metadata(finished), sort_keys=True)})
 
 
 def _onnx(model: nn.Module, finished: Finished) -> bytes:
@@ -106,14 +106,14 @@ def _onnx(model: nn.Module, finished: Finished) -> bytes:
             dynamo=True,
         )
         written = onnx.load(path)
-    onnx.helper.set_model_props(written, {key: str(value) for key, value in _told(finished).items()})
+    onnx.helper.set_model_props(written, {key: str(value) for key, value in _metadata(finished).items()})
     onnx.checker.check_model(written)
     content: bytes = written.SerializeToString(deterministic=True)
     return content
 
 
-def _told(finished: Finished) -> dict[str, object]:
-    """What somebody with the network alone has to know of it."""
+def _metadata(finished: Finished) -> dict[str, object]:
+    """What is needed to use the network without this package."""
     dataset = finished.trial.task.dataset
     return {
         "trial": str(finished.trial),

@@ -56,7 +56,7 @@ class Findings:
     stability: Stability | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values; what was not asked for is absent."""
+        """Plain values; what was not requested is absent."""
         found: dict[str, Any] = {
             "trial": self.trial,
             "metrics": dict(self.metrics),
@@ -85,7 +85,7 @@ def inspect(
     Args:
         other: a trial of the same layers, to compare the masks with; of any suite and store.
         stable: measure the stability to the noise of SGD too, which trains twice.
-        note: is told what takes its time.
+        note: called with a line before each step that takes long.
 
     Raises TicketError for another trial whose layers are others.
     """

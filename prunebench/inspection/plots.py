@@ -2,114 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from prunebench.inspection.findings import Findings
 from prunebench.inspection.stability import Stability
-from prunebench.leaderboard.plots.curves import PALETTE
-from prunebench.leaderboard.plots.style import CARD, FAINT, GRID, INK, STYLE, svg
+from prunebench.leaderboard.plots.rendering import svg
+from prunebench.leaderboard.plots.style import FAINT, LEGEND, Spec, of_card
 
-WIDE, HIGH, ROW = 6.4, 3.6, 0.26
-"""Inches of a plot, and of a layer in it."""
+WIDTH, HEIGHT, BAR = 430, 240, 10
+"""Pixels of a plot, and of a bar in it."""
+COLORS = ("var(--series-0)", "var(--series-1)", "var(--series-2)")
 
 
-@matplotlib.rc_context(STYLE)
 def drawings(found: Findings) -> dict[str, bytes]:
     """The plots by the names of their files."""
-    figures = {"layers.svg": layers(found), "movement.svg": movement(found)}
+    specs = {"layers.svg": layers(found), "movement.svg": movement(found)}
     if found.history:
-        figures["curves.svg"] = curves(found)
+        specs["curves.svg"] = curves(found)
     if found.overlaps:
-        figures["overlap.svg"] = overlap(found)
+        specs["overlap.svg"] = overlap(found)
     if found.stability is not None:
-        figures["stability.svg"] = stability(found.stability)
-    return {name: svg(figure) for name, figure in figures.items()}
+        specs["stability.svg"] = stability(found.stability)
+    return {name: svg(spec) for name, spec in specs.items()}
 
 
-def curves(found: Findings) -> Figure:
+def curves(found: Findings) -> Spec:
     """Test accuracy and training loss over the steps of the last training."""
-    figure, axes = _canvas("the last training")
-    steps = [point["step"] for point in found.history]
-    axes.plot(
-        steps, [100 * point["test_accuracy"] for point in found.history], color=PALETTE[0], marker="o", markersize=3
-    )
-    axes.set_xlabel("step")
-    axes.set_ylabel("test accuracy, % (dots)")
-    beside = axes.twinx()
-    beside.plot(steps, [point["train_loss"] for point in found.history], color=PALETTE[1], linestyle="--")
-    beside.set_ylabel("training loss (dashes)")
-    return figure
+    accuracy = [(point["step"], 100 * point["test_accuracy"]) for point in found.history]
+    loss = [(point["step"], point["train_loss"]) for point in found.history]
+    lines = [
+        _line(accuracy, "step", "test accuracy, % (dots)", color=COLORS[0], point={"size": 20, "opacity": 1}),
+        _line(loss, "step", "training loss (dashes)", color=COLORS[1], strokeDash=[6, 3]),
+    ]
+    return _card("the last training", {"layer": lines, "resolve": {"scale": {"y": "independent"}}})
 
 
-def layers(found: Findings) -> Figure:
+def layers(found: Findings) -> Spec:
     """The density of each layer."""
     rows = found.densities
-    figure, axes = _canvas("density of the layers", len(rows))
-    _bars(axes, [row.layer for row in rows], {"kept": [100 * row.density for row in rows]})
-    axes.set_xlim(0, 100)
-    axes.set_xlabel("kept, %")
-    return figure
+    values = {"kept": [100 * row.density for row in rows]}
+    return _bars("density of the layers", [row.layer for row in rows], values, "kept, %", (0, 100))
 
 
-def movement(found: Findings) -> Figure:
+def movement(found: Findings) -> Spec:
     """How far weights went, by layer."""
     rows = found.movements
-    figure, axes = _canvas("weight movement", 2 * len(rows))
     values = {name: [getattr(row, name) or 0.0 for row in rows] for name in ("kept", "survived", "removed")}
-    _bars(axes, [row.layer for row in rows], {name: found for name, found in values.items() if any(found)})
-    axes.set_xlabel("mean |after - before|")
-    return figure
+    some = {name: found for name, found in values.items() if any(found)}
+    return _bars("weight movement", [row.layer for row in rows], some, "mean |after - before|")
 
 
-def overlap(found: Findings) -> Figure:
+def overlap(found: Findings) -> Spec:
     """What two masks share, beside what random ones would."""
     rows = found.overlaps
-    figure, axes = _canvas(f"mask overlap with {found.other}", 2 * len(rows))
-    _bars(
-        axes,
-        [row.layer for row in rows],
-        {"IoU": [row.iou or 0.0 for row in rows], "by chance": [row.chance or 0.0 for row in rows]},
-    )
-    axes.set_xlim(0, 1)
-    axes.set_xlabel("intersection over union")
-    return figure
+    values = {"IoU": [row.iou or 0.0 for row in rows], "by chance": [row.chance or 0.0 for row in rows]}
+    title = f"mask overlap with {found.other}"
+    return _bars(title, [row.layer for row in rows], values, "intersection over union", (0, 1))
 
 
-def stability(one: Stability) -> Figure:
+def stability(one: Stability) -> Spec:
     """The test error between two networks that were trained from one state."""
-    figure, axes = _canvas("test error between two trainings of one state")
-    axes.plot(one.shares, [100 * error for error in one.errors], color=PALETTE[0], marker="o", markersize=4)
-    axes.plot([0, 1], [100 * one.errors[0], 100 * one.errors[-1]], color=FAINT, linestyle=":")
-    axes.set_xlabel("share of the way from one to the other")
-    axes.set_ylabel("test error, %")
-    axes.set_ylim(bottom=0)
-    return figure
+    across, up = "share of the way from one to the other", "test error, %"
+    errors = [100 * error for error in one.errors]
+    straight = _line([(0, errors[0]), (1, errors[-1])], across, up, color=FAINT, strokeDash=[2, 3])
+    path = _line(zip(one.shares, errors, strict=True), across, up, color=COLORS[0], point={"size": 30, "opacity": 1})
+    return _card("test error between two trainings of one state", {"layer": [straight, path]})
 
 
-def _canvas(title: str, rows: int = 0) -> tuple[Figure, Axes]:
-    """A white card, which reads on any page."""
-    figure = Figure(
-        figsize=(WIDE, max(HIGH if not rows else 1.6, ROW * rows + 1.4)), facecolor=CARD, layout="constrained"
-    )
-    axes = figure.add_subplot()
-    axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", color=INK)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    return figure, axes
+def _card(title: str, spec: Spec) -> Spec:
+    return of_card(spec, title, changes={"width": WIDTH} | ({} if "height" in spec else {"height": HEIGHT}))
 
 
-def _bars(axes: Axes, names: Sequence[str], groups: dict[str, list[float]]) -> None:
-    """Horizontal bars, the first name on top; one of each group a name."""
-    height = 0.8 / max(len(groups), 1)
-    for place, (label, values) in enumerate(groups.items()):
-        offsets = [row + height * (place - (len(groups) - 1) / 2) for row in range(len(names))]
-        axes.barh(offsets, values, height=height, color=PALETTE[place], label=label)
-    axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
-    if len(groups) > 1:
-        axes.legend(frameon=False, fontsize=8.5)
+def _line(points: Iterable[tuple[float, float]], across: str, up: str, **mark: Any) -> Spec:
+    values = [{"x": x, "y": y} for x, y in points]
+    fields = {"x": {"field": "x", "axis": {"title": across, "grid": False}, "scale": {"zero": False, "nice": False}}}
+    fields["y"] = {"field": "y", "axis": {"title": up}}
+    encoding = {name: field | {"type": "quantitative"} for name, field in fields.items()}
+    return {"data": {"values": values}, "mark": {"type": "line", **mark}, "encoding": encoding}
+
+
+def _bars(
+    title: str,
+    layers: Sequence[str],
+    groups: Mapping[str, Sequence[float]],
+    measure: str,
+    domain: tuple[float, float] | None = None,
+) -> Spec:
+    """Horizontal bars, the first layer on top; one of each group a layer."""
+    values = [
+        {"layer": layer, "group": group, "value": value}
+        for group, found in groups.items()
+        for layer, value in zip(layers, found, strict=True)
+    ]
+    scale = {"domain": [*groups], "range": [*COLORS[: len(groups)]]}
+    group: Spec = {"field": "group", "type": "nominal", "sort": None}
+    encoding = {
+        "y": {"field": "layer", "type": "nominal", "sort": None, "axis": {"title": None, "grid": False}},
+        "yOffset": group,
+        "x": {"field": "value", "type": "quantitative", "axis": {"title": measure}},
+        "color": group | {"scale": scale, "legend": LEGEND if len(groups) > 1 else None},
+    }
+    if domain:
+        encoding["x"]["scale"] = {"domain": [*domain]}
+    size = {"step": BAR, "for": "offset"}
+    return _card(title, {"data": {"values": values}, "mark": "bar", "encoding": encoding, "height": size})

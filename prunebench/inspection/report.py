@@ -53,8 +53,8 @@ def text(found: Findings) -> str:
     parts = [found.trial]
     for section in sections(found):
         lines = tabulate(section.rows, section.headers, "plain", disable_numparse=True, colalign=_aligned(section))
-        told = textwrap.fill(section.text, COLUMNS - 2)
-        parts.append("\n".join([section.title, textwrap.indent(f"{_trimmed(lines)}\n{told}".rstrip(), "  ")]))
+        note = textwrap.fill(section.text, COLUMNS - 2)
+        parts.append("\n".join([section.title, textwrap.indent(f"{_trimmed(lines)}\n{note}".rstrip(), "  ")]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -123,14 +123,14 @@ def _curves(history: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, str, 
 def _movement(found: Findings) -> Section:
     headers = ("layer", "kept", "survived", "removed")
     rows = tuple((row.layer, *map(_distance, (row.kept, row.survived, row.removed))) for row in found.movements)
-    told = "Mean |after - before| of the weights. kept: from the initial to the final weights, of those that are kept."
+    note = "Mean |after - before| of the weights. kept: from the initial to the final weights, of those that are kept."
     if all(row.survived is None for row in found.movements):
-        return Section("Weight movement", headers[:2], tuple(row[:2] for row in rows), told, "movement")
-    told += (
+        return Section("Weight movement", headers[:2], tuple(row[:2] for row in rows), note, "movement")
+    note += (
         " survived, removed: in the training before the last pruning, of the weights that it kept and of those that it "
         "removed."
     )
-    return Section("Weight movement", headers, rows, told, "movement")
+    return Section("Weight movement", headers, rows, note, "movement")
 
 
 def _distance(value: float | None) -> str:
@@ -139,12 +139,12 @@ def _distance(value: float | None) -> str:
 
 def _overlap(found: Findings) -> Section:
     rows = tuple((row.layer, f"{row.both:,}", _share(row.iou), _share(row.chance)) for row in found.overlaps)
-    told = (
+    note = (
         "IoU: weights that both masks keep, of those that one of them keeps. by chance: that of random masks of the "
         "same densities."
     )
     other = f"{found.other} ({found.other_from})" if found.other_from else found.other
-    return Section(f"Mask overlap with {other}", ("layer", "both", "IoU", "by chance"), rows, told, "overlap")
+    return Section(f"Mask overlap with {other}", ("layer", "both", "IoU", "by chance"), rows, note, "overlap")
 
 
 def _share(value: float | None) -> str:
@@ -153,17 +153,17 @@ def _share(value: float | None) -> str:
 
 def _stability(one: Stability) -> Section:
     verdict = "stable" if one.barrier < STABLE else "not stable"
-    told = (
+    note = (
         f"Error barrier {percent(one.barrier)}: {verdict} to the noise of SGD (below {percent(STABLE, 0)}; Frankle et "
         f"al. 2020). Steps {one.start} to {one.stop} were trained twice more from one state, with other orders of the "
         "data and other augmentation; the test errors are those of the networks on the straight line between the ends."
     )
     if one.reestimated:
-        told += " BatchNorm statistics were measured anew at each point, on the training examples."
+        note += " BatchNorm statistics were measured anew at each point, on the training examples."
     if not one.same_masks:
-        told += " The two have other masks, so that there are more weights on the way than at the ends."
+        note += " The two have other masks, so that there are more weights on the way than at the ends."
     rows = tuple((f"{share:.1f}", percent(error)) for share, error in zip(one.shares, one.errors, strict=True))
-    return Section("Stability", ("share of the way", "test error"), rows, told, "stability")
+    return Section("Stability", ("share of the way", "test error"), rows, note, "stability")
 
 
 def percent(share: float, digits: int = 2) -> str:

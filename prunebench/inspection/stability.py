@@ -63,7 +63,7 @@ def stability(finished: Finished, note: Callable[[str], object] = lambda message
     """Train the two children, unless the store has them from an earlier time, and measure between them.
 
     Args:
-        note: is told what is being done, as trainings take their time.
+        note: called with a line before each step that takes long.
 
     Raises Unreachable for a chain that trains nothing.
     """

@@ -119,7 +119,7 @@ class Ticket:
             plugin_files: loose plugins, if the model comes from one.
 
         Raises:
-            PluginError: when nobody provides the model.
+            PluginError: when no plugin provides the model.
             TicketError: when the model is not that of these weights.
         """
         return self._built(plugins.load(plugins.loose_files(plugin_files)), weights)
@@ -184,14 +184,14 @@ def load_ticket(source: str | os.PathLike[str] | File) -> Ticket:
     """Read a ticket, and check all of it.
 
     Raises:
-        TicketError: for what is no ticket, is damaged, or contradicts itself; pickles are refused unread.
+        TicketError: for a file that is not a ticket, is damaged, or contradicts itself; pickles are refused unread.
     """
     if isinstance(source, File):
         return _from_bytes(source.read(), source.path)
     path = Path(source)
     try:
         if path.exists() and not path.is_file():
-            raise TicketError(f"{path} is no file")
+            raise TicketError(f"{path} is not a file")
         return _from_bytes(path.read_bytes(), str(path))
     except OSError as error:
         raise TicketError(f"{path} cannot be read: {error.strerror}") from None
@@ -260,7 +260,7 @@ def _header(content: bytes) -> dict[str, Any]:
     try:
         header = json.loads(content[8 : 8 + length])
     except (ValueError, RecursionError):
-        raise TicketError("not a safetensors file: its header is no JSON") from None
+        raise TicketError("not a safetensors file: its header is not JSON") from None
     return header if isinstance(header, dict) else {}
 
 
@@ -290,7 +290,7 @@ def _assembled(facts: Facts, tensors: Tensors) -> Ticket:
         name = min(final.keys() ^ initial.keys())
         raise TicketError(f"{name!r} is in only one of the initial and the final weights")
     if strange := [name for name in tensors if name.partition("/")[0] not in ("mask", "initial", "final")]:
-        raise TicketError(f"{min(strange)!r} is no part of a ticket")
+        raise TicketError(f"{min(strange)!r} is not part of a ticket")
     return Ticket(facts, masks, initial, final)
 
 
@@ -322,13 +322,13 @@ def _unpacked(name: str, value: torch.Tensor, masks: Masks, initial: Tensors) ->
 
 def _model(facts: Facts, registry: Registry) -> Model:
     """The model that the configuration names."""
-    mistakes = SuiteErrors()
+    errors = SuiteErrors()
     try:
         node = Node.of(facts.configuration["task"]["model"], Location(0, 0, 0, f"ticket of {facts.trial}"))
-        model = part(Model, "model", node, registry, mistakes)
+        model = part(Model, "model", node, registry, errors)
     except (KeyError, TypeError, AttributeError):
         raise TicketError(f"the ticket of {facts.trial} does not say what its model was") from None
-    mistakes.report()
+    errors.report()
     assert model is not None
     return model
 
@@ -338,7 +338,7 @@ def _outline(model: Model, facts: Facts) -> nn.Module:
     try:
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
             return build(model, facts.shape, facts.classes)
-    except Exception as error:  # a stranger's parameters in a stranger's code
+    except Exception as error:  # of a plugin's code with parameters from the file
         raise TicketError(f"the model of {facts.trial} cannot be built: {type(error).__name__}: {error}") from None
 
 

@@ -67,7 +67,7 @@ class Finished:
     def state(self, key: str) -> State:
         """The state after a stage: from the store, or made again from what is there, if that needs no training.
 
-        Raises StoreError for one that is no longer there.
+        Raises StoreError for one that the store no longer has.
         """
         if key not in self._states:
             self._states[key] = (
@@ -146,7 +146,7 @@ def named(trials: Sequence[Trial], name: str, suite: str) -> Trial:
     if name in names:
         return names[name]
     if len(parts) != 4:
-        raise PrunebenchError(f"{name!r} is no trial: write task/method/sparsity/seed, such as {next(iter(names))}")
+        raise PrunebenchError(f"{name!r} is not a trial: write task/method/sparsity/seed, such as {next(iter(names))}")
     for trial in trials:
         if parts[:2] == [trial.task.label, trial.entry.label] and _numbers(parts[2:]) == (trial.sparsity, trial.seed):
             return trial

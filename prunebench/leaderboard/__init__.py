@@ -10,7 +10,6 @@ stale(results, directory)   which of them are not what the folder has
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,17 +28,16 @@ from prunebench.leaderboard.boards import published
 from prunebench.leaderboard.overlaps import FILE, Overlap, current, dump, measure, read_overlaps
 from prunebench.leaderboard.rows import COLUMNS, records, rows, table
 from prunebench.leaderboard.selection import Older, RequestedRow, Selection, select
-from prunebench.leaderboard.tables.markdown import as_json, markdown
+from prunebench.leaderboard.tables.markdown import as_json, as_markdown, markdown
+from prunebench.leaderboard.tables.page import board_page
 from prunebench.leaderboard.tables.sections import Section, sections
 from prunebench.leaderboard.tables.terminal import text
 from prunebench.messages.plain_text import cell
 from prunebench.tracking import read_results
 
 if TYPE_CHECKING:
-    from prunebench.leaderboard.plots.costs import cost_plot
-    from prunebench.leaderboard.plots.curves import accuracy_plot
     from prunebench.leaderboard.plots.gallery import drawings
-    from prunebench.leaderboard.plots.style import svg
+    from prunebench.leaderboard.plots.rendering import svg
     from prunebench.leaderboard.tables.html import as_html
 
 __all__ = [
@@ -48,10 +46,8 @@ __all__ = [
     "RequestedRow",
     "Section",
     "Selection",
-    "accuracy_plot",
     "as_html",
     "as_json",
-    "cost_plot",
     "csv",
     "drawings",
     "files",
@@ -69,16 +65,14 @@ __all__ = [
 ]
 
 _LATER = {
-    "accuracy_plot": "prunebench.leaderboard.plots.curves",
     "as_html": "prunebench.leaderboard.tables.html",
-    "cost_plot": "prunebench.leaderboard.plots.costs",
     "drawings": "prunebench.leaderboard.plots.gallery",
-    "svg": "prunebench.leaderboard.plots.style",
+    "svg": "prunebench.leaderboard.plots.rendering",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Names whose modules need matplotlib are imported when they are first used: rows and text do without."""
+    """Names of plots and pages are imported when they are first used: rows and text do without."""
     if name in _LATER:
         return getattr(import_module(_LATER[name]), name)
     raise AttributeError(f"module 'prunebench.leaderboard' has no attribute {name!r}")
@@ -150,25 +144,24 @@ def files(
         drawn: plots to take as they are.
         overlaps: what masks have in common; those of other results are left out.
     """
-    from prunebench.leaderboard.plots.gallery import drawings
-    from prunebench.leaderboard.plots.interactive import specifications
-    from prunebench.leaderboard.tables.html import as_html
+    from prunebench.leaderboard.plots.rendering import svg
+    from prunebench.leaderboard.tables.html import html
 
     found = list(results)
     asked = None if expected is None else frozenset(expected)
     selection = select(found, asked)
     selection = replace(selection, overlaps=current(overlaps, selection.results))
     frame = table(selection)
-    contents = {name: drawn.get(name, content) for name, content in drawings(frame, selection).items()}
-    page = markdown(frame, selection)
-    contents["index.html"] = as_html(page, contents, specifications(frame, selection)).encode()
+    page = board_page(frame, selection)
+    contents = {plot.file: drawn.get(plot.file) or svg(plot.card) for plot in page.plots}
+    contents["index.html"] = html(page).encode()
     contents["rows.csv"] = csv(frame)
     contents["rows.json"] = as_json(frame).encode()
     contents["trials.csv"] = csv(trials(selection))
     if selection.overlaps:
         contents[FILE] = dump(selection.overlaps)
     contents[published.FILE] = published.dump(found, asked).encode()
-    contents["README.md"] = page.encode()
+    contents["README.md"] = as_markdown(page).encode()
     return contents
 
 
@@ -228,7 +221,7 @@ def stale(results: Iterable[Result], directory: Path, expected: Iterable[Request
 
 def _drawn_otherwise(directory: Path) -> dict[str, bytes]:
     """The plots that another version of the library drew: their bytes say nothing about the results."""
-    import matplotlib
+    from prunebench.leaderboard.plots.rendering import drawn_by, version
 
     found = {}
     for path in sorted(directory.glob("*.svg")):
@@ -236,16 +229,20 @@ def _drawn_otherwise(directory: Path) -> dict[str, bytes]:
             content = path.read_bytes() if path.is_file() else b""
         except OSError:  # which makes it stale
             continue
-        version = re.search(rb"<dc:title>Matplotlib v([^,<]+)", content)
-        if version is not None and version[1].decode(errors="replace") != matplotlib.__version__:
+        if drawn_by(content) not in ("", version()):
             found[path.name] = content
     return found
+
+
+ADDED_LATER = ("inference_flops_prunable",)
+"""Metrics that results of earlier versions lack: `trials.csv` of a board without them has no such column."""
 
 
 def trials(selection: Selection) -> pd.DataFrame:
     """The results behind the rows, one line each: what every figure of the leaderboard can be computed from."""
     present = {name for result in selection.results for name in result.metrics}
-    named = (*METRICS, *(name for name in (*EARLY_STOP, *DEPLOYED, *CHOICE) if name in present))
+    always = [name for name in METRICS if name not in ADDED_LATER or name in present]
+    named = (*always, *(name for name in (*EARLY_STOP, *DEPLOYED, *CHOICE) if name in present))
     lines = [
         {
             "suite": result.suite,

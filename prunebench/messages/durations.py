@@ -1,4 +1,4 @@
-"""Lengths of time as people write them: `90s`, `30min`, `2h`, `1.5d`, `1h30min`."""
+"""Lengths of time as text: `90s`, `30min`, `2h`, `1.5d`, `1h30min`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _PART = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(min|[dhs])"
 
 
 def parse(text: str) -> float:
-    """Seconds. Raises ValueError, with the forms that are understood, for anything else: a bare number could be any."""
+    """Seconds. Raises ValueError for any other form; a number without a unit is ambiguous."""
     spoken = text.replace(" ", "")
     if not re.fullmatch(f"(?:{_PART})+", spoken):
-        raise ValueError(f"{text!r} is no length of time: write 90s, 30min, 2h, 1.5d or 1h30min")
+        raise ValueError(f"{text!r} is not a length of time: write 90s, 30min, 2h, 1.5d or 1h30min")
     seconds = sum(float(amount) * UNITS[unit] for amount, unit in re.findall(_PART, spoken))
     if seconds <= 0:
-        raise ValueError(f"{text!r} is no time at all")
+        raise ValueError(f"{text!r} must be longer than 0")
     return seconds
 
 
@@ -29,7 +29,7 @@ def written(seconds: float) -> str:
 
 
 def rounded(seconds: float) -> str:
-    """Seconds as people say them: 45 s, 12 min, 3.5 h, 2.1 d."""
+    """Seconds, rounded, with a unit: 45 s, 12 min, 3.5 h, 2.1 d."""
     for size, unit in ((86400, "d"), (3600, "h")):
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"

@@ -1,7 +1,7 @@
-"""Text of others, as each format may show it: a terminal, Markdown, CSV and JSON.
+"""Escaping of text of others for each format: terminal, Markdown, CSV and JSON.
 
-Names, labels, reasons and provenance come from suites, plugins and published boards, so they may be anything: control
-sequences, directions of writing, HTML, links, formulas. Ordinary text stays as it is.
+Names, labels, reasons and provenance come from suites, plugins and published boards, so they may contain anything:
+control sequences, directions of writing, HTML, links, formulas. Ordinary text stays as it is.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ _LINKED = re.compile(
     r"(?:(?:[a-z][a-z0-9+.-]*://|www\.|(?:mailto|xmpp|data|javascript):)[^\s<>`|\\]*|[\w.+-]*@\w[\w.-]*)+",
     re.IGNORECASE,
 )
-"""What pages that show Markdown make a link of by themselves."""
+"""Text that Markdown renderers turn into links automatically."""
 _BRACKETED = re.compile(r"\][(\[:]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?%?", re.IGNORECASE)
 _FORMULA = re.compile(r"'*\s*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
-"""How a cell begins that spreadsheets compute; a quote before it makes it text, and another keeps such a quote."""
+"""The beginning of a cell that spreadsheets compute; a quote makes it text, and a second one keeps such a quote."""
 
 
 def visible(text: str) -> str:
-    """One line in which every character shows: white space is a blank, and what is invisible is written as its number.
+    """One line of visible characters: white space becomes a blank, and other invisible characters their numbers.
 
-    So no terminal is steered, and no name looks like another.
+    So control sequences have no effect, and different names look different.
     """
     if text.isprintable() and _INVISIBLE.isdisjoint(text):
         return text
@@ -34,7 +34,7 @@ def visible(text: str) -> str:
 
 
 def lines(text: str) -> str:
-    """The same of text of several lines."""
+    """The same for text of several lines."""
     return "\n".join(map(visible, text.split("\n")))
 
 
@@ -48,7 +48,7 @@ def _numbered(character: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """One line that Markdown shows as it is, in a table too: without HTML, pictures and links."""
+    """One line that Markdown shows literally, also in a table: without HTML, pictures and links."""
     text, parts, start = visible(text), [], 0
     for found in _LINKED.finditer(text):
         parts += [_literal(text[start : found.start()]), f"`{found[0]}`"]
@@ -68,7 +68,7 @@ def code(text: str) -> str:
 
 
 def cell(value: Any) -> Any:
-    """A value as a cell of a CSV file: text is no formula, and numbers stay numbers."""
+    """A value as a cell of a CSV file: text is not read as a formula, and numbers stay numbers."""
     if not isinstance(value, str):
         return value
     text = visible(value)
@@ -76,7 +76,7 @@ def cell(value: Any) -> Any:
 
 
 def of_cell(text: str) -> str:
-    """The text that `cell` made this of."""
+    """The inverse of `cell` for text."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 

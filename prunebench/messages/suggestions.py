@@ -1,4 +1,4 @@
-"""What a message says of a word that is not known: the word as it is quoted, and the nearest one that is known."""
+"""Suggestions for unknown words in messages, and quoting of values."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from difflib import get_close_matches
 from typing import Any
 
 SEPARATORS = dict.fromkeys(map(ord, "-_ :"))
-"""What may be between the parts of a name, and is not compared."""
+"""Separators between the parts of a name; they are not compared."""
 LONGEST = 100
-"""Characters of a word that are compared."""
+"""Number of characters of a word that are compared."""
 
 
 def nearest(word: str, words: Iterable[str], n: int = 1, cutoff: float = 0.5) -> list[str]:
-    """Up to `n` of the words that are most like `word`, the best first.
+    """Up to `n` of the words that are most similar to `word`, the best first.
 
     Case, hyphens and other separators are not compared: SNIP and ResNet-20, as papers write them, find
     snip and resnet20.
 
     Args:
-        cutoff: how alike two words must be, from 0 to 1.
+        cutoff: least similarity, from 0 to 1.
     """
     forms: dict[str, list[str]] = {}
     for known in words:
@@ -33,7 +33,7 @@ def _folded(word: str) -> str:
 
 
 def near(word: str, words: Sequence[str]) -> str:
-    """The end of a message about an unknown word: the nearest of those that there are, or all of them."""
+    """The end of a message about an unknown word: the most similar known one, or all of them."""
     found = nearest(word, words)
     if found:
         return f"; did you mean {found[0]!r}?"
@@ -41,7 +41,7 @@ def near(word: str, words: Sequence[str]) -> str:
 
 
 def choices(words: Sequence[str]) -> str:
-    """The end of a message about a word that is none of `words`."""
+    """The end of a message about an unknown word: the known ones."""
     more = [f"... ({len(words)} in all)"] if len(words) > 20 else []
     return f"; choose from {', '.join([*words[:20], *more])}" if words else ""
 

@@ -1,4 +1,4 @@
-"""Descriptions of networks that are kept in a folder: to make one takes a second and more, to read it nothing.
+"""A cache of network descriptions in a folder: to make one takes a second and more.
 
 A description is found by all that it depends on: the model with its parameters and source, the data's shape, what may
 be pruned, this package's code, and the versions of all that is installed. A file that is damaged is made again.
@@ -32,7 +32,7 @@ class NetworkCache:
         self._known: dict[Task, Network] = {}
 
     def of(self, task: Task) -> Network:
-        """What `describe` says of a task's network."""
+        """The description of a task's network."""
         if task not in self._known:
             path = self._folder / f"{_key(task)}.json"
             found = _read(path)
@@ -68,7 +68,7 @@ def _read(path: Path) -> Network | None:
 
 
 def _write(path: Path, network: Network) -> None:
-    """What cannot be written is made again the next time."""
+    """Write a description; one that cannot be written is made again the next time."""
     plain = json.loads(json.dumps(asdict(network)))
     with contextlib.suppress(OSError):
         put(path, json.dumps({"network": plain, "checksum": _checksum(path.stem, plain)}).encode())

@@ -17,7 +17,7 @@ from prunebench.pruning.masks import pack
 WARM_UP = 5
 """Passes before any is timed."""
 ROUNDS, SECONDS = 5, 0.1
-"""The networks are timed in turn, so often and each time so long: what else the machine does then slows down both."""
+"""Timings are interleaved, so that background load affects both networks."""
 
 
 def measure(deployed: Deployed, dense: nn.Module, data: Data, batch: int) -> dict[str, float]:
@@ -37,7 +37,7 @@ def measure(deployed: Deployed, dense: nn.Module, data: Data, batch: int) -> dic
 
 
 class Delivered(nn.Module):
-    """Takes the inputs of any network to those of a deployed one."""
+    """A deployed network with the inputs and outputs of any other network."""
 
     def __init__(self, deployed: Deployed) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ def latencies(networks: Mapping[str, nn.Module], inputs: torch.Tensor) -> dict[s
 
 
 def _seconds(model: nn.Module, inputs: torch.Tensor) -> float:
-    """Of one pass, until its logits are there."""
+    """Time of one pass, until its logits are ready."""
     begun = time.perf_counter()
     model(inputs)
     if inputs.is_cuda:
@@ -77,12 +77,12 @@ def _seconds(model: nn.Module, inputs: torch.Tensor) -> float:
 
 
 def dense_bytes(model: nn.Module) -> int:
-    """Of a safetensors file of all parameters and buffers, zeros and all."""
+    """Size of a safetensors file of all parameters and buffers, zeros included."""
     return _file_size({name: value.detach().cpu() for name, value in _entries(model)})
 
 
 def stored_bytes(model: nn.Module) -> int:
-    """Of a safetensors file of the network.
+    """Size of a safetensors file of the network.
 
     Quantized weights are bytes in it, with their scales; a tensor of which enough is zero is a bit for each number, and
     the numbers that are not zero.

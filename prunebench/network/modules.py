@@ -1,4 +1,4 @@
-"""Modules of models: built, made safe for pruned weights, copied, and rid of parametrizations."""
+"""Building, copying and exporting the modules of models, and norms of weights that stay finite under pruning."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import normalize
 from torch.nn.utils import parametrizations, parametrize, remove_spectral_norm, remove_weight_norm
 
 from prunebench.api.components import Model
@@ -35,7 +36,7 @@ def build(model: Model, shape: tuple[int, ...], classes: int) -> nn.Module:
             f"model {called(model)!r} has lazy layers, whose weights have no shape before the first pass "
             f"({', '.join(map(repr, lazy))}): give their sizes, or let `build` pass one example through"
         )
-    _keep_dead_outputs_finite(module)
+    _keep_pruned_layers_finite(module)
     return module
 
 
@@ -83,11 +84,14 @@ def _renamed(path: str, layer: nn.Module, weight: str) -> dict[str, str]:
 
 @torch.no_grad()
 def loadable(module: nn.Module) -> nn.Module:
-    """The module with values that are right in any copy of it, whose weight norm may divide by 0 as torch's does.
+    """The module with values that give the same outputs in torch's own layers, whose weight norm divides 0 by 0.
 
     An output without weights gets a magnitude of 0 and any direction. Changes the module itself.
+
+    Raises PrunebenchError for a layer without weights under spectral norm, for which no values do.
     """
-    for layer in module.modules():
+    for path, layer in module.named_modules():
+        _check_spectral_norm(path, layer)
         for found in _parametrized(layer).values():
             if isinstance(found[0], parametrizations._WeightNorm):
                 _silence(found.original1, found.original0, found[0].dim)
@@ -97,23 +101,38 @@ def loadable(module: nn.Module) -> nn.Module:
     return module
 
 
+def _check_spectral_norm(path: str, layer: nn.Module) -> None:
+    normalized = [one.original for one in _parametrized(layer).values() if isinstance(one[0], _SpectralNorm)]
+    normalized += [
+        getattr(layer, f"{hook.name}_orig")
+        for hook in layer._forward_pre_hooks.values()
+        if isinstance(hook, spectral_hooks.SpectralNorm)
+    ]
+    if not all(bool(weight.any()) for weight in normalized):
+        raise PrunebenchError(
+            f"layer {path!r} has spectral norm and no weight is left in it, so that torch divides by 0 when a state "
+            "dict is loaded: export it as onnx, which has the weights themselves"
+        )
+
+
 def _silence(direction: torch.Tensor, magnitude: torch.Tensor, dim: int) -> None:
     dead = _dead(direction, dim)
     direction.masked_fill_(dead, 1.0)
     magnitude.masked_fill_(dead, 0.0)
 
 
-def _keep_dead_outputs_finite(module: nn.Module) -> None:
-    """Weight norm divides by the norm of an output's weights, which is 0 when all of them are pruned: 0 / 0 is 0 then.
+def _keep_pruned_layers_finite(module: nn.Module) -> None:
+    """Let weight norm and spectral norm give 0, and not 0 / 0, for weights that are all pruned.
 
-    No name of a parameter changes.
+    Weight norm divides by the norm of each output's weights, spectral norm by that of the whole layer. No parameter or
+    buffer changes its name.
     """
     for layer in list(module.modules()):
-        if isinstance(layer, parametrizations._WeightNorm):
-            layer.__class__ = _WeightNorm
+        if safe := _SAFE_PARAMETRIZATIONS.get(type(layer)):
+            layer.__class__ = safe
         for hook in layer._forward_pre_hooks.values():
-            if type(hook) is hooks.WeightNorm:
-                hook.__class__ = _WeightNormHook
+            if safe := _SAFE_HOOKS.get(type(hook)):
+                hook.__class__ = safe
 
 
 class _WeightNorm(parametrizations._WeightNorm):
@@ -137,3 +156,60 @@ def _dead(direction: torch.Tensor, dim: int) -> torch.Tensor:
     """Which outputs have no weight, in the shape of their magnitudes."""
     others = [one for one in range(direction.dim()) if dim == -1 or one != dim]
     return direction.detach().abs().amax(others, keepdim=True) == 0
+
+
+class _SpectralNorm(parametrizations._SpectralNorm):
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        if weight.ndim == 1:  # divided by its norm, or by a small number if that is 0
+            return super().forward(weight)
+        dead, alive = _without_zero_norm(weight)
+        matrix = self._reshape_weight_to_matrix(alive)
+        u, v = _restarted(matrix, self._u, self._v, self.eps)
+        if self.training:
+            with torch.no_grad():
+                self._u.copy_(u)
+                self._v.copy_(v)
+            self._power_method(matrix, self.n_power_iterations)
+            u, v = self._u.clone(), self._v.clone()  # the next pass changes them in place
+        return (alive / torch.vdot(u, torch.mv(matrix, v))).masked_fill(dead, 0.0)
+
+
+class _SpectralNormHook(spectral_hooks.SpectralNorm):  # type: ignore[misc]
+    def compute_weight(self, module: nn.Module, do_power_iteration: bool) -> torch.Tensor:
+        dead, alive = _without_zero_norm(getattr(module, f"{self.name}_orig"))
+        matrix = self.reshape_weight_to_matrix(alive)
+        buffers = getattr(module, f"{self.name}_u"), getattr(module, f"{self.name}_v")
+        u, v = _restarted(matrix, *buffers, self.eps)
+        if do_power_iteration:
+            with torch.no_grad():
+                for _ in range(self.n_power_iterations):  # v first, where the parametrization begins with u
+                    v = normalize(torch.mv(matrix.t(), u), dim=0, eps=self.eps)
+                    u = normalize(torch.mv(matrix, v), dim=0, eps=self.eps)
+                for buffer, value in zip(buffers, (u, v), strict=True):
+                    buffer.copy_(value)
+        return (alive / torch.dot(u, torch.mv(matrix, v))).masked_fill(dead, 0.0)
+
+
+def _without_zero_norm(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Whether a weight is 0 everywhere, and the weight with ones in its place then."""
+    dead = (weight.detach() == 0).all()
+    return dead, weight.masked_fill(dead, 1.0)
+
+
+@torch.no_grad()
+def _restarted(matrix: torch.Tensor, u: torch.Tensor, v: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The estimates of a matrix's first singular vectors, begun anew from its largest row where they give a norm of 0.
+
+    Such are estimates of other weights than those that are kept now: no power iteration leads away from 0.
+    """
+    lost = torch.dot(u, torch.mv(matrix, v)) == 0
+    largest = matrix.abs().amax(1).argmax(0, keepdim=True)
+    row = normalize(matrix.index_select(0, largest).squeeze(0), dim=0, eps=eps)
+    return torch.where(lost, normalize(torch.mv(matrix, row), dim=0, eps=eps), u), torch.where(lost, row, v)
+
+
+_SAFE_PARAMETRIZATIONS: dict[type, Any] = {
+    parametrizations._WeightNorm: _WeightNorm,
+    parametrizations._SpectralNorm: _SpectralNorm,
+}
+_SAFE_HOOKS: dict[type, Any] = {hooks.WeightNorm: _WeightNormHook, spectral_hooks.SpectralNorm: _SpectralNormHook}

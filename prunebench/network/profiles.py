@@ -69,7 +69,7 @@ class Connections:
 def profile(model: Model, shape: Shape, classes: int) -> Profile:
     """The profile of a model for inputs of a shape (channels, height, width).
 
-    Raises PrunebenchError for a model whose output is none for the loss, or that cannot be built; and what the model's
+    Raises PrunebenchError for a model whose output does not fit the loss, or that cannot be built; and what the model's
     own code raises.
     """
     try:
@@ -122,7 +122,7 @@ def _plainly() -> Iterator[None]:
         with seeds.seeded("profile"), torch.enable_grad(), warnings.catch_warnings():
             warnings.filterwarnings(
                 "ignore", "TF32 acceleration", UserWarning
-            )  # of flags() itself, whatever it is told
+            )  # raised by flags() itself, whatever its arguments
             with torch.backends.mkldnn.flags(enabled=False):
                 yield
     finally:
@@ -131,11 +131,11 @@ def _plainly() -> Iterator[None]:
 
 def prunable_names(model: Model, module: nn.Module) -> tuple[str, ...]:
     """The parameters of the weights that a model lets be pruned, each once."""
-    said = model.prunable(module)
-    if isinstance(said, str) or not isinstance(said, Iterable):
-        raise PrunebenchError(f"prunable of model {called(model)!r} must return names of weights, not {said!r}")
+    names = model.prunable(module)
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise PrunebenchError(f"prunable of model {called(model)!r} must return names of weights, not {names!r}")
     known = {id(parameter): name for name, parameter in module.named_parameters()}
-    found = {known[id(module.get_parameter(one))]: None for name in said for one in _stored(model, module, name)}
+    found = {known[id(module.get_parameter(one))]: None for name in names for one in _stored(model, module, name)}
     return tuple(found)
 
 
@@ -144,7 +144,9 @@ def _stored(model: Model, module: nn.Module, name: str) -> list[str]:
         return found
     near = get_close_matches(str(name), dict(module.named_parameters()), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise PrunebenchError(f"prunable of model {called(model)!r} names {name!r}, which is no parameter of it{hint}")
+    raise PrunebenchError(
+        f"prunable of model {called(model)!r} names {name!r}, which is not one of its parameters{hint}"
+    )
 
 
 def _traced(model: Model, module: nn.Module, prunable: Sequence[str], shape: Shape, classes: int) -> Tracer:
@@ -167,7 +169,7 @@ def _output(model: Model, module: nn.Module, mode: Mode, inputs: torch.Tensor, c
     if not isinstance(output, torch.Tensor) or output.shape != expected or not output.is_floating_point():
         raise PrunebenchError(
             f"model {called(model)!r} must return logits of shape (examples, classes), here {expected}, and returns in "
-            f"{mode} mode {_said(output)}"
+            f"{mode} mode {_described(output)}"
         )
     return output
 
@@ -183,7 +185,7 @@ def _trained(output: torch.Tensor) -> set[Any]:
     return {function.variable for function in seen if hasattr(function, "variable")}
 
 
-def _said(output: object) -> str:
+def _described(output: object) -> str:
     if isinstance(output, torch.Tensor):
         return f"a tensor of shape {tuple(output.shape)} and type {str(output.dtype).removeprefix('torch.')}"
     if isinstance(output, Mapping):

@@ -1,4 +1,4 @@
-"""Which weights a forward pass multiplies by: the FLOPs of each, and whether a zero in it is a zero there.
+"""The weights that a forward pass multiplies by, their FLOPs, and whether pruned weights are zero there.
 
 Every tensor is followed from the parameters on, by its storage: views, casts, products and concatenations of a weight
 are still that weight. A multiplication (an operation that torch.utils.flop_counter has a formula for) is booked to the

@@ -23,6 +23,7 @@ from prunebench.api.stages import Prune, Reinitialize, Rewind, Shuffle, Stage, T
 from prunebench.api.tasks import Entry, Task, Trial
 from prunebench.api.versions import PROTOCOL_VERSION
 from prunebench.network.description import alone, describe
+from prunebench.network.modules import called
 from prunebench.plan.chain import Link, linked
 from prunebench.pruning.allocation import check_shares, total_kept
 from prunebench.training.cost import examples_between, training_flops
@@ -144,12 +145,12 @@ def _joined(nodes: dict[str, Node]) -> dict[str, Node]:
     return nodes
 
 
-def resolve(trial: Trial, root: str) -> Iterator[Node]:
+def resolve(trial: Trial, root: str, described: Callable[[Task], Network] = describe) -> Iterator[Node]:
     """The chain of a trial as nodes: times become steps, and what a stage goes back to becomes a key.
 
     Raises Unreachable for a trial to be skipped, PrunebenchError for a chain that makes no sense.
     """
-    yield from _resolved(trial, root, _network(trial.task, describe))
+    yield from _resolved(trial, root, _network(trial.task, described))
 
 
 def _resolved(trial: Trial, root: str, network: Network) -> Iterator[Node]:
@@ -207,14 +208,14 @@ def _network(task: Task, described: Callable[[Task], Network]) -> Network:
     except Exception as error:
         facts, model = task.dataset.facts(), task.model
         data = f"inputs of {'x'.join(map(str, facts.shape))} ({task.dataset.name!r}) and {facts.classes} classes"
-        raise PluginError(f"task {task.label!r}: model {model.name!r} with {data} {_blamed(error, model)}") from error
+        raise PluginError(
+            f"task {task.label!r}: model {called(model)!r} with {data} {_blamed(error, model)}"
+        ) from error
 
 
 def _blamed(error: Exception, component: Component) -> str:
     """What a component's code raised, and where."""
-    place = tracebacks.place(error, tracebacks.files_of([component]))
-    where = f" ({place})" if place else ""
-    return f"raised {type(error).__name__}: {error}{where}"
+    return f"raised {tracebacks.description(error, tracebacks.files_of([component]))}"
 
 
 def _node(link: Link, trial: Trial, last: Node, source: Node | None, network: Network) -> Node:

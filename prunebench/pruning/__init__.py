@@ -1,1 +1,1 @@
-"""Masks, how a density is allocated to layers, and the context that scores are computed in."""
+"""Masks, the allocation of a density to layers, and the context that scores are computed in."""

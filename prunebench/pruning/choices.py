@@ -1,6 +1,6 @@
 """How well scores decide which weights are kept: scores of exactly 0, layers without a score, and ties.
 
-Where scores are equal the order of the weights decides, which no method means. It is counted at every pruning.
+Where scores are equal the order of the weights decides, which no method intends. This is counted at every pruning.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def _highest(parts: Parts, k: int) -> list[torch.Tensor]:
 
 
 def _highest_in_place(parts: Parts, joined: torch.Tensor, k: int) -> list[torch.Tensor]:
-    """The same of the parts and of all of them in one tensor on the CPU, which is left in another order.
+    """`_highest` on the CPU, given also all parts in one tensor, whose order changes.
 
     Beside the scores this one copy is in memory, where `torch.kthvalue` and `torch.topk` need three and more.
     """
@@ -80,7 +80,7 @@ def _joined(parts: Parts) -> torch.Tensor:
 
 
 def _kth_highest(scores: torch.Tensor, k: int) -> torch.Tensor:
-    """The k-th highest of scores on the CPU, which are left in another order."""
+    """The k-th highest of scores on the CPU; their order changes."""
     if scores.dtype == torch.bfloat16:  # unknown to numpy
         scores = scores.float()
     place = scores.numel() - k
@@ -105,7 +105,7 @@ def keep_highest(
 
     Raises:
         PrunebenchError: for scores that lack a layer, have another shape, or are not all finite.
-        Unreachable: when fewer weights are left than the density asks for.
+        Unreachable: when fewer weights are left than the density needs.
     """
     _check_shapes(scores, layers)
     for layer in layers:

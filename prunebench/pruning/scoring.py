@@ -1,4 +1,4 @@
-"""What a method's `scores` is lent: the network at one point of the chain, data to look at, its own randomness."""
+"""The context that is passed to `Method.scores`: the network at one point of a chain, data, and randomness."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from prunebench.data.prepared import Data
 
 @dataclass(frozen=True)
 class ScoringContext:
-    """The network is a copy: whatever a method does to it is gone afterwards.
+    """A network at one point of a chain; see `prunebench.Scoring`.
+
+    The network is a copy: changes that a method makes to it are lost afterwards.
 
     Pruned weights are zero in it. Every tensor is on `device`. The gradient of a weight that the model has frozen is 0,
     however it is taken.
@@ -56,6 +58,9 @@ class ScoringContext:
     def batches(self, count: int, size: int, balanced: bool = False) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Training examples, drawn without replacement and not augmented, as (inputs, labels).
 
+        Where there are fewer than count * size examples, the last batch is smaller. One of a single example is left
+        out, because BatchNorm cannot be trained on it, unless `size` is 1 or there is no other example.
+
         Args:
             count: of mini-batches.
             size: examples in each; float32 inputs of shape (size, channels, height, width).
@@ -65,7 +70,10 @@ class ScoringContext:
         order = torch.randperm(len(data.train), generator=seeds.generator(self.seed, self.purpose, "batches"))
         if balanced:
             order = _interleaved(order, data.train.labels.cpu(), data.classes)
-        for chosen in torch.split(order[: count * size], size):
+        order = order[: count * size]
+        if size > 1 and len(order) > 1 and len(order) % size == 1:
+            order = order[:-1]
+        for chosen in torch.split(order, size):
             batch = data.train.take(chosen.to(self.device))
             yield data.normalized(batch.inputs), batch.labels
 

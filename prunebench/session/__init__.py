@@ -5,7 +5,8 @@ outcome = prunebench.run_suite(suite)
 outcome.frame            # the leaderboard, a pandas DataFrame
 """
 
-from prunebench.session.loading import STORE, LoadedSuite, load_suite, plan_suite, prepared_already
+from prunebench.api.run_options import STORE
+from prunebench.session.loading import LoadedSuite, load_suite, plan_suite, prepared_already
 from prunebench.session.outbox import UNSENT, SyncReport, sync_all, sync_suite
 from prunebench.session.preparing import data_failures
 from prunebench.session.running import BOARDS, NETWORKS, Outcome, make_leaderboard, run_suite

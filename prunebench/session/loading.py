@@ -25,9 +25,6 @@ from prunebench.suite.reading import from_plain, read_suite, to_plain
 if TYPE_CHECKING:
     from prunebench.leaderboard import RequestedRow
 
-STORE = Path(".prunebench")
-"""Where states and data are kept, unless a caller says otherwise."""
-
 
 @dataclass(frozen=True)
 class LoadedSuite:
@@ -104,7 +101,7 @@ def _with_loose_methods(suite: Suite, only: Sequence[str], registry: Registry, f
     return from_plain({**plain, "methods": [*plain["methods"], *names]}, registry)
 
 
-def asked_for(result: Result, origin: Mapping[str, str]) -> Result:
+def with_origin(result: Result, origin: Mapping[str, str]) -> Result:
     """A result that says how it was asked for."""
     return replace(result, provenance={**result.provenance, **origin})
 

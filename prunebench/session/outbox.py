@@ -22,13 +22,14 @@ from prunebench.api.errors import CorruptEntry, PrunebenchError, StoreError, Sui
 from prunebench.api.files import cleared, put, removed, said
 from prunebench.api.identity import digest
 from prunebench.api.registry import Registry
+from prunebench.api.run_options import STORE
 from prunebench.api.tasks import Suite
 from prunebench.data.prepared import Prepared
 from prunebench.execution.progress import lost
 from prunebench.execution.results import stored_result
 from prunebench.plan.jobs import missing_jobs
 from prunebench.plan.planning import Plan, make_plan
-from prunebench.session.loading import STORE, LoadedSuite, asked_for, prepared_already
+from prunebench.session.loading import LoadedSuite, prepared_already, with_origin
 from prunebench.store.entries import Store, is_older
 from prunebench.store.locks import make_way, running
 from prunebench.suite.reading import from_plain, to_plain
@@ -47,7 +48,7 @@ Key = Annotated[str, Predicate(is_key)]
 
 
 @contextmanager
-def noted(loaded: LoadedSuite, prepared: Mapping[str, Prepared], plan: Plan, store: Store) -> Iterator[Path]:
+def pending(loaded: LoadedSuite, prepared: Mapping[str, Prepared], plan: Plan, store: Store) -> Iterator[Path]:
     """Write down what a run is about to send; the note goes when all has been sent, and `sync_all` reads it.
 
     A lock beside it says that the run is on.
@@ -301,7 +302,7 @@ def _sent(
             of_now = made and not is_older(store.folder(str(before)) / "record.json")
             counts["outdated" if of_now else "older" if made else "open"] += 1
             continue
-        result = asked_for(result, loaded.origin)
+        result = with_origin(result, loaded.origin)
         there = result.trial in published and published[result.trial].stands_against(result)
         counts["there" if there else "sent"] += 1
         tracker.publish(result)

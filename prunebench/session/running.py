@@ -8,20 +8,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prunebench.api.environment import data_folder, environment
 from prunebench.api.errors import BoardError, TrackingError
-from prunebench.api.executors import CHECKPOINT_EVERY, Executor, chosen
+from prunebench.api.executors import chosen
 from prunebench.api.files import unwritable
 from prunebench.api.identity import digest
 from prunebench.api.results import Result
+from prunebench.api.run_options import RunOptions
 from prunebench.api.tasks import Task
 from prunebench.data.prepared import Prepared
-from prunebench.execution.scheduler import DEFAULT, Event, Options, Scheduler, named_executor
+from prunebench.execution.open_trials import Event, TaskData
+from prunebench.execution.scheduler import Scheduler, SchedulerOptions, named_executor
 from prunebench.network.cache import NetworkCache
-from prunebench.session.loading import STORE, LoadedSuite, asked_for, plan_suite
-from prunebench.session.outbox import noted
+from prunebench.session.loading import LoadedSuite, plan_suite, with_origin
+from prunebench.session.outbox import pending
 from prunebench.session.preparing import prepare_data, prepared_of
 from prunebench.store.entries import Store
 from prunebench.tracking import Publisher, check_address, contents
@@ -61,40 +63,19 @@ class Outcome:
 
 def run_suite(
     loaded: LoadedSuite,
+    options: RunOptions | None = None,
     *,
-    store: Path = STORE,
-    data: Path | None = None,
-    executor: str | Executor = DEFAULT,
-    workers: int | None = None,
-    threads: int = 1,
-    device: str = "cpu",
-    num_cpus: float | None = None,
-    num_gpus: float | None = None,
-    retry_failed: bool = False,
-    timeout: float | None = None,
-    checkpoint_every: float = CHECKPOINT_EVERY,
-    budget: float | None = None,
-    output: Path | None = None,
     watch: Callable[[Scheduler], Callable[[Event], None]] | None = None,
+    **changes: Any,
 ) -> Outcome:
     """Run what the store lacks, track every trial in MLflow, and make the leaderboard.
 
+    `run_suite(suite, workers=2)` is short for `run_suite(suite, RunOptions(workers=2))`.
+
     Args:
-        store: where states and data are kept.
-        data: the folder of data sets; PRUNEBENCH_DATA by default.
-        executor: where stages run: its name, or one with parameters.
-        workers: processes at a time; by default as many as the executor has room for, on this machine one a core.
-        threads: of each; the bits of a result depend on it, so leave it at 1 where they matter.
-        device: `cpu` or `cuda`.
-        num_cpus: of one running stage, for executors that count them; before what the suite says.
-        num_gpus: likewise.
-        retry_failed: try again what failed in an earlier run.
-        timeout: seconds after which a job is killed; its trials have then failed.
-        checkpoint_every: seconds between two checkpoints of a training; 0 for none.
-        budget: seconds after which the run stops; nothing begins that by the estimates would not end by then, but for
-            what takes longer than all of it and goes on from its checkpoint in the next run.
-        output: the folder that the leaderboard is written to.
-        watch: is given the walk when it begins, and returns what is called with each trial's end.
+        options: how to run; see `prunebench.RunOptions`.
+        watch: called with the scheduler before it starts; returns what is called with each trial that ends.
+        changes: options by their names, which override those of `options`.
 
     Raises:
         DataError: when no task's data is there. Where only some tasks lack theirs, their trials fail.
@@ -102,64 +83,79 @@ def run_suite(
         TrackingError: when the database that results go to is a file, and cannot be used or made.
         BoardError: when the leaderboard cannot be written to its folder.
     """
+    options = replace(options or RunOptions(), **changes)
     check_address()
+    _check_output(options.output)
+    deadline = None if options.budget is None else time.monotonic() + options.budget
+    store = Store.open(options.store)
+    found = prepare_data(loaded, options.data, store)
+    plan = plan_suite(loaded, found.prepared, NetworkCache(store.root / NETWORKS).of)
+    data = TaskData(found.prepared, found.failed, _preparer(loaded, options, store))
+    scheduler = Scheduler(plan, store, loaded.registry, data, _scheduler_options(loaded, options, deadline))
+    with pending(loaded, found.prepared, plan, store) as note:
+        on_event = watch(scheduler) if watch else lambda event: None
+        return _run_and_publish(scheduler, loaded, note, _board(options.output, store), on_event)
+
+
+def _check_output(output: Path | None) -> None:
     if output is not None and (reason := unwritable(output)):
         raise BoardError(f"the leaderboard cannot be written to {output}: {reason}; name another folder with --output")
-    deadline = None if budget is None else time.monotonic() + budget
-    opened = Store.open(store)
-    found = prepare_data(loaded, data, opened)
 
-    def prepared_again(task: Task) -> Prepared:
-        return prepared_of(task.dataset, data_folder(data), opened.data, loaded.registry)
 
-    options = Options(
+def _preparer(loaded: LoadedSuite, options: RunOptions, store: Store) -> Callable[[Task], Prepared]:
+    """Prepares the data of a task again."""
+    return lambda task: prepared_of(task.dataset, data_folder(options.data), store.data, loaded.registry)
+
+
+def _scheduler_options(loaded: LoadedSuite, options: RunOptions, deadline: float | None) -> SchedulerOptions:
+    executor = options.executor
+    return SchedulerOptions(
         executor=named_executor(loaded.registry, executor) if isinstance(executor, str) else executor,
-        workers=workers,
-        threads=threads,
-        device=device,
-        resources=chosen(loaded.suite.resources, {"num_cpus": num_cpus, "num_gpus": num_gpus}),
+        workers=options.workers,
+        threads=options.threads,
+        device=options.device,
+        resources=chosen(loaded.suite.resources, {"num_cpus": options.num_cpus, "num_gpus": options.num_gpus}),
         plugins=loaded.files,
         blocked=loaded.blocked,
-        retry_failed=retry_failed,
-        timeout=timeout,
-        checkpoint_every=checkpoint_every,
+        retry_failed=options.retry_failed,
+        timeout=options.timeout,
+        checkpoint_every=options.checkpoint_every,
         deadline=deadline,
-        environment=environment(threads),
+        environment=environment(options.threads),
     )
-    plan = plan_suite(loaded, found.prepared, NetworkCache(opened.root / NETWORKS).of)
-    walk = Scheduler(plan, opened, loaded.registry, found.prepared, options, found.failed, prepared_again)
-    board = None if output is None else Board(output, opened.root / BOARDS / f"{digest(str(output.resolve()))}.json")
-    with noted(loaded, found.prepared, plan, opened) as note:
-        return _carried_out(walk, loaded, note, board, watch(walk) if watch else lambda event: None)
 
 
-def _carried_out(
-    walk: Scheduler, loaded: LoadedSuite, note: Path, board: Board | None, on_event: Callable[[Event], None]
+def _board(output: Path | None, store: Store) -> Board | None:
+    return None if output is None else Board(output, store.root / BOARDS / f"{digest(str(output.resolve()))}.json")
+
+
+def _run_and_publish(
+    scheduler: Scheduler, loaded: LoadedSuite, note: Path, board: Board | None, on_event: Callable[[Event], None]
 ) -> Outcome:
-    """Follow a walk, track what it brings, and make the leaderboard; the note goes once all results are sent."""
+    """Run, track each result, and make the leaderboard; the note is removed once all results are sent."""
     # Where most likely nothing has changed, MLflow is not even imported before that is known.
-    publisher = Publisher(loaded.suite.name, begun=not (board and board.note.exists() and walk.settled))
-    counts, results = _followed(walk, loaded, publisher, on_event)
-    frame = _standing(loaded, results, board) if board and counts["cached"] == len(results) else None
+    publisher = Publisher(loaded.suite.name, begun=not (board and board.note.exists() and scheduler.is_complete))
+    counts, results = _run_and_track(scheduler, loaded, publisher, on_event)
+    frame = _unchanged_rows(loaded, results, board) if board and counts["cached"] == len(results) else None
     untracked = "" if frame is not None else publisher.close()
     if not untracked:
         note.unlink(missing_ok=True)
     if frame is None and not untracked:
         try:
-            frame = _made(loaded, results, board)
+            frame = _publish(loaded, results, board)
         except TrackingError as error:  # it went away at the very end
             untracked = str(error)
-    return Outcome(counts, frame, untracked, tuple(results), len(walk.left), walk.outlook)
+    return Outcome(counts, frame, untracked, tuple(results), len(scheduler.open_trials), scheduler.outlook)
 
 
-def _followed(
-    walk: Scheduler, loaded: LoadedSuite, publisher: Publisher, on_event: Callable[[Event], None]
+def _run_and_track(
+    scheduler: Scheduler, loaded: LoadedSuite, publisher: Publisher, on_event: Callable[[Event], None]
 ) -> tuple[Counter[str], list[Result]]:
-    """Follow a walk to its end, and hand what it brings to the publisher."""
+    """Run to the end, and hand each result to the publisher."""
     counts, results = Counter[str](), list[Result]()
     try:
-        for event in walk.events():
-            event = replace(event, result=asked_for(event.result, loaded.origin))
+        for event in scheduler.events():
+            event = replace(event, result=with_origin(event.result, loaded.origin))
             counts["cached" if event.cached else event.result.status] += 1
             results.append(event.result)
             publisher.put(event.result)
@@ -180,9 +176,9 @@ class Board:
     note: Path
 
 
-def _standing(loaded: LoadedSuite, results: Sequence[Result], board: Board) -> pd.DataFrame | None:
+def _unchanged_rows(loaded: LoadedSuite, results: Sequence[Result], board: Board) -> pd.DataFrame | None:
     """The rows of the board that is there, if MLflow has these results, and says and gives what it did before."""
-    source = _source(loaded, results) if board.note.exists() else None
+    source = _board_source(loaded, results) if board.note.exists() else None
     if source is None:
         return None
     from prunebench.leaderboard.boards.cache import standing
@@ -190,29 +186,29 @@ def _standing(loaded: LoadedSuite, results: Sequence[Result], board: Board) -> p
     return standing(board.note, source, board.folder)
 
 
-def _made(loaded: LoadedSuite, results: Sequence[Result], board: Board | None) -> pd.DataFrame:
+def _publish(loaded: LoadedSuite, results: Sequence[Result], board: Board | None) -> pd.DataFrame:
     """Make the leaderboard; what it was made from is noted if MLflow said the same before and after."""
     if board is None:
         return make_leaderboard(loaded.suite.name, loaded.asked)
     from prunebench.leaderboard import publish
     from prunebench.leaderboard.boards.cache import note_down
 
-    source = _source(loaded, results)
-    made = publish(loaded.suite.name, loaded.asked, board.folder)
-    for complaint in made.complaints:
+    source = _board_source(loaded, results)
+    published = publish(loaded.suite.name, loaded.asked, board.folder)
+    for complaint in published.complaints:
         warnings.warn(complaint, stacklevel=3)
-    if source is not None and not made.complaints and source == _source(loaded, results):
-        note_down(board.note, source, board.folder, made.files, made.frame)
-    return made.frame
+    if source is not None and not published.complaints and source == _board_source(loaded, results):
+        note_down(board.note, source, board.folder, published.files, published.frame)
+    return published.frame
 
 
-def _source(loaded: LoadedSuite, results: Sequence[Result]) -> str | None:
+def _board_source(loaded: LoadedSuite, results: Sequence[Result]) -> str | None:
     """Stands for all that a board is made from once these results are sent; None where that cannot be told."""
-    said = contents(loaded.suite.name)
-    if said is None or any(result.status != "done" for result in results):
+    fingerprint = contents(loaded.suite.name)
+    if fingerprint is None or any(result.status != "done" for result in results):
         return None
     sent = sorted((result.trial, digest_of(result)) for result in results)
-    return digest("board", loaded.suite.name, sorted(loaded.asked), sent, said)
+    return digest("board", loaded.suite.name, sorted(loaded.asked), sent, fingerprint)
 
 
 def make_leaderboard(

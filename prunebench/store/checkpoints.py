@@ -45,8 +45,8 @@ class Checkpoints(CheckpointCallback):
         self._entries, self._node, self._every, self._reached = store.checkpoints(node.key), node, every, reached
         self._begun = self._last = time.perf_counter()
 
-    def wants(self, step: int) -> bool:
-        self._reached(step)
+    def wants(self, steps_made: int) -> bool:
+        self._reached(steps_made)
         return self._every > 0 and time.perf_counter() - self._last >= self._every
 
     def keep(self, state: State) -> None:

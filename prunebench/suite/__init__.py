@@ -1,4 +1,4 @@
-"""Room 1: a suite, from YAML to validated values."""
+"""A suite: from YAML to validated values."""
 
 from prunebench.api.tasks import Entry, Optimizer, Prunable, Recipe, Schedule, Suite, Task, Trial
 from prunebench.suite.overrides import narrow

@@ -1,7 +1,8 @@
-"""Plain values to typed ones by their annotations; what does not fit is explained in the annotations' own words.
+"""Conversion of plain values to dataclasses, with an error message for each value that does not fit.
 
-Pydantic decides, strictly and as for JSON (a list becomes a tuple, "0.5" is no number, true is no 1). Its errors are
-looked up in the JSON schema of the same class, so that each says what is allowed there and what was given.
+Pydantic validates strictly and as for JSON (a list becomes a tuple; "0.5" is not a number, and true is not 1).
+Its errors are looked up in the JSON schema of the same class, so that each message says which values are allowed and
+which was found.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _LIMITS = {
     "int_from_float",
     "missing",
 }
-"""Pydantic's errors that the schema explains, beside those of type."""
+"""Pydantic's error types, besides `*_type`, whose message is made of the schema."""
 
 
 def dumped(value: Any) -> Any:
@@ -50,14 +51,14 @@ def dumped(value: Any) -> Any:
 def exact(cls: Any, plain: Mapping[str, Any]) -> Any:
     """An instance from plain values, equal to the one that its own dump gives.
 
-    Defaults are not validated the first time: a float's default of 1 would be 1 here, and 1.0 after a round trip.
+    Pydantic does not validate defaults: a float's default of 1 would be 1 here, and 1.0 after a round trip.
     """
     first = adapter(cls).validate_json(json.dumps(plain), strict=True)
     return adapter(cls).validate_json(json.dumps(dumped(first), allow_nan=False), strict=True)
 
 
-def checked(cls: type[T], node: Node, mistakes: SuiteErrors, beside: Sequence[str] = ()) -> T | None:
-    """An instance of `cls` from a node; or None, and a mistake for everything in it that does not fit.
+def checked(cls: type[T], node: Node, errors: SuiteErrors, beside: Sequence[str] = ()) -> T | None:
+    """An instance of `cls` from a node; or None, and an error for each value in it that does not fit.
 
     Args:
         beside: keys that belong to the same mapping but not to `cls`, to be suggested for an unknown one.
@@ -68,19 +69,19 @@ def checked(cls: type[T], node: Node, mistakes: SuiteErrors, beside: Sequence[st
         found: T = exact(cls, node.plain())
         return found
     except ValidationError as error:
-        errors = error.errors(include_url=False)[:MAX_LINES]
-        _explain([*errors, *_rules(cls, node, errors)], _Place(node, schema_of(cls)), mistakes, beside)
+        details = error.errors(include_url=False)[:MAX_LINES]
+        _explain([*details, *_rules(cls, node, details)], _Position(node, schema_of(cls)), errors, beside)
         return None
 
 
-def _rules(cls: type[Any], node: Node, errors: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
-    """The error that `__post_init__` raises for the fields that are right, while others are not.
+def _rules(cls: type[Any], node: Node, found: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
+    """The error that `__post_init__` raises for the valid fields, if other fields are not valid.
 
-    Pydantic never gets there then, and the author of the suite would be told one thing after the other. Nothing is
-    said where a key is missing or unknown, for the rule may only fail because of that.
+    Pydantic does not call it then, and the author of the suite would see one error after the other. If a key is missing
+    or unknown, the rule is not tried, as it may fail only because of that.
     """
-    lost = {error["loc"][0] for error in errors if error["loc"]}
-    keys = {"missing", "unexpected_keyword_argument"} & {error["type"] for error in errors if len(error["loc"]) == 1}
+    lost = {error["loc"][0] for error in found if error["loc"]}
+    keys = {"missing", "unexpected_keyword_argument"} & {error["type"] for error in found if len(error["loc"]) == 1}
     rule = getattr(cls, "__post_init__", None)
     if rule is None or keys or not lost or not isinstance(node.value, dict):
         return
@@ -90,7 +91,7 @@ def _rules(cls: type[Any], node: Node, errors: Sequence[Any]) -> Iterator[Mappin
         rule(SimpleNamespace(**known))
     except ValueError as error:
         yield {"type": "value_error", "loc": (), "ctx": {"error": error}}
-    except Exception:  # it asked for a field that is not right
+    except (Exception, SystemExit):  # it used a field that has an error
         return
 
 
@@ -98,59 +99,58 @@ def _default(declared: Field[Any]) -> Any:
     return declared.default if declared.default_factory is MISSING else declared.default_factory()
 
 
-class _Place:
-    """A node, and the schema of what may stand there."""
+class _Position:
+    """A node, and the schema of its value."""
 
     def __init__(self, node: Node, schema: Schema) -> None:
         self.node, self.schema = node, _sole(schema)
 
-    def at(self, loc: Keys) -> _Place:
-        """As far down a way as there are nodes and a single schema: a union is left as a whole."""
+    def at(self, loc: Keys) -> _Position:
+        """The position at the end of a path, or the last one before a missing node or a union."""
         if not loc or "anyOf" in self.schema or "oneOf" in self.schema:
             return self
         child = self.node.get(loc[0])
-        return self if child is None else _Place(child, _part(self.schema, loc[0])).at(loc[1:])
+        return self if child is None else _Position(child, _part(self.schema, loc[0])).at(loc[1:])
 
 
-def _explain(errors: Sequence[Any], root: _Place, mistakes: SuiteErrors, beside: Sequence[str]) -> None:
+def _explain(found: Sequence[Any], root: _Position, errors: SuiteErrors, beside: Sequence[str]) -> None:
     messages: dict[Keys, tuple[Node, str]] = {}
-    for error in errors:
+    for error in found:
         loc = tuple(error["loc"])
         parent = root.at(loc[:-1])
         if error["type"] == "unexpected_keyword_argument":
-            _unknown(parent, loc[-1], mistakes, () if len(loc) > 1 else beside)
+            _unknown(parent, loc[-1], errors, () if len(loc) > 1 else beside)
         elif error["type"] == "missing" and isinstance(loc[-1], str):
-            mistakes.missing(parent.node, loc[-1])
+            errors.missing(parent.node, loc[-1])
         else:
-            place = root.at(loc)
-            node, message, own = _said(error, place)
-            if own or node.path not in messages:  # what a class says itself tells more than the shape of a union
+            node, message, own = _described(error, root.at(loc))
+            if own or node.path not in messages:  # a message of a class is more helpful than one about a union
                 messages[node.path] = node, message
     for node, message in messages.values():
-        mistakes.add(node, message)
+        errors.add(node, message)
 
 
-def _unknown(parent: _Place, key: str | int, mistakes: SuiteErrors, beside: Sequence[str]) -> None:
+def _unknown(parent: _Position, key: str | int, errors: SuiteErrors, beside: Sequence[str]) -> None:
     known = [*beside, *parent.schema.get("properties", {})]
     child = parent.node.get(key) or parent.node
-    mistakes.add(child, f"unknown key{near(str(key), known)}", at_key=True)
+    errors.add(child, f"unknown key{near(str(key), known)}", at_key=True)
 
 
-def _said(error: Mapping[str, Any], place: _Place) -> tuple[Node, str, bool]:
+def _described(error: Mapping[str, Any], position: _Position) -> tuple[Node, str, bool]:
     """The node that an error is about, its message, and whether that is a class's own."""
     if error["type"] in ("value_error", "assertion_error"):
         message = " ".join(str(error["ctx"]["error"]).split()) or "is not allowed"
-        return _quoted(place.node, message), message, True
-    given, expected = shown(place.node.plain()), phrase(place.schema)
+        return _quoted(position.node, message), message, True
+    given, expected = shown(position.node.plain()), phrase(position.schema)
     if expected and (error["type"].endswith("_type") or error["type"] in _LIMITS):
-        return place.node, f"must be {expected}, not {given}{_meant(place)}", False
+        return position.node, f"must be {expected}, not {given}{_suggestion(position)}", False
     reason = str(error["msg"]).removeprefix("Input should be ")
-    return place.node, (f"must be {reason}" if reason != error["msg"] else reason) + f", not {given}", False
+    return position.node, (f"must be {reason}" if reason != error["msg"] else reason) + f", not {given}", False
 
 
-def _meant(place: _Place) -> str:
-    """The value of an enumeration that a text is nearest to, as a question."""
-    given, values = place.node.value, list(_enumerated(place.schema))
+def _suggestion(position: _Position) -> str:
+    """The allowed text that is most similar to the value, as a question."""
+    given, values = position.node.value, list(_enumerated(position.schema))
     near = nearest(given, values) if isinstance(given, str) else []
     return f"; did you mean {near[0]!r}?" if near else ""
 
@@ -171,7 +171,7 @@ def _quoted(node: Node, message: str) -> Node:
 
 
 def _sole(schema: Schema) -> Schema:
-    """What a value that may also be null has to be otherwise."""
+    """The schema of a value that may also be null, without the null."""
     rest = [branch for branch in schema.get("anyOf", ()) if branch.get("type") != "null"]
     return _sole(rest[0]) if len(rest) == 1 else schema
 
@@ -188,7 +188,7 @@ def _schema(found: Any) -> Schema:
 
 
 def phrase(schema: Schema, many: bool = False) -> str:
-    """What a schema allows, as the end of `must be`; empty where the schema says nothing."""
+    """The values that a schema allows, to follow `must be`; empty if the schema allows anything."""
     branches = [branch for branch in schema.get("anyOf", ()) if branch.get("type") != "null"]
     values = schema.get("enum", [schema["const"]] if "const" in schema else [])
     if branches:

@@ -1,6 +1,6 @@
-"""What there is to say of a component: its parameters with types, ranges and texts, its presets, its origin.
+"""Descriptions of components: parameters with types, ranges and texts, presets and origin.
 
-Read from the class itself, so that a listing, the schema and the code cannot differ.
+They are read from the class itself, so that listings, schema and code agree.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LIMITS = {
     annotated_types.MinLen: ("minLength", "min_length", "at least {} long"),
     annotated_types.MaxLen: ("maxLength", "max_length", "at most {} long"),
 }
-"""Annotation: (JSON schema's word, its attribute, the same for people)."""
+"""Annotation: (keyword of JSON Schema, attribute, format for people)."""
 
 _WORDS: Mapping[Any, str] = {
     int: "integer",
@@ -49,7 +49,7 @@ _KINDS: Mapping[type, str] = {Method: "method", Model: "model", Dataset: "datase
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a component; `default` means nothing when it is `required`."""
+    """One parameter of a component; `default` is None if it is `required`."""
 
     name: str
     type: str
@@ -58,7 +58,7 @@ class Parameter:
     choices: tuple[Any, ...] = ()
     """The values that a Literal allows."""
     limits: Mapping[str, Any] = field(default_factory=dict)
-    """Its range, in the words of JSON schema: minimum, exclusiveMaximum, ..."""
+    """Its range, by keywords of JSON Schema: minimum, exclusiveMaximum, ..."""
     description: str = ""
 
     @property
@@ -78,7 +78,7 @@ class Description:
     text: str
     reference: str
     variant: str
-    """The parameter that the part of a name after a slash fills, if any."""
+    """The parameter whose value is the part of a name after a slash, if any."""
     parameters: tuple[Parameter, ...]
     presets: Mapping[str, Preset]
     plugin: Plugin
@@ -135,7 +135,7 @@ def as_json(description: Description) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """A parameter's value as JSON and YAML know it: a component as its name and the parameters that it changes."""
+    """A parameter's value as JSON and YAML can hold it; a component becomes its name and its non-default parameters."""
     if isinstance(value, Component):
         return {"name": value.name, **_changed(value)}
     if isinstance(value, Mapping):
@@ -151,7 +151,7 @@ def _changed(component: Component) -> dict[str, Any]:
 
 
 def _docstring(cls: type[Component]) -> str:
-    """The class's own docstring; not the signature that dataclasses put where there is none."""
+    """The class's own docstring; empty for the signature that dataclasses use as a default."""
     text = inspect.cleandoc(cls.__doc__ or "")
     return "" if text.startswith(f"{cls.__name__}(") else text
 
@@ -185,7 +185,7 @@ def _choices(hint: Any) -> tuple[Any, ...]:
 
 
 def _notes(hint: Any) -> Iterator[Any]:
-    """What is annotated to a type, or to the members of a union: `Annotated[int, Ge(1)] | None`."""
+    """Annotations of a type, and of the members of a union: `Annotated[int, Ge(1)] | None`."""
     if typing.get_origin(hint) is Annotated:
         inner, *extras = typing.get_args(hint)
         yield from _notes(inner)
@@ -207,7 +207,7 @@ def _limits(notes: Iterable[Any]) -> dict[str, Any]:
 
 
 def written(hint: Any) -> str:
-    """A type as one writes its values: `integer`, `flip or crop`, `[number, ...]`, `integer or null`."""
+    """A type in words: `integer`, `flip or crop`, `[number, ...]`, `integer or null`."""
     origin, members = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         return written(members[0])

@@ -1,6 +1,8 @@
 """YAML as nodes.
 
-Only ruamel's composer is used: no tag is ever constructed, and an alias is counted each time it is expanded.
+Only ruamel's composer is used. Its constructors stop at the first error, make objects of tags and dates, share what an
+alias expands to, and give scalars no position; here each error is collected with its position, and aliases count each
+time that they are expanded.
 """
 
 from __future__ import annotations
@@ -24,17 +26,17 @@ MAX_WHOLE = 2**63 - 1
 _TAGS = "tag:yaml.org,2002:"
 
 
-def read(source: Path, mistakes: SuiteErrors) -> Node:
-    """The root of a YAML file. Raises SuiteError when there is nothing to go on with."""
+def read(source: Path, errors: SuiteErrors) -> Node:
+    """The root of a YAML file. Raises SuiteError if the file cannot be read or parsed."""
     start = Location(0, 1, 1, str(source))
     try:
         text = _text(source)
     except (OSError, ValueError) as error:
         raise SuiteError(f"{source}: {_reason(source, error)}") from None
-    root = composed(text, start, mistakes)
+    root = composed(text, start, errors)
     if root is None:
-        mistakes.report()
-        raise AssertionError("composed gives no root only with a mistake")
+        errors.report()
+        raise AssertionError("composed returns None only with an error")
     return root
 
 
@@ -57,26 +59,26 @@ def _reason(source: Path, error: OSError | ValueError) -> str:
     return f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
 
 
-def composed(text: str, start: Location, mistakes: SuiteErrors) -> Node | None:
-    """The nodes of a YAML text; None, and a mistake, for what no node can stand for.
+def composed(text: str, start: Location, errors: SuiteErrors) -> Node | None:
+    """The nodes of a YAML text; None, and an error, if it cannot be parsed.
 
     Args:
         text: one YAML document.
-        start: the place of its first character; with line 0 the place of all of it.
-        mistakes: takes what is wrong with single nodes (tags, dates, repeated keys).
+        start: the location of its first character; with line 0, the location of every node.
+        errors: collects errors of single nodes (tags, dates, repeated keys).
     """
     try:
         raw = _compose(text, start)
-        return Node(None, start) if raw is None else _Builder(start, mistakes).node(raw, ())
+        return Node(None, start) if raw is None else _Builder(start, errors).node(raw, ())
     except _UnreadableError as error:
-        mistakes.at(error.place, error.message)
+        errors.at(error.location, error.message)
         return None
 
 
 class _UnreadableError(Exception):
-    def __init__(self, place: Location, message: str) -> None:
+    def __init__(self, location: Location, message: str) -> None:
         super().__init__(message)
-        self.place, self.message = place, message
+        self.location, self.message = location, message
 
 
 def _compose(text: str, start: Location) -> Any:
@@ -86,18 +88,18 @@ def _compose(text: str, start: Location) -> Any:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # ruamel warns of an anchor that is used for two things
+            warnings.simplefilter("ignore")  # ruamel warns about an anchor that is defined twice
             return YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
         reason = ": ".join(part for part in (error.context, error.problem) if part)
         raise _UnreadableError(_at(start, error.problem_mark or error.context_mark), f"is not YAML: {reason}") from None
     except ReaderError as error:
         line, column = text.count("\n", 0, error.position), error.position - text.rfind("\n", 0, error.position)
-        place = replace(start, line=line + 1, column=column) if start.line else start
-        raise _UnreadableError(place, f"is not YAML: it has the character {text[error.position]!a}") from None
+        location = replace(start, line=line + 1, column=column) if start.line else start
+        raise _UnreadableError(location, f"is not YAML: it has the character {text[error.position]!a}") from None
     except RecursionError:
         raise _UnreadableError(start, f"is nested more than {MAX_DEPTH} deep") from None
-    except Exception as error:  # ruamel lets errors of its own code escape, such as that of chr(0x110000)
+    except Exception as error:  # ruamel does not catch all errors of its own code, such as that of chr(0x110000)
         raise _UnreadableError(start, f"is not YAML: {type(error).__name__}: {error}") from None
 
 
@@ -106,17 +108,17 @@ def _at(start: Location, mark: Any) -> Location:
 
 
 class _Builder:
-    """Turns ruamel's nodes into ours, every alias into a copy of what it stands for, within a budget."""
+    """Turns ruamel's nodes into ours, with each alias expanded to a copy, up to a limit."""
 
-    def __init__(self, start: Location, mistakes: SuiteErrors) -> None:
-        self.start, self.mistakes, self.spent = start, mistakes, 0
+    def __init__(self, start: Location, errors: SuiteErrors) -> None:
+        self.start, self.errors, self.spent = start, errors, 0
 
     def node(self, raw: Any, path: Keys, key: Any = None, depth: int = 0) -> Node:
-        # What is left empty stands at its key: the composer takes it to be where the next thing is.
+        # An empty value is located at its key; the composer gives it the position of the next token.
         empty = key is not None and raw.start_mark.index == raw.end_mark.index
-        place = _at(self.start, (key if empty else raw).start_mark)
-        node = Node(None, place, path, _at(self.start, key.start_mark) if key is not None else place)
-        self._spend(raw, place, depth)
+        location = _at(self.start, (key if empty else raw).start_mark)
+        node = Node(None, location, path, _at(self.start, key.start_mark) if key is not None else location)
+        self._spend(raw, location, depth)
         kind, fill = type(raw).__name__.removesuffix("Node"), str(raw.tag).removeprefix(_TAGS)
         if kind == "Mapping":
             node.value = self._mapping(raw, path, depth) if self._plain(node, fill, "map") else {}
@@ -126,13 +128,13 @@ class _Builder:
             node.value = self._scalar(node, raw.value, fill)
         return node
 
-    def _spend(self, raw: Any, place: Location, depth: int) -> None:
-        # A long text costs more than one node: aliases could repeat it as well.
+    def _spend(self, raw: Any, location: Location, depth: int) -> None:
+        # A long text counts as several nodes, because aliases can repeat it.
         self.spent += 1 + len(raw.value) // 100
         if self.spent > MAX_NODES:
-            raise _UnreadableError(place, f"has more than {MAX_NODES:,} nodes, with every alias expanded")
+            raise _UnreadableError(location, f"has more than {MAX_NODES:,} nodes, with every alias expanded")
         if depth > MAX_DEPTH:
-            raise _UnreadableError(place, f"is nested more than {MAX_DEPTH} deep")
+            raise _UnreadableError(location, f"is nested more than {MAX_DEPTH} deep")
 
     def _plain(self, node: Node, tag: str, expected: str) -> bool:
         if tag != expected:
@@ -140,7 +142,7 @@ class _Builder:
         return tag == expected
 
     def _break(self, node: Node, message: str) -> None:
-        self.mistakes.add(node, message)
+        self.errors.add(node, message)
         node.broken = True
 
     def _sequence(self, raw: Any, path: Keys, depth: int) -> list[Node]:
@@ -162,27 +164,27 @@ class _Builder:
         return found
 
     def _key(self, raw: Any, path: Keys) -> str | None:
-        if type(raw).__name__ != "ScalarNode":  # not built: it could contain itself
-            place = _at(self.start, raw.start_mark)
-            self.mistakes.add(Node(None, place, path), "a key is a word, not a list or a mapping")
+        if type(raw).__name__ != "ScalarNode":  # not expanded, as it could contain itself
+            location = _at(self.start, raw.start_mark)
+            self.errors.add(Node(None, location, path), "a key is a word, not a list or a mapping")
             return None
         node = self.node(raw, path)
         if isinstance(node.value, str) and not node.broken:
             return node.value
-        self.mistakes.add(node, f"a key is a word, not {shown(node.value)}")
+        self.errors.add(node, f"a key is a word, not {shown(node.value)}")
         return None
 
     def _repeated(self, key: Any, first: Node) -> None:
-        place = first.key_place
-        where = f"on line {place.line}" if place and place.line else "in the same text"
+        location = first.key_location
+        where = f"on line {location.line}" if location and location.line else "in the same text"
         repeated = Node(None, _at(self.start, key.start_mark), first.path)
-        self.mistakes.add(repeated, f"is given twice; the first is {where}")
+        self.errors.add(repeated, f"is given twice; the first is {where}")
 
     def _merged(self, raw: Any, path: Keys, depth: int) -> dict[str, Node]:
         node = self.node(raw, path, depth=depth + 1)
         if isinstance(node.value, dict):
             return node.value
-        self.mistakes.add(node, f"<< takes a mapping or a list of mappings, not {shown(node.plain())}")
+        self.errors.add(node, f"<< takes a mapping or a list of mappings, not {shown(node.plain())}")
         return {}
 
     def _scalar(self, node: Node, text: str, tag: str) -> Any:

@@ -1,4 +1,4 @@
-"""The outline of a suite: the keys that YAML may have, before the names in it are looked up."""
+"""The keys of a suite's YAML, as dataclasses; names of components are looked up later."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, make_dataclass
 from typing import Annotated, Any, ClassVar, Literal, Union
 
@@ -15,21 +15,21 @@ from annotated_types import Ge, Interval, Len, Predicate
 from typing_extensions import Doc
 
 from prunebench.api import stages
+from prunebench.api.components import Component
 from prunebench.api.executors import Resources
-from prunebench.api.methods import Method
 from prunebench.messages.suggestions import shown
 
 LABEL = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}"
-"""What labels are made of: they become parts of file names."""
+"""Allowed labels; they become parts of file names."""
 
 _CLOSED = {"extra": "forbid"}
 
 
 def is_label(text: str) -> bool:
-    """Whether a text can be a label; never False, because an error says more."""
+    """Returns True for a valid label, and raises ValueError with the reason otherwise."""
     if re.fullmatch(LABEL, text):
         return True
-    raise ValueError(f"{shown(text)} is no label: use letters, digits and ._- only, no dot first, at most 100 of them")
+    raise ValueError(f"{shown(text)} is not a valid label: use at most 100 letters, digits and ._-, and no dot first")
 
 
 Label = Annotated[str, Predicate(is_label)]
@@ -40,21 +40,22 @@ Seed = Annotated[int, Ge(0)]
 
 @dataclass(frozen=True, kw_only=True)
 class ComponentInput:
-    """A data set or a model with its parameters beside these keys; or just its name."""
+    """A data set or a model, with its parameters besides these keys; or only its name."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
 
     name: str
-    preset: Annotated[str, Doc("named parameter values; parameters that are given as well override them")] | None = None
+    preset: Annotated[str, Doc("name of a set of parameter values; parameters in the mapping override it")] | None = (
+        None
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class EntryInput:
-    """What may stand beside any method or pipeline."""
+    """Keys of every method and pipeline."""
 
     sparsities: (
-        Annotated[tuple[Sparsity, ...], Len(1), Doc("where this entry is tried, instead of at the suite's sparsities")]
-        | None
+        Annotated[tuple[Sparsity, ...], Len(1), Doc("sparsities of this entry, instead of the suite's")] | None
     ) = None
     shuffle: Annotated[bool, Doc("ablation: the mask is shuffled within each layer")] = False
     reinitialize: Annotated[bool, Doc("ablation: the masked network gets new random weights")] = False
@@ -63,41 +64,41 @@ class EntryInput:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodInput(EntryInput, ComponentInput):
-    """A method with its parameters beside these keys; or just its name."""
+    """A method, with its parameters besides these keys; or only its name."""
 
-    label: Annotated[Label, Doc("how results call it; the method's name by default")] | None = None
+    label: Annotated[Label, Doc("its name in results; by default the name of the method")] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineInput(EntryInput):
-    """Stages one after the other, in place of a method's name."""
+    """A list of stages instead of the name of a method."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
 
-    label: Annotated[Label, Doc("how results call it")]
-    stages: Annotated[tuple[Any, ...], Len(1), Doc("what happens, one stage after the other, from initialize on")]
+    label: Annotated[Label, Doc("its name in results")]
+    stages: Annotated[tuple[Any, ...], Len(1), Doc("the stages in their order, beginning with initialize")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskInput:
-    """A data set, a model and a recipe: what every method is tried on."""
+    """A data set, a model and a recipe, with which every method is run."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
 
     dataset: Any
     model: Any
     recipe: Any
-    label: Annotated[Label, Doc("how results call it; DATASET-MODEL by default")] | None = None
+    label: Annotated[Label, Doc("its name in results; DATASET-MODEL by default")] | None = None
     prunable: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteInput:
-    """A grid: every task with every method at every sparsity and seed, beside the dense control."""
+    """A grid: each task with each method at each sparsity and seed, and the dense control."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
 
-    name: Annotated[Label, Doc("how results call the suite")]
+    name: Annotated[Label, Doc("name of the suite in results")]
     tasks: Annotated[tuple[Any, ...], Len(1)]
     methods: Annotated[tuple[Any, ...], Len(1)]
     sparsities: Annotated[tuple[Sparsity, ...], Len(1), Doc("shares of the prunable weights that are removed")]
@@ -114,11 +115,11 @@ METHOD_KEYS = tuple(one.name for one in fields(MethodInput))
 ABLATIONS = ("shuffle", "reinitialize", "invert")
 
 TARGET = "target"
-"""Stands for the density of the trial in a stage's `density`."""
+"""As `density` of a stage: the density of the trial."""
 
 
 def stage_classes() -> Mapping[str, type[stages.Stage]]:
-    """Every stage by its name in a suite: that of its class, in lower case."""
+    """All stages by their names in a suite, which are those of the classes in lower case."""
     found = [one for one in vars(stages).values() if inspect.isclass(one) and issubclass(one, stages.Stage)]
     return {stage_name(cls): cls for cls in found if cls is not stages.Stage}
 
@@ -128,8 +129,8 @@ def stage_name(cls: type[stages.Stage]) -> str:
 
 
 @functools.cache
-def stage_outline(name: str) -> type[Any]:
-    """The keys of a stage: its fields, but that a method is given as in a list of methods, and a density as TARGET."""
+def stage_input(name: str) -> type[Any]:
+    """The keys of a stage: its fields, with a method as in a list of methods, and TARGET as a possible density."""
     cls: Any = stage_classes()[name]
     hints = _hints(cls)
     keys = [(one.name, _as_key(one.name, hints[one.name]), _default(one)) for one in fields(cls)]
@@ -139,21 +140,25 @@ def stage_outline(name: str) -> type[Any]:
 
 @functools.cache
 def method_keys(name: str) -> Mapping[str, bool]:
-    """The fields of a stage that are methods, and whether they may be left out."""
+    """The fields of a stage that are methods, and whether they are optional."""
     alternatives = {key: _alternatives(hint) for key, hint in _hints(stage_classes()[name]).items()}
-    return {key: types.NoneType in given for key, given in alternatives.items() if Method in given}
+    return {key: types.NoneType in found for key, found in alternatives.items() if _names_component(found)}
 
 
 def _hints(cls: type[stages.Stage]) -> Mapping[str, Any]:
-    return typing.get_type_hints(cls, localns={"Method": Method}, include_extras=True)
+    return typing.get_type_hints(cls, include_extras=True)
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
     return typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
+def _names_component(alternatives: Iterable[Any]) -> bool:
+    return any(inspect.isclass(one) and issubclass(one, Component) for one in alternatives)
+
+
 def _as_key(name: str, hint: Any) -> Any:
-    if Method in _alternatives(hint):
+    if _names_component(_alternatives(hint)):
         return Any
     if name == "density":
         rest = [one for one in _alternatives(hint) if one is not float]

@@ -1,4 +1,4 @@
-"""Components as a suite names them: by a name, perhaps with a preset and parameters."""
+"""Components in a suite: a name, with an optional preset and parameters."""
 
 from __future__ import annotations
 
@@ -17,81 +17,81 @@ from prunebench.suite.nodes import Node, SuiteErrors, kind_of
 C = TypeVar("C", bound=Component)
 
 
-def named(kind: Kind, node: Node, mistakes: SuiteErrors) -> Node | None:
-    """The mapping that names a component; one that is given by its name alone becomes the mapping it stands for."""
+def named(kind: Kind, node: Node, errors: SuiteErrors) -> Node | None:
+    """The mapping of a component; a name alone becomes a mapping with that name."""
     if isinstance(node.value, str):
         return replace(node, value={"name": node})
     if isinstance(node.value, dict):
         return node
-    mistakes.add(node, f"must be the name of a {kind}, or a mapping with a name, not {kind_of(node)}")
+    errors.add(node, f"must be the name of a {kind}, or a mapping with a name, not {kind_of(node)}")
     return None
 
 
 def name_of(node: Node | None) -> str | None:
-    """The name that a component is given by, as it is written."""
+    """The name of a component, as written in the suite."""
     name = node.get("name") if node is not None and isinstance(node.value, dict) else node
     return name.value if name is not None and isinstance(name.value, str) else None
 
 
 def component(
-    base: type[C], kind: Kind, node: Node, keys: Sequence[str], registry: Registry, mistakes: SuiteErrors
+    base: type[C], kind: Kind, node: Node, keys: Sequence[str], registry: Registry, errors: SuiteErrors
 ) -> C | None:
-    """The component that a mapping names; or None, and a mistake for everything that is wrong with it.
+    """The component of a mapping; or None, and its errors.
 
     Args:
-        keys: of the mapping that are not the component's parameters.
+        keys: those of the mapping that are not parameters of the component.
     """
     name = node.value.get("name")
-    if name is None or not isinstance(name.value, str):  # reported with the outline
+    if name is None or not isinstance(name.value, str):  # reported by the validation of the mapping
         return None
     try:
         cls, implied = registry.find(kind, name.value)
     except PluginError as error:
-        mistakes.add(name, str(error))
+        errors.add(name, str(error))
         return None
-    parameters = {**_preset(cls, node, mistakes), **_implied(implied, node, mistakes), **node.without(keys).value}
+    parameters = {**_preset(cls, node, errors), **_implied(implied, node, errors), **node.without(keys).value}
     try:
         _refuse_ambiguous(cls, keys)
-        found = checked(cls, replace(node, value=parameters), mistakes, beside=keys)
-    except Exception as error:  # a stranger's annotations, or __post_init__
-        mistakes.add(name, f"{kind} {name.value!r} cannot be used: {brief(error)}")
+        found = checked(cls, replace(node, value=parameters), errors, beside=keys)
+    except (Exception, SystemExit) as error:  # of the plugin's annotations or __post_init__
+        errors.add(name, f"{kind} {name.value!r} cannot be used: {brief(error)}")
         return None
     return found if isinstance(found, base) else None
 
 
-def part(base: type[C], kind: Kind, node: Node, registry: Registry, mistakes: SuiteErrors) -> C | None:
+def part(base: type[C], kind: Kind, node: Node, registry: Registry, errors: SuiteErrors) -> C | None:
     """A component with nothing beside its parameters: the data set or the model of a task, the method of a stage."""
-    given = named(kind, node, mistakes)
-    if given is None:
+    mapping = named(kind, node, errors)
+    if mapping is None:
         return None
-    checked(ComponentInput, given.only(COMPONENT_KEYS), mistakes)
-    return component(base, kind, given, COMPONENT_KEYS, registry, mistakes)
+    checked(ComponentInput, mapping.only(COMPONENT_KEYS), errors)
+    return component(base, kind, mapping, COMPONENT_KEYS, registry, errors)
 
 
 def to_plain(component: Component) -> dict[str, Any]:
-    """What a component is named by, with all its parameters spelt out."""
+    """The mapping of a component, with all its parameters."""
     return {"name": component.name, **dumped(component)}
 
 
-def _preset(cls: type[Component], node: Node, mistakes: SuiteErrors) -> dict[str, Node]:
-    """The parameters of the preset that a mapping names."""
+def _preset(cls: type[Component], node: Node, errors: SuiteErrors) -> dict[str, Node]:
+    """The parameters of the preset in a mapping."""
     preset = node.get("preset")
     if preset is None or not isinstance(preset.value, str):
         return {}
     if preset.value not in cls.presets:
         hint = near(preset.value, sorted(cls.presets)) or f"; {cls.name!r} has none"
-        mistakes.add(preset, f"unknown preset {shown(preset.value)}{hint}")
+        errors.add(preset, f"unknown preset {shown(preset.value)}{hint}")
         return {}
     values = cls.presets[preset.value].values
-    return {key: Node.of(value, preset.place, (*preset.path, key)) for key, value in values.items()}
+    return {key: Node.of(value, preset.location, (*preset.path, key)) for key, value in values.items()}
 
 
-def _implied(implied: dict[str, str], node: Node, mistakes: SuiteErrors) -> dict[str, Node]:
-    """The parameters that a name itself gives, such as `timm/resnet18`."""
+def _implied(implied: dict[str, str], node: Node, errors: SuiteErrors) -> dict[str, Node]:
+    """The parameters in the name itself, as in `timm/resnet18`."""
     name = node.value["name"]
     for key in implied.keys() & node.value.keys():
-        mistakes.add(node.value[key], f"the name {shown(name.value)} gives this already", at_key=True)
-    return {key: Node.of(text, name.place, name.path) for key, text in implied.items()}
+        errors.add(node.value[key], f"the name {shown(name.value)} gives this already", at_key=True)
+    return {key: Node.of(text, name.location, name.path) for key, text in implied.items()}
 
 
 def _refuse_ambiguous(cls: type[Component], keys: Sequence[str]) -> None:
@@ -100,5 +100,5 @@ def _refuse_ambiguous(cls: type[Component], keys: Sequence[str]) -> None:
 
 
 def brief(error: BaseException) -> str:
-    """What a stranger's code raised, on one line."""
+    """An error of a plugin's code, on one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:500]

@@ -1,4 +1,4 @@
-"""A suite as a tree of nodes that know their places, and the mistakes that are found in it."""
+"""A suite as a tree of nodes with their locations, and the errors that are found in it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Keys = tuple[str | int, ...]
 
 @dataclass(frozen=True, order=True)
 class Location:
-    """Where something is written: in a file (`order` 0), or in the n-th option of the command line (`line` 0)."""
+    """A position in a file (`order` 0), or in the n-th option of the command line (`line` 0)."""
 
     order: int
     line: int
@@ -31,26 +31,30 @@ class Location:
 
 @dataclass(eq=False)
 class Node:
-    """A scalar, a list or a mapping, with its place and its way from the root.
+    """A scalar, a list or a mapping, with its location and its way from the root.
 
-    What is `broken` has been reported as a mistake: nothing more is said about it.
+    A `broken` node already has an error; further errors about it are dropped.
     """
 
     value: Any
     """A plain scalar, or a list of nodes, or nodes by key."""
-    place: Location
+    location: Location
     path: Keys = ()
-    key_place: Location | None = None
+    key_location: Location | None = None
     broken: bool = False
 
     @classmethod
-    def of(cls, plain: Any, place: Location, path: Keys = ()) -> Node:
-        """Plain values as nodes that all stand at one place."""
+    def of(cls, plain: Any, location: Location, path: Keys = ()) -> Node:
+        """Plain values as nodes that all have one location."""
         if isinstance(plain, Mapping):
-            return cls({key: cls.of(item, place, (*path, key)) for key, item in plain.items()}, place, path, place)
+            return cls(
+                {key: cls.of(item, location, (*path, key)) for key, item in plain.items()}, location, path, location
+            )
         if isinstance(plain, (list, tuple)):
-            return cls([cls.of(item, place, (*path, index)) for index, item in enumerate(plain)], place, path, place)
-        return cls(plain, place, path, place)
+            return cls(
+                [cls.of(item, location, (*path, index)) for index, item in enumerate(plain)], location, path, location
+            )
+        return cls(plain, location, path, location)
 
     def plain(self) -> Any:
         if isinstance(self.value, dict):
@@ -60,7 +64,7 @@ class Node:
         return self.value
 
     def get(self, key: str | int) -> Node | None:
-        """What stands under a key, if this is a mapping or a list that has it."""
+        """The node under a key, if this is a mapping or a list that has it."""
         found: Node | None = None
         if isinstance(self.value, dict):
             found = self.value.get(key)
@@ -69,7 +73,7 @@ class Node:
         return found
 
     def items(self, key: str) -> list[Node]:
-        """The items of the list under a key; none when there is no such list."""
+        """The items of the list under a key; none if there is no such list."""
         found = self.get(key)
         return found.value if found is not None and isinstance(found.value, list) else []
 
@@ -87,7 +91,7 @@ class Node:
 
 
 class SuiteErrors:
-    """What is wrong with a suite, each mistake with its place; reported together."""
+    """Collects the errors of a suite with their locations, to report them together."""
 
     def __init__(self) -> None:
         self._found: list[tuple[Location, str]] = []
@@ -96,33 +100,35 @@ class SuiteErrors:
         return len(self._found)
 
     def add(self, node: Node, message: str, *, at_key: bool = False) -> None:
-        """Say what is wrong with a node; `at_key` points at its key instead of its value, which may be broken too."""
+        """Add an error about a node; `at_key` locates it at the node's key, even if the value is broken."""
         if at_key or not node.broken:
-            place = node.key_place if at_key and node.key_place else node.place
-            self.at(place, f"{written(node.path)}: {message}" if node.path else message)
+            location = node.key_location if at_key and node.key_location else node.location
+            self.at(location, f"{written(node.path)}: {message}" if node.path else message)
 
     def missing(self, parent: Node, key: str | int) -> None:
-        """Say that a mapping lacks a key."""
+        """Add the error that a mapping lacks a key."""
         if not parent.broken:
-            self.at(parent.key_place or parent.place, f"{written((*parent.path, key))}: is missing")
+            self.at(parent.key_location or parent.location, f"{written((*parent.path, key))}: is missing")
 
-    def at(self, place: Location, message: str) -> None:
-        self._found.append((place, message))
+    def at(self, location: Location, message: str) -> None:
+        self._found.append((location, message))
 
     def report(self) -> None:
-        """Raise SuiteError with all of them, in the order of their places; do nothing when there are none."""
-        lines = list(dict.fromkeys(f"{place}: {text}" for place, text in sorted(self._found, key=lambda one: one[0])))
+        """Raise SuiteError with all errors, in the order of their locations; do nothing when there are none."""
+        lines = list(
+            dict.fromkeys(f"{location}: {text}" for location, text in sorted(self._found, key=lambda one: one[0]))
+        )
         if len(lines) > MAX_LINES:
-            lines[MAX_LINES:] = [f"... and {len(lines) - MAX_LINES} mistakes more"]
+            lines[MAX_LINES:] = [f"... and {len(lines) - MAX_LINES} more errors"]
         if lines:
             raise SuiteError("\n".join(lines))
 
 
 def written(path: Keys) -> str:
-    """A way through the suite as it is written in messages and settings: `tasks.0.recipe.epochs`."""
+    """A path in the suite, as in messages and settings: `tasks.0.recipe.epochs`."""
     return ".".join(str(key) if re.fullmatch(r"[\w/-]{1,60}", str(key)) else shown(key) for key in path)
 
 
 def kind_of(node: Node) -> str:
-    """What a node is, where a mapping was expected."""
+    """The kind of a node's value, for an error where a mapping was expected."""
     return "a list" if isinstance(node.value, list) else shown(node.plain())

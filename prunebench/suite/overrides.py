@@ -1,4 +1,4 @@
-"""Less than the whole file: `--set` changes a suite before it is checked, `--only` picks trials of it."""
+"""`--set` changes a suite before it is checked; `--only` selects trials of it."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ Predicate = Callable[[Trial], bool]
 KEYS = ("task", "method", "sparsity", "seed")
 
 
-def apply(settings: Sequence[str], root: Node, mistakes: SuiteErrors) -> None:
-    """Change a suite's nodes by settings `path=value`, in the order given; each value is YAML.
+def apply(settings: Sequence[str], root: Node, errors: SuiteErrors) -> None:
+    """Change a suite's nodes by settings `path=value`, in their order; each value is YAML.
 
     A part of the path is a key, the number of an item of a list, or nothing at all for every item:
     `tasks.0.recipe.epochs=2`, `tasks.recipe.epochs=2`. A key that the file leaves out is added.
     """
     for order, setting in enumerate(settings, 1):
-        place = Location(order, 0, 0, f"--set {setting}")
+        location = Location(order, 0, 0, f"--set {setting}")
         path, equals, text = setting.partition("=")
         keys = path.strip().split(".")
         if not (equals and all(keys) and len(keys) <= MAX_DEPTH):
-            mistakes.at(place, "write it as path=value, such as seeds=1 or tasks.recipe.epochs=2")
+            errors.at(location, "write it as path=value, such as seeds=1 or tasks.recipe.epochs=2")
             continue
-        before = len(mistakes)
-        value = composed(text, place, mistakes)
-        if value is not None and len(mistakes) == before and isinstance(root.value, dict):
-            _Setting(place, value.plain(), mistakes).put(root, keys)
+        before = len(errors)
+        value = composed(text, location, errors)
+        if value is not None and len(errors) == before and isinstance(root.value, dict):
+            _Setting(location, value.plain(), errors).put(root, keys)
 
 
 @dataclass(frozen=True)
 class _Setting:
-    place: Location
+    location: Location
     value: object
-    mistakes: SuiteErrors
+    errors: SuiteErrors
 
     def put(self, node: Node, keys: Sequence[str]) -> None:
         """Set the value at the end of `keys`, seen from `node`."""
-        _spell_out(node)
+        _expand_name(node)
         if isinstance(node.value, dict):
             self._fill(node, node.value, keys[0], keys[1:])
         elif not isinstance(node.value, list):
@@ -62,79 +62,80 @@ class _Setting:
         if rest and child is not None and child.value is not None:
             self.put(child, rest)
             return
-        values[key] = Node.of({} if rest else self.value, self.place, path)  # type: ignore[index]
+        values[key] = Node.of({} if rest else self.value, self.location, path)  # type: ignore[index]
         if rest:
             self.put(values[key], rest)  # type: ignore[index]
 
     def _refuse(self, node: Node, message: str) -> None:
-        self.mistakes.at(self.place, f"{written(node.path)} {message}")
+        self.errors.at(self.location, f"{written(node.path)} {message}")
 
 
-def _spell_out(node: Node) -> None:
-    """Make a component that is given by its name alone a mapping, so that a parameter can be set in it."""
+def _expand_name(node: Node) -> None:
+    """Turn a component that is only a name into a mapping, so that a parameter of it can be set."""
     named = node.path[-1:] in (("dataset",), ("model",), ("by",)) or node.path[:-1] == ("methods",)
     if named and isinstance(node.value, str):
-        node.value = {"name": Node(node.value, node.place, (*node.path, "name"), node.place, node.broken)}
+        node.value = {"name": Node(node.value, node.location, (*node.path, "name"), node.location, node.broken)}
 
 
 def narrow(suite: Suite, only: Sequence[str]) -> Predicate:
-    """Which of a suite's trials are meant by `--only` options: `filter(narrow(suite, only), suite.trials())`.
+    """The predicate that selects a suite's trials by `--only` options: `filter(narrow(suite, only), suite.trials())`.
 
     An option is `key=value,key=value`, with the keys task, method, sparsity and seed; a value without a key has the
-    one before it (`method=imp,random`). Values of one key are alternatives, all keys have to agree. A method is meant
-    by its label, by a pattern of labels (`imp-*`), or else by its name. Controls answer to task and seed only.
+    one before it (`method=imp,random`). Values of one key are alternatives; all keys have to match. A method is
+    selected by its label, by a pattern of labels (`imp-*`), or else by its name. Controls are selected by task and seed
+    only.
 
     Raises:
-        SuiteError: every key and value that the suite does not have, or has in none of the trials that are left.
+        SuiteError: for each key and value that no trial of the suite has, or no trial that the other values leave.
     """
-    mistakes = SuiteErrors()
+    errors = SuiteErrors()
     wanted: dict[str, set[object]] = {}
-    given: list[tuple[Location, str, str, Sequence[object]]] = []
+    requested: list[tuple[Location, str, str, Sequence[object]]] = []
     for order, option in enumerate(only, 1):
-        place = Location(order, 0, 0, f"--only {option}")
-        for key, value in _pairs(option, place, mistakes):
+        location = Location(order, 0, 0, f"--only {option}")
+        for key, value in _pairs(option, location, errors):
             found = _FINDERS[key](suite, value)
             if not found:
-                mistakes.at(place, f"the suite has no {key} {shown(value)}{_hint(suite, key, value)}")
+                errors.at(location, f"the suite has no {key} {shown(value)}{_hint(suite, key, value)}")
             wanted.setdefault(key, set()).update(found)
-            given.append((place, key, value, found))
-    mistakes.report()
-    left = [_answers(trial) for trial in suite.trials() if _meant(wanted, trial)] if given else []
-    for place, key, value, found in given:
-        if not any(answers[key] in found for answers in left):
-            mistakes.at(place, f"no trial with {key} {shown(value)} fits the other values: nothing of it is left")
-    mistakes.report()
-    return partial(_meant, wanted)
+            requested.append((location, key, value, found))
+    errors.report()
+    left = [_values(trial) for trial in suite.trials() if _selected(wanted, trial)] if requested else []
+    for location, key, value, found in requested:
+        if not any(actual[key] in found for actual in left):
+            errors.at(location, f"no trial with {key} {shown(value)} fits the other values: nothing of it is left")
+    errors.report()
+    return partial(_selected, wanted)
 
 
 def unlisted(suite: Suite, only: Sequence[str], names: Iterable[str]) -> list[str]:
-    """Which of some methods the `--only` options ask for, and the suite does not list."""
+    """Those of some methods that `--only` options name and the suite does not list."""
     listed = {name for entry in suite.entries for name in (entry.label, entry.method.name)}
     pairs = (pair for option in only for pair in _pairs(option, Location(0, 0, 0, ""), SuiteErrors()))
-    asked = dict.fromkeys(value for key, value in pairs if key == "method" and value not in listed)
-    return [name for name in asked if name in set(names)]
+    unknown = dict.fromkeys(value for key, value in pairs if key == "method" and value not in listed)
+    return [name for name in unknown if name in set(names)]
 
 
-def _answers(trial: Trial) -> dict[str, object]:
+def _values(trial: Trial) -> dict[str, object]:
     """A trial's own value of every key."""
     return {"task": trial.task.label, "method": trial.entry.label, "sparsity": trial.sparsity, "seed": trial.seed}
 
 
-def _meant(wanted: Mapping[str, set[object]], trial: Trial) -> bool:
+def _selected(wanted: Mapping[str, set[object]], trial: Trial) -> bool:
     keys = {"task", "seed"} if trial.entry.method.control else KEYS
-    answers = _answers(trial)
-    return all(answers[key] in wanted[key] for key in wanted.keys() & set(keys))
+    actual = _values(trial)
+    return all(actual[key] in wanted[key] for key in wanted.keys() & set(keys))
 
 
-def _pairs(option: str, place: Location, mistakes: SuiteErrors) -> Iterator[tuple[str, str]]:
+def _pairs(option: str, location: Location, errors: SuiteErrors) -> Iterator[tuple[str, str]]:
     key = ""
     for part in option.split(","):
         word, equals, value = (text.strip() for text in part.rpartition("="))
         key = word if equals else key
         if not key or not value:
-            mistakes.at(place, "write it as key=value,key=value, such as method=imp,seed=0")
+            errors.at(location, "write it as key=value,key=value, such as method=imp,seed=0")
         elif key not in KEYS:
-            mistakes.at(place, f"unknown key {shown(key)}{near(key, KEYS)}")
+            errors.at(location, f"unknown key {shown(key)}{near(key, KEYS)}")
         else:
             yield key, value
 
@@ -157,7 +158,7 @@ def _numbers(numbers: Iterable[float], value: str) -> list[float]:
 
 
 def _sparsities(suite: Suite) -> list[float]:
-    """All that a trial can have, those of single entries after the suite's."""
+    """All sparsities of the suite's trials, those of single entries after the suite's own."""
     own = (number for entry in suite.entries for number in entry.sparsities or ())
     return list(dict.fromkeys([*suite.sparsities, *own]))
 
@@ -171,7 +172,7 @@ _FINDERS: Mapping[str, Callable[[Suite, str], Sequence[object]]] = {
 
 
 def _hint(suite: Suite, key: str, value: str) -> str:
-    if key in ("sparsity", "seed"):  # no number is near another in spelling
+    if key in ("sparsity", "seed"):  # similarity of spelling means nothing for numbers
         return choices([str(number) for number in (_sparsities(suite) if key == "sparsity" else suite.seeds)])
     names = [entry.method.name for entry in suite.entries]
     labels = [one.label for one in (suite.tasks if key == "task" else suite.entries)]

@@ -22,7 +22,7 @@ from prunebench.suite.input_models import (
     TaskInput,
     method_keys,
     stage_classes,
-    stage_outline,
+    stage_input,
 )
 
 if TYPE_CHECKING:
@@ -37,12 +37,12 @@ def suite_schema(registry: Registry | None = None) -> dict[str, Any]:
     """The schema of a suite's YAML.
 
     Args:
-        registry: whose methods, models and data sets are spelt out, with their parameters; without one any name
+        registry: its methods, models and data sets are included with their parameters; without one any name
             and any parameters are allowed, and no plugin is imported.
     """
     suite, task = schema_of(SuiteInput), schema_of(TaskInput)
-    for outline, label in ((suite, "name"), (task, "label")):
-        _named(outline["properties"][label])
+    for schema, label in ((suite, "name"), (task, "label")):
+        _named(schema["properties"][label])
     task["properties"] |= {
         "dataset": _component("dataset", registry),
         "model": _component("model", registry),
@@ -60,10 +60,10 @@ def suite_schema(registry: Registry | None = None) -> dict[str, Any]:
 
 @functools.cache
 def adapter(cls: Any) -> TypeAdapter[Any]:
-    """Pydantic's validator of a class, made once: that takes longer than all its validations."""
+    """Pydantic's validator of a class; cached, because making one takes longer than validating."""
     from pydantic import TypeAdapter
 
-    typing.get_type_hints(cls)  # fails with the name that an annotation lacks, which pydantic's error does not tell
+    typing.get_type_hints(cls)  # raises NameError with the missing name, which pydantic's error lacks
     return TypeAdapter(cls)
 
 
@@ -73,7 +73,7 @@ def schema_of(cls: Any) -> dict[str, Any]:
 
     try:
         schema = adapter(cls).json_schema()
-    except PydanticInvalidForJsonSchema:  # a parameter of a type that JSON Schema has no word for
+    except PydanticInvalidForJsonSchema:  # JSON Schema cannot express the type of a parameter
         return {}
     definitions = schema.pop("$defs", {})
     for nested in {cls, *_nested(cls)}:
@@ -100,7 +100,7 @@ def _nested(cls: Any, seen: frozenset[Any] = frozenset()) -> Iterator[type[Any]]
 def _inlined(
     schema: Mapping[str, Any], definitions: Mapping[str, Any], open_: frozenset[str] = frozenset()
 ) -> dict[str, Any]:
-    """A schema without references; and without titles, which only repeat the names."""
+    """A schema without references, and without titles, which only repeat the names."""
     name = str(schema.get("$ref", "")).rpartition("/")[2]
     if name in open_:  # a class that contains itself
         return {}
@@ -119,7 +119,7 @@ def _inlined(
 
 
 def _named(schema: dict[str, Any]) -> None:
-    """Add what a predicate cannot tell pydantic: labels become parts of file names."""
+    """Add the pattern of labels, which pydantic cannot derive from a predicate."""
     text = next((branch for branch in schema.get("anyOf", ()) if branch.get("type") == "string"), schema)
     text["pattern"] = f"^{LABEL}$"
 
@@ -128,16 +128,16 @@ def _component(kind: Kind, registry: Registry | None, beside: type[ComponentInpu
     """A name alone, or a mapping with a name; with a registry one mapping for each component.
 
     Args:
-        beside: the keys that such a mapping has besides the component's parameters.
+        beside: keys of such a mapping besides the component's parameters.
     """
     if registry is None:
-        return {"anyOf": [{"type": "string"}, _outline(beside) | {"additionalProperties": True}]}
+        return {"anyOf": [{"type": "string"}, _input_schema(beside) | {"additionalProperties": True}]}
     classes = [registry.components[kind][name] for name in registry.names(kind)]
     alone = [_name(cls, alone=True) for cls in classes if not _required(cls)]
-    return {"anyOf": [{"type": "string", "anyOf": alone}, *(_spelt(beside, cls) for cls in classes)]}
+    return {"anyOf": [{"type": "string", "anyOf": alone}, *(_with_parameters(beside, cls) for cls in classes)]}
 
 
-def _outline(cls: type[Any]) -> dict[str, Any]:
+def _input_schema(cls: type[Any]) -> dict[str, Any]:
     schema = schema_of(cls)
     if "label" in schema["properties"]:
         _named(schema["properties"]["label"])
@@ -148,16 +148,16 @@ def _outline(cls: type[Any]) -> dict[str, Any]:
 
 
 def _pipeline(registry: Registry | None) -> dict[str, Any]:
-    """Stages in place of a method's name."""
-    schema = _outline(PipelineInput)
-    spelt = {name: _stage(name, registry) for name in sorted(stage_classes())}
-    alone = [name for name, keys in spelt.items() if not keys.get("required")]
+    """The schema of a pipeline."""
+    schema = _input_schema(PipelineInput)
+    stages = {name: _stage(name, registry) for name in sorted(stage_classes())}
+    alone = [name for name, keys in stages.items() if not keys.get("required")]
     schema["properties"]["stages"]["items"] = {
         "anyOf": [
             {"type": "string", "enum": alone},
             *(
                 {"type": "object", "properties": {name: keys}, "required": [name], "additionalProperties": False}
-                for name, keys in spelt.items()
+                for name, keys in stages.items()
             ),
         ]
     }
@@ -165,17 +165,17 @@ def _pipeline(registry: Registry | None) -> dict[str, Any]:
 
 
 def _stage(name: str, registry: Registry | None) -> dict[str, Any]:
-    schema = schema_of(stage_outline(name))
+    schema = schema_of(stage_input(name))
     for key, optional in method_keys(name).items():
         method = _component("method", registry)
         schema["properties"][key] |= {"anyOf": [*method["anyOf"], *([{"type": "null"}] if optional else [])]}
     return schema
 
 
-def _spelt(beside: type[ComponentInput], cls: type[Component]) -> dict[str, Any]:
-    """The outline of a component with its parameters."""
-    outline, own = _outline(beside), _own(cls)
-    keys = {**own.get("properties", {}), **outline["properties"], "name": _name(cls)}
+def _with_parameters(beside: type[ComponentInput], cls: type[Component]) -> dict[str, Any]:
+    """The schema of a component's mapping with its parameters."""
+    schema, own = _input_schema(beside), _own(cls)
+    keys = {**own.get("properties", {}), **schema["properties"], "name": _name(cls)}
     if cls.presets:
         keys["preset"] |= {"enum": sorted(cls.presets)}
     else:
@@ -185,15 +185,15 @@ def _spelt(beside: type[ComponentInput], cls: type[Component]) -> dict[str, Any]
         "description": own.get("description", ""),
         "properties": keys,
         "required": ["name"] if cls.presets else ["name", *_required(cls)],
-        "additionalProperties": not own,  # there is no schema for its parameters
+        "additionalProperties": not own,  # the schema of its parameters is unknown
     }
 
 
 def _own(cls: type[Component]) -> dict[str, Any]:
-    """The schema of a component's parameters; that of anything where its annotations cannot be read."""
+    """The schema of a component's parameters; empty if its annotations cannot be read."""
     try:
         return schema_of(cls)
-    except Exception:  # a stranger's class, which `prunebench.suite.lookup` reports when a suite names it
+    except Exception:  # a plugin's class, which `prunebench.suite.lookup` reports if a suite names it
         return {}
 
 

@@ -1,4 +1,4 @@
-"""Checks of a method on a network: what its chain does, and what is seen on the way."""
+"""Checks of a method on a network: of its chain, and of what its hooks do."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ ENOUGH = 60
 SPARSE = (0.9, 0.95, 0.75, 0.99, 0.5)
 """The targets, those first at which it shows whether the best weights are kept."""
 SHOWN = 3
-"""Problems of one kind that are told."""
+"""Problems of one kind that are shown."""
 _STOPPED = "its chain does not run: see chain and scores"
 _MOVING = (Train, Rewind, Reinitialize, Shuffle)
 """The stages that change weights of every layer."""
 TENSORS = ("masks", "parameters", "buffers", "optimizer", "memory")
 
 
-def chain(lab: Harness, network: Model) -> None:
+def chain(harness: Harness, network: Model) -> None:
     """Its chain is well-formed, the same each time, and runs from end to end."""
-    run = lab.watched(network)
+    run = harness.watched(network)
     if run.error is not None and run.spy.problems.get("scores"):
-        raise NotApplicable("its scores are none, so that its chain does not run: see scores")
+        raise NotApplicable("its scores are invalid, so that its chain does not run: see scores")
     raised(run)
     if [node.key for node in nodes_of(run.trial)] != [node.key for node in run.nodes]:
         raise Nonconformity("stages yields another chain when it is called again")
@@ -67,23 +67,23 @@ def chain(lab: Harness, network: Model) -> None:
         warn(f"its updater set no masks in {run.trial.task.clock.total} steps: check it with shorter times")
 
 
-def scores(lab: Harness, network: Model) -> str:
+def scores(harness: Harness, network: Model) -> str:
     """There is a finite score for each weight, in a tensor of its shape."""
-    _report(_tried(lab, network), "scores")
-    run = _sound(lab, network)
+    _report(_tried(harness, network), "scores")
+    run = _sound(harness, network)
     if not run.spy.scored:
         raise NotApplicable("nothing in its chain is pruned by scores")
     unscored = ", ".join(map(repr, run.spy.unscored))
     return f"every score is 0 in {unscored}: there the order of the weights decides" if unscored else ""
 
 
-def density(lab: Harness, network: Model) -> str:
+def density(harness: Harness, network: Model) -> str:
     """Exactly the weights that were asked for are kept, and all others are zero, at five sparsities."""
-    _sound(lab, network)
+    _sound(harness, network)
     reached, reason = [], None
-    for sparsity in lab.targets:
+    for sparsity in harness.targets:
         try:
-            run = lab.run(Case(network=network, sparsity=sparsity))
+            run = harness.run(Case(network=network, sparsity=sparsity))
         except Unreachable as error:
             reason = reason or error
         else:
@@ -96,50 +96,50 @@ def density(lab: Harness, network: Model) -> str:
     return f"at {', '.join(reached)} only: {reason}"
 
 
-def zeros(lab: Harness, network: Model) -> None:
+def zeros(harness: Harness, network: Model) -> None:
     """Pruned weights are zero in every pass, under momentum, Adam and weight decay, and after every stage."""
-    _sound(lab, network)
+    _sound(harness, network)
     for optimizer in (MOMENTUM, ADAM, ADAMW):
-        run = lab.run(lab.case(network, optimizer=optimizer))
+        run = harness.run(harness.case(network, optimizer=optimizer))
         _report(run, "zeros", f" (under {optimizer.name})")
         if not any(state.masks for state in run.states.values()):
             raise NotApplicable("it prunes nothing")
         for node, _, state in run.steps():
             if revived := _revived(state):
-                raise Nonconformity(f"{revived} after {_said(node)} (under {optimizer.name})")
+                raise Nonconformity(f"{revived} after {_called(node)} (under {optimizer.name})")
 
 
-def seeds(lab: Harness, network: Model) -> None:
+def seeds(harness: Harness, network: Model) -> None:
     """A trial comes out the same when it is run again, and another seed's mask is another."""
-    run = _sound(lab, network)
+    run = _sound(harness, network)
     if found := difference(run, raised(performed(run.trial))):
         raise Nonconformity(f"the same trial comes out otherwise when it is run again: {found}")
     other = raised(performed(replace(run.trial, seed=run.trial.seed + 1), draw=1))
     if run.end.masks and same(run.end.masks, other.end.masks):
         raise Nonconformity(
-            f"the masks of seeds {run.trial.seed} and {other.trial.seed} are the same: draw from the generator that is "
-            "lent, scoring.generator or training.generator(...)"
+            f"the masks of seeds {run.trial.seed} and {other.trial.seed} are the same: draw from scoring.generator or "
+            "training.generator(...)"
         )
 
 
-def order(lab: Harness, network: Model) -> None:
+def order(harness: Harness, network: Model) -> None:
     """A trial comes out the same whatever ran before it in the process."""
-    run = _sound(lab, network)
+    run = _sound(harness, network)
     raised(performed(replace(run.trial, seed=run.trial.seed + 7)))
     after = raised(performed(run.trial, draw=54321))
     if found := difference(run, after):
         raise Nonconformity(f"the trial comes out otherwise when another one ran before it: {found}")
 
 
-def resume(lab: Harness, network: Model) -> None:
+def resume(harness: Harness, network: Model) -> None:
     """Training in pieces, each in another process as it were, is training in one."""
-    run = _sound(lab, network)
+    run = _sound(harness, network)
     if not any(isinstance(node.stage, Train) for node in run.nodes):
         raise NotApplicable("its chain does not train")
 
     def in_pieces(node: Node, state: State | None, source: State | None, run: Run) -> State:
         for stop in (*_cuts(node), node.stop):
-            again = {one.key: one for one in nodes_of(lab.again(run.trial))}
+            again = {one.key: one for one in nodes_of(harness.again(run.trial))}
             if node.key not in again:
                 raise NotApplicable("its chain is another in another process: see chain and parameters")
             piece = with_spy(replace(again[node.key], stop=stop), run.spy)
@@ -158,9 +158,9 @@ def resume(lab: Harness, network: Model) -> None:
         raise Nonconformity(f"a training that stops and goes on costs {parts:,.0f} FLOPs, and not {whole:,.0f}")
 
 
-def devices(lab: Harness, network: Model) -> None:
+def devices(harness: Harness, network: Model) -> None:
     """It works on a GPU as well, and keeps as many weights there."""
-    run = _sound(lab, network)
+    run = _sound(harness, network)
     if not torch.cuda.is_available():
         raise NotApplicable("this machine has no CUDA device")
     there = performed(run.trial, device=torch.device("cuda", 0))
@@ -171,72 +171,72 @@ def devices(lab: Harness, network: Model) -> None:
         raise Nonconformity(revived)
 
 
-def excluded(lab: Harness, network: Model) -> None:
+def excluded(harness: Harness, network: Model) -> None:
     """Layers that a task leaves alone are not pruned, and not changed but by training."""
-    _sound(lab, network)
-    names = [layer.name for layer in describe(lab.trial(lab.case(network)).task).layers]
+    _sound(harness, network)
+    names = [layer.name for layer in describe(harness.trial(harness.case(network)).task).layers]
     alone = names[::2]
-    case = lab.case(network, prunable=Prunable(exclude=tuple(f"^{re.escape(name)}$" for name in alone)))
-    run = lab.run(case)
+    case = harness.case(network, prunable=Prunable(exclude=tuple(f"^{re.escape(name)}$" for name in alone)))
+    run = harness.run(case)
     _check_density(run)
     for node, before, after in run.steps():
         for name in alone:
             if name in after.masks:
-                raise Nonconformity(f"{_said(node)} prunes {name!r}, which the task excludes")
+                raise Nonconformity(f"{_called(node)} prunes {name!r}, which the task excludes")
             moved = before is not None and not torch.equal(before.parameters[name], after.parameters[name])
             if moved and not isinstance(node.stage, _MOVING):
-                raise Nonconformity(f"{_said(node)} changes {name!r}, which the task excludes")
+                raise Nonconformity(f"{_called(node)} changes {name!r}, which the task excludes")
     for name in alone:
         if not bool(run.end.parameters[name].all()):
             raise Nonconformity(f"there are zeros in {name!r}, which the task excludes")
 
 
-def cost(lab: Harness, network: Model) -> None:
+def cost(harness: Harness, network: Model) -> None:
     """What scoring and training cost is declared, and not too little."""
-    run = _sound(lab, network)
+    run = _sound(harness, network)
     _report(run, "cost")
     if wrong := [name for name, value in asdict(run.end.cost).items() if not (math.isfinite(value) and value >= 0)]:
         raise Nonconformity(f"the ledger has no number for {', '.join(wrong)}")
 
 
-def untouched(lab: Harness, network: Model) -> None:
+def untouched(harness: Harness, network: Model) -> None:
     """Global generators and torch's settings are as they were after each hook."""
-    _report(_sound(lab, network), "globals")
+    _report(_sound(harness, network), "globals")
 
 
-def context(lab: Harness, network: Model) -> None:
-    """What it is lent is not changed in place: masks, data, and itself."""
-    run = _sound(lab, network)
-    _report(run, "lent")
+def context(harness: Harness, network: Model) -> None:
+    """The context that is passed to it is not changed in place: masks, data, and the method itself."""
+    run = _sound(harness, network)
+    _report(run, "context")
     used, data = run.bench.data, data_of(run.trial.task)
     for split in ("train", "test"):
         one, other = getattr(used, split), getattr(data, split)
         if not (same(one.inputs, other.inputs) and same(one.labels, other.labels)):
             raise Nonconformity(f"the {split} examples were changed in place")
-    if not same(attributes_of(lab.method), lab.before):
+    if not same(attributes_of(harness.method), harness.before):
         raise Nonconformity("the method itself was changed: what is to be remembered belongs into training.memory")
 
 
-def inversion(lab: Harness, network: Model) -> str:
+def inversion(harness: Harness, network: Model) -> str:
     """Keeping the worst weights instead of the best leads to a higher loss."""
-    _sound(lab, network)
-    case = _sparse_case(lab, network)
+    _sound(harness, network)
+    case = _sparse_case(harness, network)
     best, worst = (
-        fmean(_loss(lab.run(replace(case, invert=invert, seed=seed))) for seed in range(SEEDS))
+        fmean(_loss(harness.run(replace(case, invert=invert, seed=seed))) for seed in range(SEEDS))
         for invert in (False, True)
     )
-    told = f"test loss {best:.3g}, and {worst:.3g} when the worst are kept, at {case.sparsity:g}"
+    found = f"test loss {best:.3g}, and {worst:.3g} when the worst are kept, at {case.sparsity:g}"
     if not best < worst:
         raise Nonconformity(
-            f"{told}; if the scores are not meant to say which weights matter, write "
+            f"{found}; if the scores are not meant to say which weights matter, write "
             'exempt = {"inversion": "why"} in the class'
         )
-    return told
+    return found
 
 
-def deploy(lab: Harness, network: Model) -> str:
+def deploy(harness: Harness, network: Model) -> str:
     """The network that it delivers gives finite logits, the same each time, and leaves the process as it was."""
-    trial = delivery(lab, network)
+    trial = delivery(harness, network)
     run, again = (raised(performed(trial)) for _ in range(2))
     _report(run, "globals")
     for name in ("accuracy", "loss"):
@@ -274,12 +274,12 @@ def delivers(method: Method) -> bool:
     return type(method).deploy is not Method.deploy
 
 
-def delivery(lab: Harness, network: Model) -> Trial:
+def delivery(harness: Harness, network: Model) -> Trial:
     """The trial of what a method delivers on a network, whether or not it has a chain of its own."""
     try:
-        return delivered(lab.trial(lab.case(network)))
+        return delivered(harness.trial(harness.case(network)))
     except Unreachable:
-        return delivered(lab.trial(Case(network=network, sparsity=lab.targets[0], steps=SHORT)))
+        return delivered(harness.trial(Case(network=network, sparsity=harness.targets[0], steps=SHORT)))
 
 
 def delivered(trial: Trial) -> Trial:
@@ -295,9 +295,9 @@ def difference(one: Run, other: Run) -> str:
             first, second = getattr(before, field), getattr(after, field)
             for name in sorted(first.keys() | second.keys()):
                 if name not in first or name not in second or not same(first[name], second[name]):
-                    return f"{field} of {name!r} after {_said(node)}"
+                    return f"{field} of {name!r} after {_called(node)}"
         if _timeless(before) != _timeless(after):
-            return f"evaluations after {_said(node)}"
+            return f"evaluations after {_called(node)}"
     return "" if len(one.nodes) == len(other.nodes) else "the chain"
 
 
@@ -305,26 +305,26 @@ def _timeless(state: State) -> list[dict[str, float]]:
     return [{name: value for name, value in figures.items() if name != "time"} for figures in state.history]
 
 
-def _tried(lab: Harness, network: Model) -> Run:
+def _tried(harness: Harness, network: Model) -> Run:
     """The watched run, whatever stopped it."""
     try:
-        return lab.watched(network)
+        return harness.watched(network)
     except Unreachable:
         raise
     except Exception:  # there is no chain to be run
         raise NotApplicable(_STOPPED) from None
 
 
-def _sound(lab: Harness, network: Model) -> Run:
+def _sound(harness: Harness, network: Model) -> Run:
     """The watched run; NotApplicable where an error stopped it, which the checks of chain and scores are about."""
-    run = _tried(lab, network)
+    run = _tried(harness, network)
     if run.error is not None and not isinstance(run.error, Unreachable):
         raise NotApplicable(_STOPPED)
     return raised(run)
 
 
 def _report(run: Run, check: str, where: str = "") -> None:
-    """Raise what a witness noted for a check."""
+    """Raise the problems that the spy noted for a check."""
     problems = run.spy.problems.get(check, [])
     if problems:
         more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
@@ -369,13 +369,13 @@ def _through_disk(state: State) -> State:
     return from_tensors(to_tensors(state), shapes, rest | {"cost": asdict(state.cost), "choice": asdict(state.choice)})
 
 
-def _sparse_case(lab: Harness, network: Model) -> Case:
+def _sparse_case(harness: Harness, network: Model) -> Case:
     """Where it shows which weights are kept."""
     reason = Unreachable("it has no targets")
     for sparsity in SPARSE:
         case = Case(network=network, sparsity=sparsity, optimizer=ADAM, evaluate_every="2it", invert=True, steps=ENOUGH)
         try:
-            nodes = nodes_of(lab.trial(case))
+            nodes = nodes_of(harness.trial(case))
         except Unreachable as error:
             reason = error
             continue
@@ -393,7 +393,7 @@ def _loss(run: Run) -> float:
     return fmean(losses) if losses else final_figures(run.end, run.bench)["test_loss"]
 
 
-def _said(node: Node) -> str:
+def _called(node: Node) -> str:
     """A stage in a few words."""
     by = getattr(node.stage, "by", None)
     return type(node.stage).__name__ + (f" by {by.name}" if by else "")

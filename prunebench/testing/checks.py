@@ -2,49 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prunebench.api import tracebacks
 from prunebench.api.components import Model
 from prunebench.api.errors import PluginError, PrunebenchError, Unreachable
 from prunebench.api.methods import Method
-from prunebench.testing import chain_checks as chains
-from prunebench.testing import global_state as ambient
-from prunebench.testing import metadata_checks as facts
+from prunebench.messages.suggestions import near, shown
+from prunebench.testing import chain_checks, global_state, metadata_checks
 from prunebench.testing.harness import Harness
 from prunebench.testing.networks import NETWORKS
 from prunebench.testing.verdicts import Nonconformity, NotApplicable
 
 OF_METHODS: Mapping[str, Callable[[Harness], str | None]] = {
-    "listing": facts.listing,
-    "parameters": facts.parameters,
-    "reach": facts.reach,
+    "listing": metadata_checks.listing,
+    "parameters": metadata_checks.parameters,
+    "reach": metadata_checks.reach,
 }
 """Checks of a method as a whole."""
 
 ON_NETWORKS: Mapping[str, Callable[[Harness, Model], str | None]] = {
-    "chain": chains.chain,
-    "scores": chains.scores,
-    "density": chains.density,
-    "zeros": chains.zeros,
-    "seeds": chains.seeds,
-    "order": chains.order,
-    "resume": chains.resume,
-    "devices": chains.devices,
-    "excluded": chains.excluded,
-    "cost": chains.cost,
-    "globals": chains.untouched,
-    "lent": chains.context,
-    "inversion": chains.inversion,
-    "deploy": chains.deploy,
+    "chain": chain_checks.chain,
+    "scores": chain_checks.scores,
+    "density": chain_checks.density,
+    "zeros": chain_checks.zeros,
+    "seeds": chain_checks.seeds,
+    "order": chain_checks.order,
+    "resume": chain_checks.resume,
+    "devices": chain_checks.devices,
+    "excluded": chain_checks.excluded,
+    "cost": chain_checks.cost,
+    "globals": chain_checks.untouched,
+    "context": chain_checks.context,
+    "inversion": chain_checks.inversion,
+    "deploy": chain_checks.deploy,
 }
 """Checks of a method on a network."""
 
 CHECKS: Mapping[str, str] = {
     name: (function.__doc__ or "").partition("\n")[0] for name, function in {**OF_METHODS, **ON_NETWORKS}.items()
 }
-"""What each check says of a method that passes it."""
+"""What is true of a method that passes each check."""
 
 ONE_NETWORK = "inversion"
 """Checked on the first network only: on others even good scores at initialization may be worse than their inverse."""
@@ -63,11 +62,11 @@ class Check:
     network: str
     """Its name; empty for a check of the method as a whole."""
     run: Callable[[], str | None] = field(repr=False, compare=False)
-    lab: Harness = field(repr=False, compare=False)
+    harness: Harness = field(repr=False, compare=False)
 
     @property
     def method(self) -> Method:
-        return self.lab.method
+        return self.harness.method
 
     def __str__(self) -> str:
         return f"{self.name}-{self.network}" if self.network else self.name
@@ -75,9 +74,9 @@ class Check:
     def __call__(self) -> str:
         """Run the check; returns a remark, or nothing."""
         __tracebackhide__ = True
-        if self.name in self.lab.method.exempt:
-            raise NotApplicable(f"exempt: {self.lab.method.exempt[self.name]}")
-        with ambient.kept():
+        if self.name in self.harness.method.exempt:
+            raise NotApplicable(f"exempt: {self.harness.method.exempt[self.name]}")
+        with global_state.kept():
             try:
                 return self.run() or ""
             except (Nonconformity, NotApplicable):
@@ -85,11 +84,13 @@ class Check:
             except Unreachable as reason:
                 raise NotApplicable(str(reason)) from None
             except Exception as error:
-                raise Nonconformity(told(error, self.lab)) from None
+                raise Nonconformity(_described(error, self.harness)) from None
 
 
-def checks(method: Method | type[Method], networks: Sequence[Model] = NETWORKS) -> list[Check]:
-    """Every check of a method, for pytest:
+def checks(
+    method: Method | type[Method], networks: Sequence[Model] = NETWORKS, only: Collection[str] | None = None
+) -> list[Check]:
+    """The checks of a method, for pytest:
 
         @pytest.mark.parametrize("check", prunebench.testing.checks(Mine()), ids=str)
         def test_mine_conforms(check):
@@ -100,20 +101,29 @@ def checks(method: Method | type[Method], networks: Sequence[Model] = NETWORKS) 
     Args:
         method: an instance with the parameters to be checked, or a class for their defaults.
         networks: what it is tried on.
+        only: names of the checks to run, of those in `CHECKS`; by default all.
 
-    Raises PluginError for a class that cannot be instantiated without parameters, or has no name.
+    Raises PluginError for a class that cannot be instantiated without parameters or has no name, and for an unknown
+    check.
     """
-    lab = Harness(instance(method), networks)
-    if unknown := lab.method.exempt.keys() - CHECKS.keys():
-        raise PluginError(f"{lab.method.name!r} is exempt from {min(unknown)!r}; the checks are {', '.join(CHECKS)}")
-    on_method = [Check(name, "", _bound(function, lab), lab) for name, function in OF_METHODS.items()]
+    for name in only or ():
+        if name not in CHECKS:
+            raise PluginError(
+                f"there is no check {shown(name)}{near(name, list(CHECKS))}; the checks are {', '.join(CHECKS)}"
+            )
+    harness = Harness(instance(method), networks)
+    if unknown := harness.method.exempt.keys() - CHECKS.keys():
+        raise PluginError(
+            f"{harness.method.name!r} is exempt from {min(unknown)!r}; the checks are {', '.join(CHECKS)}"
+        )
+    on_method = [Check(name, "", _bound(function, harness), harness) for name, function in OF_METHODS.items()]
     on_networks = [
-        Check(name, network.name, _bound(function, lab, network), lab)
+        Check(name, network.name, _bound(function, harness, network), harness)
         for name, function in ON_NETWORKS.items()
-        if name != "deploy" or chains.delivers(lab.method)
+        if name != "deploy" or chain_checks.delivers(harness.method)
         for network in (networks[:1] if name == ONE_NETWORK else networks)
     ]
-    return on_method + on_networks
+    return [check for check in on_method + on_networks if only is None or check.name in only]
 
 
 def _bound(function: Callable[..., str | None], *arguments: object) -> Callable[[], str | None]:
@@ -125,14 +135,14 @@ def instance(method: Method | type[Method]) -> Method:
     if isinstance(method, Method):
         return method
     if not (isinstance(method, type) and issubclass(method, Method)):
-        raise PluginError(f"{method!r} is no prunebench.Method")
+        raise PluginError(f"{method!r} is not a prunebench.Method")
     try:
         return method()
     except TypeError as error:
         raise PluginError(f"{method.__name__} cannot be made with its defaults: {error}; give an instance") from None
 
 
-def told(error: Exception, lab: Harness) -> str:
+def _described(error: Exception, harness: Harness) -> str:
     """An error in words, with the author's own lines that it came from."""
-    reason = str(error) if isinstance(error, PrunebenchError) else f"{type(error).__name__}: {error}"
-    return "\n".join([reason, *(f"  {line}" for line in tracebacks.lines(error, lab.files))])
+    reason = str(error) if isinstance(error, PrunebenchError) else f"{type(error).__name__}: {error}".removesuffix(": ")
+    return "\n".join([reason, *(f"  {line}" for line in tracebacks.lines(error, harness.files))])

@@ -1,4 +1,4 @@
-"""What belongs to the whole process, and a method has to leave as it found it."""
+"""Global state of the process, which a method must leave unchanged."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _set_cudnn(flags: tuple[bool, bool]) -> None:
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = flags
 
 
-AMBIENT: Mapping[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
+GLOBAL_STATE: Mapping[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     "torch's global generator": (torch.get_rng_state, torch.set_rng_state),
     "the GPUs' global generators": (_cuda_states, torch.cuda.set_rng_state_all),
     "numpy's global generator": (np.random.get_state, np.random.set_state),
@@ -48,18 +48,18 @@ AMBIENT: Mapping[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     "torch's anomaly detection": (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
     "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),
 }
-"""How each is read, and set."""
+"""The functions that read and set each."""
 
 
 @contextmanager
 def kept() -> Iterator[list[str]]:
-    """Puts back what changes inside, and then has it in the list."""
-    before = {name: get() for name, (get, _) in AMBIENT.items()}
+    """Restore what changes inside, and list it."""
+    before = {name: get() for name, (get, _) in GLOBAL_STATE.items()}
     changed: list[str] = []
     try:
         yield changed
     finally:
-        for name, (get, put) in AMBIENT.items():
+        for name, (get, put) in GLOBAL_STATE.items():
             if not same(before[name], get()):
                 changed.append(name)
                 put(before[name])

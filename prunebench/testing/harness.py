@@ -1,4 +1,4 @@
-"""Where a method is tried: trials of it on small networks, performed in this process and watched."""
+"""The test harness: runs trials of a method on small networks in this process, and watches them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -25,7 +25,7 @@ from prunebench.data.prepared import Data, Prepared, prepare
 from prunebench.execution.performing import measured, perform
 from prunebench.plan.planning import Node, protocol, resolve
 from prunebench.suite.reading import trial_from_plain, trial_to_plain
-from prunebench.testing import global_state as ambient
+from prunebench.testing import global_state
 from prunebench.testing.pictures import Pictures
 from prunebench.testing.spies import SpiedMethod, Spy
 from prunebench.training.bench import Bench
@@ -60,7 +60,7 @@ class Case:
 
 @dataclass
 class Run:
-    """A chain that was performed: its stages, the state after each, and what was seen on the way."""
+    """A chain that was performed: its stages, the state after each, and what the spy noted."""
 
     trial: Trial
     nodes: Sequence[Node]
@@ -95,7 +95,7 @@ class Harness:
             raise PluginError(f'{type(method).__name__} has no name: write name = "..." in the class')
         self.method, self.networks = method, tuple(networks)
         self.before = copy.deepcopy(attributes_of(method))
-        """What the method was made of when it came here."""
+        """The attributes of the method at the beginning."""
         self._runs: dict[Case, Run] = {}
         self._states: dict[str, State] = {}
 
@@ -106,7 +106,7 @@ class Harness:
 
     @cached_property
     def files(self) -> set[Path]:
-        """The author's."""
+        """The files of the method's author."""
         return tracebacks.files_of([self.method])
 
     @cached_property
@@ -170,7 +170,7 @@ class Harness:
 
 
 def attributes_of(method: Method) -> dict[str, Any]:
-    """What an instance has, but for what it worked out from that."""
+    """The attributes of an instance, without its cached properties."""
     cls = type(method)
     return {
         name: value for name, value in vars(method).items() if not isinstance(getattr(cls, name, None), cached_property)
@@ -198,8 +198,8 @@ def performed(
     """
     run = Run(trial, (), bench_of(trial, device))
     states = {} if known is None else known
-    with ambient.kept():
-        ambient.disturb(draw)
+    with global_state.kept():
+        global_state.disturb(draw)
         try:
             run.nodes = _planned(run)
             for node in run.nodes:
@@ -235,12 +235,12 @@ def perform_watched(node: Node, state: State | None, source: State | None, run: 
 
 
 def with_spy(node: Node, spy: Spy) -> Node:
-    """The node with a witness in its method's place."""
+    """The node with a spy in place of its method."""
     stage = node.stage
     if not isinstance(stage, (Prune, Train, Deploy)) or (isinstance(stage, Deploy) and stage.by is None):
         return node
-    by: Any = SpiedMethod(method_of(stage) or Still(), spy)
-    return replace(node, stage=replace(stage, by=cast(Method, by)))
+    by = SpiedMethod(method=method_of(stage) or Still(), spy=spy)
+    return replace(node, stage=replace(stage, by=by))
 
 
 class Still(Method):
@@ -257,7 +257,7 @@ def bench_of(trial: Trial, device: torch.device = CPU) -> Bench:
 
 
 def data_of(task: Task, device: torch.device = CPU) -> Data:
-    """The task's data, a copy that is nobody else's."""
+    """A copy of the task's data of its own."""
     return Data(task, _prepared()[0], device)
 
 

@@ -1,4 +1,4 @@
-"""Checks of a method as a whole: what it says of itself, its parameters, what it can do at all."""
+"""Checks of a method as a whole: its metadata, its parameters, and whether it can run at all."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ from prunebench.testing.harness import SHORT, Case, Harness, attributes_of, node
 from prunebench.testing.verdicts import Nonconformity, NotApplicable, warn
 
 
-def listing(lab: Harness) -> None:
+def listing(harness: Harness) -> None:
     """Its name can stand in a suite, and its presets are valid; it has a text and a paper."""
-    cls = type(lab.method)
-    if not NAME.fullmatch(lab.method.name):
-        raise Nonconformity(f"{lab.method.name!r} is no name: use lower-case letters, digits, dots and hyphens")
+    cls = type(harness.method)
+    if not NAME.fullmatch(harness.method.name):
+        raise Nonconformity(
+            f"{harness.method.name!r} is not a valid name: use lower-case letters, digits, dots and hyphens"
+        )
     for name, preset in cls.presets.items():
         try:
             exact(cls, dict(preset.values))
         except ValueError as error:
             raise Nonconformity(f"preset {name!r} has values that the parameters do not allow: {error}") from None
-    described = describe("method", cls, Plugin(lab.method.name))
+    described = describe("method", cls, Plugin(harness.method.name))
     if not described.summary:
         warn("the class has no docstring: its first line is what the listings say")
     if not (described.reference or cls.control):
@@ -41,17 +43,17 @@ def listing(lab: Harness) -> None:
             warn(f"parameter {parameter.name!r} has no text: annotate its type with Doc(...)")
 
 
-def reach(lab: Harness) -> None:
+def reach(harness: Harness) -> None:
     """One of the sparsities can be reached on one of the networks, or it delivers what others pruned."""
     reason = "there is no network"
-    for network in lab.networks:
+    for network in harness.networks:
         try:
-            if delivers(lab.method):
-                nodes_of(delivery(lab, network))
-            elif isinstance(error := lab.watched(network).error, Unreachable):
+            if delivers(harness.method):
+                nodes_of(delivery(harness, network))
+            elif isinstance(error := harness.watched(network).error, Unreachable):
                 raise error
         except Unreachable as error:
-            reason = f"none of {', '.join(f'{target:g}' for target in lab.targets)} can be reached: {error}"
+            reason = f"none of {', '.join(f'{target:g}' for target in harness.targets)} can be reached: {error}"
         except Exception:  # which the check of the chain is about
             return
         else:
@@ -59,56 +61,58 @@ def reach(lab: Harness) -> None:
     raise Nonconformity(f"nothing could be run: {reason}")
 
 
-def parameters(lab: Harness) -> str:
+def parameters(harness: Harness) -> str:
     """They can be written to JSON and read again, and each is in the keys."""
-    if not lab.networks:
+    if not harness.networks:
         raise NotApplicable("there is no network")
-    trial = lab.trial(Case(network=lab.networks[0], sparsity=lab.targets[0], steps=SHORT))
+    trial = harness.trial(Case(network=harness.networks[0], sparsity=harness.targets[0], steps=SHORT))
     try:
-        digest(lab.method)
+        digest(harness.method)
         json.dumps(trial_to_plain(trial), allow_nan=False)
-        again = lab.again(trial)
+        again = harness.again(trial)
     except (TypeError, ValueError, PrunebenchError) as error:
         raise Nonconformity(f"the parameters cannot be written to JSON and read again: {error}") from None
     if again != trial:
         raise Nonconformity(f"the parameters are others when they come back from JSON: {again.entry.method}")
-    for name in attributes_of(lab.method).keys() - {one.name for one in dataclasses.fields(lab.method)}:
-        raise Nonconformity(f"{name!r} is kept on the method and no parameter, so that no key has it: annotate it")
-    untried = [one.name for one in parameters_of(type(lab.method)) if not _is_in_the_key(lab, one)]
+    for name in attributes_of(harness.method).keys() - {one.name for one in dataclasses.fields(harness.method)}:
+        raise Nonconformity(
+            f"{name!r} is an attribute of the method and not a parameter, so that no key contains it: annotate it"
+        )
+    untried = [one.name for one in parameters_of(type(harness.method)) if not _is_in_the_key(harness, one)]
     return f"not tried with another value: {', '.join(untried)}" if untried else ""
 
 
-def _is_in_the_key(lab: Harness, parameter: Parameter) -> bool:
+def _is_in_the_key(harness: Harness, parameter: Parameter) -> bool:
     """Whether another value could be tried; raises for one that changes results and no key, warns of a useless one."""
-    for changed in _changed(lab.method, parameter):
-        other = Harness(changed, lab.networks)
-        keys, others = list(_keys(lab)), list(_keys(other))
+    for changed in _changed(harness.method, parameter):
+        other = Harness(changed, harness.networks)
+        keys, others = list(_keys(harness)), list(_keys(other))
         if keys != others:
             return True
         if any(keys):
-            _compare(lab, other, parameter.name)
+            _compare(harness, other, parameter.name)
             return True
     return False
 
 
-def _compare(lab: Harness, other: Harness, parameter: str) -> None:
-    one, another = (next(trial for trial in _trials(each) if _chain(trial)) for each in (lab, other))
+def _compare(harness: Harness, other: Harness, parameter: str) -> None:
+    one, another = (next(trial for trial in _trials(each) if _chain(trial)) for each in (harness, other))
     found = difference(raised(performed(one)), raised(performed(another)))
     if found:
         raise Nonconformity(f"parameter {parameter!r} changes results, and is in no key: {found}")
     warn(f"parameter {parameter!r} changes nothing here")
 
 
-def _keys(lab: Harness) -> Iterator[tuple[str, ...]]:
+def _keys(harness: Harness) -> Iterator[tuple[str, ...]]:
     """Of the chains on every network; no keys where a target cannot be reached."""
-    return (_chain(trial) for trial in _trials(lab))
+    return (_chain(trial) for trial in _trials(harness))
 
 
-def _trials(lab: Harness) -> Iterator[Trial]:
-    for network in lab.networks:
-        for sparsity in lab.targets:
-            trial = lab.trial(Case(network=network, sparsity=sparsity, steps=SHORT))
-            yield delivered(trial) if delivers(lab.method) else trial
+def _trials(harness: Harness) -> Iterator[Trial]:
+    for network in harness.networks:
+        for sparsity in harness.targets:
+            trial = harness.trial(Case(network=network, sparsity=sparsity, steps=SHORT))
+            yield delivered(trial) if delivers(harness.method) else trial
 
 
 def _chain(trial: Trial) -> tuple[str, ...]:

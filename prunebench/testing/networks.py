@@ -1,4 +1,4 @@
-"""The small networks that a method is tried on: what is different between them is what methods stumble over."""
+"""The small networks that a method is tried on, each with something that methods often get wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small data set, made when it is asked for: easy to learn, and nothing to download."""
+"""A small synthetic data set: easy to learn, with nothing to download."""
 
 from __future__ import annotations
 

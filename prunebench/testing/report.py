@@ -1,11 +1,11 @@
-"""What a conformance run came to: one finding for each check, and whether that will do."""
+"""Reports of conformance: one finding for each check, and whether the method conforms."""
 
 from __future__ import annotations
 
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -25,7 +25,7 @@ WORDS: Mapping[Status, str] = {"passed": "ok", "warned": "warn", "failed": "FAIL
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check came to."""
+    """The result of one check."""
 
     check: str
     network: str
@@ -38,7 +38,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What all checks of a method came to."""
+    """The results of all checks of a method."""
 
     method: str
     parameters: str
@@ -48,10 +48,9 @@ class Report:
     @property
     def ok(self) -> bool:
         """Whether nothing failed and something could be run: a method whose every check is skipped was not checked."""
-        statuses = {finding.status for finding in self.findings}
-        return "failed" not in statuses and any(
-            finding.network and finding.status in ("passed", "warned") for finding in self.findings
-        )
+        ran = [finding for finding in self.findings if finding.network] or self.findings
+        failed = any(finding.status == "failed" for finding in self.findings)
+        return not failed and any(finding.status in ("passed", "warned") for finding in ran)
 
     @property
     def counts(self) -> dict[Status, int]:
@@ -79,9 +78,9 @@ class Report:
     @property
     def summary(self) -> str:
         """On one line."""
-        said = ", ".join(f"{count} {status}" for status, count in self.counts.items() if count)
+        counts = ", ".join(f"{count} {status}" for status, count in self.counts.items() if count)
         idle = "" if self.ok or self.counts["failed"] else "nothing could be run: "
-        return f"{self.method}: {idle}{said} in {sum(finding.seconds for finding in self.findings):.0f} s"
+        return f"{self.method}: {idle}{counts} in {sum(finding.seconds for finding in self.findings):.0f} s"
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -112,18 +111,20 @@ def conformance(
     method: Method | type[Method],
     networks: Sequence[Model] = NETWORKS,
     watch: Callable[[Check], object] | None = None,
+    only: Collection[str] | None = None,
 ) -> Report:
-    """Run every check of a method.
+    """Run the checks of a method.
 
     Args:
         method: an instance with the parameters to be checked, or a class for their defaults.
         networks: what it is tried on.
         watch: called with each check before it is run.
+        only: names of the checks to run, of those in `CHECKS`; by default all.
 
-    Raises PluginError for a class that cannot be instantiated without parameters, or has no name.
+    Raises PluginError as `checks` does.
     """
     method, found = instance(method), []
-    for check in checks(method, networks):
+    for check in checks(method, networks, only):
         if watch is not None:
             watch(check)
         found.append(_found(check))

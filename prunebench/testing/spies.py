@@ -1,10 +1,11 @@
-"""What is seen of a method's hooks while a chain runs: each is called through a witness, which changes nothing."""
+"""Spies: stand-ins for methods and updaters that note what each hook does and change nothing."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -25,12 +26,12 @@ UNDERSTATED = 0.5
 
 
 class Spy:
-    """What was seen in a run: `problems` by the check that they are for."""
+    """Observations of a run: `problems` by the check that they belong to."""
 
     def __init__(self) -> None:
         self.problems: dict[str, list[str]] = {}
         self.scored = 0
-        """How many times a method was asked for scores."""
+        """How many times scores were computed."""
         self.unscored: dict[str, None] = {}
         """Layers in which every score was 0 once, in their order."""
         self.updates = 0
@@ -50,42 +51,58 @@ class Spy:
             self.note("globals", f"{hook} changed {name}")
 
 
-class SpiedMethod:
-    """Stands for a method in a stage."""
+@dataclass
+class _Declared:
+    """What the last call of `scoring_flops` returned."""
 
-    def __init__(self, method: Method, spy: Spy) -> None:
-        self.method, self.spy = method, spy
-        self.name = method.name
-        self.declared, self.dense = 0.0, False
+    flops: float = 0.0
+    dense: bool = False
+    """Whether it was about a dense network."""
+
+
+class SpiedMethod(Method):
+    """Replaces a method in a stage, and passes each call on to it."""
+
+    method: Method
+    spy: Spy
+    declared: _Declared = field(default_factory=_Declared)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.method.name)
 
     def scoring_flops(self, network: Network, density: float) -> float:
         with self.spy.call("scoring_flops"):
-            self.declared = self.method.scoring_flops(network, density)
-        self.dense = density == 1
-        _check_number(self.declared, f"scoring_flops of method {self.name!r}")
-        if not (math.isfinite(self.declared) and self.declared >= 0):
-            self.spy.note("cost", f"scoring_flops returned {self.declared}: it must be finite and not negative")
-        return self.declared
+            flops = self.method.scoring_flops(network, density)
+        self.declared.flops, self.declared.dense = flops, density == 1
+        _check_number(flops, f"scoring_flops of method {self.name!r}")
+        if not (math.isfinite(flops) and flops >= 0):
+            self.spy.note("cost", f"scoring_flops returned {flops}: it must be finite and not negative")
+        return flops
 
     def scores(self, scoring: Scoring) -> dict[str, torch.Tensor]:
         self.spy.scored += 1
         masks = {name: mask.clone() for name, mask in scoring.masks.items()}
         names = {layer.name: layer.shape for layer in scoring.layers}
         counter = _Counter()
-        with self.spy.call("scores"), _passes(scoring.model) as passes, counter if self.dense else nullcontext():
+        with (
+            self.spy.call("scores"),
+            _passes(scoring.model) as passes,
+            counter if self.declared.dense else nullcontext(),
+        ):
             scores = self.method.scores(scoring)
         if not same(masks, scoring.masks):
-            self.spy.note("lent", "scores changed scoring.masks in place")
+            self.spy.note("context", "scores changed scoring.masks in place")
         self._check_cost(len(passes), counter.flops)
         self._check_scores(scores, names, masks)
         return scores
 
     def _check_cost(self, passes: int, counted: float) -> None:
         """Pruned weights may be skipped in what is declared, but there are none in a dense network."""
-        if passes and not self.declared:
+        if passes and not self.declared.flops:
             self.spy.note("cost", "scores runs the network, and scoring_flops declares nothing")
-        elif passes and self.dense and self.declared < UNDERSTATED * counted:
-            self.spy.note("cost", f"scores needs {counted:,.0f} FLOPs, and scoring_flops declares {self.declared:,.0f}")
+        elif passes and self.declared.dense and self.declared.flops < UNDERSTATED * counted:
+            declared = f"scoring_flops declares {self.declared.flops:,.0f}"
+            self.spy.note("cost", f"scores needs {counted:,.0f} FLOPs, and {declared}")
 
     def _check_scores(
         self, scores: Any, shapes: Mapping[str, tuple[int, ...]], masks: Mapping[str, torch.Tensor]
@@ -120,7 +137,7 @@ class SpiedMethod:
 
 
 class SpiedUpdater(Updater):
-    """Stands for an updater in a training; also for the one that does nothing."""
+    """Replaces an updater in a training, and passes each call on to it."""
 
     def __init__(self, updater: Updater, spy: Spy) -> None:
         self.inner, self.spy = updater, spy
@@ -164,7 +181,7 @@ class SpiedUpdater(Updater):
         with self.spy.call(hook):
             answer = function(training)
         if not self._set and _versions(training) != before:
-            self.spy.note("lent", f"{hook} changed training.masks in place: call training.set_masks")
+            self.spy.note("context", f"{hook} changed training.masks in place: call training.set_masks")
         return answer
 
     def _listen(self, training: Training) -> None:

@@ -1,4 +1,4 @@
-"""What a check may say."""
+"""The exceptions and warnings of checks."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import warnings
 
 
 class Nonconformity(AssertionError):
-    """A method does what none may do, or not what all must."""
+    """A method breaks a rule that all methods must follow."""
 
 
 class NotApplicable(unittest.SkipTest):
-    """There is nothing to be checked, and why; pytest shows it as a skipped test."""
+    """A check does not apply, and why; pytest shows it as a skipped test."""
 
 
 class ConformanceWarning(UserWarning):
-    """Something is allowed, and seldom meant."""
+    """Something that is allowed but seldom intended."""
 
 
 def warn(text: str) -> None:
-    """Say what is allowed, and seldom meant."""
+    """Warn of something that is allowed but seldom intended."""
     warnings.warn(text, ConformanceWarning, stacklevel=3)

@@ -1,1 +1,1 @@
-"""The training loop, recipes, optimizers, the state that it hands on and what it costs."""
+"""The training loop, recipes, optimizers, states and the cost ledger."""

@@ -1,4 +1,4 @@
-"""What a GPU is asked for so that the same work gives the same bits, and `float32` means float32."""
+"""Settings under which a GPU gives the same bits for the same work, and `float32` means float32."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch.utils import deterministic
 
 @contextmanager
 def repeatable(device: torch.device) -> Iterator[None]:
-    """What runs on a GPU inside uses deterministic algorithms, and no TF32; a CPU does so by itself.
+    """Use deterministic algorithms without TF32 on a GPU; on a CPU nothing is to be set.
 
-    Where torch has no such algorithm it warns, once for each operation.
+    Torch warns once for each operation that has no deterministic algorithm.
     Source: https://docs.pytorch.org/docs/stable/notes/randomness.html
     """
     if device.type != "cuda":
@@ -32,7 +32,7 @@ def repeatable(device: torch.device) -> Iterator[None]:
 
 
 def _fills(wanted: bool) -> bool:
-    """Whether new memory is filled, which takes time and shows reads of what nobody wrote; returns what it was."""
+    """Set whether new memory is filled, which takes time and is for debugging alone; returns the old value."""
     # By name: torch's annotations do not have it.
     before: bool = getattr(deterministic, "fill_uninitialized_memory")  # noqa: B009
     setattr(deterministic, "fill_uninitialized_memory", wanted)  # noqa: B010

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -25,10 +25,12 @@ class Bench:
     trial: Trial
     device: torch.device
     load_data: Callable[[], Data]
+    known: Network | None = field(default=None, repr=False)
+    """The network, where it was described before."""
 
     @cached_property
     def network(self) -> Network:
-        return describe(self.trial.task)
+        return self.known or describe(self.trial.task)
 
     @cached_property
     def model(self) -> nn.Module:

@@ -1,8 +1,8 @@
-"""The ledger: what a chain has cost so far, the same for every method.
+"""The cost ledger of a chain, the same for every method.
 
 One training step costs, per example, one forward pass and twice that for the backward pass, where zeros are skipped:
-3 * f_S. Scoring is counted as each method declares it. Sharing between trials is no discount: a trial's cost is that
-of its whole chain, as if it ran alone.
+3 * f_S. Scoring is counted as each method declares it. Shared work is charged in full to every trial that needs it: a
+trial's cost is that of its whole chain, as if it ran alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from prunebench.api.tasks import Task
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of a chain up to one of its states; `+` adds the next stage's."""
+    """Cost of a chain up to one of its states; `+` adds that of the next stage."""
 
     training_flops: float = 0.0
     scoring_flops: float = 0.0
@@ -43,7 +43,7 @@ def training_flops(forward: float, examples: int) -> float:
 
 
 def examples_between(task: Task, start: int, stop: int) -> int:
-    """How many examples steps start..stop-1 see; the last batch of an epoch may be smaller."""
+    """How many examples steps start..stop-1 use, counted from 0; the last batch of an epoch may be smaller."""
     per_epoch, size = task.clock.steps_per_epoch, task.recipe.batch_size
     total = min(task.dataset.facts().train - task.recipe.validation, per_epoch * size)
 

@@ -1,8 +1,9 @@
-"""The training loop: one for every method, here in full.
+"""The training loop, the same for every method.
 
-A step is a function of (parameters, buffers, masks, batch, generator): batches, augmentation and dropout are drawn
-from (seed, step), so that training 0 → k → T in two stages is bitwise equal to 0 → T in one, and a resumed training
-to an uninterrupted one.
+A `step` is counted from 0 and named while it is made; `steps_made` counts the steps that have been made. A step is a
+function of (parameters, buffers, masks, batch, generator): batches, augmentation and dropout are drawn from
+(seed, step), so that training 0 → k → T in two stages is bitwise equal to 0 → T in one, and a resumed training to an
+uninterrupted one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 import reprlib
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TypedDict
@@ -37,12 +38,12 @@ from prunebench.training.state import State, Tensors, under
 EVALUATION_BATCH = 1000
 ADVICE = "try a lower learning rate, or clip_norm"
 MANY_CLASSES = 100
-"""From so many on, top-5 accuracy is measured too."""
+"""From this number of classes on, top-5 accuracy is measured too."""
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """What training needs besides a state: the same for every stage of a task on a device."""
+    """What training needs besides a state; the same for every stage of a task on a device."""
 
     task: Task
     network: Network
@@ -53,14 +54,14 @@ class Trainer:
 
 
 class CheckpointCallback:
-    """Is told of every step of a training, and may keep the state after it; this one keeps none."""
+    """Base class of what keeps states during a training; by default none is kept."""
 
-    def wants(self, step: int) -> bool:
-        """Called after each step; True for a state to keep."""
+    def wants(self, steps_made: int) -> bool:
+        """Called after each step; returns whether the state after it is to be kept."""
         return False
 
     def keep(self, state: State) -> None:
-        """Called with a state that was wanted: training goes on from it as if it had never stopped."""
+        """Called with each state that is to be kept: a training that resumes from it gives the same results."""
 
 
 def train(
@@ -72,13 +73,13 @@ def train(
     fresh: bool,
     callback: CheckpointCallback | None = None,
 ) -> State:
-    """Train from the state's step up to step `stop`.
+    """Train from the state's step until `stop` steps have been made.
 
     Args:
         stream: names the randomness of data order, augmentation and dropout.
-        updater: what changes the masks meanwhile.
+        updater: changes the masks; its docstring shows when each of its hooks is called.
         fresh: whether the updater begins here; otherwise it goes on with the state's memory.
-        keeper: keeps states on the way.
+        callback: keeps states on the way.
 
     Raises:
         Diverged: when the loss of an evaluation is not finite.
@@ -88,13 +89,13 @@ def train(
     loss_of, precision = training_loss(recipe), _precision(recipe, training.device)
     # A program for each shape: with dynamic ones the bits would depend on the shapes that came before.
     forward = torch.compile(model, dynamic=False) if recipe.compile else model
-    journal = MetricsLog(state, training.device)
+    log = MetricsLog(state, training.device)
     if fresh:
         updater.begin(training)
     else:
         updater.restore_dense(training)
 
-    with seeds.restored():
+    with seeds.restored(), closing(trainer.data):
         model.train()
         for step in range(state.step, stop):
             training.step = step
@@ -108,26 +109,26 @@ def train(
                 loss = loss_of(forward(inputs), labels)
             loss.backward()
             updater.restore_dense(training)
-            journal.book(loss, len(labels), updater.flops(training))
+            log.add(loss, len(labels), updater.flops(training))
             if not updater.after_backward(training):
                 training.make_step(recipe.clip_norm)
             updater.after_step(training)
             if evaluation_due(recipe, clock, step + 1):
                 updater.apply_masks(training)
-                journal.evaluate(trainer, step + 1)
+                log.evaluate(trainer, step + 1)
                 training.check_scores()
                 training.measure_choice()
                 updater.restore_dense(training)
             if callback and callback.wants(step + 1):
                 updater.apply_masks(training)
-                callback.keep(state.changed(**snapshot(model), **journal.written(step + 1), **training.remembered()))
+                callback.keep(state.changed(**snapshot(model), **log.fields(step + 1), **training.remembered()))
                 updater.restore_dense(training)
     updater.apply_masks(training)
-    return state.changed(**snapshot(model), **journal.closed(stop), **training.remembered())
+    return state.changed(**snapshot(model), **log.final_fields(stop), **training.remembered())
 
 
-class Written(TypedDict):
-    """The fields of a state that are a journal's."""
+class LoggedFields(TypedDict):
+    """The fields of a state that a `MetricsLog` fills in."""
 
     step: int
     cost: Cost
@@ -138,7 +139,7 @@ class Written(TypedDict):
 
 
 class MetricsLog:
-    """What a training writes down as it goes: losses, evaluations, cost."""
+    """Losses, evaluations and cost of a training so far."""
 
     def __init__(self, state: State, device: torch.device) -> None:
         self._begun = state
@@ -149,8 +150,8 @@ class MetricsLog:
         self._loss_sum = torch.tensor(state.loss_sum, dtype=torch.float64, device=device)
         self._loss_steps = state.loss_steps
 
-    def book(self, loss: torch.Tensor, examples: int, flops: Flops) -> None:
-        """A step: its loss, its examples, and its FLOPs for each of them."""
+    def add(self, loss: torch.Tensor, examples: int, flops: Flops) -> None:
+        """Add a step: its loss, its examples, and its FLOPs for each of them."""
         self._loss_sum += loss.detach()
         self._loss_steps += 1
         self._examples += examples
@@ -158,31 +159,31 @@ class MetricsLog:
             flops = flops.detach().to(self._loss_sum.device, torch.float64)
         self._flops += flops * examples
 
-    def evaluate(self, trainer: Trainer, step: int) -> None:
-        """Measure the network after so many steps. Raises Diverged for a loss that is not finite."""
+    def evaluate(self, trainer: Trainer, steps_made: int) -> None:
+        """Evaluate the network. Raises Diverged for a loss that is not finite."""
         train_loss = float(self._loss_sum) / self._loss_steps
-        _check_finite(train_loss, step)
-        figures = {"step": float(step), "time": time.time(), "train_loss": train_loss}
-        self._history.append(figures | evaluate(trainer.model, trainer.data, step))
+        _check_finite(train_loss, steps_made)
+        figures = {"step": float(steps_made), "time": time.time(), "train_loss": train_loss}
+        self._history.append(figures | evaluate(trainer.model, trainer.data, steps_made))
         trainer.model.train()
         self._loss_sum.zero_()
         self._loss_steps = 0
 
-    def closed(self, stop: int) -> Written:
-        """All of it, at the training's end. Raises Diverged as `written` does."""
-        written = self.written(stop)
-        return {**written, "cost": written["cost"] + written["unbooked"], "unbooked": Cost()}
+    def final_fields(self, steps_made: int) -> LoggedFields:
+        """The fields of the state that the training ends with. Raises Diverged as `fields` does."""
+        fields = self.fields(steps_made)
+        return {**fields, "cost": fields["cost"] + fields["unbooked"], "unbooked": Cost()}
 
-    def written(self, step: int) -> Written:
-        """All of it after so many steps. Raises Diverged if the losses since the last evaluation are not finite."""
-        _check_finite(float(self._loss_sum), step)
+    def fields(self, steps_made: int) -> LoggedFields:
+        """The fields of a state on the way. Raises Diverged if the losses since the last evaluation are not finite."""
+        _check_finite(float(self._loss_sum), steps_made)
         before = self._begun
         return {
-            "step": step,
+            "step": steps_made,
             "cost": before.cost,
             "unbooked": Cost(
                 training_flops=float(self._flops),
-                steps=before.unbooked.steps + step - before.step,
+                steps=before.unbooked.steps + steps_made - before.step,
                 examples=self._examples,
                 wall_seconds=before.unbooked.wall_seconds,
             ),
@@ -192,12 +193,12 @@ class MetricsLog:
         }
 
 
-_ASIDE = "optimizer/"
-"""Begins the names in a state's memory of what an optimizer of dense weights remembers."""
+_OPTIMIZER = "optimizer/"
+"""Prefix of the names in a state's memory of an optimizer's tensors, where it trains dense weights."""
 
 
 class Remembered(TypedDict):
-    """The fields of a state that a training ends with, beside the network's values and the journal's."""
+    """The fields of a state that a `TrainingContext` fills in."""
 
     masks: Masks
     optimizer: Tensors
@@ -206,7 +207,7 @@ class Remembered(TypedDict):
 
 
 class TrainingContext:
-    """A training while it runs: what an updater sees and may change."""
+    """A training while it runs: what is passed to the hooks of an updater, which may change it."""
 
     def __init__(self, trainer: Trainer, state: State, trains_dense: bool = False) -> None:
         self.model = trainer.model
@@ -219,13 +220,13 @@ class TrainingContext:
         self.masks = {name: mask.to(self.device) for name, mask in state.masks.items()}
         """Bool, of each masked weight's shape. Change them with `set_masks` only."""
         memory = {name: value.to(self.device, copy=True) for name, value in state.memory.items()}
-        self.memory = {name: value for name, value in memory.items() if not name.startswith(_ASIDE)}
+        self.memory = {name: value for name, value in memory.items() if not name.startswith(_OPTIMIZER)}
         """Tensors that the updater keeps from step to step; saved with the state."""
         dense = not any(getattr(module, "sparse", False) is True for module in trainer.model.modules())  # embeddings
         self.optimizer = make_optimizer(trainer.task.recipe.optimizer, self.parameters.values(), dense)
         self.trains_dense = trains_dense
-        """Whether the optimizer works on dense weights (or scores): masks are then imposed, not enforced."""
-        restore_optimizer(self.optimizer, self.parameters, state.optimizer | under(_ASIDE, memory))
+        """Whether the optimizer trains dense weights (or scores): masks are then applied, not enforced."""
+        restore_optimizer(self.optimizer, self.parameters, state.optimizer | under(_OPTIMIZER, memory))
         self.choice = state.choice
         """How well scores decided in the prunings until now."""
         self._measure: Callable[[], Choice] | None = None
@@ -233,6 +234,11 @@ class TrainingContext:
         self._finite: dict[str, torch.Tensor] = {}
         """Of each layer whether the scores that masks were chosen by have been finite until now."""
         self._count()
+
+    @property
+    def dense_gradient_flops(self) -> Flops:
+        """FLOPs of one example in a step that needs the gradient of every weight: 2 f_S + f_D."""
+        return 2 * self.sparse_flops + self.network.flops
 
     @property
     def weights(self) -> dict[str, nn.Parameter]:
@@ -257,7 +263,7 @@ class TrainingContext:
         """Make the masks keep exactly round(density * N) weights: the highest of `scores`, pruned ones among them.
 
         With a structure they keep N of every M, as far as it fits. No step waits for an accelerator here; whether all
-        scores were finite is asked at the next evaluation there (`check_scores`).
+        scores were finite is checked at the next evaluation there (`check_scores`).
 
         Raises:
             PrunebenchError: for scores that lack a layer, have another shape, or are not all finite.
@@ -314,11 +320,11 @@ class TrainingContext:
         self._kept = [mask.float() for mask in masked.values()]
         flops = self.network.flops_at({name: mask.sum().double() for name, mask in self.masks.items()})
         self.sparse_flops: Flops = flops if self.trains_dense else float(flops)
-        """Forward FLOPs of one example under the masks as they are. Where masks are imposed, at each step perhaps, it
-        is a tensor on the device, for which no step waits."""
+        """Forward FLOPs of one example under the masks as they are. If
+        `trains_dense` it is a tensor on the device, so that no step waits for it."""
 
     def remembered(self) -> Remembered:
-        """What the next stage is told of the masks, the optimizer and the updater.
+        """The masks, the optimizer's tensors and the updater's memory, for the state.
 
         An optimizer of dense weights or scores belongs to the updater's memory, which only the same training goes on
         with: its momentum is not that of the weights in the state.
@@ -331,7 +337,7 @@ class TrainingContext:
         memory = {name: value.cpu().clone() for name, value in self.memory.items()}
         masks = {name: mask.cpu().clone() for name, mask in self.masks.items()}
         if self.trains_dense:
-            memory |= {_ASIDE + key: value for key, value in optimizer.items()}
+            memory |= {_OPTIMIZER + key: value for key, value in optimizer.items()}
             optimizer = {}
         return {"masks": masks, "optimizer": optimizer, "memory": memory, "choice": self.choice}
 
@@ -349,7 +355,7 @@ class TrainingContext:
 
 @torch.no_grad()
 def multiply(values: list[torch.Tensor], masks: list[torch.Tensor]) -> None:
-    """Each value times its mask, in place."""
+    """Multiply each value by its mask, in place."""
     if values:
         torch._foreach_mul_(values, masks)
 
@@ -360,18 +366,18 @@ def _precision(recipe: Recipe, device: torch.device) -> AbstractContextManager[o
     return nullcontext()
 
 
-def evaluation_due(recipe: Recipe, clock: times.Clock, step: int) -> bool:
-    """Whether the network is evaluated once it has trained `step` steps: at every interval, and at the recipe's end."""
+def evaluation_due(recipe: Recipe, clock: times.Clock, steps_made: int) -> bool:
+    """Whether the network is evaluated after so many steps: at every interval, and at the recipe's end."""
     interval = times.step_of(recipe.evaluate_every, clock)
-    return step % max(1, interval) == 0 or step == clock.total
+    return steps_made % max(1, interval) == 0 or steps_made == clock.total
 
 
-def _check_finite(loss: float, step: int, split: str = "training") -> None:
+def _check_finite(loss: float, steps_made: int, split: str = "training") -> None:
     if not math.isfinite(loss):
-        raise Diverged(f"the {split} loss is {loss} by step {step}: {ADVICE}")
+        raise Diverged(f"the {split} loss is {loss} by step {steps_made}: {ADVICE}")
 
 
-def evaluate(model: nn.Module, data: Data, step: int) -> dict[str, float]:
+def evaluate(model: nn.Module, data: Data, steps_made: int) -> dict[str, float]:
     """Loss and accuracy on the validation split, if there is one, and on the test split.
 
     Raises Diverged for a loss that is not finite: the very last step may have broken the weights.
@@ -381,7 +387,7 @@ def evaluate(model: nn.Module, data: Data, step: int) -> dict[str, float]:
     for name, split in (("validation", data.validation), ("test", data.test)):
         if len(split):
             figures |= {f"{name}_{key}": value for key, value in _measured(model, data, split).items()}
-            _check_finite(figures[f"{name}_loss"], step, name)
+            _check_finite(figures[f"{name}_loss"], steps_made, name)
     return figures
 
 

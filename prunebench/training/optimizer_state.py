@@ -39,7 +39,7 @@ def _entries(values: Mapping[str, Any], name: str) -> Tensors:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, parameters: dict[str, nn.Parameter], tensors: Tensors) -> None:
-    """Give a fresh optimizer the state that `optimizer_tensors` took."""
+    """Load what `optimizer_tensors` returned into a new optimizer."""
     for key, value in tensors.items():
         kind, _, name = key.partition("/")
         target = optimizer.state[parameters[name]] if name else optimizer.param_groups[0]

@@ -1,12 +1,14 @@
-"""What an optimizer can be told: an option that it would ignore is a mistake in the suite."""
+"""Which optimizers a recipe can name, and which options each has; an option that it would ignore is an error."""
 
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec
 
+from prunebench.api.errors import PrunebenchError
 from prunebench.api.tasks import Optimizer
 from prunebench.messages.suggestions import near, shown
 
@@ -15,23 +17,23 @@ TORCH: Mapping[str, tuple[str, ...]] = {
     "adam": ("betas", "eps", "weight_decay"),
     "adamw": ("betas", "eps", "weight_decay"),
 }
-"""The optimizers that are torch's own, and their options beside the learning rate."""
+"""Optimizers of torch, with their options besides the learning rate; those of timm are found by name."""
 OPTIONS = ("momentum", "nesterov", "betas", "eps", "weight_decay")
 
 
-def given(spec: Optimizer) -> dict[str, object]:
-    """The options that a recipe gives; the others are the optimizer's own."""
+def chosen_options(spec: Optimizer) -> dict[str, object]:
+    """The options that a recipe sets; the others keep the default of the optimizer."""
     options = {name: getattr(spec, name) for name in OPTIONS}
     return {name: value for name, value in options.items() if value is not None}
 
 
-def amiss(spec: Optimizer) -> Iterator[tuple[str, str]]:
-    """What is wrong with an optimizer's name and options, as (key, reason)."""
+def option_errors(spec: Optimizer) -> Iterator[tuple[str, str]]:
+    """Errors in an optimizer's name and options, as (key, reason)."""
     if reason := _unusable(spec.name):
         yield "name", reason
         return
     known = options_of(spec.name)
-    for option in given(spec):
+    for option in chosen_options(spec):
         if option not in known:
             has = ", ".join(name for name in OPTIONS if name in known)
             yield option, f"{spec.name} has no {option}; it has lr, {has}"
@@ -40,10 +42,10 @@ def amiss(spec: Optimizer) -> Iterator[tuple[str, str]]:
 
 
 def _unusable(name: str) -> str:
-    """Why there is no such optimizer here, or nothing."""
+    """Why the optimizer cannot be used; empty if it can."""
     if name in TORCH:
         return ""
-    from timm import optim  # seconds to import, and seldom needed
+    from timm import optim  # takes seconds to import, and is seldom needed
 
     names = optim.list_optimizers()
     if name not in names:
@@ -52,21 +54,48 @@ def _unusable(name: str) -> str:
     package = info.opt_class.partition(".")[0] if isinstance(info.opt_class, str) else ""
     if package and find_spec(package) is None:
         return f"optimizer {name!r} needs the package {package}, which is not installed"
-    return f"optimizer {name!r} needs second derivatives, which training does not take" if info.second_order else ""
+    if info.second_order:
+        return f"optimizer {name!r} needs second derivatives, which training does not compute"
+    return _unstorable(name)
+
+
+@cache
+def _unstorable(name: str) -> str:
+    """Why the state of an optimizer of timm cannot be stored, found by one step on four weights; empty if it can."""
+    import torch
+    from timm import optim
+
+    from prunebench.training.optimizer_state import optimizer_tensors
+
+    weight = torch.nn.Parameter(torch.ones(2, 2))
+    weight.grad = torch.ones_like(weight)
+    try:
+        # Eagerly, as some optimizers compile their step, which takes minutes.
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), torch.compiler.set_stance("force_eager"):
+            warnings.simplefilter("ignore")
+            optimizer = optim.create_optimizer_v2([weight], opt=name, lr=0.1)
+            optimizer.step()
+    except Exception:  # it may need a GPU: the training reports what fails there
+        return ""
+    try:
+        optimizer_tensors(optimizer, {"weight": weight})
+    except PrunebenchError as error:
+        return f"optimizer {name!r} cannot be used: {error}"
+    return ""
 
 
 @cache
 def options_of(name: str) -> frozenset[str]:
-    """Those that an optimizer has, beside the learning rate."""
+    """The options that an optimizer has, besides the learning rate."""
     if name in TORCH:
         return frozenset(TORCH[name])
     from timm import optim
 
     info = optim.get_optimizer_info(name)
     found = inspect.signature(optim.get_optimizer_class(name, bind_defaults=False)).parameters.keys() & set(OPTIONS)
-    # Options that timm takes out without a word; Adafactor's second beta is one, whatever its signature says.
-    silent = {"eps": not info.has_eps, "betas": not info.has_betas or info.opt_class is optim.Adafactor}
-    return frozenset(option for option in found if not silent.get(option))
+    # Options that timm drops silently; Adafactor's second beta is one, although it is in the signature.
+    ignored = {"eps": not info.has_eps, "betas": not info.has_betas or info.opt_class is optim.Adafactor}
+    return frozenset(option for option in found if not ignored.get(option))
 
 
 def _betas(name: str) -> int:

@@ -1,4 +1,4 @@
-"""A recipe at work: the learning rate of a step, the optimizer, the loss."""
+"""The learning rate, the optimizer and the loss of a recipe."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TORCH: dict[str, Any] = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adam
 
 
 def learning_rate(recipe: Recipe, clock: times.Clock, step: int) -> float:
-    """The learning rate of a step, counted from 0; after the recipe's end it stays at its last value.
+    """The learning rate of the step that is being made, counted from 0; after the recipe's end it keeps its last value.
 
     A pure function of the step: going back to a step goes back to its learning rate.
     """
@@ -46,9 +46,9 @@ def make_optimizer(
 
     Raises SuiteError when neither torch nor timm.optim has one of that name, or when it lacks an option.
     """
-    for _, reason in optimizers.amiss(spec):
+    for _, reason in optimizers.option_errors(spec):
         raise SuiteError(reason)
-    parameters, options = list(parameters), optimizers.given(spec)
+    parameters, options = list(parameters), optimizers.chosen_options(spec)
     optimizer: torch.optim.Optimizer
     if spec.name in TORCH:
         # The fused kernels do a whole step in one call: on a small network a third of the step's time.
@@ -63,7 +63,7 @@ def make_optimizer(
 
 @cache
 def resolved_options(spec: Optimizer) -> Mapping[str, Any]:
-    """The options of a recipe's optimizer: those that it gives, and the library's own values of those it could give.
+    """The options of a recipe's optimizer: those that it sets, and the library's defaults of the others.
 
     Raises SuiteError as `make_optimizer` does.
     """

@@ -1,4 +1,4 @@
-"""The state that a chain of stages hands on, and its form on disk: safetensors, nothing pickled."""
+"""The state between two stages of a chain, and its form on disk: safetensors, nothing pickled."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class State:
-    """Where a network stands. Tensors are on the CPU; a state is never changed in place."""
+    """A network at one point of a chain. Tensors are on the CPU; a state is never changed in place."""
 
     step: int
-    """Position in the recipe, hence in the learning-rate schedule and the data order."""
+    """How many steps of the recipe have been made: the position in the learning-rate schedule and the data order."""
     parameters: Tensors
     buffers: Tensors
     masks: Masks
     """Of the layers that are pruned; a layer without a mask is dense."""
     optimizer: Tensors = field(default_factory=dict)
-    """`<kind>/<parameter>`, such as `exp_avg/1.weight`; empty for an optimizer that has not begun."""
+    """`<kind>/<parameter>`, such as `exp_avg/1.weight`; empty before the first step."""
     cost: Cost = field(default_factory=Cost)
     memory: Tensors = field(default_factory=dict)
-    """What the updater of the training that made this state remembers."""
+    """`training.memory` of the updater whose training made this state."""
     trajectory: str = ""
-    """Key of that training; another one begins with no memory."""
+    """Key of that training; another one begins with empty memory."""
     history: tuple[dict[str, float], ...] = ()
     """Evaluations since training last began or was rewound."""
     loss_sum: float = 0.0
-    """Of the training losses since the last evaluation, so that a split training reports what a whole one does."""
+    """Sum of the training losses since the last evaluation, so that a training in pieces reports the same losses."""
     loss_steps: int = 0
-    """How many losses that is."""
+    """How many losses are in it."""
     unbooked: Cost = field(default_factory=Cost)
-    """What a training that is not done has cost so far; `cost` gets it at once at the end, so that the sums of a
-    training that was interrupted are those of one that was not."""
+    """Cost so far of a training that has not ended. It is added to `cost` once, at the end, so that interrupted and
+    uninterrupted trainings have equal sums."""
 
     choice: Choice = field(default_factory=Choice)
     """How well scores decided in the prunings of the chain."""
@@ -57,7 +57,7 @@ def to_tensors(state: State) -> dict[str, Tensors]:
     """The state's tensors by file: `weights`, `optimizer`, `memory` and `masks`.
 
     A tensor that is zero wherever its weight is pruned is written as its kept values only: at 98 % sparsity a
-    fiftieth of the size, and nothing is lost but the sign of zeros.
+    fiftieth of the size, and only the sign of zeros is lost.
     """
     weights = {f"parameter/{name}": value for name, value in state.parameters.items()}
     weights |= {f"buffer/{name}": value for name, value in state.buffers.items()}
@@ -70,14 +70,14 @@ def to_tensors(state: State) -> dict[str, Tensors]:
 
 
 def from_tensors(files: dict[str, Tensors], shapes: dict[str, list[int]], rest: dict[str, Any]) -> State:
-    """The state that `to_tensors` took apart.
+    """The state that `to_tensors` was given.
 
     Args:
         shapes: of each masked weight.
         rest: the fields that are not tensors: `step`, `trajectory`, `cost`, `history`, `loss_sum`, `loss_steps`, and
             `unbooked` of a training that is not done.
 
-    Raises ValueError, KeyError or TypeError for what `to_tensors` never made.
+    Raises ValueError, KeyError or TypeError for anything that `to_tensors` does not make.
     """
     masks = {name: _unpacked_mask(name, files["masks"][name], shape) for name, shape in shapes.items()}
     weights = dict(_unpacked(name, value, masks) for name, value in files["weights"].items())

@@ -222,7 +222,7 @@ def test_a_version_is_a_whole_number_from_1_on(loose, version):
 
 def test_a_parameter_called_version_is_an_error_and_not_taken_for_a_version(loose):
     error = error_of(GOOD.format(name="good").replace('name = "good"', 'name = "good"; version: int = 1'), loose)
-    assert error.startswith("Good has a parameter called version, which is what the version of its code is called")
+    assert error.startswith("Good has a parameter called version, which is the name of the version of its code")
 
 
 def test_a_class_without_a_name_is_an_error(loose):

@@ -72,5 +72,5 @@ def test_an_epoch_and_a_share_are_rounded_to_the_nearest_step():
 
 def test_a_parameter_that_is_a_time_counts_from_the_start():
     assert times.is_time("2ep")
-    with pytest.raises(ValueError, match=r"'\+2ep' counts from where a training stands"):
+    with pytest.raises(ValueError, match=r"'\+2ep' counts from the current step"):
         times.is_time("+2ep")

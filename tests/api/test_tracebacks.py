@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 import prunebench
 from prunebench.api import tracebacks
@@ -60,3 +61,38 @@ def test_an_error_that_was_raised_from_the_authors_has_its_place(error):
         raise RuntimeError("somewhere else") from error
     other = caught.value.with_traceback(None)
     assert tracebacks.place(other, files()) == tracebacks.place(error, files())
+
+
+def test_an_error_with_a_message_is_described_by_it_and_its_place(error):
+    number = inner.__code__.co_firstlineno + 1
+    message = "ValueError: invalid literal for int() with base 10: 'seven'"
+    assert tracebacks.description(error, files()) == f"{message} (test_tracebacks.py:{number})"
+    assert tracebacks.description(error) == message
+
+
+def silent(kind):
+    raise kind
+
+
+def silent_in_torch():
+    torch._assert(1 == 2, "")
+
+
+@pytest.mark.parametrize("kind", [AssertionError, ValueError, NotImplementedError(""), KeyError(), RuntimeError(" ")])
+def test_an_error_without_a_message_is_described_by_its_line(kind):
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - whichever it is
+        silent(kind)
+    name = type(caught.value).__name__
+    number = silent.__code__.co_firstlineno + 1
+    expected = f"{name} at test_tracebacks.py:{number}, in silent: raise kind"
+    assert tracebacks.description(caught.value, files()) == expected
+    assert tracebacks.description(caught.value) == expected
+
+
+def test_what_torch_raises_without_a_message_is_described_by_the_line_that_called_it():
+    with pytest.raises(AssertionError) as caught:
+        silent_in_torch()
+    number = silent_in_torch.__code__.co_firstlineno + 1
+    assert tracebacks.description(caught.value) == (
+        f'AssertionError at test_tracebacks.py:{number}, in silent_in_torch: torch._assert(1 == 2, "")'
+    )

@@ -72,8 +72,8 @@ def test_help_shows_the_options_of_the_executor_that_is_named(prunebench, moon):
         (["--executor", "moon", "--craters", "0"], "Invalid value for '--craters'"),
         (["--executor", "moon", "--craters", "many"], "Invalid value for '--craters'"),
         (["--executor", "moon", "--slots-per-gpu", "2"], "No such option"),
-        (["--timeout", "30"], "'30' is no length of time: write 90s, 30min"),
-        (["--budget", "0s"], "'0s' is no time at all"),
+        (["--timeout", "30"], "'30' is not a length of time: write 90s, 30min"),
+        (["--budget", "0s"], "'0s' must be longer than 0"),
     ],
 )
 def test_what_cannot_be_is_one_error_that_says_so(prunebench, moon, arguments, words):
@@ -92,7 +92,17 @@ def test_a_parameter_without_a_default_must_be_given(prunebench, moon):
 def test_a_parameter_called_like_an_option_of_every_run_is_refused(prunebench, write):
     path = write(PLACE.replace("far_side", "workers").replace("{lander}", "str = ''"), "moon.py")
     result = prunebench("run", "suite.yaml", "--plugin", path, "--executor", "moon")
-    assert "executor 'moon': its parameter 'workers' is called like an option of every run" in result.output
+    assert "executor 'moon': its parameter 'workers' has the name of an option of every run" in result.output
+
+
+@pytest.mark.parametrize("error", ["SystemExit(3)", "RuntimeError('no rocket')"])
+def test_an_executor_that_cannot_be_made_is_named(prunebench, write, error):
+    source = PLACE.replace("{lander}", "str = ''").replace(
+        "def open", f"def __post_init__(self):\n            raise {error}\n\n        def open"
+    )
+    result = prunebench("run", "suite.yaml", "--plugin", write(source, "moon.py"), "--executor", "moon")
+    assert result.exit_code == 2
+    assert "executor 'moon' cannot be used: " + error.replace("(", ": ").strip(")").replace("'", "") in result.output
 
 
 def test_the_plugins_are_listed_with_their_executors(prunebench, moon):

@@ -38,6 +38,15 @@ def test_a_ticket_is_written_and_gives_the_accuracy_of_the_row(here, prunebench)
     assert inspected["metrics"]["accuracy"] == ticket.facts.figures["accuracy"]
 
 
+@pytest.mark.parametrize("place", ["file/ticket.safetensors", "file/folder/ticket.safetensors"])
+def test_a_file_that_cannot_be_written_is_an_error_before_the_suite_is_read(tmp_path, monkeypatch, prunebench, place):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("x", "utf-8")
+    refused = prunebench("export", "no-suite.yaml", TRIAL, "--output", place)
+    assert (refused.exit_code, "no-suite" in refused.output) == (2, False)
+    assert "Invalid value for '--output': nothing can be written to file" in " ".join(refused.output.split())
+
+
 def test_the_file_and_its_format_are_chosen(here, prunebench):
     done = prunebench("export", "tiny.yaml", TRIAL, "--format", "state-dict", "--output", "n.safetensors")
     assert done.exit_code == 0, done.output

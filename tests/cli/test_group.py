@@ -15,7 +15,7 @@ import prunebench as package
 from prunebench import cli
 from prunebench.api.errors import PrunebenchError, SuiteError
 
-HEAVY = ("torch", "mlflow", "pandas", "matplotlib", "rich", "timm", "prunebench_plugins")
+HEAVY = ("torch", "mlflow", "pandas", "vl_convert", "rich", "timm", "prunebench_plugins")
 
 
 def imported_by(*arguments):

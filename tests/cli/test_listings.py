@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from prunebench.cli.listings import spelled, unwrapped
+from prunebench.cli.listings import suite_text, unwrapped
 
 LISTINGS = ["methods", "models", "datasets"]
 
@@ -94,7 +94,7 @@ def test_a_terminal_gets_a_table_that_fits(prunebench, write, monkeypatch):
 
 
 def test_values_are_spelled_as_a_suite_spells_them():
-    assert [spelled(value) for value in (True, None, 0.5, "global", "", (1, 2), {"a": 1})] == [
+    assert [suite_text(value) for value in (True, None, 0.5, "global", "", (1, 2), {"a": 1})] == [
         "true",
         "null",
         "0.5",

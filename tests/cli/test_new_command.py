@@ -72,7 +72,7 @@ REFUSED = [
 def test_a_name_that_is_none_is_refused(prunebench, tmp_path, name):
     result = prunebench("new", "--directory", tmp_path, "--", name)
     assert result.exit_code == 2
-    assert "is no name for a method: use lower-case letters, digits and single hyphens" in result.stderr
+    assert "cannot be the name of a method: use lower-case letters, digits and single hyphens" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 

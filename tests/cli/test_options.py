@@ -81,22 +81,22 @@ def test_settings_and_selections_can_be_given_again_and_again():
 def test_what_is_given_of_a_suite_comes_as_one_value_with_what_the_command_asked_for():
     arguments = ("--set", "seeds=1", "--only", "seed=0", "--store", "here", "--data", "there", "--json")
     more = ("--plugin", "mine.py", "--no-plugin", "snip")
-    everything = options.Given(("seeds=1",), ("seed=0",), ("mine.py",), ("snip",), Path("here"), Path("there"))
-    found = call(options.given("only", "store", "data", "json"), *arguments, *more)
-    assert found == {"given": everything, "as_json": True}
-    assert call(options.given()) == {"given": options.Given()}
-    assert "--only" in call(options.given("store"), "--only", "seed=0").output
+    everything = options.SuiteOptions(("seeds=1",), ("seed=0",), ("mine.py",), ("snip",), Path("here"), Path("there"))
+    found = call(options.suite_options("only", "store", "data", "json"), *arguments, *more)
+    assert found == {"chosen": everything, "as_json": True}
+    assert call(options.suite_options()) == {"chosen": options.SuiteOptions()}
+    assert "--only" in call(options.suite_options("store"), "--only", "seed=0").output
 
 
 def test_options_stand_in_the_help_in_the_order_in_which_a_command_names_them():
-    command = click.command()(options.given("only", "store", "data", "json")(lambda **given: None))
+    command = click.command()(options.suite_options("only", "store", "data", "json")(lambda **chosen: None))
     names = ["--set", "--only", "--store", "--data", "--json", "--plugin", "--no-plugin"]
     assert [param.opts[0] for param in command.params] == names
 
 
 def test_the_command_that_runs_a_suite_has_what_was_given_of_it():
-    given = options.Given(("a=b c",), ("seed=0",), ("mine.py",), ("snip",), Path("here"))
-    assert given.run_command(Path("x.yaml")) == (
+    chosen = options.SuiteOptions(("a=b c",), ("seed=0",), ("mine.py",), ("snip",), Path("here"))
+    assert chosen.run_command(Path("x.yaml")) == (
         "prunebench run x.yaml --set 'a=b c' --store here --plugin mine.py --no-plugin snip"
     )
-    assert options.Given().run_command(Path("x.yaml")) == "prunebench run x.yaml"
+    assert options.SuiteOptions().run_command(Path("x.yaml")) == "prunebench run x.yaml"

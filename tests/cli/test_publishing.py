@@ -88,7 +88,7 @@ def contents_of(path):
 
 def test_plots_of_another_version_of_the_library_are_not_stale(board, prunebench):
     for path in board.glob("*.svg"):
-        path.write_bytes(re.sub(rb"Matplotlib v[\d.]+", b"Matplotlib v1.2.3", path.read_bytes()) + b"<!-- -->")
+        path.write_bytes(re.sub(rb"vl-convert [\w.]+", b"vl-convert 1.2.3", path.read_bytes()) + b"<!-- -->")
     assert prunebench("leaderboard", "board", "--check").exit_code == 0
 
 
@@ -213,3 +213,20 @@ def test_merging_what_is_merged_changes_nothing(published, prunebench):
     published("one", RESULTS)
     prunebench("merge", "one", "one", "--output", "again")
     assert contents(Path("again")) == contents(Path("one"))
+
+
+def test_a_board_that_cannot_be_written_is_an_error_before_anything_is_read(here, prunebench, monkeypatch):
+    (here / "file").write_text("x", "utf-8")
+    result = prunebench("leaderboard", "no such suite", "--output", "file/board")
+    assert (result.exit_code, "no such suite" in result.output) == (2, False)
+    words = " ".join(result.output.split())
+    assert "Invalid value for '--output': nothing can be written to file/board: Not a directory" in words
+
+
+def test_a_check_needs_no_writable_folder(board, prunebench, monkeypatch):
+    from prunebench.cli import options
+
+    monkeypatch.setattr(options, "unwritable", lambda folder: "Read-only file system")
+    assert prunebench("leaderboard", "./board", "--check").exit_code == 0
+    assert prunebench("leaderboard", "./board", "--output", "board", "--check").exit_code == 0
+    assert "Read-only file system" in prunebench("leaderboard", "./board", "--output", "board").output

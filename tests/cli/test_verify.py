@@ -6,7 +6,7 @@ import textwrap
 import pytest
 
 from prunebench import session
-from prunebench.cli.verify import _elsewhere
+from prunebench.cli.verify import _differences
 from prunebench.execution.results import flattened
 from prunebench.leaderboard import write
 from prunebench.suite.reading import trial_to_plain
@@ -62,7 +62,7 @@ def verify(prunebench, monkeypatch):
     """Verifies a row of the board: what was said, and the trials that were to be run."""
     found = []
 
-    def run(loaded, **options):
+    def run(loaded, options):
         found.extend(loaded.trials)
         return session.Outcome({}, None)
 
@@ -138,7 +138,7 @@ def test_settings_that_the_suite_no_longer_takes_are_an_error_that_names_them(pu
     publish("methods.3.finetune=2ep", only=("method=random",))
     runs.write_suite(here, runs.SUITE.replace("  - {name: magnitude, finetune: 1ep}\n", ""))
     said, trials = verify("tiny/random/0.5")
-    assert "'tiny/random/0.5' was run with --set methods.3.finetune=2ep, and tiny.yaml is not so" in said
+    assert "'tiny/random/0.5' was run with --set methods.3.finetune=2ep, which tiny.yaml does not accept" in said
     assert "there is no 3" in said
     assert trials == []
 
@@ -183,5 +183,5 @@ def test_a_run_with_settings_is_verified_without_them(here, prunebench):
 
 def test_another_device_is_named_and_nothing_that_one_of_them_does_not_have():
     on = [[make(provenance=facts)] for facts in ({"device": "NVIDIA A100", "cuda": "13"}, {"device": "cpu"})]
-    assert list(_elsewhere(*on)) == ["another device: NVIDIA A100 → cpu"]
-    assert list(_elsewhere(on[0], on[0])) == []
+    assert list(_differences(*on)) == ["another device: NVIDIA A100 → cpu"]
+    assert list(_differences(on[0], on[0])) == []

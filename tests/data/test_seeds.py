@@ -38,13 +38,13 @@ def test_the_global_generator_is_put_back_after_a_seeded_block():
 
 @pytest.fixture
 def gpus(monkeypatch):
-    """Two GPUs on paper; the list has each whose generator is asked for or put back."""
-    asked = []
+    """Two GPUs on paper; the list has each whose generator is read or put back."""
+    calls = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: asked.append(("get", device)))
-    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: asked.append(("set", device)))
-    return asked
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: calls.append(("get", device)))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: calls.append(("set", device)))
+    return calls
 
 
 def test_a_seeded_block_does_not_start_cuda(gpus):

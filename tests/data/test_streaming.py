@@ -1,6 +1,8 @@
 """Data that no memory holds: decoded by other processes, and the same whoever decodes it."""
 
+import gc
 import json
+import multiprocessing
 import shutil
 import sys
 from dataclasses import replace
@@ -102,6 +104,61 @@ def test_a_batch_depends_on_nothing_that_was_asked_for_before(data, loaders, num
     for step in (5, 6, 2, 7, 0):
         assert equal(drawn.batch(3, "train", step), forwards[step])
     assert not equal(drawn.batch(3, "other", 2), forwards[2])
+
+
+def decoders():
+    return {process.pid for process in multiprocessing.active_children()}
+
+
+@pytest.fixture
+def no_collector():
+    """Nothing is freed but by its count of references."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_processes_end_when_nothing_more_is_read_from_them(data, loaders):
+    loaders(2)
+    before, drawn = decoders(), data()
+    drawn.batch(0, "train", 0)
+    first = decoders() - before
+    assert len(first) == 2
+    expected = drawn.batch(0, "train", 1)
+    assert decoders() - before == first
+    drawn.batch(0, "train", 5)  # another place: new processes
+    assert len(decoders() - before) == 2
+    assert not first & decoders()
+    drawn.close()
+    assert decoders() == before
+    assert equal(drawn.batch(0, "train", 1), expected)  # it goes on after that
+    del drawn
+    assert decoders() == before
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_processes_end_with_a_pass_that_is_left_early(data, loaders):
+    loaders(2)
+    before, drawn = decoders(), data()
+    for _ in drawn.in_order(drawn.test, 3):
+        break
+    assert decoders() == before
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_processes_end_with_the_training(tiny, animals, root, tmp_path, loaders):
+    loaders(2)
+    before = decoders()
+    task = tiny.task(dataset=animals(), batch_size=4, steps=3)
+    prepared = prepare(task.dataset, root, tmp_path)
+    trial = tiny.trial(tiny.Chained(chain=(prunebench.Initialize(), prunebench.Train())), task=task)
+    bench = Bench(trial, CPU, lambda: Data(task, prepared, CPU))
+    states = {}
+    for node in resolve(trial, protocol(task, prepared.fingerprint)):
+        states[node.key] = perform(node, states.get(node.parent), states.get(node.source), bench)
+    assert decoders() == before
 
 
 def test_every_step_crops_anew(data):

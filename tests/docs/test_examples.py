@@ -1,4 +1,4 @@
-"""The levels of power: every file of docs/examples is a plugin that does what it says."""
+"""Every file of docs/examples is a plugin that does what its docstring says."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ FILES = sorted(EXAMPLES.glob("*.py"))
 
 @pytest.fixture(scope="module")
 def loaded():
-    """The suite that uses all of them."""
+    """The suite that uses all examples."""
     return session.load_suite(EXAMPLES / "suite.yaml", plugin_files=FILES)
 
 
@@ -81,7 +81,7 @@ def test_every_method_keeps_the_contract(loaded, label):
 
 
 def test_register_executors_brings_a_place_where_a_suite_runs(tmp_path):
-    # One job: each starts Python and imports torch.
+    # One job only, because each job starts Python and imports torch.
     text = runs.SUITE.split("methods:")[0].replace("epochs: 2", "epochs: 1")
     runs.write_suite(tmp_path, text + "methods: [dense]\nsparsities: [0.5]\nseeds: 1\n")
     how = ["--plugin", EXAMPLES / "executor.py", "--executor", "launch", "--prefix", "env PASSED=on"]

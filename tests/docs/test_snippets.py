@@ -1,8 +1,8 @@
 """Every snippet of the README and the docs works: Python is loaded or run, YAML is read, commands are called.
 
-A page is a folder: its snippets that begin with `# name.py` or `# name.yaml` are files in it, and commands find them
-there, beside what lies in the repository's root. What needs a network, a server or a fresh environment is named in
-ELSEWHERE, with who runs it instead.
+The snippets of a page share a folder. A snippet that begins with `# name.py` or `# name.yaml` is a file in it, next to
+links to what is in the root of the repository; commands run there. ELSEWHERE names the commands that need a network, a
+server or a new environment, and says what covers them instead.
 """
 
 import os
@@ -44,9 +44,9 @@ ELSEWHERE = {
     "python": "its pages are compared in test_reference_pages",
 }
 RUNNING = ("run", "plan", "leaderboard", "export", "inspect")
-"""Commands that read a suite: it is read and planned, and run only by the slow test."""
+"""Commands that read a suite. The suite is loaded here; only the slow test runs the command."""
 LONG = ("check", "compare", "merge", "verify")
-"""Commands whose own tests run them; here their arguments are parsed."""
+"""Commands that their own tests run. Their arguments are parsed here."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ class Snippet:
 
     @property
     def file(self):
-        """The name that its first line gives it."""
+        """The file name in its first line, or one made of its line number."""
         named = re.match(r"# ([\w-]+\.(?:py|yaml))\n", self.text)
         return named[1] if named else f"line{self.line}.{'py' if self.language == 'python' else self.language}"
 
     @property
     def is_script(self):
-        """Whether it is Python to be run, and no plugin."""
+        """Whether it is a Python script rather than a plugin."""
         return self.language == "python" and "hookimpl" not in self.text and not self.file.startswith("test_")
 
     def __str__(self):
@@ -87,7 +87,7 @@ def called(*languages):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Makes the folder of a page, and goes there."""
+    """Make the folder of a page, and change to it."""
 
     def make(page):
         base = page.parent if page.parent.parent.name == "plugins" else ROOT
@@ -106,7 +106,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def installable(folder):
-    """The modules of the packages in a page's folder, which a reader would have installed by then."""
+    """The modules of the packages in a page's folder, which a reader has installed at that point."""
     return [*sorted(folder.glob("prunebench_*.py")), *sorted(folder.glob("*/prunebench_*.py"))]
 
 
@@ -118,7 +118,7 @@ def test_there_are_snippets_of_each_kind_and_no_others():
 
 @called("python")
 def test_python_is_a_plugin_that_loads_or_a_script(snippet, folder):
-    if snippet.is_script:  # run by the slow test, when the commands before it have made what it reads
+    if snippet.is_script:  # the slow test runs it, after the commands that write its input
         compile(snippet.text, snippet.file, "exec")
         return
     path = folder(snippet.page) / snippet.file
@@ -136,7 +136,7 @@ def test_python_is_a_plugin_that_loads_or_a_script(snippet, folder):
 def test_yaml_is_a_suite_that_can_be_planned(snippet, folder):
     where = folder(snippet.page)
     if any(f": {file}" in snippet.text for file in made_by_commands(snippet.page)):
-        pytest.skip("it names a file that the commands before it make: the slow test runs it")
+        pytest.skip("it names a file that earlier commands write; the slow test runs it")
     files = [one.file for one in snippets_of(snippet.page) if one.language == "python" and not one.is_script]
     plugins = [where / file for file in files if not file.startswith("test_")]
     loaded = session.load_suite(where / snippet.file, plugin_files=plugins)
@@ -146,14 +146,14 @@ def test_yaml_is_a_suite_that_can_be_planned(snippet, folder):
 
 
 def made_by_commands(page):
-    """The files that a page's exports write."""
+    """The files that the `export` commands of a page write."""
     snippets = [one for one in snippets_of(page) if one.language in SHELL]
     commands = [words for one in snippets for _, _, words in commands_of(one)]
     return [words[words.index("--output") + 1] for words in commands if words[1:2] == ["export"]]
 
 
 def commands_of(snippet):
-    """Environment variables and words of each command, with the folder that it is called in."""
+    """Folder, environment variables and words of each command."""
     where, clone = ".", ""
     for line in snippet.text.replace("\\\n", " ").splitlines():
         for part in re.split(r"\s&&\s", line):
@@ -169,13 +169,13 @@ def commands_of(snippet):
 
 
 MADE = [file for page in PAGES for file in made_by_commands(page)]
-"""Files that are not there before the commands of a page have run."""
+"""Files that exist only after the commands of a page have run."""
 
 
 @called(*SHELL)
 def test_every_command_is_right(snippet, folder, monkeypatch):
     top = folder(snippet.page)
-    # What a page has made before this snippet, such as a package.
+    # Files that earlier snippets of the page write, such as a package.
     earlier = [one for one in snippets_of(snippet.page) if one.language in SHELL and one.line < snippet.line]
     for one in [*earlier, snippet]:
         for where, variables, words in commands_of(one):
@@ -201,7 +201,7 @@ def check_command(words, top):
         given = command.make_context(name, list(rest)).params
         if name in RUNNING and str(given["suite"]).endswith(".yaml"):
             if any(made in Path(given["suite"]).read_text("utf-8") for made in MADE):
-                return  # by commands before it, which the slow test runs
+                return  # earlier commands write it; the slow test runs them
             files = [*given["files"], *installable(top)]
             loaded = session.load_suite(
                 given["suite"], settings=given["settings"], only=given.get("only", ()), plugin_files=files
@@ -216,7 +216,7 @@ def check_command(words, top):
 
 
 def check_installation(arguments):
-    """What is installed is a folder with metadata, and its extras are there."""
+    """The installed path is a folder with metadata, which has the extras."""
     for target in (argument for argument in arguments if not argument.startswith("-")):
         path, _, extras = target.partition("[")
         about = (Path(path) / "pyproject.toml").read_text("utf-8")
@@ -237,13 +237,21 @@ def test_inline_commands_exist(page):
 
 @pytest.mark.parametrize("page", [*PAGES, *sorted((ROOT / "docs").glob("*/*.md"))], ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", page.read_text("utf-8")):
         if not target.startswith("http"):
-            assert (page.parent / target).exists(), target
+            path = page.parent / target if target else page
+            assert path.exists(), target
+            assert not anchor or anchor in headings_of(path), f"{target}#{anchor}"
+
+
+def headings_of(page):
+    """The anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def shortened(words):
-    """A command that runs a suite, for one seed and one epoch, and one sparsity if it says nothing of them."""
+    """A command that runs a suite, shortened to one seed, one epoch and, unless it sets sparsities, one sparsity."""
     less = [] if "sparsit" in shlex.join(words) or words[1] != "run" else ["sparsities=[0.8]"]
     settings = ["seeds=1", "tasks.recipe.epochs=1", *less] if words[1] in ("run", "export", "inspect") else []
     return [*words[1:], *(part for one in settings for part in ("--set", one))]

@@ -9,7 +9,8 @@ import pytest
 import prunebench
 from prunebench import session
 from prunebench.data.prepared import prepare
-from prunebench.execution.scheduler import Options, Scheduler
+from prunebench.execution.open_trials import TaskData
+from prunebench.execution.scheduler import Scheduler, SchedulerOptions
 from prunebench.store.entries import Store
 from tests import runs
 
@@ -80,29 +81,29 @@ def loaded(tmp_path_factory):
 
 
 @pytest.fixture
-def walk_of(loaded, tmp_path):
-    """Makes a walk over that suite with a crew that follows a story; `walk.pool` is there once it has begun."""
+def scheduler_of(loaded, tmp_path):
+    """Makes a scheduler of that suite whose workers end as a story says; `scheduler.pool` is set when it starts."""
 
     def make(story=lambda order, times: None, slots=1, store="store", **options):
         opened = Store.open(tmp_path / store)
         prepared = {trial.task.label: prepare(trial.task.dataset, None, opened.data) for trial in loaded.trials}
         executor = Inline(story=story, slots=slots)
-        walk = Scheduler(
+        scheduler = Scheduler(
             session.plan_suite(loaded, prepared),
             opened,
             loaded.registry,
-            prepared,
-            Options(executor=executor, **options),
+            TaskData(prepared),
+            SchedulerOptions(executor=executor, **options),
         )
         keep = executor.open
-        object.__setattr__(executor, "open", lambda site: vars(walk).setdefault("crew", keep(site)))
-        return walk
+        object.__setattr__(executor, "open", lambda site: vars(scheduler).setdefault("pool", keep(site)))
+        return scheduler
 
     return make
 
 
 @pytest.fixture
-def key_of(loaded, walk_of):
+def key_of(loaded, scheduler_of):
     """The key of a method's trial."""
-    keys = {planned.trial.entry.label: planned.key for planned in walk_of(store="keys").plan.trials}
+    keys = {planned.trial.entry.label: planned.key for planned in scheduler_of(store="keys").plan.trials}
     return keys.get

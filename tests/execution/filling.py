@@ -10,7 +10,8 @@ from prunebench import session
 from prunebench.data.prepared import prepare
 from prunebench.execution import worker
 from prunebench.execution.key_inputs import inputs_of
-from prunebench.execution.scheduler import Options, Scheduler
+from prunebench.execution.open_trials import TaskData
+from prunebench.execution.scheduler import Scheduler, SchedulerOptions
 from prunebench.execution.wording import described
 from prunebench.plan.jobs import missing_jobs
 from prunebench.plan.planning import make_plan
@@ -83,11 +84,11 @@ def perform(suite, store):
     """Do the work of a suite in this process; gives its plan."""
     prepared = {one.task.label: prepare(one.task.dataset, None, store.data) for one in suite.trials}
     plan = session.plan_suite(suite, prepared)
-    walk = Scheduler(plan, store, suite.registry, prepared, Options(plugins=suite.files))
+    scheduler = Scheduler(plan, store, suite.registry, TaskData(prepared), SchedulerOptions(plugins=suite.files))
     jobs = missing_jobs(plan, store.has, [one.key for one in plan.trials if one.chain])
     while jobs:
         key = next(key for key, job in jobs.items() if not job.needs & jobs.keys())
-        worker.run_job(walk._order(jobs.pop(key)))
+        worker.run_job(scheduler.spec_of(jobs.pop(key)))
         assert store.has(key)
     return plan
 

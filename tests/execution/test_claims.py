@@ -22,9 +22,9 @@ WORK = Work(trial="tiny/imp/0.5/0", stage="Train()", start=3, stop=20)
 HOLDER = f"""
 import sys, time
 from pathlib import Path
-from prunebench.store.locks import Work, claim
+from prunebench.store.locks import Work, lock
 from prunebench.store.entries import Store
-held = claim(Store(Path(sys.argv[1])), {KEY!r}, Work("tiny/imp/0.5/0", "Train()", 3, 20))
+held = lock(Store(Path(sys.argv[1])), {KEY!r}, Work("tiny/imp/0.5/0", "Train()", 3, 20))
 print("held" if held else "busy", flush=True)
 time.sleep(60)
 """
@@ -151,10 +151,10 @@ def test_whoever_asks_takes_nothing_away(store, holder):
 
 
 def test_somebody_who_is_asking_is_no_owner(store):
-    lock = claims._lock(store, KEY)
+    file_lock = claims._lock(store, KEY)
     with lock(store, KEY, WORK):
         pass
-    lock.acquire()
+    file_lock.acquire()
     process = subprocess.Popen([sys.executable, "-c", HOLDER, store.root], stdout=subprocess.PIPE, text=True)
     try:
         # Held for longer than a question takes: busy. It has been let go of for the one that asks next.
@@ -162,7 +162,7 @@ def test_somebody_who_is_asking_is_no_owner(store):
     finally:
         process.kill()
         process.communicate()
-        lock.release()
+        file_lock.release()
 
 
 def test_progress_is_noted_about_once_a_second(store, monkeypatch):

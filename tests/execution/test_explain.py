@@ -170,7 +170,7 @@ def test_a_parameter_that_changed_is_told_beside_another_protocol(tmp_path, suit
 
 def test_a_chain_that_other_code_makes_is_told_from_what_is_in_a_key(suite, plan, store, monkeypatch):
     filling.fill(store, plan)
-    changed = inputs.core_hashes() | {"plan.py": "other"}
+    changed = inputs.core_hashes() | {"plan/planning.py": "other"}
     monkeypatch.setattr(inputs, "core_hashes", lambda: changed)
     monkeypatch.setattr(plans, "protocol", lambda task, fingerprint: "another")
     assert [change.name for change in asked(filling.planned(suite), store).changes] == ["prunebench/plan/planning.py"]

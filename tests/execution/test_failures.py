@@ -6,7 +6,8 @@ import pytest
 
 from prunebench import session
 from prunebench.data.prepared import prepare
-from prunebench.execution.scheduler import Options, Scheduler
+from prunebench.execution.open_trials import TaskData
+from prunebench.execution.scheduler import Scheduler, SchedulerOptions
 from prunebench.store.entries import Store
 from tests import runs
 
@@ -54,8 +55,8 @@ def walked(trials, loaded, folder):
     store = Store.open(folder)
     prepared = {trial.task.label: prepare(trial.task.dataset, None, store.data) for trial in trials}
     plan = session.plan_suite(session.LoadedSuite(loaded.suite, tuple(trials), loaded.registry, loaded.files), prepared)
-    options = Options(workers=1, plugins=loaded.files)
-    (event,) = Scheduler(plan, store, loaded.registry, prepared, options).events()
+    options = SchedulerOptions(workers=1, plugins=loaded.files)
+    (event,) = Scheduler(plan, store, loaded.registry, TaskData(prepared), options).events()
     return event.result.reason, store.failure(event.planned.key)
 
 

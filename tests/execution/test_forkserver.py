@@ -17,8 +17,9 @@ import prunebench
 from prunebench import session
 from prunebench.api.executors import ExitCode
 from prunebench.data.prepared import prepare
+from prunebench.execution.open_trials import TaskData
 from prunebench.execution.processes import forking
-from prunebench.execution.scheduler import Options, Scheduler
+from prunebench.execution.scheduler import Scheduler, SchedulerOptions
 from prunebench.store.entries import Store
 from tests import orders, runs
 
@@ -64,8 +65,8 @@ def marked(word):
 
 
 @pytest.fixture
-def walk_of(tmp_path):
-    """Makes a walk over a dense control and a method with trouble, for so many seeds."""
+def scheduler_of(tmp_path):
+    """Makes a scheduler over a dense control and a method with trouble, for so many seeds."""
 
     def make(code="", seeds=1, store="store", plugin=None, **options):
         path = runs.with_trouble(tmp_path, code or "pass")
@@ -75,22 +76,22 @@ def walk_of(tmp_path):
         loaded = session.load_suite(runs.write_suite(tmp_path, text), plugin_files=[path], only=["method=mine"])
         opened = Store.open(tmp_path / store)
         prepared = {trial.task.label: prepare(trial.task.dataset, None, opened.data) for trial in loaded.trials}
-        chosen = Options(workers=2, plugins=loaded.files, blocked=loaded.blocked, **options)
-        return Scheduler(session.plan_suite(loaded, prepared), opened, loaded.registry, prepared, chosen)
+        chosen = SchedulerOptions(workers=2, plugins=loaded.files, blocked=loaded.blocked, **options)
+        return Scheduler(session.plan_suite(loaded, prepared), opened, loaded.registry, TaskData(prepared), chosen)
 
     return make
 
 
-def results(walk):
+def results(scheduler):
     """By seed: done, or the reason."""
-    ends = [(event.planned.trial, event.result.reason or event.result.status) for event in walk.events()]
+    ends = [(event.planned.trial, event.result.reason or event.result.status) for event in scheduler.events()]
     return {trial.seed: end for trial, end in ends if trial.entry.label == "mine"}
 
 
 # Processes that die
 
 
-def test_a_server_that_dies_costs_no_row_whenever_that_is(walk_of, tmp_path):
+def test_a_server_that_dies_costs_no_row_whenever_that_is(scheduler_of, tmp_path):
     kills = """
 parents = [os.getppid(), int(open(f"/proc/{os.getppid()}/stat").read().rpartition(") ")[2].split()[1])]
 if seed == 0 and len(tries) <= 4:  # more often in a row than a worker may be killed
@@ -103,15 +104,15 @@ if seed == 2 and len(tries) == 1:
     os.kill(parents[0], signal.SIGKILL)
     import time; time.sleep(60)
 """
-    walk = walk_of(kills, seeds=3)
-    assert results(walk) == dict.fromkeys(range(3), "done")
+    scheduler = scheduler_of(kills, seeds=3)
+    assert results(scheduler) == dict.fromkeys(range(3), "done")
     assert len((tmp_path / "seed-0").read_text()) >= 5
-    assert list((walk.store.root / "failures").iterdir()) == []
+    assert list((scheduler.store.root / "failures").iterdir()) == []
 
 
-def test_a_server_that_dies_between_jobs_is_replaced(walk_of):
-    walk, ends = walk_of(seeds=2), []
-    for event in walk.events():
+def test_a_server_that_dies_between_jobs_is_replaced(scheduler_of):
+    scheduler, ends = scheduler_of(seeds=2), []
+    for event in scheduler.events():
         ends.append(event.result.status)
         for server in children(forking._template._process.pid):
             os.kill(server, signal.SIGKILL)
@@ -119,8 +120,8 @@ def test_a_server_that_dies_between_jobs_is_replaced(walk_of):
 
 
 @pytest.mark.slow
-def test_kills_at_random_moments_change_no_bit(walk_of, tmp_path):
-    assert results(walk_of(seeds=6, store="quiet")) == dict.fromkeys(range(6), "done")
+def test_kills_at_random_moments_change_no_bit(scheduler_of, tmp_path):
+    assert results(scheduler_of(seeds=6, store="quiet")) == dict.fromkeys(range(6), "done")
     over, kills = threading.Event(), []
     chance = random.Random(3)
 
@@ -135,7 +136,7 @@ def test_kills_at_random_moments_change_no_bit(walk_of, tmp_path):
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        found = results(walk_of(seeds=6))
+        found = results(scheduler_of(seeds=6))
     finally:
         over.set()
         killer.join()
@@ -144,11 +145,11 @@ def test_kills_at_random_moments_change_no_bit(walk_of, tmp_path):
     assert runs.states(tmp_path / "store") == runs.states(tmp_path / "quiet")
 
 
-def test_what_always_kills_the_server_is_a_failure_in_the_end_and_only_of_this_run(walk_of, monkeypatch):
-    monkeypatch.setattr("prunebench.execution.scheduler.RESTARTS", 2)
-    walk = walk_of("import time\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(60)")
-    assert results(walk) == {0: "the process that starts workers died, 3 times"}
-    assert list((walk.store.root / "failures").iterdir()) == []
+def test_what_always_kills_the_server_is_a_failure_in_the_end_and_only_of_this_run(scheduler_of, monkeypatch):
+    monkeypatch.setattr("prunebench.execution.running_jobs.RESTARTS", 2)
+    scheduler = scheduler_of("import time\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(60)")
+    assert results(scheduler) == {0: "the process that starts workers died, 3 times"}
+    assert list((scheduler.store.root / "failures").iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -162,8 +163,8 @@ def test_what_always_kills_the_server_is_a_failure_in_the_end_and_only_of_this_r
         ("os.abort()", "its worker was killed by SIGABRT 3 times (out of memory?)"),
     ],
 )
-def test_an_end_of_the_method_s_own_is_its_failure(walk_of, code, reason):
-    assert results(walk_of(code)) == {0: reason}
+def test_an_end_of_the_method_s_own_is_its_failure(scheduler_of, code, reason):
+    assert results(scheduler_of(code)) == {0: reason}
 
 
 # Plugins after whose import no process should be forked
@@ -173,9 +174,11 @@ THREADS = "import threading, time\nthreading.Thread(target=time.sleep, args=(360
 
 
 @pytest.mark.parametrize("plugin", [THREADS, "import subprocess\nhelper = subprocess.Popen(['sleep', 'MARK'])\n"])
-def test_a_plugin_that_starts_threads_or_processes_as_it_is_imported_works(walk_of, mark, plugin):
-    walk = walk_of("import threading\nassert threading.active_count() <= 3", plugin=plugin.replace("MARK", mark))
-    assert results(walk) == {0: "done"}
+def test_a_plugin_that_starts_threads_or_processes_as_it_is_imported_works(scheduler_of, mark, plugin):
+    scheduler = scheduler_of(
+        "import threading\nassert threading.active_count() <= 3", plugin=plugin.replace("MARK", mark)
+    )
+    assert results(scheduler) == {0: "done"}
     assert len(marked(mark)) <= 1  # the driver imported it too
 
 
@@ -206,17 +209,17 @@ if seed == 4:
 """
 
 
-def test_threads_and_processes_that_a_method_leaves_do_not_keep_it_from_being_done_and_are_gone(walk_of, mark):
+def test_threads_and_processes_that_a_method_leaves_do_not_keep_it_from_being_done_and_are_gone(scheduler_of, mark):
     begun = time.monotonic()
-    assert results(walk_of(LEFT.replace("MARK", mark), seeds=5)) == dict.fromkeys(range(5), "done")
+    assert results(scheduler_of(LEFT.replace("MARK", mark), seeds=5)) == dict.fromkeys(range(5), "done")
     assert time.monotonic() - begun < 200
     assert gone(lambda: marked(mark), seconds=1.0)
 
 
-def test_what_fails_and_what_takes_too_long_leaves_no_process(walk_of, mark):
+def test_what_fails_and_what_takes_too_long_leaves_no_process(scheduler_of, mark):
     code = f"import subprocess, time\nsubprocess.Popen(['setsid', 'sleep', '{mark}'])\ntime.sleep(0.2)\n"
     code += "if seed == 0: raise ValueError('no luck')\ntime.sleep(3600)"
-    found = results(walk_of(code, seeds=2, timeout=4.0))
+    found = results(scheduler_of(code, seeds=2, timeout=4.0))
     assert found == {0: "ValueError: no luck (mine.py:27)", 1: "took longer than --timeout 4s"}
     assert gone(lambda: marked(mark), seconds=1.0)
 

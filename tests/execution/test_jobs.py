@@ -77,7 +77,7 @@ def test_skipped_trials_keep_nothing(tiny, method, plan_of):
 def test_a_job_runs_from_one_kept_state_to_the_next(tiny, method, plan_of):
     plan = plan_of(tiny.trial(method("imp", rewind_to="5it"), sparsity=0.36))
     chain = plan.trials[0].chain
-    jobs = missing_jobs(plan, Shelf(), wanted(plan))
+    jobs = missing_jobs(plan, Shelf().has, wanted(plan))
     assert jobs == {
         job.key: job
         for job in (
@@ -103,7 +103,7 @@ def test_jobs_cover_every_node_once_when_nothing_is_there(tiny, method, plan_of)
             for ablation in ({}, {"shuffle": True}, {"reinitialize": True})
         )
     )
-    jobs = missing_jobs(plan, Shelf(), wanted(plan))
+    jobs = missing_jobs(plan, Shelf().has, wanted(plan))
     covered = [key for job in jobs.values() for key in job.path]
     assert sorted(covered) == sorted(plan.nodes)
     assert jobs.keys() == kept_keys(plan)
@@ -111,7 +111,7 @@ def test_jobs_cover_every_node_once_when_nothing_is_there(tiny, method, plan_of)
 
 def test_each_job_follows_its_parent_and_needs_what_it_reads(tiny, method, plan_of):
     plan = plan_of(tiny.trial(method("imp", rewind_to="5it"), shuffle=True), tiny.trial(method("dense"), sparsity=0.0))
-    for job in missing_jobs(plan, Shelf(), wanted(plan)).values():
+    for job in missing_jobs(plan, Shelf().has, wanted(plan)).values():
         nodes = [plan.nodes[key] for key in job.path]
         assert [node.parent for node in nodes[1:]] == list(job.path[:-1])
         read = {nodes[0].parent, *(node.source for node in nodes)} - {None} - set(job.path)
@@ -120,15 +120,15 @@ def test_each_job_follows_its_parent_and_needs_what_it_reads(tiny, method, plan_
 
 def test_nothing_is_to_be_done_when_every_end_is_there(tiny, method, plan_of):
     plan = plan_of(tiny.trial(method("imp")), tiny.trial(method("snip")))
-    assert missing_jobs(plan, Shelf(wanted(plan)), wanted(plan)) == {}
-    assert missing_jobs(plan, Shelf(plan.nodes), wanted(plan)) == {}
+    assert missing_jobs(plan, Shelf(wanted(plan)).has, wanted(plan)) == {}
+    assert missing_jobs(plan, Shelf(plan.nodes).has, wanted(plan)) == {}
 
 
 def test_only_what_the_missing_ends_need_is_made(tiny, method, plan_of):
     # All ends but the last level's: two states of the middle are there as well.
     plan = plan_of(*(tiny.trial(method("imp"), sparsity=sparsity) for sparsity in (0.2, 0.36)))
     first, second = (trial.chain for trial in plan.trials)
-    jobs = missing_jobs(plan, Shelf([first[-1], first[0]]), wanted(plan))
+    jobs = missing_jobs(plan, Shelf([first[-1], first[0]]).has, wanted(plan))
     assert jobs == {second[-1]: Job(second[5:], frozenset({first[-1], first[0]}))}
 
 
@@ -136,22 +136,22 @@ def test_a_lost_state_in_the_middle_is_made_again_if_and_only_if_it_is_needed(ti
     plan = plan_of(tiny.trial(method("imp"), sparsity=0.36))
     chain = plan.trials[0].chain
     there = {chain[0], chain[4], chain[7]}  # the dense end, chain[1], was lost
-    assert missing_jobs(plan, Shelf(there), wanted(plan)) == {}
-    assert missing_jobs(plan, Shelf(there - {chain[7]}), wanted(plan)).keys() == {chain[7]}
-    assert missing_jobs(plan, Shelf({chain[0]}), wanted(plan)).keys() == {chain[1], chain[4], chain[7]}
+    assert missing_jobs(plan, Shelf(there).has, wanted(plan)) == {}
+    assert missing_jobs(plan, Shelf(there - {chain[7]}).has, wanted(plan)).keys() == {chain[7]}
+    assert missing_jobs(plan, Shelf({chain[0]}).has, wanted(plan)).keys() == {chain[1], chain[4], chain[7]}
 
 
 def test_a_rewinding_point_that_is_missing_is_made_even_if_the_state_after_it_is_there(tiny, method, plan_of):
     plan = plan_of(tiny.trial(method("imp", rewind_to="5it"), sparsity=0.2))
     start, point, dense, *_, end = plan.trials[0].chain
-    jobs = missing_jobs(plan, Shelf({dense}), [end])
+    jobs = missing_jobs(plan, Shelf({dense}).has, [end])
     assert jobs.keys() == {point, end}
     assert jobs[point].path == (start, point)
 
 
 def test_only_what_is_wanted_is_made(tiny, method, plan_of):
     plan = plan_of(tiny.trial(method("imp")), tiny.trial(method("snip")))
-    jobs = missing_jobs(plan, Shelf(), [plan.trials[1].key])
+    jobs = missing_jobs(plan, Shelf().has, [plan.trials[1].key])
     covered = {key for job in jobs.values() for key in job.path}
     assert covered == set(plan.trials[1].chain)
 
@@ -165,13 +165,13 @@ def test_a_jobs_priority_is_the_length_of_what_waits_for_it(tiny, plan_of):
     plan = plan_of(tiny.trial(tiny.Chained(chain=stages)))
     chain = plan.trials[0].chain
     # trainings of 5, 15, 7 and 8 steps, one after the other
-    jobs = missing_jobs(plan, Shelf(), wanted(plan))
+    jobs = missing_jobs(plan, Shelf().has, wanted(plan))
     assert priorities(plan, jobs) == {chain[1]: 35, chain[2]: 30, chain[5]: 15, chain[6]: 8}
 
 
 def test_the_longest_of_several_followers_counts(tiny, method, plan_of):
     plan = plan_of(tiny.trial(method("imp")), tiny.trial(method("magnitude")), tiny.trial(method("snip")))
-    jobs = missing_jobs(plan, Shelf(), wanted(plan))
+    jobs = missing_jobs(plan, Shelf().has, wanted(plan))
     order = priorities(plan, jobs)
     ticket, tuned, snip = plan.trials
     assert order[ticket.chain[1]] == 20 + 4 * 20
@@ -184,13 +184,13 @@ def test_the_longest_of_several_followers_counts(tiny, method, plan_of):
 def test_what_is_there_already_counts_for_nothing(tiny, method, plan_of):
     plan = plan_of(tiny.trial(method("imp"), sparsity=0.36))
     chain = plan.trials[0].chain
-    jobs = missing_jobs(plan, Shelf([chain[0], chain[1]]), wanted(plan))
+    jobs = missing_jobs(plan, Shelf([chain[0], chain[1]]).has, wanted(plan))
     assert priorities(plan, jobs) == {chain[4]: 40, chain[7]: 20}
 
 
 def test_a_jobs_priority_is_at_least_that_of_whatever_needs_it(tiny, method, plan_of):
     plan = plan_of(*(tiny.trial(method("imp", rewind_to=to), label=to) for to in ("2it", "5it", "11it")))
-    jobs = missing_jobs(plan, Shelf(), wanted(plan))
+    jobs = missing_jobs(plan, Shelf().has, wanted(plan))
     order = priorities(plan, jobs)
     for job in jobs.values():
         assert all(order[need] >= order[job.key] for need in job.needs)
@@ -205,7 +205,7 @@ def agenda_of(tiny, method, plan_of):
     dense, after, before = (method("dense"), method("magnitude", finetune="1ep"), method("snip"))
     plan = plan_of(tiny.trial(dense, sparsity=0), tiny.trial(after), tiny.trial(before))
     keys = dict(zip(("dense", "after", "before"), wanted(plan), strict=True))
-    jobs = missing_jobs(plan, Shelf([plan.trials[0].chain[0]]), wanted(plan))
+    jobs = missing_jobs(plan, Shelf([plan.trials[0].chain[0]]).has, wanted(plan))
     assert set(jobs) == set(keys.values())
     return lambda running=(): (ReadyQueue(plan, dict(jobs), {keys[name] for name in running}), keys)
 

@@ -6,17 +6,20 @@ import pytest
 
 from prunebench import session
 from prunebench.data.prepared import prepare
-from prunebench.execution.scheduler import Options, Scheduler
+from prunebench.execution.open_trials import TaskData
+from prunebench.execution.scheduler import Scheduler, SchedulerOptions
 from prunebench.store.entries import Store
 from tests import runs
 
 
 def walked(loaded, store, workers=2, **options):
-    """The events of a walk over a suite."""
+    """The events of a scheduler over a suite."""
     opened = Store.open(store)
     prepared = {trial.task.label: prepare(trial.task.dataset, None, opened.data) for trial in loaded.trials}
-    chosen = Options(workers=workers, plugins=loaded.files, blocked=loaded.blocked, **options)
-    return list(Scheduler(session.plan_suite(loaded, prepared), opened, loaded.registry, prepared, chosen).events())
+    chosen = SchedulerOptions(workers=workers, plugins=loaded.files, blocked=loaded.blocked, **options)
+    return list(
+        Scheduler(session.plan_suite(loaded, prepared), opened, loaded.registry, TaskData(prepared), chosen).events()
+    )
 
 
 def statuses(events):

@@ -15,7 +15,7 @@ from prunebench.suite.pipelines import Pipeline
 
 @pytest.fixture
 def one_shot(tiny, method, digits_task, finished):
-    """A ticket on digits, of a row with an accuracy that is no round number."""
+    """A ticket on digits, of a row with an accuracy that is not a round number."""
     task = digits_task(hidden=(30,), epochs=2)
     return finished(tiny.trial(method("imp", iterative=False), sparsity=0.8, task=task))
 
@@ -80,9 +80,9 @@ def test_a_state_dict_loads_into_the_model(one_shot, built_in, tmp_path):
     with torch.no_grad():
         assert accuracy_of(model.eval()(data.normalized(data.test.inputs)), data) == one_shot.result.metrics["accuracy"]
     with safetensors.safe_open(path, "pt") as file:
-        told = json.loads(file.metadata()["prunebench"])
-    assert (told["trial"], told["shape"], told["classes"]) == ("digits/mine/0.8/0", [1, 8, 8], 10)
-    assert told["mean"] == list(one_shot.trial.task.dataset.mean)
+        metadata = json.loads(file.metadata()["prunebench"])
+    assert (metadata["trial"], metadata["shape"], metadata["classes"]) == ("digits/mine/0.8/0", [1, 8, 8], 10)
+    assert metadata["mean"] == list(one_shot.trial.task.dataset.mean)
 
 
 @pytest.mark.parametrize("form", FORMATS[:2])
@@ -103,8 +103,8 @@ def test_onnx_computes_the_same_for_any_batch(tiny, method, finished, one_shot, 
     export(one, tmp_path / "m.onnx", "onnx")
     assert [path.name for path in tmp_path.glob("*onnx*")] == ["m.onnx"]
     written = onnx.load(tmp_path / "m.onnx")
-    told = {entry.key: entry.value for entry in written.metadata_props}
-    assert told["trial"] == str(one.trial)
+    metadata = {entry.key: entry.value for entry in written.metadata_props}
+    assert metadata["trial"] == str(one.trial)
     data, network = one.bench.data, reference.ReferenceEvaluator(written)
     inputs = data.normalized(data.test.inputs)
     for batch in (inputs[:1], inputs):

@@ -32,12 +32,12 @@ def test_a_network_with_itself_has_a_barrier_of_exactly_nothing(tiny, ticket, mo
 
 def test_the_children_begin_alike_and_end_apart_under_one_mask(tiny, ticket):
     one = ticket(tiny.MLP())
-    said = []
-    found = stability(one, said.append)
+    notes = []
+    found = stability(one, notes.append)
     assert (found.start, found.stop, len(found.errors)) == (3, 12, 11)
     assert found.same_masks
     assert found.barrier == pytest.approx(max(found.errors) - (found.errors[0] + found.errors[-1]) / 2)
-    assert len(said) == 3
+    assert len(notes) == 3
     children = [one.store.record(child_node(one.last, stream).key) for stream in STREAMS]
     assert [child["figures"]["test_accuracy"] for child in children] == [
         pytest.approx(1 - found.errors[0]),
@@ -55,10 +55,10 @@ def with_nodes(one, *nodes):
 
 
 def test_it_is_the_same_when_it_is_asked_again_and_trains_nothing_then(tiny, ticket):
-    one, said = ticket(tiny.MLP()), []
+    one, notes = ticket(tiny.MLP()), []
     first = stability(one)
-    assert stability(one, said.append) == first
-    assert said == ["measuring 11 points between them"]
+    assert stability(one, notes.append) == first
+    assert notes == ["measuring 11 points between them"]
 
 
 def test_a_childs_key_is_that_of_a_chain_with_that_stream(tiny, run_stages):

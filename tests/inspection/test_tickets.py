@@ -53,9 +53,9 @@ def altered(ticket, tensors=None, facts=None, without=()):
     """The bytes of a ticket with other tensors and facts in it."""
     content = to_bytes(ticket)
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    said = json.loads(header["__metadata__"][HEADER]) | (facts or {})
+    content = json.loads(header["__metadata__"][HEADER]) | (facts or {})
     kept = {name: value for name, value in safetensors.torch.load(content).items() if name not in without}
-    return safetensors.torch.save(kept | (tensors or {}), {HEADER: json.dumps(said)})
+    return safetensors.torch.save(kept | (tensors or {}), {HEADER: json.dumps(content)})
 
 
 def test_a_ticket_comes_back_as_it_was(ticket, tmp_path):
@@ -170,15 +170,15 @@ def test_a_pickle_is_refused_unread(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "not a safetensors file"),
         (b"{}", "not a safetensors file"),
         (b"\xff" * 64, "the end of one is missing"),
         ((2**40).to_bytes(8, "little") + b"{}", "the end of one is missing"),
         ((20 * 2**20).to_bytes(8, "little") + b" " * (20 * 2**20), "a header of 20,971,520 bytes"),
-        ((8).to_bytes(8, "little") + b"nonsense", "its header is no JSON"),
-        ((400_000).to_bytes(8, "little") + b"[" * 400_000, "its header is no JSON"),
+        ((8).to_bytes(8, "little") + b"nonsense", "its header is not JSON"),
+        ((400_000).to_bytes(8, "little") + b"[" * 400_000, "its header is not JSON"),
         ((4).to_bytes(8, "little") + b"[1] ", "but no ticket"),
         (safetensors.torch.save({"a": torch.ones(2)}), "but no ticket"),
         (safetensors.torch.save({"a": torch.ones(2)}, {HEADER: "{"}), "not those of a ticket"),
@@ -186,14 +186,14 @@ def test_a_pickle_is_refused_unread(tmp_path):
     ],
     ids=range(11),
 )
-def test_what_is_no_ticket_is_told_so(tmp_path, content, said):
-    with pytest.raises(TicketError, match=said) as caught:
+def test_a_file_that_is_not_a_ticket_is_an_error(tmp_path, content, message):
+    with pytest.raises(TicketError, match=message) as caught:
         load_ticket(written(tmp_path, content))
     assert str(caught.value).startswith(str(tmp_path / "t.safetensors"))
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"without": ["initial/4.weight"]}, r"no initial weights of '4.weight' in shape \(3, 2\)"),
         ({"tensors": {"initial/4.weight": torch.ones(2, 3)}}, r"no initial weights of '4.weight' in shape \(3, 2\)"),
@@ -206,7 +206,7 @@ def test_what_is_no_ticket_is_told_so(tmp_path, content, said):
         ({"tensors": {"final/4.weight#kept": torch.ones(4)}}, "are 4, and its mask keeps 3"),
         ({"tensors": {"final/4.bias": torch.ones(2)}}, r"'4.bias' is \(3,\) at first and \(2,\) in the end"),
         ({"tensors": {"final/4.bias": torch.ones(3, dtype=torch.float64)}}, "not of the kind"),
-        ({"tensors": {"more/4.bias": torch.ones(3)}}, "'more/4.bias' is no part of a ticket"),
+        ({"tensors": {"more/4.bias": torch.ones(3)}}, "'more/4.bias' is not part of a ticket"),
         ({"facts": {"format": 2}}, "format"),
         ({"facts": {"more": 2}}, "more"),
         ({"facts": {"layers": []}}, "layers have no names"),
@@ -217,8 +217,8 @@ def test_what_is_no_ticket_is_told_so(tmp_path, content, said):
     ],
     ids=range(19),
 )
-def test_parts_that_contradict_each_other_are_told(ticket, tmp_path, change, said):
-    with pytest.raises(TicketError, match=said):
+def test_parts_that_contradict_each_other_are_an_error(ticket, tmp_path, change, message):
+    with pytest.raises(TicketError, match=message):
         load_ticket(written(tmp_path, altered(ticket, **change)))
 
 
@@ -232,7 +232,7 @@ def test_a_ticket_cut_short_anywhere_is_an_error(ticket, tmp_path):
 def test_no_file_no_ticket(tmp_path):
     with pytest.raises(TicketError, match=r"none\.safetensors cannot be read: No such file"):
         load_ticket(tmp_path / "none.safetensors")
-    with pytest.raises(TicketError, match="is no file"):
+    with pytest.raises(TicketError, match="is not a file"):
         load_ticket(tmp_path)
 
 

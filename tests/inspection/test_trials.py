@@ -27,16 +27,16 @@ def test_a_trial_that_was_not_run_is_an_error_that_says_what_runs_it(loaded, tmp
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("tiny/imp/0.5/7", r"no trial 'tiny/imp/0\.5/7'; did you mean 'tiny/imp/0\.5/[01]'"),
         ("tiny/imq/0.5/0", r"did you mean 'tiny/imp/0\.5/[01]'"),
-        ("imp", "'imp' is no trial: write task/method/sparsity/seed, such as tiny/dense/0/0"),
+        ("imp", "'imp' is not a trial: write task/method/sparsity/seed, such as tiny/dense/0/0"),
         ("tiny/imp/x/y", "has no trial"),
     ],
 )
-def test_a_name_that_the_suite_does_not_have_is_told(loaded, tmp_path, name, said):
-    with pytest.raises(PrunebenchError, match=said):
+def test_a_name_that_the_suite_does_not_have_is_an_error(loaded, tmp_path, name, message):
+    with pytest.raises(PrunebenchError, match=message):
         open_trial(loaded, name, tmp_path)
 
 

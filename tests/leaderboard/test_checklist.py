@@ -3,8 +3,8 @@
 import pytest
 
 from prunebench.leaderboard import rows
-from prunebench.leaderboard.tables import sections
 from prunebench.leaderboard.tables.checklist import LIBRARIES, POINTS, checklist
+from prunebench.leaderboard.tables.sections import sections
 
 NAMES = dict(
     zip(("ratios", "top", "control", "curves", "points", "seeds", "same", "baselines", "written"), POINTS, strict=True)

@@ -1,17 +1,22 @@
 """Which plots a leaderboard has, and what they show."""
 
+import json
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from prunebench.leaderboard import select, table
-from prunebench.leaderboard.plots import early_stops, heatmaps
-from prunebench.leaderboard.plots.diagrams import diagram
-from prunebench.leaderboard.plots.gallery import drawings
-from prunebench.leaderboard.plots.style import svg
+from prunebench.leaderboard.plots.curves import EARLY_ACCURACY, EARLY_STOP, curves_card
+from prunebench.leaderboard.plots.diagrams import SIDE, WIDTH, diagram, diagram_card
+from prunebench.leaderboard.plots.gallery import drawings, every_plot
+from prunebench.leaderboard.plots.maps import layer_densities, layer_map_card, shown_densities
+from prunebench.leaderboard.plots.rendering import svg
+from prunebench.leaderboard.plots.style import CONFIG
 from prunebench.leaderboard.ranks import Ranking
-from prunebench.leaderboard.tables import sections
 from prunebench.leaderboard.tables.markdown import markdown
+from prunebench.leaderboard.tables.sections import sections
 
 LAYERS = {"density/fc1.weight": 0.25, "density/fc2.weight": 0.0}
 
@@ -57,69 +62,93 @@ def test_without_early_stopping_and_densities_there_are_two_plots(result):
     assert set(drawings(table(selection), selection)) == {"digits.svg", "digits-cost.svg"}
 
 
+def test_every_plot_has_a_form_for_the_page_and_one_for_an_svg(seeds, overlap):
+    early = {"early_stop_step": 300.0, "early_stop_accuracy": 0.91}
+    results = seeds(0.9, 0.8, 0.7, method="a", metrics=early | LAYERS) + seeds(0.9, 0.8, 0.7, method="b")
+    selection = replace(select(results), overlaps=(overlap(results, "a", "b", 0.5, 0.1),))
+    kinds = ("", "-cost", "-early-stop", "-early-accuracy", "-layers", "-overlap")
+    found = {plot.file: plot for plot in every_plot(table(selection), selection)}
+    assert set(found) == {f"digits{kind}.svg" for kind in kinds}
+    for plot in found.values():
+        assert plot.specification["usermeta"]["title"]
+        assert plot.specification["config"] == CONFIG
+        assert "var(" in json.dumps(plot.specification)
+        assert "var(" not in json.dumps(plot.card)
+
+
+def test_the_same_results_in_another_order_give_the_same_plots(seeds, overlap):
+    results = [*seeds(0.9, 0.8, method="a", metrics=LAYERS), *seeds(0.7, 0.6, method="b", metrics=LAYERS)]
+    overlaps = [overlap(results, "a", "b", 0.5, 0.1), overlap(results, "a", "a", 0.4, 0.1)]
+
+    def found(results, overlaps):
+        selection = replace(select(results), overlaps=tuple(overlaps))
+        return [(plot.card, plot.specification) for plot in every_plot(table(selection), selection)]
+
+    assert json.dumps(found(results, overlaps)) == json.dumps(found(results[::-1], overlaps[::-1]))
+
+
 def test_early_stopping_stands_against_the_share_kept_with_the_dense_network_as_a_line(board):
-    (axes,) = early_stops.step_plot(section_of(board())).axes
-    lines = {line.get_label(): line for line in axes.lines}
-    assert list(lines["unpruned"].get_ydata()) == [300.0, 300.0]
-    assert list(lines["good"].get_xdata()) == pytest.approx([0.2, 0.1])
-    assert list(lines["good"].get_ydata()) == [300.0, 300.0]
-    (axes,) = early_stops.accuracy_plot(section_of(board())).axes
-    assert list({line.get_label(): line for line in axes.lines}["good"].get_ydata()) == pytest.approx([91.0, 91.0])
+    section = section_of(board())
+    for measure, height in ((EARLY_STOP, 300.0), (EARLY_ACCURACY, 91.0)):
+        card = curves_card(section, measure)
+        assert [layer["data"]["values"][0]["center"] for layer in card["layer"] if "data" in layer] == [height] * 2
+        good = [(v["density"], v["center"]) for v in card["data"]["values"] if v["method"] == "good"]
+        assert good == [pytest.approx((0.2, height)), pytest.approx((0.1, height))]
 
 
-def numbers(axes):
-    """What a table says, by place: as text, or where it says the same at many places as marks."""
-    marked = {tuple(point): line.get_label() for line in axes.lines for point in line.get_xydata()}
-    return marked | {text.get_position(): text.get_text() for text in axes.texts}
+def texts(spec):
+    """What an SVG says."""
+    elements = ElementTree.fromstring(svg(spec)).iter("{http://www.w3.org/2000/svg}text")
+    return ["".join(element.itertext()) for element in elements]
 
 
 def test_a_heat_map_says_each_layers_density_and_which_has_no_weight_left(board):
     results = board()
-    found = heatmaps.layer_densities(section_of(results), results)
-    assert found[0.9]["good"] == {"fc1.weight": 0.25, "fc2.weight": 0.0}
-    figure = heatmaps.heatmap("digits", found)
-    assert len(figure.axes) == 2
-    assert numbers(figure.axes[0]) == {(0.5, 0.5): "25", (0.5, 1.5): "25", (1.5, 0.5): "none", (1.5, 1.5): "none"}
-    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == list(found[0.8])
+    assert layer_densities(section_of(results), results)[0.9]["good"] == {"fc1.weight": 0.25, "fc2.weight": 0.0}
+    said = texts(layer_map_card(section_of(results), results))
+    # Two methods at two sparsities, each with two layers.
+    assert Counter(said)["25"] == Counter(said)["none"] == 4
+    assert [text for text in said if text.endswith(" %")] == ["80 %", "90 %"]
+    assert said.count("good") == said.count("poor") == 1
+    assert said.count("fc1.weight") == said.count("fc2.weight") == 2
 
 
 def test_early_stops_of_many_methods_have_a_panel_each(result):
     early = {"early_stop_step": 300.0, "early_stop_accuracy": 0.91}
-    results = [result(method=f"m{index:02}", metrics=early) for index in range(11)]
-    for figure, height in ((early_stops.step_plot, 300.0), (early_stops.accuracy_plot, 91.0)):
-        panels = figure(section_of(results)).axes
-        assert len(panels) == 11
-        lines = {line.get_label(): line for line in panels[0].lines}
-        assert list(lines["method"].get_ydata()) == pytest.approx([height])
+    section = section_of([result(method=f"m{index:02}", metrics=early) for index in range(11)])
+    for measure in (EARLY_STOP, EARLY_ACCURACY):
+        said = texts(curves_card(section, measure))
+        assert [text for text in said if text.startswith("m")] == [f"m{index:02}" for index in range(11)]
+        assert measure.title in said
 
 
-def test_names_that_are_too_long_for_a_heat_map_keep_both_ends(board):
-    figure = heatmaps.heatmap("t", {0.9: {"a" * 40 + "z": {"b" * 40 + "y": 0.5}}})
-    (method,), (layer,) = (
-        [t.get_text() for t in labels]
-        for labels in (figure.axes[0].get_yticklabels(), figure.axes[0].get_xticklabels())
-    )
-    assert (len(method), method[-1], len(layer), layer[-1]) == (28, "z", 28, "y")
-    assert figure.get_figwidth() <= heatmaps.WIDTH
+def test_names_that_are_too_long_for_a_heat_map_keep_both_ends(result):
+    results = [result(method="a" * 40 + "z", metrics={f"density/{'b' * 40}y": 0.5})]
+    said = texts(layer_map_card(section_of(results), results))
+    assert {"a" * 14 + "…" + "a" * 12 + "z", "b" * 14 + "…" + "b" * 12 + "y"} <= set(said)
 
 
 def test_densities_are_means_over_the_seeds_that_are_done(result):
     results = [result(seed=seed, metrics={"density/a": 0.1 + seed / 5}) for seed in range(2)]
     results.append(result(seed=2, status="failed"))
-    assert heatmaps.layer_densities(section_of(results), results)[0.9]["snipper"]["a"] == pytest.approx(0.2)
+    assert layer_densities(section_of(results), results)[0.9]["snipper"]["a"] == pytest.approx(0.2)
 
 
-def test_of_a_deep_network_the_highest_sparsities_are_shown():
+def test_of_a_deep_network_the_highest_sparsities_are_shown(result):
     deep = {sparsity: {"a": {f"layer{index}": 0.5 for index in range(9)}} for sparsity in (0.8, 0.9, 0.95)}
-    assert heatmaps.shown(deep) == [0.9, 0.95]
+    assert shown_densities(deep) == [0.9, 0.95]
     deeper = {sparsity: {"a": {f"layer{index}": 0.5 for index in range(60)}} for sparsity in (0.8, 0.9)}
-    assert heatmaps.shown(deeper) == [0.9]
+    assert shown_densities(deeper) == [0.9]
+    metrics = {f"density/layer{index}": 0.5 for index in range(9)}
+    results = [result(sparsity=sparsity, metrics=metrics) for sparsity in (0.8, 0.9, 0.95)]
+    said = texts(layer_map_card(section_of(results), results))
+    assert [text for text in said if text.endswith(" %")] == ["90 %", "95 %"]
 
 
 def test_a_diagram_names_every_method_with_its_rank_and_joins_those_that_are_alike():
-    figure = diagram(Ranking({"a": 1.0, "b": 1.8, "c": 3.2}, 9, 0.01, 1.0, {}))
-    said = {text.get_text() for text in figure.axes[0].texts}
-    assert {"a  1.00", "b  1.80", "3.20  c"} <= said
-    bars = [line for line in figure.axes[0].lines if line.get_linewidth() == 3.5]
-    assert len(bars) == 1
-    assert svg(figure)
+    ranking = Ranking({"a": 1.0, "b": 1.8, "c": 3.2}, 9, 0.01, 1.0, {})
+    assert {"a  1.00", "b  1.80", "3.20  c", "1", "2", "3"} <= set(texts(diagram_card(ranking)))
+    _, _, bars, *_ = diagram(ranking)["layer"]
+    (bar,) = bars["data"]["values"]
+    # From a, at the left end of the axis, to b, at 0.4 of it.
+    assert (bar["x"] + 4, bar["x2"] - 4) == (SIDE, SIDE + 0.4 * (WIDTH - 2 * SIDE))

@@ -8,8 +8,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from prunebench.leaderboard import as_html, drawings, markdown, select, table
-from prunebench.leaderboard.plots.interactive import specifications
+from prunebench.leaderboard import as_html, select, table
+from prunebench.leaderboard.tables.html import inline
+from prunebench.leaderboard.tables.markdown import as_markdown
+from prunebench.leaderboard.tables.model import Page, Paragraph, said
 
 
 class Outline(HTMLParser):
@@ -32,8 +34,7 @@ class Outline(HTMLParser):
 
 def page_of(results):
     selection = select(results)
-    frame = table(selection)
-    return as_html(markdown(frame, selection), drawings(frame, selection), specifications(frame, selection))
+    return as_html(table(selection), selection)
 
 
 @pytest.fixture
@@ -123,10 +124,10 @@ def test_a_plot_has_a_heading_and_brings_its_caption(board):
     assert "the Pareto front of the methods shown" in re.findall(r"<figcaption>(.*?)</figcaption>", text, re.DOTALL)[1]
 
 
-def test_a_paragraph_below_a_picture_is_its_caption():
-    page = as_html("# T\n\n## P\n\n![A map](m.svg)\n\nDark is *dense*.\n\nMore.\n", {"m.svg": b"<svg/>"}, {})
-    assert re.search(r"<figcaption>A map\. Dark is <em>dense</em>\.</figcaption>", page)
-    assert "<p>More.</p>" in page
+def test_marks_of_our_own_words_are_marked_and_those_of_values_are_text():
+    words = said("*em*, **strong**, `code` and {}", "*not* `marked` <b>")
+    assert inline(words) == ("<em>em</em>, <strong>strong</strong>, <code>code</code> and *not* `marked` &lt;b&gt;")
+    assert as_markdown(Page((Paragraph(words),))) == "*em*, **strong**, `code` and \\*not\\* \\`marked\\` &lt;b>\n"
 
 
 def test_long_commands_and_long_tables_scroll_within_the_page(board, result):

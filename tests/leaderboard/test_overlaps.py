@@ -1,5 +1,6 @@
 """What masks have in common: measured from what MLflow has, published as text, and shown."""
 
+import re
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,11 @@ from safetensors.numpy import save_file
 from prunebench import leaderboard
 from prunebench.api.errors import BoardError
 from prunebench.cli import main
-from prunebench.leaderboard import overlaps
+from prunebench.leaderboard import overlaps, select, table
 from prunebench.leaderboard.overlaps import FILE, Overlap, chosen, current, dump, intersections, measure, parse
-from prunebench.leaderboard.plots.overlap_maps import caption, overlap_map, shown
+from prunebench.leaderboard.plots.maps import overlap_caption, overlap_map, overlap_map_card, shown_overlaps
+from prunebench.leaderboard.plots.rendering import svg
+from prunebench.leaderboard.tables.sections import sections
 from prunebench.tracking import MaskFile, Tracker, tracking_uri
 
 LAYERS = [
@@ -286,24 +289,26 @@ def test_a_line_that_is_not_as_it_must_be_is_named(old, new, complaint):
 
 def test_the_map_has_overlaps_below_chance_above_and_seeds_between(tracked):
     (found, _) = measure(tracked)
-    (axes,) = overlap_map("digits", ["poor", "good"], found).axes
-    said = {text.get_position(): text.get_text() for text in axes.texts}
-    assert said == {
-        (0.5, 1.5): "69",
-        (1.5, 0.5): "23",
-        (0.5, 0.5): "0",
-        (1.5, 1.5): "0",
-        (2.5, 0.5): "24",
-        (2.5, 1.5): "23",
+    (section,) = sections(table(select(tracked)))
+    assert list(section.methods) == ["good", "poor"]
+    spec = overlap_map(section, found)
+    pairs = {(pair["method"], pair["other"]): (pair["overlap"], pair["chance"]) for pair in spec["data"]["values"]}
+    assert {pair: (round(shared), round(chance)) for pair, (shared, chance) in pairs.items()} == {
+        ("good", "good"): (0, 23),
+        ("good", "poor"): (69, 23),
+        ("poor", "poor"): (0, 24),
     }
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["poor", "good"]
-    assert [text.get_text() for text in axes.get_xticklabels()] == ["poor", "good", "by chance"]
+    card = svg(overlap_map_card(section, found)).decode()
+    texts = re.findall(r"<text [^>]*>([^<]+)</text>", card)
+    # Both names beside the rows and below the columns; chance in the last column for the diagonal.
+    expected = {"good": 2, "poor": 2, "by chance": 1, "69": 1, "0": 2, "23": 2, "24": 1}
+    assert {text: texts.count(text) for text in expected} == expected
 
 
 def test_one_sparsity_is_shown_and_said():
-    found = shown([OVERLAP, replace(OVERLAP, sparsity=0.8), replace(OVERLAP, sparsity=0.8, method="x")])
+    found = shown_overlaps([OVERLAP, replace(OVERLAP, sparsity=0.8), replace(OVERLAP, sparsity=0.8, method="x")])
     assert {one.sparsity for one in found} == {0.8}
-    assert "at 80 % sparsity" in caption(found)
+    assert "at 80 % sparsity" in overlap_caption(found)
 
 
 def test_trials_csv_says_where_training_would_have_stopped(result, tmp_path):

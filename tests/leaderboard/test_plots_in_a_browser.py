@@ -7,7 +7,7 @@ import pytest
 
 from prunebench.leaderboard import select, table, write
 from prunebench.leaderboard.plots.costs import front
-from prunebench.leaderboard.tables import sections
+from prunebench.leaderboard.tables.sections import sections
 
 pytestmark = pytest.mark.slow
 

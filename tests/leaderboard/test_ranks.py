@@ -7,7 +7,7 @@ import pytest
 
 from prunebench.leaderboard import rows
 from prunebench.leaderboard.ranks import Ranking, critical_difference, friedman, ranking
-from prunebench.leaderboard.tables import sections
+from prunebench.leaderboard.tables.sections import sections
 
 
 @pytest.fixture

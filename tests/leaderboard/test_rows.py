@@ -219,6 +219,13 @@ def test_the_trials_show_what_was_measured_of_a_deployed_network_where_there_is_
     assert "latency_ms_dense" not in deployed.columns
 
 
+def test_a_metric_that_older_results_lack_is_a_column_of_the_trials_only_where_one_has_it(result):
+    older = result(method="mine")
+    newer = result(method="mine", seed=1, metrics={"inference_flops_prunable": 1500.0})
+    assert "inference_flops_prunable" not in trials(select([older])).columns
+    assert list(trials(select([older, newer]))["inference_flops_prunable"].fillna(-1)) == [-1, 1500]
+
+
 def test_early_stopping_is_compared_with_the_dense_network_of_the_same_seed(result):
     def stopped(step, accuracy, **changes):
         return result(metrics={"early_stop_step": step, "early_stop_accuracy": accuracy}, **changes)

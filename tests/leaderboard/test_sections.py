@@ -3,8 +3,7 @@
 import pytest
 
 from prunebench.leaderboard import files, select, table
-from prunebench.leaderboard.tables import sections
-from prunebench.leaderboard.tables.sections import ENDINGS
+from prunebench.leaderboard.tables.sections import ENDINGS, sections
 
 
 @pytest.fixture

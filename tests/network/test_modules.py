@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 import prunebench
+from prunebench.api.errors import PrunebenchError
 from prunebench.api.stages import Deploy, Prune, Train
 from prunebench.network.deployment import dense_bytes, stored_bytes
 from prunebench.network.modules import build, copied, loadable, plain
@@ -36,6 +37,10 @@ def old_norm():
 
 def old_spectral():
     return nn.Sequential(nn.utils.spectral_norm(nn.Linear(4, 3)), nn.Linear(3, 2))
+
+
+def new_spectral():
+    return nn.Sequential(parametrizations.spectral_norm(nn.Linear(4, 3)), nn.Linear(3, 2))
 
 
 DIRECTIONS = {new_norm: "0.parametrizations.weight.original1", old_norm: "0.weight_v"}
@@ -80,7 +85,7 @@ def test_what_is_exported_is_right_in_a_module_that_divides_by_zero(of):
     assert torch.equal(theirs(INPUTS), expected)
 
 
-@pytest.mark.parametrize("of", [new_norm, old_norm, old_spectral], ids=lambda of: of.__name__)
+@pytest.mark.parametrize("of", [new_norm, old_norm, new_spectral, old_spectral], ids=lambda of: of.__name__)
 def test_a_copy_is_made_after_a_pass_and_is_one(of):
     module = build(Built(of=of), (4,), 2).eval()
     expected = module(INPUTS)
@@ -91,7 +96,7 @@ def test_a_copy_is_made_after_a_pass_and_is_one(of):
     assert torch.equal(again(INPUTS), expected)
 
 
-@pytest.mark.parametrize("of", [new_norm, old_norm, old_spectral], ids=lambda of: of.__name__)
+@pytest.mark.parametrize("of", [new_norm, old_norm, new_spectral, old_spectral], ids=lambda of: of.__name__)
 def test_a_network_is_delivered_with_plain_weights(of):
     module = build(Built(of=of), (4,), 2).eval()
     expected = module(INPUTS)
@@ -100,6 +105,80 @@ def test_a_network_is_delivered_with_plain_weights(of):
     assert set(names.values()) == {"0.weight"}
     torch.testing.assert_close(delivered(INPUTS), expected)
     copy.deepcopy(delivered)
+
+
+SPECTRAL = {new_spectral: "0.parametrizations.weight.original", old_spectral: "0.weight_orig"}
+of_spectral = pytest.mark.parametrize("of", SPECTRAL, ids=lambda of: of.__name__)
+
+
+def spectral(of, weight=None):
+    """Built, and its first weight by name; set to some values if there are any."""
+    torch.manual_seed(0)
+    module = build(Built(of=of), (4,), 2)
+    parameter = dict(module.named_parameters())[SPECTRAL[of]]
+    if weight is not None:
+        with torch.no_grad():
+            parameter.copy_(torch.as_tensor(weight))
+    return module, parameter
+
+
+@of_spectral
+def test_spectral_norm_with_weights_is_torchs_own_bit_for_bit(of):
+    torch.manual_seed(0)
+    theirs = of()
+    ours, _ = spectral(of)
+    assert [name for name, _ in ours.named_parameters()] == [name for name, _ in theirs.named_parameters()]
+    for _ in range(3):  # in training mode, where each pass changes the buffers
+        assert torch.equal(ours(INPUTS), theirs(INPUTS))
+    for module in (ours, theirs):
+        module(INPUTS).square().sum().backward()
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad)
+    assert torch.equal(ours.eval()(INPUTS), theirs.eval()(INPUTS))
+    assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in ours.state_dict().items())
+
+
+@of_spectral
+@pytest.mark.parametrize("training", [True, False])
+def test_a_layer_without_weights_under_spectral_norm_is_its_bias_and_gets_no_gradient(of, training):
+    module, weight = spectral(of, torch.zeros(3, 4))
+    module.train(training)
+    for _ in range(3):
+        assert torch.equal(module[0](INPUTS), module[0].bias.expand(2, 3))
+    module(INPUTS).sum().backward()
+    assert torch.equal(weight.grad, torch.zeros(3, 4))
+    assert all(buffer.isfinite().all() for buffer in module.buffers())
+
+
+@of_spectral
+@pytest.mark.parametrize("between", [None, torch.zeros(3, 4)], ids=["moved", "pruned and grown"])
+@pytest.mark.parametrize("training", [True, False])
+def test_weights_that_grow_elsewhere_are_divided_by_their_own_norm(of, between, training):
+    """The singular vectors of the weights before are 0 where the new weights are."""
+    first, second = torch.zeros(3, 4), torch.zeros(3, 4)
+    first[0, 0], second[2, 1], second[2, 3] = 5.0, 3.0, -4.0
+    module, weight = spectral(of, first)
+    for _ in range(5):
+        module(INPUTS)
+    for values in [second] if between is None else [between, second]:
+        with torch.no_grad():
+            weight.copy_(values)
+        module.train(training)
+        hidden = module[0](INPUTS)
+    # One row: its spectral norm is its length.
+    torch.testing.assert_close(hidden, INPUTS @ (second / 5).T + module[0].bias)
+
+
+@of_spectral
+def test_a_state_dict_that_torch_would_divide_by_zero_with_is_refused(of):
+    module, weight = spectral(of, torch.zeros(3, 4))
+    with pytest.raises(PrunebenchError, match="layer '0' has spectral norm and no weight is left in it"):
+        loadable(module)
+    with torch.no_grad():
+        weight[1, 1] = 1.0
+    assert loadable(module) is module
+    delivered, _ = plain(spectral(of, torch.zeros(3, 4))[0])
+    assert torch.equal(delivered[0].weight, torch.zeros(3, 4))
 
 
 def test_a_tied_weight_is_stored_once():

@@ -13,14 +13,14 @@ from prunebench.network.description import describe
 @pytest.fixture
 def counted(monkeypatch):
     """The tasks that were described anew."""
-    asked = []
+    requested = []
 
     def counting(task):
-        asked.append(task)
+        requested.append(task)
         return describe(task)
 
     monkeypatch.setattr(networks, "describe", counting)
-    return asked
+    return requested
 
 
 def test_what_is_kept_is_what_was_described(tiny, tmp_path, counted):
@@ -62,9 +62,9 @@ def test_tasks_that_differ_in_their_recipe_share_a_description(tiny, tmp_path, c
 
 
 def _without_layers(text):
-    said = json.loads(text)
-    said["network"]["layers"] = said["network"]["layers"][:1]
-    return json.dumps(said)
+    content = json.loads(text)
+    content["network"]["layers"] = content["network"]["layers"][:1]
+    return json.dumps(content)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`plugins/example`: a third party's distribution, which is no part of ours. `.ci/run` installs it beside a wheel."""
+"""`plugins/example`: a third party's distribution, separate from this package. `.ci/run` installs it beside a wheel."""
 
 import importlib.util
 import tomllib

@@ -31,7 +31,7 @@ class Pair(prunebench.Dataset):
 
 @pytest.fixture
 def conv(tiny, scoring_of):
-    """The tiny convolutional network, lent for scoring."""
+    """The tiny convolutional network in a scoring context."""
 
     def make():
         torch.manual_seed(0)
@@ -140,10 +140,10 @@ def test_every_parameter_moves_the_scores(method, conv, way):
 
 
 def test_examples_are_balanced_over_the_classes(conv, method, monkeypatch):
-    asked = []
-    monkeypatch.setattr(ScoringContext, "batches", lambda self, *how: asked.append(how) or conv_batches(self, *how))
+    calls = []
+    monkeypatch.setattr(ScoringContext, "batches", lambda self, *how: calls.append(how) or conv_batches(self, *how))
     method("grasp").scores(conv())
-    assert asked == [(1, 100, True)]
+    assert calls == [(1, 100, True)]
 
 
 conv_batches = ScoringContext.batches

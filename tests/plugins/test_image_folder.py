@@ -169,8 +169,8 @@ def test_pictures_with_an_exif_orientation_are_counted_and_named_once(dataset, t
     for name in ("a.JPG", "b.jpeg"):
         Image.new("RGB", (12, 8)).save(animals / "train" / "cats" / name, exif=turned)
     getattr(dataset(train=8, stream=spoil == "files"), spoil)(tmp_path)
-    said = f"2 pictures have an EXIF orientation, which is not applied, such as {animals}/train/cats/a.JPG"
-    assert caplog.messages == [said]
+    message = f"2 pictures have an EXIF orientation, which is not applied, such as {animals}/train/cats/a.JPG"
+    assert caplog.messages == [message]
 
 
 @pytest.mark.parametrize("stream", [False, True])

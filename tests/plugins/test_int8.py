@@ -21,7 +21,7 @@ def kinds(module):
 
 @pytest.fixture
 def context(scoring_of):
-    """A trained-looking network as a method is lent it."""
+    """A trained-looking network as it is passed to a method."""
 
     def make(task):
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""What straight-through training, SR-STE and edge-popup share: masks are imposed on what the optimizer works on."""
+"""What straight-through training, SR-STE and edge-popup share: masks are applied to what the optimizer trains."""
 
 from dataclasses import asdict
 
@@ -59,7 +59,7 @@ def figures(state):
 @pytest.mark.parametrize("hand_on", [lambda state: state, through_disk], ids=["handed-on", "stored"])
 @pytest.mark.parametrize("optimizer", [None, ADAM], ids=["momentum", "adam"])
 def test_training_in_pieces_is_training_in_one(wide, learned, run_stages, optimizer, hand_on):
-    # Step 5 is no evaluation, step 7 is one.
+    # Step 5 is not evaluated, step 7 is.
     recipe = {"schedule": Schedule(name="cosine", warmup="3it"), **({"optimizer": optimizer} if optimizer else {})}
     pieces = [Train(until, by=learned, density=0.5) for until in ("5it", "7it", "end")]
     whole = run_stages(wide(**recipe), pieces[-1])

@@ -217,11 +217,11 @@ def test_processes_of_workers_have_sockets_where_temporary_files_have_a_long_pat
     long = tmp_path / ("x" * 120)
     long.mkdir()
     (tmp_path / "mine.py").write_text(PLUGIN, "utf-8")
-    code = "from pathlib import Path\nfrom prunebench.api.executors import Site\n"
+    code = "from pathlib import Path\nfrom prunebench.api.executors import RunContext\n"
     code += "from prunebench_plugins.local import Local\n"
-    code += "crew = Local().open(Site(store=Path('.'), workers=1, plugins=(str(Path('mine.py').resolve()),)))\n"
+    code += "pool = Local().open(RunContext(store=Path('.'), workers=1, plugins=(str(Path('mine.py').resolve()),)))\n"
     code += "from prunebench.execution.processes.forking import start_server\n"
-    code += "print(start_server(*crew._loaded, crew._sockets).received())"
+    code += "print(start_server(*pool._loaded, pool._sockets).received())"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,

@@ -17,7 +17,8 @@ from prunebench import session
 from prunebench.api.errors import PrunebenchError
 from prunebench.api.executors import Resources, RunContext
 from prunebench.data.prepared import prepare
-from prunebench.execution.scheduler import Options, Scheduler
+from prunebench.execution.open_trials import TaskData
+from prunebench.execution.scheduler import Scheduler, SchedulerOptions
 from prunebench.store.entries import Store
 from tests import runs
 
@@ -83,24 +84,24 @@ def loaded(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def walk_of(tmp_path_factory, loaded):
-    """Makes a walk of the suite, by the local executor unless another is given."""
+def scheduler_of(tmp_path_factory, loaded):
+    """Makes a scheduler of the suite, by the local executor unless another is given."""
 
     def make(executor=None, loaded=loaded, folder=None, **options):
         store = Store.open(folder or tmp_path_factory.mktemp("store"))
         prepared = {trial.task.label: prepare(trial.task.dataset, None, store.data) for trial in loaded.trials}
-        chosen = Options(executor=executor, plugins=loaded.files, **options)
-        return Scheduler(session.plan_suite(loaded, prepared), store, loaded.registry, prepared, chosen)
+        chosen = SchedulerOptions(executor=executor, plugins=loaded.files, **options)
+        return Scheduler(session.plan_suite(loaded, prepared), store, loaded.registry, TaskData(prepared), chosen)
 
     return make
 
 
 @pytest.fixture(scope="module")
-def local(walk_of):
+def local(scheduler_of):
     """The states that the local executor makes."""
-    walk = walk_of(workers=2)
-    assert {event.result.status for event in walk.events()} == {"done"}
-    return runs.states(walk.store.root)
+    scheduler = scheduler_of(workers=2)
+    assert {event.result.status for event in scheduler.events()} == {"done"}
+    return runs.states(scheduler.store.root)
 
 
 class Abroad(Ray):
@@ -114,24 +115,24 @@ class Abroad(Ray):
         return pool
 
 
-def ended(walk):
-    return {str(event.planned.trial): event.result.status for event in walk.events()}
+def ended(scheduler):
+    return {str(event.planned.trial): event.result.status for event in scheduler.events()}
 
 
 @slow
-def test_a_cluster_makes_the_same_states_bit_for_bit(cluster, walk_of, local):
-    walk = walk_of(Ray(address=cluster.address))
-    assert set(ended(walk).values()) == {"done"}
-    assert runs.states(walk.store.root) == local
-    assert not list(walk.store.root.glob(".seen.*"))
+def test_a_cluster_makes_the_same_states_bit_for_bit(cluster, scheduler_of, local):
+    scheduler = scheduler_of(Ray(address=cluster.address))
+    assert set(ended(scheduler).values()) == {"done"}
+    assert runs.states(scheduler.store.root) == local
+    assert not list(scheduler.store.root.glob(".seen.*"))
 
 
 @slow
-def test_states_travel_to_nodes_that_do_not_see_the_store(cluster, walk_of, local):
-    walk = walk_of(Abroad(address=cluster.address))
-    assert set(ended(walk).values()) == {"done"}
-    assert runs.states(walk.store.root) == local
-    assert [path.name for path in walk.store.root.iterdir() if path.name.startswith(".")] == []
+def test_states_travel_to_nodes_that_do_not_see_the_store(cluster, scheduler_of, local):
+    scheduler = scheduler_of(Abroad(address=cluster.address))
+    assert set(ended(scheduler).values()) == {"done"}
+    assert runs.states(scheduler.store.root) == local
+    assert [path.name for path in scheduler.store.root.iterdir() if path.name.startswith(".")] == []
     left = Path(os.environ["TMPDIR"], f"prunebench-{os.getuid()}")
     assert list(left.iterdir()) == []
 
@@ -152,26 +153,26 @@ def troubled(tmp_path):
 
 @slow
 @pytest.mark.parametrize("executor", [Ray, Abroad])
-def test_an_exception_comes_home_with_its_reason(cluster, walk_of, troubled, executor):
-    walk = walk_of(executor(address=cluster.address), troubled("if seed == 1: raise ValueError('no luck')"))
-    events = list(walk.events())
+def test_an_exception_comes_home_with_its_reason(cluster, scheduler_of, troubled, executor):
+    scheduler = scheduler_of(executor(address=cluster.address), troubled("if seed == 1: raise ValueError('no luck')"))
+    events = list(scheduler.events())
     [failed] = [event for event in events if event.result.status == "failed"]
     assert failed.result.reason == "ValueError: no luck (mine.py:24)"
-    assert "Traceback" in walk.store.failure(failed.planned.key)["traceback"]
-    assert "no luck" in (walk.store.logs / f"{failed.planned.key}.log").read_text("utf-8")
+    assert "Traceback" in scheduler.store.failure(failed.planned.key)["traceback"]
+    assert "no luck" in (scheduler.store.logs / f"{failed.planned.key}.log").read_text("utf-8")
     assert {event.result.status for event in events if event is not failed} == {"done"}
 
 
 @slow
 @pytest.mark.parametrize("executor", [Ray, Abroad])
-def test_a_worker_that_is_killed_costs_a_retry(cluster, walk_of, troubled, tmp_path, executor):
+def test_a_worker_that_is_killed_costs_a_retry(cluster, scheduler_of, troubled, tmp_path, executor):
     code = "if seed == 1 and len(tries) < 3: os.kill(os.getpid(), signal.SIGKILL)"
-    assert set(ended(walk_of(executor(address=cluster.address), troubled(code))).values()) == {"done"}
+    assert set(ended(scheduler_of(executor(address=cluster.address), troubled(code))).values()) == {"done"}
     assert (tmp_path / "seed-1").read_text() == "xxx"
 
 
 @slow
-def test_the_death_of_ray_s_own_worker_costs_a_retry_and_its_stage_dies_with_it(cluster, walk_of, troubled, tmp_path):
+def test_the_death_of_a_ray_worker_costs_a_retry_and_ends_its_stage(cluster, scheduler_of, troubled, tmp_path):
     # Between its process and the stage's are those of a fork server and of its template.
     code = (
         "import time\n"
@@ -183,7 +184,7 @@ def test_the_death_of_ray_s_own_worker_costs_a_retry_and_its_stage_dies_with_it(
         "    time.sleep(10)\n"
         "    Path(__file__).with_name('survived').touch()"
     )
-    assert set(ended(walk_of(Ray(address=cluster.address), troubled(code))).values()) == {"done"}
+    assert set(ended(scheduler_of(Ray(address=cluster.address), troubled(code))).values()) == {"done"}
     assert (tmp_path / "seed-1").read_text() == "xx"
     time.sleep(11)
     assert not (tmp_path / "survived").exists()
@@ -191,7 +192,7 @@ def test_the_death_of_ray_s_own_worker_costs_a_retry_and_its_stage_dies_with_it(
 
 @slow
 @pytest.mark.parametrize("executor", [Ray, Abroad])
-def test_a_lost_node_costs_its_running_stages(cluster, walk_of, troubled, tmp_path, executor):
+def test_a_lost_node_costs_its_running_stages(cluster, scheduler_of, troubled, tmp_path, executor):
     # Only these two have the room; Ray adds nodes from the main thread alone, so the one that goes on is there before.
     nodes = [cluster.add_node(**{**cluster.small, "num_cpus": 2}) for _ in range(2)]
     code = (
@@ -208,11 +209,11 @@ def test_a_lost_node_costs_its_running_stages(cluster, walk_of, troubled, tmp_pa
         lost.append(node_of(int((tmp_path / "pid").read_text()), nodes))
         cluster.remove_node(lost[0], allow_graceful=False)
 
-    walk = walk_of(executor(address=cluster.address), troubled(code), resources=Resources(num_cpus=2))
+    scheduler = scheduler_of(executor(address=cluster.address), troubled(code), resources=Resources(num_cpus=2))
     remover = threading.Thread(target=lose, daemon=True)
     remover.start()
     try:
-        assert set(ended(walk).values()) == {"done"}
+        assert set(ended(scheduler).values()) == {"done"}
     finally:
         for node in nodes:
             if node not in lost:
@@ -235,19 +236,19 @@ def node_of(pid, nodes):
 
 
 @slow
-def test_a_hanging_stage_is_killed_on_its_node(cluster, walk_of, troubled, tmp_path):
+def test_a_hanging_stage_is_killed_on_its_node(cluster, scheduler_of, troubled, tmp_path):
     code = "import time\nif seed == 1:\n    time.sleep(600)"
-    walk = walk_of(Ray(address=cluster.address), troubled(code), timeout=25)
-    events = list(walk.events())
+    scheduler = scheduler_of(Ray(address=cluster.address), troubled(code), timeout=25)
+    events = list(scheduler.events())
     [failed] = [event.result for event in events if event.result.status == "failed"]
     assert failed.reason == "took longer than --timeout 25s"
 
 
 @slow
-def test_what_no_node_has_is_refused_before_any_work(cluster, walk_of):
-    walk = walk_of(Ray(address=cluster.address), resources=Resources(num_cpus=64))
+def test_what_no_node_has_is_refused_before_any_work(cluster, scheduler_of):
+    scheduler = scheduler_of(Ray(address=cluster.address), resources=Resources(num_cpus=64))
     with pytest.raises(PrunebenchError, match=r"no node of the Ray cluster has 64 CPUs, .*--num-cpus"):
-        list(walk.events())
+        list(scheduler.events())
 
 
 def test_without_ray_the_error_says_how_to_get_it(monkeypatch, tmp_path):

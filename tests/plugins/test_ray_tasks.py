@@ -15,7 +15,8 @@ from prunebench import session
 from prunebench.api.errors import PrunebenchError
 from prunebench.api.executors import ExitCode, Resources, RunContext
 from prunebench.data.prepared import prepare
-from prunebench.execution.scheduler import Options, Scheduler
+from prunebench.execution.open_trials import TaskData
+from prunebench.execution.scheduler import Scheduler, SchedulerOptions
 from prunebench.store.entries import Store
 from tests import runs
 
@@ -90,19 +91,20 @@ def played(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", ray)
     run_job = lambda order: ExitCode.DONE if ray.losses else prunebench.run_job(order)  # noqa: E731  lost in mid-work
     monkeypatch.setattr(nodes, "_run", lambda order: prunebench.JobResult(order.key, run_job(order)))
+    (tmp_path / "node").mkdir()
     monkeypatch.setattr(nodes.tempfile, "gettempdir", lambda: str(tmp_path / "node"))
     return ray
 
 
 @pytest.fixture
-def walk_of(tmp_path):
+def scheduler_of(tmp_path):
     loaded = session.load_suite(runs.write_suite(tmp_path, TEXT))
 
     def make(executor, store="store", **options):
         opened = Store.open(tmp_path / store)
         prepared = {trial.task.label: prepare(trial.task.dataset, None, opened.data) for trial in loaded.trials}
-        chosen = Options(executor=executor, **options)
-        return Scheduler(session.plan_suite(loaded, prepared), opened, loaded.registry, prepared, chosen)
+        chosen = SchedulerOptions(executor=executor, **options)
+        return Scheduler(session.plan_suite(loaded, prepared), opened, loaded.registry, TaskData(prepared), chosen)
 
     return make
 
@@ -118,79 +120,79 @@ class Abroad(plugin.Ray):
         return pool
 
 
-def statuses(walk):
-    return [event.result.status for event in walk.events()]
+def statuses(scheduler):
+    return [event.result.status for event in scheduler.events()]
 
 
-def test_the_same_states_are_made_where_the_store_is_seen_and_where_they_travel(played, walk_of, tmp_path):
-    assert statuses(walk_of(plugin.Ray())) == ["done", "done"]
-    assert statuses(walk_of(Abroad(), "other")) == ["done", "done"]
+def test_the_same_states_are_made_where_the_store_is_seen_and_where_they_travel(played, scheduler_of, tmp_path):
+    assert statuses(scheduler_of(plugin.Ray())) == ["done", "done"]
+    assert statuses(scheduler_of(Abroad(), "other")) == ["done", "done"]
     assert runs.states(tmp_path / "store") == runs.states(tmp_path / "other") != {}
     assert list((tmp_path / "node").glob("*/*")) == []  # nothing is left on the node
     assert not [path.name for path in (tmp_path / "other").iterdir() if path.name.startswith(".")]
     assert played.options_seen["max_retries"] == 0
 
 
-def test_a_node_works_in_a_folder_of_its_own(played, walk_of, monkeypatch, tmp_path):
+def test_a_node_works_in_a_folder_of_its_own(played, scheduler_of, monkeypatch, tmp_path):
     orders = []
     run_job = nodes._run
     monkeypatch.setattr(nodes, "_run", lambda order: (orders.append(order), run_job(order))[1])
-    statuses(walk_of(Abroad()))
+    statuses(scheduler_of(Abroad()))
     assert orders
     for order in orders:
         assert (tmp_path / "node") in Path(order.store).parents
         assert (tmp_path / "node") in Path(order.data).parents
 
 
-def test_a_damaged_state_does_not_travel_and_is_made_again(played, walk_of, monkeypatch, caplog):
+def test_a_damaged_state_does_not_travel_and_is_made_again(played, scheduler_of, monkeypatch, caplog):
     damaged = []
-    walk = walk_of(Abroad())
+    scheduler = scheduler_of(Abroad())
     home = plugin.Tasks._home
 
     def arrived(self, key, said):
         ended = home(self, key, said)
         parts = list(self._store.folder(key).glob("weights.safetensors"))
-        if parts and not damaged and key == walk.plan.trials[-1].chain[1]:
+        if parts and not damaged and key == scheduler.plan.trials[-1].chain[1]:
             damaged.append(key)
             parts[0].write_bytes(parts[0].read_bytes()[:-1])
         return ended
 
     monkeypatch.setattr(plugin.Tasks, "_home", arrived)
-    assert sorted(statuses(walk)) == ["done", "done"]
+    assert sorted(statuses(scheduler)) == ["done", "done"]
     assert damaged
     assert "an entry that it needs was missing or damaged" in caplog.text
 
 
 @pytest.mark.parametrize("losses", [1, 2, 3])
-def test_a_worker_that_ray_loses_is_tried_three_times(played, walk_of, losses):
+def test_a_worker_that_ray_loses_is_tried_three_times(played, scheduler_of, losses):
     played.losses = [WorkerCrashedError() for _ in range(losses)]
-    walk = walk_of(plugin.Ray(), workers=1)
-    reasons = [event.result.reason for event in walk.events()]
+    scheduler = scheduler_of(plugin.Ray(), workers=1)
+    reasons = [event.result.reason for event in scheduler.events()]
     if losses < 3:
         assert reasons == ["", ""]
     else:
         assert set(reasons) == {"its worker was killed by the crash of its Ray worker 3 times (out of memory?)"}
 
 
-def test_a_state_that_was_made_before_its_worker_was_lost_counts(played, walk_of, monkeypatch):
+def test_a_state_that_was_made_before_its_worker_was_lost_counts(played, scheduler_of, monkeypatch):
     monkeypatch.setattr(nodes, "_run", lambda order: prunebench.JobResult(order.key, prunebench.run_job(order)))
     played.losses = [WorkerCrashedError(), TaskError("late"), WorkerCrashedError(), WorkerCrashedError()]
-    assert [event.result.reason for event in walk_of(plugin.Ray(), workers=1).events()] == ["", ""]
+    assert [event.result.reason for event in scheduler_of(plugin.Ray(), workers=1).events()] == ["", ""]
 
 
-def test_what_fails_outside_of_the_work_is_told_with_its_last_line(played, walk_of):
+def test_what_fails_outside_of_the_work_is_told_with_its_last_line(played, scheduler_of):
     played.losses = [TaskError("Traceback\n  File x\nModuleNotFoundError: No module named 'prunebench'\n")]
-    reasons = {event.result.reason for event in walk_of(plugin.Ray(), workers=1).events()}
+    reasons = {event.result.reason for event in scheduler_of(plugin.Ray(), workers=1).events()}
     assert "its Ray task failed: ModuleNotFoundError: No module named 'prunebench'" in reasons
 
 
-def test_a_node_whose_disk_is_full_is_named(played, walk_of, monkeypatch):
+def test_a_node_whose_disk_is_full_is_named(played, scheduler_of, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(nodes, "_data", full)
     with pytest.raises(PrunebenchError, match=r": .*No space left on device"):
-        statuses(walk_of(Abroad()))
+        statuses(scheduler_of(Abroad()))
 
 
 @pytest.mark.parametrize(
@@ -224,7 +226,7 @@ def test_what_no_node_has_is_refused_before_any_work(played, tmp_path, facts, wo
     assert list(tmp_path.glob(".seen*")) == []
 
 
-def test_a_crew_that_is_left_cancels_what_runs(played, walk_of, tmp_path):
+def test_a_crew_that_is_left_cancels_what_runs(played, scheduler_of, tmp_path):
     pool = plugin.Ray().open(RunContext(store=tmp_path))
     pool._tasks["k"] = plugin.Task(None, "answers")
     assert not pool.begun("k")
@@ -233,13 +235,13 @@ def test_a_crew_that_is_left_cancels_what_runs(played, walk_of, tmp_path):
     assert list(tmp_path.glob(".seen*")) == []
 
 
-def test_a_busy_or_full_node_is_heard(played, walk_of, monkeypatch):
+def test_a_busy_or_full_node_is_heard(played, scheduler_of, monkeypatch):
     codes = [ExitCode.LOCKED]
     run_job = nodes._run
     monkeypatch.setattr(
         nodes, "_run", lambda order: prunebench.JobResult(order.key, codes.pop()) if codes else run_job(order)
     )
-    assert statuses(walk_of(Abroad())) == ["done", "done"]
+    assert statuses(scheduler_of(Abroad())) == ["done", "done"]
 
 
 STREAMED = '''
@@ -274,7 +276,7 @@ def register_datasets():
 
 @pytest.fixture
 def streamed(tmp_path):
-    """Makes a walk of a suite whose data set is decoded while it trains."""
+    """Makes a scheduler of a suite whose data set is decoded while it trains."""
     plugin_file, root = tmp_path / "scattered.py", tmp_path / "pictures"
     plugin_file.write_text(STREAMED, "utf-8")
     root.mkdir()
@@ -286,8 +288,8 @@ def streamed(tmp_path):
     def make(executor, store="store"):
         opened = Store.open(tmp_path / store)
         prepared = {trial.task.label: prepare(trial.task.dataset, root, opened.data) for trial in loaded.trials}
-        chosen = Options(executor=executor, plugins=loaded.files)
-        return Scheduler(session.plan_suite(loaded, prepared), opened, loaded.registry, prepared, chosen)
+        chosen = SchedulerOptions(executor=executor, plugins=loaded.files)
+        return Scheduler(session.plan_suite(loaded, prepared), opened, loaded.registry, TaskData(prepared), chosen)
 
     return make
 
@@ -303,12 +305,12 @@ def test_data_that_is_decoded_while_it_trains_is_read_where_its_files_lie(played
 def test_a_node_that_does_not_see_the_files_of_such_data_ends_the_run_before_any_work(
     played, streamed, tmp_path, executor, there
 ):
-    walk = streamed(executor())
+    scheduler = streamed(executor())
     (tmp_path / "pictures").rename(tmp_path / "elsewhere")
     if there:
         (tmp_path / "pictures").mkdir()
     with pytest.raises(PrunebenchError, match=r": .*/pictures has no files here, .*: mount that folder on every node"):
-        statuses(walk)
+        statuses(scheduler)
     assert runs.states(tmp_path / "store") == {}
     assert list((tmp_path / "store" / "failures").iterdir()) == []
 
@@ -319,7 +321,7 @@ def test_a_start_of_ray_that_takes_too_long_or_fails_leaves_no_process(monkeypat
     monkeypatch.setattr(plugin.tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(plugin, "LONGEST", 1000)
     pytest.importorskip("ray")
-    monkeypatch.setattr(plugin, "START", 300.0 if ends else 0.5)
+    monkeypatch.setattr(plugin, "START", 300.0 if ends else 1.0)
     started = []
 
     def init(_temp_dir, **_):
@@ -330,7 +332,7 @@ def test_a_start_of_ray_that_takes_too_long_or_fails_leaves_no_process(monkeypat
         raise ConnectionError("no answer")
 
     ray = SimpleNamespace(_private=SimpleNamespace(worker=SimpleNamespace()), init=init, shutdown=lambda: None)
-    reason = "no answer" if ends else "it was not ready after 0.5s"
+    reason = "no answer" if ends else "it was not ready after 1 s"
     with pytest.raises(PrunebenchError, match=f"^cannot start Ray here: {reason}$"):
         plugin._connect(ray, "")
     assert started[0].wait(60) == -9

@@ -1,4 +1,4 @@
-"""Every shipped suite: no method leaves a layer of a model without a score, except where it is said why."""
+"""Every shipped suite: each method scores every layer of a model, except where a reason is listed."""
 
 from dataclasses import replace
 from pathlib import Path

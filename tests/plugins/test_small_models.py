@@ -96,7 +96,7 @@ def test_a_wide_resnet_has_any_depth_and_width(network):
 
 
 def test_a_depth_that_no_wide_resnet_has_is_an_error(built_in):
-    with pytest.raises(ValueError, match="23 is no depth of these networks: 10, 16, 22, 28"):
+    with pytest.raises(ValueError, match="23 is not a depth of these networks: 10, 16, 22, 28"):
         built_in("model", "wrn", depth=23)
 
 

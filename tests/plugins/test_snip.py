@@ -52,7 +52,7 @@ def by_definition(scoring, batches, mode):
 
 @pytest.fixture
 def conv(tiny, scoring_of):
-    """The tiny convolutional network with statistics of its own in BatchNorm, lent for scoring."""
+    """The tiny convolutional network with statistics of its own in BatchNorm, in a scoring context."""
 
     def make():
         torch.manual_seed(0)

@@ -27,7 +27,7 @@ def straight(method, training_of):
 
 
 def step(training, updater, **gradients):
-    """A step in which the imposed weights get these gradients."""
+    """A step in which the masked weights get these gradients."""
     updater.apply_masks(training)
     for name, gradient in gradients.items():
         training.weights[name].grad = torch.tensor([gradient])

@@ -124,9 +124,9 @@ def test_a_suite_names_an_architecture_after_a_slash(tmp_path, registry, model):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("timm/resnet81", r"'resnet81' is no architecture of timm; did you mean 'resnet18' or .*\?"),
-        ("timm/resnet18.a1_in1k", r"'resnet18\.a1_in1k' is no architecture of timm; did you mean 'resnet18'"),
-        ("timm/hf-hub:someone/some", "'hf-hub:someone/some' is no architecture of timm"),
+        ("timm/resnet81", r"'resnet81' is not an architecture of timm; did you mean 'resnet18' or .*\?"),
+        ("timm/resnet18.a1_in1k", r"'resnet18\.a1_in1k' is not an architecture of timm; did you mean 'resnet18'"),
+        ("timm/hf-hub:someone/some", "'hf-hub:someone/some' is not an architecture of timm"),
     ],
 )
 def test_an_unknown_architecture_is_a_mistake_in_the_suite(tmp_path, registry, text, message):

@@ -119,7 +119,7 @@ def test_mnist_is_checked_in_its_unpacked_form_too(dataset, tmp_path):
 
 @pytest.fixture
 def batches(tmp_path, monkeypatch):
-    """CIFAR-10 of six pictures, unpacked; and the same as archive, made when it is asked for."""
+    """CIFAR-10 of six pictures, unpacked; and the same as archive, made when it is needed."""
     folder, kind = tmp_path / "cifar-10-batches-py", datasets.CIFAR10
 
     def batch(count, seed):
@@ -179,7 +179,7 @@ def test_a_damaged_archive_is_named(dataset, tmp_path, batches):
 
 @pytest.fixture
 def pictures(tmp_path):
-    """CIFAR-10 as pictures, one grey value a class, so that labels can be told from pixels."""
+    """CIFAR-10 as pictures, one grey value a class, so that labels follow from pixels."""
     for part, count in (("train", 2), ("test", 1)):
         for value, kind in enumerate(torchvision_datasets.CIFAR10.kinds):
             folder = tmp_path / "cifar10" / part / kind

@@ -23,9 +23,9 @@ from prunebench.testing import NETWORKS, conformance
 def ticket_of(trial, masks, initial, final, step=0):
     layers = tuple((layer.name, layer.shape) for layer in trial.network.layers)
     facts = trial.task.dataset.facts()
-    said = {"trial": str(trial), "configuration": trial_to_plain(trial), "layers": layers, "shape": facts.shape}
+    facts_of = {"trial": str(trial), "configuration": trial_to_plain(trial), "layers": layers, "shape": facts.shape}
     empty = {"figures": {}, "key": "", "protocol": "", "fingerprint": "", "environment": {}}
-    return Ticket(Facts(**said, **empty, classes=facts.classes, initial_step=step), masks, initial, final)
+    return Ticket(Facts(**facts_of, **empty, classes=facts.classes, initial_step=step), masks, initial, final)
 
 
 def ticket_of_chain(chain):
@@ -230,7 +230,9 @@ def test_it_conforms_on_the_network_of_its_ticket(tiny, transfer, network, weigh
     trial = tiny.trial(tiny.ByChance(), task=tiny.task(network, dataset=Pictures()))
     report = conformance(transfer(ticket_on(trial), weights=weights), networks=[network])
     assert report.ok, str(report)
-    told = [finding.detail for finding in report.findings if finding.status == "warned"]
-    assert all("its updater set no masks" in detail for detail in told)  # which it never does: the ticket's mask stays
+    warnings = [finding.detail for finding in report.findings if finding.status == "warned"]
+    assert all(
+        "its updater set no masks" in detail for detail in warnings
+    )  # which it never does: the ticket's mask stays
     skipped = {finding.check for finding in report.findings if finding.status == "skipped"}
     assert skipped <= {"devices", *type(transfer(ticket_on(trial))).exempt}

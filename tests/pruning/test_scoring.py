@@ -1,4 +1,4 @@
-"""What a method's scores are lent."""
+"""The context that is passed to a method's scores."""
 
 from collections import Counter
 
@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch import nn
 
+import prunebench
+from prunebench.api.stages import Prune
+
 
 @pytest.fixture
 def context(tiny, scoring_of):
-    """A scoring on the tiny task, with as many examples as asked for."""
+    """A scoring on the tiny task, with a given number of examples."""
 
     def make(module=None, train=60, seed=0, purpose="test"):
         module = module or tiny.MLP().build((1, 6, 6), 3)
@@ -25,6 +28,39 @@ def rows(batches):
 def test_batches_have_the_number_and_size_that_were_asked_for(context):
     batches = list(context().batches(3, 7))
     assert [(inputs.shape, labels.shape) for inputs, labels in batches] == [((7, 1, 6, 6), (7,))] * 3
+
+
+@pytest.mark.parametrize(
+    ("train", "count", "size", "sizes"),
+    [
+        (16, 9, 5, [5, 5, 5]),  # and not one more example
+        (17, 9, 5, [5, 5, 5, 2]),
+        (16, 3, 5, [5, 5, 5]),
+        (16, 2, 8, [8, 8]),
+        (3, 5, 2, [2]),
+        (1, 5, 2, [1]),  # there is no other
+        (3, 9, 1, [1, 1, 1]),  # as the method wants it
+        (6, 1, 100, [6]),
+    ],
+)
+@pytest.mark.parametrize("balanced", [False, True])
+def test_no_last_batch_has_a_single_example(context, train, count, size, sizes, balanced):
+    assert [len(labels) for _, labels in context(train=train).batches(count, size, balanced)] == sizes
+
+
+@pytest.mark.parametrize("name", ["snip", "grasp"])
+def test_scores_of_all_examples_pass_batch_norm_in_training_mode(tiny, method, run_stages, name):
+    class Normalized(prunebench.Model):
+        """BatchNorm over features, which has no variance for one example."""
+
+        name = "normalized"
+
+        def build(self, shape, classes):
+            return nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, classes))
+
+    task = tiny.task(Normalized(), dataset=tiny.Blobs(train=16), batch_size=8, steps=2)
+    chain = run_stages(task, Prune(by=method(name, batches=9, batch_size=5), density=0.5))
+    assert sum(int(mask.sum()) for mask in chain.end.masks.values()) == round(0.5 * (36 * 8 + 8 * 3))
 
 
 def test_batches_are_drawn_without_replacement(context):

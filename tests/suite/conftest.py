@@ -60,6 +60,8 @@ class Ladder(prunebench.Method):
             raise ValueError("15 levels\nare too many")
         if self.levels == 16:
             raise ValueError
+        if self.levels == 17:
+            raise SystemExit(3)
 
 
 class Saliency(prunebench.Method):

@@ -74,19 +74,19 @@ def test_yaml_1_2_becomes_plain_values(text, value):
 def test_every_value_and_key_knows_its_place():
     root, _ = compose("a: 1\nb:\n  - x\n  - {c: 2}\n")
     c = root.get("b").get(1).get("c")
-    assert (str(c.place), str(c.key_place), c.path) == ("f:4:9", "f:4:6", ("b", 1, "c"))
-    assert str(root.get("b").get(0).place) == "f:3:5"
+    assert (str(c.location), str(c.key_location), c.path) == ("f:4:9", "f:4:6", ("b", 1, "c"))
+    assert str(root.get("b").get(0).location) == "f:3:5"
     assert root.get("b").get(2) is root.get("b").get(-1) is root.get("x") is c.get("y") is None
 
 
 def test_what_is_left_empty_stands_at_its_key():
     root, _ = compose("a:\n\nb: {c: , d: 1}")
-    assert [str(node.place) for node in (root.get("a"), root.get("b").get("c"))] == ["f:1:1", "f:3:5"]
+    assert [str(node.location) for node in (root.get("a"), root.get("b").get("c"))] == ["f:1:1", "f:3:5"]
 
 
 def test_what_is_written_in_an_option_stands_at_the_option():
     root, lines = compose("{a: 1, a: 2}", Location(3, 0, 0, "--set x"))
-    assert str(root.get("a").place) == "--set x"
+    assert str(root.get("a").location) == "--set x"
     assert lines == ["--set x: a: is given twice; the first is in the same text"]
 
 
@@ -231,7 +231,7 @@ def test_thousands_of_mistakes_are_counted_not_printed():
         mistakes.report()
     lines = str(caught.value).split("\n")
     assert len(lines) == 201
-    assert lines[-1] == "... and 800 mistakes more"
+    assert lines[-1] == "... and 800 more errors"
 
 
 @pytest.mark.parametrize(

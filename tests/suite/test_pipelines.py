@@ -39,7 +39,7 @@ def wrong(mistakes, valid):
 
 
 TIMES = "write 0, end, steps like 500it, epochs like 2ep, or a share like 5%"
-FROM_THERE = "counts from where a training stands; write it without the +"
+FROM_THERE = "counts from the current step; write it without the +"
 ALLOCATION = "'global', 'uniform', 'er' or 'erk' or a list of lists [text, a number above 0 and of at most 1]"
 
 
@@ -209,7 +209,7 @@ def test_a_chain_is_checked_by_the_clock_of_every_task(wrong, read, valid):
 def test_a_chain_is_not_checked_by_the_clock_of_a_broken_task(mistakes, valid):
     line = "{label: p, stages: [initialize, {prune: {by: saliency}}, {train: {until: 99ep}}, train]}"
     [told] = mistakes(valid.replace("- coin\n", f"- {line}\n").replace("dataset: scans", "dataset: lost"))
-    assert "dataset 'lost' cannot tell its size" in told
+    assert "dataset 'lost' failed in facts()" in told
 
 
 def test_a_chain_that_knows_no_target_has_one_sparsity(wrong, entry):

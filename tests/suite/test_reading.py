@@ -161,7 +161,7 @@ when: 2024-01-01
 """
 
 FOUND = """\
-1:7: name: 'a suite' is no label: use letters, digits and ._- only, no dot first, at most 100 of them
+1:7: name: 'a suite' is not a valid label: use at most 100 letters, digits and ._-, and no dot first
 2:1: descripton: unknown key; did you mean 'description'?
 4:14: tasks.0.dataset: unknown dataset 'scan'; did you mean 'scans'?
     note: plugin 'spoilt' (spoilt.py) could not be loaded: ImportError: no module
@@ -178,7 +178,7 @@ or a share like 5%
 11:51: tasks.0.recipe.schedule.milestones.1: '5epp' is not a time: write 0, end, steps like 500it, epochs like 2ep, \
 or a share like 5%
 11:65: tasks.0.recipe.schedule.gamma: must be a number above 0, not 'x'
-11:76: tasks.0.recipe.schedule.warmup: '+1ep' counts from where a training stands; write it without the +
+11:76: tasks.0.recipe.schedule.warmup: '+1ep' counts from the current step; write it without the +
 12:18: tasks.0.recipe.precision: must be 'float32' or 'bfloat16', not 'flaot32'; did you mean 'float32'?
 13:18: tasks.0.recipe.clip_norm: must be a number above 0, not 'flip'
 14:23: tasks.0.recipe.evaluate_every: 'sometimes' is not a time: write 0, end, steps like 500it, epochs like 2ep, \
@@ -186,7 +186,7 @@ or a share like 5%
 15:47: tasks.1.recipe: give either epochs or steps
 15:112: tasks.1.recipe.optimizer.lr: must be a number above 0, not 0
 16:80: tasks.2.recipe.optimizer: nesterov needs a momentum above 0
-19:12: tasks.3.label: 'a/b' is no label: use letters, digits and ._- only, no dot first, at most 100 of them
+19:12: tasks.3.label: 'a/b' is not a valid label: use at most 100 letters, digits and ._-, and no dot first
 20:84: tasks.3.recipe.validation: must be below 1000, the training examples of 'scans', not 1000
 21:23: tasks.3.prunable.first: must be true or false, not 1
 21:42: tasks.3.prunable.exclude.1: '(' is not a regular expression: missing ), unterminated subpattern at position 0
@@ -247,14 +247,14 @@ def test_everything_that_is_wrong_is_told_at_once_with_its_place(mistakes):
             "sparsities: 0.8",
             "suite.yaml:9:13: sparsities: must be a non-empty list of numbers above 0 and below 1, not 0.8",
         ),
-        ("name: small", "name: .a", "suite.yaml:1:7: name: '.a' is no label: {label}"),
-        ("name: small", "name: a/b", "suite.yaml:1:7: name: 'a/b' is no label: {label}"),
-        ("name: small", "name: é", "suite.yaml:1:7: name: 'é' is no label: {label}"),
-        ("name: small", 'name: "a\\n"', "suite.yaml:1:7: name: 'a\\n' is no label: {label}"),
-        ("name: small", "name: ''", "suite.yaml:1:7: name: '' is no label: {label}"),
+        ("name: small", "name: .a", "suite.yaml:1:7: name: '.a' is not a valid label: {label}"),
+        ("name: small", "name: a/b", "suite.yaml:1:7: name: 'a/b' is not a valid label: {label}"),
+        ("name: small", "name: é", "suite.yaml:1:7: name: 'é' is not a valid label: {label}"),
+        ("name: small", 'name: "a\\n"', "suite.yaml:1:7: name: 'a\\n' is not a valid label: {label}"),
+        ("name: small", "name: ''", "suite.yaml:1:7: name: '' is not a valid label: {label}"),
         ("name: small", f"name: {'a' * 101}", "suite.yaml:1:7: name: 'aaaaaaaaaa"),
         ("- dataset: scans\n    ", "- ", "suite.yaml:3:5: tasks.0.dataset: is missing"),
-        ("dataset: scans", "dataset: lost", "suite.yaml:3:14: tasks.0.dataset: dataset 'lost' cannot tell its size: "),
+        ("dataset: scans", "dataset: lost", "suite.yaml:3:14: tasks.0.dataset: dataset 'lost' failed in facts(): "),
         (
             "dataset: scans",
             "dataset: [scans]",
@@ -287,7 +287,7 @@ def test_everything_that_is_wrong_is_told_at_once_with_its_place(mistakes):
 )  # fmt: skip
 def test_a_mistake_says_what_is_allowed_and_what_was_given(mistakes, replaced, old, new, line):
     seeds = "a whole number from 1 to 10000 or a non-empty list of whole numbers of at least 0"
-    label = "use letters, digits and ._- only, no dot first, at most 100 of them"
+    label = "use at most 100 letters, digits and ._-, and no dot first"
     expected = line.format(seeds=seeds, label=label)
     assert [one for one in mistakes(replaced(old, new)) if one.startswith(expected)] != []
 
@@ -505,3 +505,16 @@ def test_resources_are_read_and_are_no_fact_of_a_trial(read, valid):
 def test_resources_that_cannot_be_are_mistakes(mistakes, valid, value):
     [line] = mistakes(f"{valid}resources: {value}\n")
     assert "resources" in line
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ("levels: 17", "suite.yaml:8:12: methods.1.name: method 'ladder' cannot be used: SystemExit: 3"),
+        ("levels: 17, rate: 2", "suite.yaml:8:38: methods.1.rate: must be a number above 0 and below 1, not 2"),
+    ],
+)
+def test_a_component_that_exits_is_named(read, valid, parameters, message):
+    with pytest.raises(SuiteError) as error:
+        read(valid.replace("ladder, rate: 0.3", f"ladder, {parameters}"))
+    assert str(error.value) == message

@@ -52,11 +52,15 @@ def test_a_method_whose_masks_change_conforms_on_the_smallest_network(method):
     assert report.details("warned") == []
 
 
+CHEAP = {"listing", "reach", "chain", "scores", "cost", "globals", "context"}
+"""Checks that look at one run which they share, tried on every broken method: most of them must pass."""
+
+
 def failed(report):
     return {finding.check for finding in report.findings if finding.status == "failed"}
 
 
-def said(report, check):
+def details(report, check):
     return "\n".join(finding.detail for finding in report.findings if finding.check == check)
 
 
@@ -172,7 +176,7 @@ class Nothing(Sound):
 
 
 class Masking(Sound):
-    """Changes the masks that it is lent."""
+    """Changes the masks that it is given."""
 
     def scores(self, scoring):
         for mask in scoring.masks.values():
@@ -460,7 +464,7 @@ class Sentence(Again):
         (Forgetful, {"resume"}, "what an updater remembers belongs into training.memory"),
         (Hooked, {"resume"}, "a training that stops and goes on comes out otherwise"),
         (Underpaid, {"cost"}, "a step is at least 2 * training.sparse_flops"),
-        (Scratching, {"lent", "density", "excluded", "resume"}, "after_step changed training.masks in place"),
+        (Scratching, {"context", "density", "excluded", "resume"}, "after_step changed training.masks in place"),
         (Drawing, {"order", "globals"}, "begin changed torch's global generator"),
         (Talkative, {"chain"}, "training.memory['motto'] must be a tensor, and is 'more is less'"),
         (Speechless, {"chain"}, "flops of the updater must return a number, and returned None"),
@@ -469,15 +473,15 @@ class Sentence(Again):
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
 def test_a_broken_updater_is_caught(rule, found, words):
-    report = conformance(steady(rule), networks=[MLP])
+    report = conformance(steady(rule), networks=[MLP], only=found | CHEAP)
     assert failed(report) == found
-    assert words in "\n".join(said(report, check) for check in found)
+    assert words in "\n".join(details(report, check) for check in found)
 
 
 def test_an_updater_that_never_updates_is_warned_of():
-    report = conformance(steady(Idle), networks=[MLP])
+    report = conformance(steady(Idle), networks=[MLP], only={"chain"})
     assert report.ok
-    assert "its updater set no masks in 140 steps" in said(report, "chain")
+    assert "its updater set no masks in 140 steps" in details(report, "chain")
 
 
 @pytest.mark.parametrize(
@@ -487,7 +491,7 @@ def test_an_updater_that_never_updates_is_warned_of():
         (Numpy, {"order", "globals"}, "scores changed numpy's global generator"),
         (OneSeed, {"seeds"}, "the masks of seeds 0 and 1 are the same"),
         (Unseeded, {"seeds", "order", "resume"}, "masks of"),
-        (Counting, {"seeds", "order", "lent"}, "the method itself was changed"),
+        (Counting, {"seeds", "order", "context"}, "the method itself was changed"),
         (GradOff, {"globals"}, "scores changed torch's grad mode"),
         (Double, {"globals"}, "scores changed torch's default dtype"),
         (Threads, {"globals"}, "scores changed torch's number of threads"),
@@ -495,8 +499,8 @@ def test_an_updater_that_never_updates_is_warned_of():
         (Shapeless, {"scores"}, "have shape (32,), not (32, 192)"),
         (Incomplete, {"scores"}, "scores returned nothing for '1.weight'"),
         (Nothing, {"scores"}, "scores returned NoneType, not a dict of tensors"),
-        (Masking, {"lent"}, "scores changed scoring.masks in place"),
-        (Staining, {"lent", "resume", "inversion"}, "the train examples were changed in place"),
+        (Masking, {"context"}, "scores changed scoring.masks in place"),
+        (Staining, {"context", "resume", "inversion"}, "the train examples were changed in place"),
         (Free, {"cost"}, "scores runs the network, and scoring_flops declares nothing"),
         (Cheap, {"cost"}, "and scoring_flops declares 40,320"),
         (Negative, {"cost"}, "it must be finite and not negative"),
@@ -507,7 +511,7 @@ def test_an_updater_that_never_updates_is_warned_of():
         (Unyielding, {"chain"}, "must yield stages, and returned None"),
         (Fickle, {"chain"}, "another chain"),
         (Raising, {"chain"}, "ZeroDivisionError: no luck"),
-        (Loose, {"parameters"}, "'power' is kept on the method and no parameter"),
+        (Loose, {"parameters"}, "'power' is an attribute of the method and not a parameter"),
         (Unequal, {"parameters"}, "parameter 'power' changes results, and is in no key: masks of"),
         (Unwritable, {"parameters", "chain"}, "cannot be written to JSON"),
         (Far, {"reach"}, "nothing could be run: none of 0.5, 0.75, 0.9, 0.95, 0.99 can be reached"),
@@ -519,19 +523,19 @@ def test_an_updater_that_never_updates_is_warned_of():
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
 def test_a_broken_method_is_caught(broken, found, words):
-    report = conformance(broken, networks=[MLP])
+    report = conformance(broken, networks=[MLP], only=found | CHEAP)
     assert failed(report) == found
-    assert words in "\n".join(said(report, check) for check in found)
+    assert words in "\n".join(details(report, check) for check in found)
     assert not report.ok
 
 
 def test_the_authors_own_lines_are_shown_and_no_others():
-    lines = said(conformance(Raising, networks=[MLP]), "chain").splitlines()
+    lines = details(conformance(Raising, networks=[MLP], only={"chain"}), "chain").splitlines()
     first = inspect.getsourcelines(Raising)[1]
     assert lines == [
         "ZeroDivisionError: no luck",
-        f"  test_testing.py:{first + 4}, in scores: return self.divided(scoring)",
-        f'  test_testing.py:{first + 7}, in divided: raise ZeroDivisionError("no luck")',
+        f"  test_conformance.py:{first + 4}, in scores: return self.divided(scoring)",
+        f'  test_conformance.py:{first + 7}, in divided: raise ZeroDivisionError("no luck")',
     ]
 
 
@@ -543,14 +547,16 @@ def test_an_error_while_planning_shows_them_too():
             raise KeyError("rate")
             yield
 
-    (error, line) = said(conformance(Planless, networks=[MLP]), "chain").splitlines()
-    assert error.startswith("testing/method/0.5/0: stages of method 'sound' raised KeyError: 'rate' (test_testing.py:")
+    (error, line) = details(conformance(Planless, networks=[MLP], only={"chain"}), "chain").splitlines()
+    assert error.startswith(
+        "testing/method/0.5/0: stages of method 'sound' raised KeyError: 'rate' (test_conformance.py:"
+    )
     assert line.endswith('in stages: raise KeyError("rate")')
 
 
 def test_what_hangs_together_is_skipped_and_not_failed_again():
     report = conformance(Raising, networks=[MLP])
-    assert {said(report, check) for check in ("density", "zeros", "resume", "inversion")} == {
+    assert {details(report, check) for check in ("density", "zeros", "resume", "inversion")} == {
         "its chain does not run: see chain and scores"
     }
 
@@ -558,7 +564,7 @@ def test_what_hangs_together_is_skipped_and_not_failed_again():
 def test_the_process_is_left_as_it_was():
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     for broken in (Global, GradOff, Double, Threads, Raising):
-        conformance(broken, networks=[MLP])
+        conformance(broken, networks=[MLP], only={"globals"})
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.is_grad_enabled()
     assert torch.get_default_dtype() == torch.float32
@@ -569,12 +575,12 @@ def test_a_useless_parameter_and_what_a_listing_lacks_are_warned_of():
     class Terse(Useless):
         reference = ""
 
-    report = conformance(Terse, networks=[MLP])
+    report = conformance(Terse, networks=[MLP], only={"parameters", "listing"})
     assert report.ok
-    assert "parameter 'power' changes nothing here" in said(report, "parameters")
-    assert "the class has no docstring" in said(report, "listing")
-    assert "it names no paper" in said(report, "listing")
-    assert "parameter 'power' has no text" in said(report, "listing")
+    assert "parameter 'power' changes nothing here" in details(report, "parameters")
+    assert "the class has no docstring" in details(report, "listing")
+    assert "it names no paper" in details(report, "listing")
+    assert "parameter 'power' has no text" in details(report, "listing")
 
 
 def test_a_method_may_be_exempt_from_a_check_with_a_reason():
@@ -583,9 +589,9 @@ def test_a_method_may_be_exempt_from_a_check_with_a_reason():
 
         exempt = {"inversion": "it is a control"}
 
-    report = conformance(Backwards, networks=[MLP])
+    report = conformance(Backwards, networks=[MLP], only={"inversion", "scores"})
     assert report.ok
-    assert said(report, "inversion") == "exempt: it is a control"
+    assert details(report, "inversion") == "exempt: it is a control"
 
 
 def test_an_exemption_from_no_check_is_an_error():
@@ -599,6 +605,27 @@ def test_a_method_that_is_exempt_from_everything_was_not_checked():
     assert report.summary.startswith("sound: nothing could be run: ")
 
 
+def test_only_the_checks_that_are_named_are_run():
+    report = conformance(Inverted, networks=[MLP], only=["scores", "listing"])
+    assert [(finding.check, finding.network) for finding in report.findings] == [("listing", ""), ("scores", "mlp")]
+    assert report.ok
+    assert not conformance(Inverted, networks=[MLP], only=["inversion"]).ok
+    assert conformance(Sound, networks=[MLP], only=["listing"]).ok
+    assert not conformance(Sound, networks=[MLP], only=[]).ok
+
+
+@pytest.mark.parametrize("name", ["score", "", "inversion-mlp"])
+def test_a_check_that_does_not_exist_is_an_error(name):
+    with pytest.raises(PluginError, match=f"there is no check '{name}'.*the checks are listing, "):
+        conformance(Sound, only=["listing", name])
+
+
+def test_each_check_catches_a_broken_method():
+    tests = (test_a_broken_updater_is_caught, test_a_broken_method_is_caught)
+    caught = {check for test in tests for mark in test.pytestmark for _, found, _ in mark.args[1] for check in found}
+    assert caught == CHECKS.keys() - {"devices", "deploy"}  # which need a GPU, and a method that delivers
+
+
 def test_without_a_network_nothing_could_be_run():
     assert not conformance(Sound, networks=[]).ok
 
@@ -606,9 +633,9 @@ def test_without_a_network_nothing_could_be_run():
 @pytest.mark.parametrize(
     ("method", "words"),
     [
-        (Task, "is no prunebench.Method"),
+        (Task, "is not a prunebench.Method"),
         (type("Needy", (Sound,), {"__annotations__": {"rate": float}}), "Needy cannot be made with its defaults"),
-        (type("Nobody", (prunebench.Method,), {}), "Nobody has no name"),
+        (type("Nameless", (prunebench.Method,), {}), "Nameless has no name"),
     ],
 )
 def test_what_cannot_be_checked_at_all_is_an_error(method, words):
@@ -687,12 +714,12 @@ def test_the_networks_are_those_that_methods_stumble_over():
 
 
 def test_an_author_is_told_of_layers_without_a_score(method):
-    remark = said(conformance(method("snip"), networks=[GAPS]), "scores")
+    remark = details(conformance(method("snip"), networks=[GAPS], only={"scores"}), "scores")
     assert remark == (
         "every score is 0 in 'frozen.weight', 'inner.weight', 'unused.weight': there the order of the weights decides"
     )
-    assert said(conformance(method("snip"), networks=[MLP]), "scores") == ""
-    assert said(conformance(method("magnitude-init"), networks=[GAPS]), "scores") == ""
+    assert details(conformance(method("snip"), networks=[MLP], only={"scores"}), "scores") == ""
+    assert details(conformance(method("magnitude-init"), networks=[GAPS], only={"scores"}), "scores") == ""
 
 
 class Own(Sound):
@@ -709,7 +736,7 @@ class Own(Sound):
 
 
 def test_a_gradient_that_a_network_may_lack_is_found_out():
-    assert "allow_unused=True" in said(conformance(Own, networks=[GAPS]), "chain")
+    assert "allow_unused=True" in details(conformance(Own, networks=[GAPS], only={"chain"}), "chain")
     assert conformance(Own, networks=[MLP]).ok
 
 
@@ -741,7 +768,7 @@ def test_the_page_for_a_pull_request_has_no_path_in_it(tmp_path):
     assert "## `sound`: does not conform" in page
     assert "| chain |  | **FAIL** | Its chain is well-formed, the same each time, and runs from end to end. |" in page
     assert "- chain on mlp: ZeroDivisionError: no luck" in page
-    assert "test_testing.py:" in page
+    assert "test_conformance.py:" in page
     assert str(Path(__file__).parents[2]) not in page
 
 

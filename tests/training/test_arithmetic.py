@@ -1,4 +1,4 @@
-"""What a GPU is asked for; the flags can be set and read without one."""
+"""Settings for repeatable work on a GPU; the flags can be set and read without one."""
 
 import os
 
@@ -34,14 +34,21 @@ def flags():
     }
 
 
-ASKED = {"deterministic": True, "only warns": True, "fills": False, "cudnn": True, "benchmarks": False, "tf32": False}
+EXPECTED = {
+    "deterministic": True,
+    "only warns": True,
+    "fills": False,
+    "cudnn": True,
+    "benchmarks": False,
+    "tf32": False,
+}
 
 
 def test_a_gpu_is_asked_for_the_same_bits_and_for_whole_float32():
     before = flags()
     with repeatable(GPU):
-        assert flags() == ASKED
-    assert flags() == before != ASKED
+        assert flags() == EXPECTED
+    assert flags() == before != EXPECTED
 
 
 def test_work_that_fails_leaves_nothing_behind():
@@ -55,7 +62,7 @@ def test_what_was_asked_for_already_stays_so():
     torch.use_deterministic_algorithms(True)
     try:
         with repeatable(GPU):
-            assert flags() == ASKED
+            assert flags() == EXPECTED
         assert torch.get_deterministic_debug_mode() == 2
     finally:
         torch.use_deterministic_algorithms(False)
@@ -83,4 +90,4 @@ def test_stages_and_their_figures_are_computed_so(tiny, method, monkeypatch):
     first = next(resolve(trial, "root"))
     bench = Bench(trial, GPU, lambda: None)
     measured(first.stage, perform(first, None, None, bench), bench)
-    assert seen == [ASKED, ASKED]
+    assert seen == [EXPECTED, EXPECTED]

@@ -24,21 +24,23 @@ class Normalized(prunebench.Model):
 
 
 class Squeezed(nn.Module):
-    def __init__(self, inputs, classes):
+    def __init__(self, inputs, classes, when):
         super().__init__()
-        self.out = nn.Linear(inputs, classes)
+        self.out, self.when = nn.Linear(inputs, classes), when
 
     def forward(self, inputs):
-        return self.out(inputs.flatten(1)).squeeze()
+        logits = self.out(inputs.flatten(1))
+        return logits.squeeze() if self.training or self.when == "always" else logits
 
 
 class Squeezing(prunebench.Model):
     """Loses the dimension of the batch when it is 1."""
 
     name = "squeezing"
+    when: str = "always"
 
     def build(self, shape, classes):
-        return Squeezed(shape[0] * shape[1] * shape[2], classes)
+        return Squeezed(shape[0] * shape[1] * shape[2], classes, self.when)
 
 
 def looked_at(module, inputs):
@@ -97,8 +99,12 @@ def test_a_model_that_can_train_on_one_example_is_planned(tiny):
 
 
 def test_a_model_that_loses_the_batchs_dimension_is_refused(tiny):
-    with pytest.raises(PrunebenchError, match=r"'squeezing' cannot be trained on one \(its output has shape \(3,\)\)"):
+    with pytest.raises(
+        PrunebenchError, match=r"'squeezing' must return logits .* in evaluation mode a tensor of shape"
+    ):
         planned(tiny, Squeezing())
+    with pytest.raises(PrunebenchError, match=r"'squeezing' cannot be trained on one \(its output has shape \(3,\)\)"):
+        planned(tiny, Squeezing(when="training"))
 
 
 def test_a_model_that_looks_at_values_is_tried_for_real(tiny):

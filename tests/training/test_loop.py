@@ -66,7 +66,7 @@ def pruned(tiny, density=0.3):
 @pytest.mark.parametrize("hand_on", [None, through_disk], ids=["at-once", "job-by-job"])
 @pytest.mark.parametrize("optimizer", [PLAIN, MOMENTUM, NESTEROV, ADAM, ADAMW])
 def test_training_in_pieces_is_training_in_one(tiny, run_stages, optimizer, hand_on):
-    # Step 9 lies in the middle of an epoch of 4 and is no evaluation; so does 18; step 14 is one.
+    # Step 9 lies in the middle of an epoch of 4 and is not evaluated; so does 18; step 14 is.
     task = tiny.task(
         tiny.MLP(dropout=0.3),
         optimizer=optimizer,
@@ -498,33 +498,33 @@ FAR_TOO_MANY = 8_178_240_001  # FLOPs that float32 cannot tell from their neighb
     ids=["number", "float64", "int64"],
 )
 def test_no_flops_are_lost_however_many_there_are(given):
-    journal = training.MetricsLog(State(0, {}, {}, {}), torch.device("cpu"))
+    log = training.MetricsLog(State(0, {}, {}, {}), torch.device("cpu"))
     for _ in range(5000):
-        journal.book(torch.tensor(1.0), 128, given)
-    assert journal.written(5000)["unbooked"].training_flops == 5000 * 128 * FAR_TOO_MANY
+        log.add(torch.tensor(1.0), 128, given)
+    assert log.fields(5000)["unbooked"].training_flops == 5000 * 128 * FAR_TOO_MANY
 
 
 def test_small_floats_of_an_updater_lose_nothing_on_the_way():
-    journal = training.MetricsLog(State(0, {}, {}, {}), torch.device("cpu"))
+    log = training.MetricsLog(State(0, {}, {}, {}), torch.device("cpu"))
     for _ in range(5000):
-        journal.book(torch.tensor(1.0), 129, torch.tensor(1e9, dtype=torch.float32))
-    assert journal.written(5000)["unbooked"].training_flops == 5000 * 129 * 1e9
+        log.add(torch.tensor(1.0), 129, torch.tensor(1e9, dtype=torch.float32))
+    assert log.fields(5000)["unbooked"].training_flops == 5000 * 129 * 1e9
 
 
 def test_flops_that_know_their_gradients_do_not_keep_the_steps_behind_them():
     soft = torch.tensor(0.5, requires_grad=True)
-    journal = training.MetricsLog(State(0, {}, {}, {}), torch.device("cpu"))
-    journal.book(torch.tensor(1.0), 4, soft * 10.0)
-    assert not journal._flops.requires_grad
-    assert journal.written(1)["unbooked"].training_flops == 20.0
+    log = training.MetricsLog(State(0, {}, {}, {}), torch.device("cpu"))
+    log.add(torch.tensor(1.0), 4, soft * 10.0)
+    assert not log._flops.requires_grad
+    assert log.fields(1)["unbooked"].training_flops == 20.0
 
 
 @pytest.mark.parametrize("trains_dense", [True, False])
-def test_sparse_flops_are_exact_and_a_tensor_only_where_masks_are_imposed(tiny, bench_of, trains_dense):
+def test_sparse_flops_are_exact_and_a_tensor_only_where_masks_are_applied(tiny, bench_of, trains_dense):
     trial = tiny.trial(tiny.ByChance())
     bench = bench_of(trial)
     begun = State(step=0, **training.snapshot(fresh_model(trial, "initialize")), masks={})
-    run = training.Training(bench.trainer, begun, trains_dense)
+    run = training.TrainingContext(bench.trainer, begun, trains_dense)
     masks = {layer.name: torch.arange(layer.size).view(layer.shape) % 3 == 0 for layer in bench.network.layers}
     run.set_masks(masks)
     flops = run.sparse_flops

@@ -20,7 +20,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from prunebench.api.errors import BoardError
-from prunebench.leaderboard.plots.curves import is_plotted
+from prunebench.leaderboard.plots.marks import is_plotted
 from prunebench.leaderboard.tables.markdown import fragments
 from prunebench.leaderboard.tables.sections import Section, sections
 from prunebench.messages.suggestions import nearest

@@ -1,34 +1,45 @@
-"""Accuracy against training cost: a panel a sparsity, with the Pareto front of its methods."""
+"""Accuracy against training cost, with the Pareto front of the methods at a sparsity."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-import matplotlib
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-from prunebench.leaderboard.plots.curves import CROWD, HIGH, Look, accuracy_axis, dense, drawn, levels, looks, mark
-from prunebench.leaderboard.plots.style import CARD, DOTS, FAINT, GRID, STYLE, card
+from prunebench.leaderboard.plots.curves import ACCURACY
+from prunebench.leaderboard.plots.marks import (
+    CROWD,
+    EVERY,
+    Measure,
+    by_method,
+    chart,
+    dense_layers,
+    depth,
+    dotted,
+    drawn,
+    explained,
+    line_layer,
+    lit,
+    looks,
+    of_dense,
+    point_layer,
+    points,
+)
+from prunebench.leaderboard.plots.style import CARD, FAINT, LEGEND, Spec, control, of_card, of_svg
 from prunebench.leaderboard.tables.sections import Row, Section, percent
 
+TITLE = "Test accuracy against training cost"
 COLUMNS, ROWS = 3, 2
-WIDTH = 8.33
-HEIGHT, ACROSS, DOWN = 2.3, 0.42, 0.34
-LEFT, TOP, BOTTOM = 0.68, 1.05, 0.62
-TITLE, TEXT = 8.0, 7.2
-LETTER, LINE = 0.062, 0.13
-"""Inches of a letter, and of a line."""
-BEHIND = {"facecolor": CARD, "alpha": 0.7, "linewidth": 0, "pad": 0.3}
+"""Panels of an SVG."""
+WIDTH, HEIGHT = 178, 165
 HEADROOM = 0.25
 """Of a panel's height, for the names of the front."""
-WIDE = 30
-"""Where the most expensive costs so many times the cheapest, only powers of ten are labelled."""
-FRONT, OTHER = "#0072B2", "#9aa1a9"
+MARGIN = 0.05
+BLUE, GREY = "var(--series-0)", "#9aa1a9"
+TEXT, LETTER, LINE = 10, 5.4, 11
+"""Pixels of a name: its size, the width of a letter on average, and its line."""
 
 
 def front(rows: Sequence[Row]) -> list[Row]:
@@ -41,157 +52,207 @@ def front(rows: Sequence[Row]) -> list[Row]:
     return found
 
 
+def is_plotted(section: Section) -> bool:
+    """Whether any method has a cost."""
+    return bool(_costed(section))
+
+
+def _costed(section: Section) -> list[Row]:
+    return [row for rows in section.methods.values() for row in drawn(rows) if row["training_cost"]]
+
+
+def _at(section: Section, sparsity: float) -> list[Row]:
+    return [row for row in _costed(section) if row["target_sparsity"] == sparsity]
+
+
+# On a page: one sparsity, or every one
+
+
+def costs(section: Section) -> Spec:
+    """Test accuracy against training cost, as a multiple of one dense training, at the sparsity that is chosen."""
+    values = [value for value in points(section, ACCURACY) if value["cost"]]
+    options, chosen = _choices(section, values)
+    noted = any(option["value"]["logarithmic"] for option in options)
+    measure = replace(ACCURACY, title=ACCURACY.title + ("; logarithmic in the error where methods collapse" * noted))
+    across = _costs(values)
+    color = {"color": by_method(section, "color")}
+    layers = [
+        _once(across),
+        _front(across, measure),
+        _reach(across, measure, {**color, "opacity": lit(0.35, 0.05)}),
+        line_layer(across, measure, {**color, "strokeDash": by_method(section, "dash"), "opacity": lit(1.0, 0.12)}),
+        point_layer(across, measure, {**color, "shape": by_method(section, "shape"), "opacity": lit(1.0, 0.12)}),
+    ]
+    spec = chart(section, measure, values, TITLE, layers)
+    spec["params"][0]["value"] = options[chosen]["value"]
+    spec["transform"].append({"filter": "picked.level < 0 || datum.level === picked.level"})
+    spec["usermeta"]["controls"] = control("picked", "sparsity", options, chosen)
+    spec["usermeta"]["caption"] = (
+        f"{TITLE}: {section.title}. Grey, at one sparsity: the Pareto front of the methods "
+        "shown, those that none beats at no more cost. Bars: one sample standard deviation. Dotted: the dense network, "
+        "and its cost. The tables of this part have the same figures."
+    )
+    return spec
+
+
+def _choices(section: Section, values: Sequence[Mapping[str, Any]]) -> tuple[list[Spec], int]:
+    """The sparsities to choose from, and the number of the highest at which most methods have a point."""
+    counts = Counter(value["level"] for value in values)
+    options: list[Spec] = []
+    for level, sparsity in enumerate(section.sparsities):
+        rows = [*section.controls[:1], *(row for row in section.rows if row["target_sparsity"] == sparsity)]
+        value = {"level": level, "logarithmic": ACCURACY.collapse(rows)}
+        if counts[level]:
+            options.append({"text": f"{percent(sparsity)} %", "value": value})
+    found = [counts[option["value"]["level"]] for option in options]
+    chosen = max(range(len(found)), key=lambda index: (found[index], index), default=0)
+    every = {"level": -1, "logarithmic": ACCURACY.collapse(section.rows)}
+    return [*options, {"text": EVERY, "value": every}], chosen
+
+
+def _costs(values: Sequence[Mapping[str, Any]]) -> Spec:
+    costs = [1.0, *(value["cost"] for value in values)]
+    decades = range(math.floor(math.log10(min(costs))), math.ceil(math.log10(max(costs))) + 1)
+    axis = {
+        "title": "training cost, in dense trainings",
+        "labelExpr": "format(datum.value, '~g') + '×'",
+        "values": [float(f"{step}e{decade}") for decade in decades for step in (1, 2, 5)],
+        "grid": False,
+    }
+    scale = {"type": "log", "domain": [min(costs) / 1.4, max(costs) * 1.4], "nice": False}
+    return {"field": "cost", "type": "quantitative", "scale": scale, "axis": axis}
+
+
+def _once(across: Spec) -> Spec:
+    """The cost of the dense network."""
+    return {"data": {"values": [{"cost": 1}]}, "mark": dotted(), "encoding": {"x": across}}
+
+
+def _reach(across: Spec, measure: Measure, paint: Spec) -> Spec:
+    """A deviation below and above each point."""
+    return {"mark": {"type": "rule", "strokeWidth": 2.5}, "encoding": {"x": across, **measure.between, **paint}}
+
+
+def _front(across: Spec, measure: Measure, **mark: Any) -> Spec:
+    """The complete rows of one sparsity that none beats at no more cost: steps, as between them nothing is known."""
+    order = [{"field": "cost"}, {"field": "center", "order": "descending"}, {"field": "method"}]
+    return {
+        "transform": [
+            {"filter": "picked.level >= 0 && datum.complete"},
+            {"window": [{"op": "max", "field": "center", "as": "best"}], "sort": order},
+            {"window": [{"op": "lag", "field": "best", "as": "before"}], "sort": order},
+            {"filter": "!isValid(datum.before) || datum.center > datum.before"},
+        ],
+        "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 6, "opacity": 0.35, "color": FAINT} | mark,
+        "encoding": {"x": across, "y": measure.encoding(), "order": {"field": "cost"}},
+    }
+
+
+# As an SVG: a panel a sparsity
+
+
 def shown(section: Section) -> list[float]:
     """The sparsities that have a panel: evenly chosen where there are too many, the highest always."""
-    costed = [s for s in section.sparsities if any(row["target_sparsity"] == s for row in _rows(section))]
+    costed = [sparsity for sparsity in section.sparsities if _at(section, sparsity)]
     most = COLUMNS * ROWS
     if len(costed) <= most:
         return costed
     return [costed[round(index * (len(costed) - 1) / (most - 1))] for index in range(most)]
 
 
-def is_plotted(section: Section) -> bool:
-    """Whether any method has a cost."""
-    return bool(_rows(section))
+def costs_card(section: Section) -> Spec:
+    """The same as an SVG: a panel a sparsity, with a legend, or of many methods with the front's names."""
+    values = [value for value in points(section, ACCURACY) if value["cost"]]
+    crowded, sparsities = len(looks(section)) > CROWD, shown(section)
+    panels = [
+        _panel(section, sparsity, values, crowded, left=place % COLUMNS == 0, low=place + COLUMNS >= len(sparsities))
+        for place, sparsity in enumerate(sparsities)
+    ]
+    spec = {
+        "concat": of_svg(panels, LEGEND | {"orient": "bottom", "columns": COLUMNS, "symbolStrokeWidth": 1.5}),
+        "columns": COLUMNS,
+        "spacing": {"row": 10, "column": 14},
+        "params": [{"name": "picked", "value": {"level": 0}}],
+    }
+    said = "line: the Pareto front, methods that none beats at no more cost", "bars: one sample standard deviation"
+    notes = explained(section, ACCURACY, values)
+    return of_card(spec, f"{section.title}: {TITLE.lower()}", *said, "grey: all others" * crowded, *notes)
 
 
-@matplotlib.rc_context(STYLE)
-def cost_plot(section: Section) -> Figure:
-    """Test accuracy against training cost, as a multiple of one dense training."""
-    sparsities, found = shown(section), looks(section)
-    crowded = len(found) > CROWD
-    lines = 0 if crowded else math.ceil(len(found) / COLUMNS)
-    count = math.ceil(len(sparsities) / COLUMNS)
-    bottom = BOTTOM + lines * 1.25 * LINE
-    height = TOP + count * (HEIGHT + DOWN) - DOWN + bottom
-    figure = Figure(figsize=(WIDTH, height))
-    figure.patch.set_alpha(0)
-    card(figure, WIDTH, height)
-    heading = f"{section.title}: test accuracy against training cost"
-    figure.text(0.25 / WIDTH, 1 - 0.34 / height, heading, fontsize=11, fontweight="bold")
-    figure.text(0.25 / WIDTH, 1 - 0.56 / height, _explained(section), fontsize=TEXT)
-    shared: Axes | None = None
-    for index, sparsity in enumerate(sparsities):
-        axes = figure.add_axes(_place(index, height, len(sparsities)), sharex=shared)
-        shared = shared or axes
-        _panel(axes, section, sparsity, {} if crowded else found)
-        axes.tick_params(
-            labelsize=TEXT,
-            length=2,
-            pad=2,
-            labelbottom=index + COLUMNS >= len(sparsities),
-        )
-    added = {_scale(axes, section, sparsity) for axes, sparsity in zip(figure.axes, sparsities, strict=True)}
+def _panel(section: Section, sparsity: float, values: Sequence[Spec], crowded: bool, *, left: bool, low: bool) -> Spec:
+    rows, best = _at(section, sparsity), {row["method"] for row in front(_at(section, sparsity))}
+    logarithmic = ACCURACY.collapse([*section.controls[:1], *rows])
+    note = ", logarithmic in the error" if logarithmic else ""
+    measure = replace(ACCURACY, title="test accuracy, %" if left else "", logarithmic=str(logarithmic).lower())
+    own = [
+        value | {"best": value["method"] in best}
+        for value in values
+        if value["level"] == section.sparsities.index(sparsity)
+    ]
+    across = _costs(values)
+    across["axis"]["title"] = across["axis"]["title"] if low else None
+    heights = _domain(section, own, logarithmic)
+    framed = {"y": measure.encoding(domain=heights, padding=0), "x": across}
+    color = {"color": by_method(section, "color")}
+    marks = {**color, "shape": by_method(section, "shape")}
     if crowded:
-        for axes, sparsity in zip(figure.axes, sparsities, strict=True):
-            _name(figure, axes, front(_at(section, sparsity)))
-    elif shared is not None:
-        handles = [Line2D([], [], label=label, linestyle="", **mark(look, 6.0)) for label, look in found.items()]
-        figure.legend(
-            handles=handles,
-            loc="lower left",
-            bbox_to_anchor=(LEFT / WIDTH, 0.1 / height),
-            ncols=COLUMNS,
-            frameon=False,
-            fontsize=TEXT,
-            labelspacing=0.35,
-        )
-    figure.text(0.5, (bottom - 0.45) / height, "training cost, in dense trainings", fontsize=TITLE, ha="center")
-    heights = "test accuracy, %" + ("; logarithmic in the error where methods collapse" if any(added) else "")
-    figure.text(0.18 / WIDTH, 0.5, heights, fontsize=TITLE, ha="center", va="center", rotation=90)
-    return figure
+        color = marks = {"color": {"condition": {"test": "datum.best", "value": BLUE}, "value": GREY}}
+    layers = [
+        *dense_layers(section, measure),
+        _once(across),
+        _front(across, measure, strokeWidth=1.2, opacity=1, color=BLUE),
+        _reach(across, measure, {**color, "opacity": {"value": 0.4}}),
+        point_layer(across, measure, marks, size=30 if crowded else 50, strokeWidth=1.2, opacity=1),
+    ]
+    layers[-1]["encoding"] |= framed
+    if crowded:
+        layers += _names([value for value in own if value["best"]], across["scale"]["domain"], heights, logarithmic)
+    return {
+        "title": {"text": f"{percent(sparsity)} % sparsity{note}", "fontSize": 11, "offset": 4, "frame": "group"},
+        "width": WIDTH,
+        "height": HEIGHT,
+        "data": {"values": own},
+        "transform": measure.placed,
+        "layer": layers,
+    }
 
 
-def _rows(section: Section) -> list[Row]:
-    return [row for rows in section.methods.values() for row in drawn(rows) if row["training_cost"]]
+def _domain(section: Section, values: Sequence[Spec], logarithmic: bool) -> list[float]:
+    """Of a panel's heights, with room for names above."""
+    row = of_dense(section, ACCURACY)
+    ends = [value[name] for value in values for name in ("low", "high")]
+    ends += [ACCURACY.of(row, -1), ACCURACY.of(row, 1)] if row else []
+    places = [_height(end, logarithmic) for end in ends]
+    reach = (max(places) - min(places)) or 1.0
+    return [min(places) - MARGIN * reach, max(places) + HEADROOM * reach]
 
 
-def _at(section: Section, sparsity: float) -> list[Row]:
-    return [row for row in _rows(section) if row["target_sparsity"] == sparsity]
+def _height(accuracy: float, logarithmic: bool) -> float:
+    return depth(accuracy) if logarithmic else accuracy
 
 
-def _explained(section: Section) -> str:
-    said = ["line: the Pareto front, methods that none beats at no more cost", "bars: one sample standard deviation"]
-    if len(looks(section)) > CROWD:
-        said.append("grey: all others")
-    if section.controls:
-        said.append(f"dotted: {section.controls[0]['method']}")
-    if any(row["status"] != "done" for row in _rows(section)):
-        said.append("hollow: seeds are missing")
-    return "; ".join(said)
-
-
-def _place(index: int, height: float, count: int) -> tuple[float, float, float, float]:
-    row, column = divmod(index, COLUMNS)
-    columns = min(count, COLUMNS)
-    width = (WIDTH - LEFT - 0.15 - ACROSS * (columns - 1)) / columns
-    left, bottom = LEFT + column * (width + ACROSS), height - TOP - HEIGHT - row * (HEIGHT + DOWN)
-    return (left / WIDTH, bottom / height, width / WIDTH, HEIGHT / height)
-
-
-def _panel(axes: Axes, section: Section, sparsity: float, found: dict[str, Look]) -> None:
-    axes.set_facecolor("none")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set(color=FAINT, linewidth=0.6)
-    axes.grid(color=GRID, linewidth=0.5)
-    axes.set_axisbelow(True)
-    axes.set_title(f"{percent(sparsity)} % sparsity", fontsize=TITLE, fontweight="bold", loc="left", pad=3)
-    reference = dense(section)
-    if reference is not None:
-        reference.draw(axes, 1.0)
-    axes.axvline(1, color=FAINT, linewidth=0.8, linestyle=DOTS)
-    rows = _at(section, sparsity)
-    best = front(rows)
-    axes.step(
-        [row["training_cost"] for row in best],
-        [100 * row["accuracy_mean"] for row in best],
-        where="post",
-        color=FRONT,
-        linewidth=1.2,
-        label="front",
-    )
-    for row in rows:
-        look = found.get(row["method"], Look(FRONT if row in best else OTHER, "o", "-"))
-        (low,), (center,), (high,) = levels([row])
-        axes.vlines([row["training_cost"]], [low], [high], color=look.color, alpha=0.4, linewidth=1.2)
-        size = 6.0 if found else 4.5
-        unfilled = {} if row["status"] == "done" else {"markerfacecolor": CARD, "markeredgecolor": look.color}
-        axes.plot([row["training_cost"]], [center], linestyle="", label=row["method"], **mark(look, size) | unfilled)
-
-
-def _scale(axes: Axes, section: Section, sparsity: float) -> str:
-    costs = [1.0, *(row["training_cost"] for row in _rows(section))]
-    axes.set_xlim(min(costs) / 1.4, max(costs) * 1.4)
-    axes.set_xscale("log")
-    wide = max(costs) / min(costs) > WIDE
-    axes.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda cost, _: f"{cost:g}×"))
-    added = accuracy_axis(axes, [*section.controls[:1], *_at(section, sparsity)], labels=HIGH)
-    if not added:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda accuracy, _: f"{accuracy:g}" if accuracy <= 100 else ""))
-    scaled = axes.yaxis.get_transform()
-    low, high = scaled.transform(axes.get_ylim())
-    axes.set_ylim(axes.get_ylim()[0], float(scaled.inverted().transform(high + HEADROOM * (high - low))))
-    return added
-
-
-def _name(figure: Figure, axes: Axes, rows: Sequence[Row]) -> None:
+def _names(values: Sequence[Spec], costs: Sequence[float], heights: Sequence[float], logarithmic: bool) -> list[Spec]:
     """The front's methods by name, to the upper left, where no point can be; names that would touch go higher."""
-    box, to_data = axes.get_window_extent(), axes.transData.inverted()
-    letter, line = (inches * figure.dpi for inches in (LETTER, LINE))
-    taken: list[tuple[float, float, float]] = []
-    for row in rows:
-        point = axes.transData.transform((row["training_cost"], 100 * row["accuracy_mean"]))
-        length = letter * len(row["method"])
-        left = max(point[0] - 3 - length, box.x0 + 2)
-        bottom = point[1] + 3
-        for before, after, level in sorted(taken, key=lambda name: name[2]):
-            if left < after and left + length > before and abs(bottom - level) < line:
-                bottom = level + line
-        taken.append((left, left + length, bottom))
-        if bottom > point[1] + line:
-            ends = to_data.transform(np.array([point, (point[0], bottom + line / 3)]))
-            axes.plot(ends[:, 0], ends[:, 1], color=FAINT, linewidth=0.5, label="leader")
-        x, y = to_data.transform((left + length, bottom))
-        axes.text(x, y, row["method"], fontsize=TEXT, ha="right", va="bottom", bbox=BEHIND)
+    names: list[Spec] = []
+    for value in sorted(values, key=lambda value: float(value["cost"])):
+        x = WIDTH * math.log(value["cost"] / costs[0]) / math.log(costs[1] / costs[0])
+        y = HEIGHT * (1 - (_height(value["center"], logarithmic) - heights[0]) / (heights[1] - heights[0]))
+        length = LETTER * len(value["method"])
+        right, low = max(x - 3, length + 2), y - 3
+        for other in sorted(names, key=lambda name: -float(name["low"])):
+            if right - length < other["right"] and right > other["left"] and abs(low - other["low"]) < LINE:
+                low = other["low"] - LINE
+        names.append({"x": x, "y": y, "left": right - length, "right": right, "low": low, "name": value["method"]})
+    pixels: dict[str, Spec] = {channel: {"type": "quantitative", "scale": None} for channel in ("x", "y")}
+    at = {channel: {"field": field} | pixels[channel] for channel, field in (("x", "right"), ("y", "low"))}
+    spots = {channel: {"field": channel} | pixels[channel] for channel in ("x", "y")}
+    leaders = [name for name in names if name["y"] - name["low"] > LINE]
+    text = {"type": "text", "align": "right", "baseline": "bottom", "fontSize": TEXT}
+    line = {"type": "rule", "strokeWidth": 0.5, "color": FAINT}
+    return [
+        {"data": {"values": leaders}, "mark": line, "encoding": {**spots, "y2": {"field": "low"}}},
+        *(
+            {"data": {"values": names}, "mark": text | halo, "encoding": {**at, "text": {"field": "name"}}}
+            for halo in ({"stroke": CARD, "strokeWidth": 3, "opacity": 0.7}, {})
+        ),
+    ]

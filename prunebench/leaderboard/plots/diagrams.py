@@ -3,56 +3,92 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
-import matplotlib
-from matplotlib.figure import Figure
-
-from prunebench.leaderboard.plots.style import FAINT, INK, STYLE, card
+from prunebench.leaderboard.plots.style import CONFIG, FAINT, INK, Spec, of_card
 from prunebench.leaderboard.ranks import Ranking
 
-WIDTH, SIDE, LINE = 9.0, 2.9, 0.24
-"""Inches: of the figure, of the labels on each side, between labels."""
+WIDTH, SIDE, LINE, BAR = 660, 225, 18, 12
+"""Pixels: of the plot, of the labels on each side, between labels, and between bars."""
+AXIS = 24
+TITLE = "Mean ranks across tasks"
 
 
-@matplotlib.rc_context(STYLE)
-def diagram(ranking: Ranking) -> Figure:
-    """Mean ranks on an axis, the best on the left; a bar joins methods that are not told apart."""
-    labels, groups = list(ranking.ranks), ranking.groups
+def diagram(ranking: Ranking) -> Spec:
+    """Mean ranks on an axis, the best on the left; a bar joins methods that do not differ significantly."""
+    labels = list(ranking.ranks)
     half = math.ceil(len(labels) / 2)
-    bars = 0.2 * len(groups)
-    height = 1.55 + bars + LINE * half
-    figure = Figure(figsize=(WIDTH, height))
-    figure.patch.set_alpha(0)
-    card(figure, WIDTH, height)
-    figure.text(0.25 / WIDTH, 1 - 0.34 / height, _title(ranking), fontsize=11.5, fontweight="bold")
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
-    axes.set_xlim(0, WIDTH)
-    axes.set_ylim(height, 0)
+    bars = BAR * len(ranking.groups)
+    axis = {"x": _place(1, labels), "y": AXIS, "x2": _place(len(labels), labels), "y2": AXIS}
+    ticks = range(1, len(labels) + 1, max(1, math.ceil(len(labels) / 10)))
+    marks = [{"x": _place(rank, labels), "y": AXIS - 5, "x2": _place(rank, labels), "y2": AXIS} for rank in ticks]
+    numbers = [{"x": _place(rank, labels), "y": AXIS - 8, "text": str(rank)} for rank in ticks]
+    named = list(_labels(ranking, AXIS + 20 + bars, half))
+    return {
+        "description": f"{TITLE}. The table has the same figures.",
+        "width": WIDTH,
+        "height": AXIS + 20 + bars + LINE * half,
+        "padding": 4,
+        "data": {"values": []},
+        "layer": [
+            _rules([axis, *marks], color=INK),
+            _rules([line for lines, _ in named for line in lines], color=FAINT),
+            _rules(list(_bars(ranking)), color=INK, strokeWidth=4),
+            _texts(numbers, align="center", baseline="bottom"),
+            _texts([said for _, said in named[:half]], align="right", baseline="middle"),
+            _texts([said for _, said in named[half:]], align="left", baseline="middle"),
+        ],
+        "config": CONFIG,
+        "usermeta": {"title": TITLE, "caption": f"{TITLE}: {_said(ranking)}.", "wide": True},
+    }
 
-    def place(rank: float) -> float:
-        return SIDE + (rank - 1) / max(len(labels) - 1, 1) * (WIDTH - 2 * SIDE)
 
-    axis = 1.0
-    axes.plot([place(1), place(len(labels))], [axis, axis], color=INK, linewidth=1.2)
-    step = max(1, math.ceil(len(labels) / 10))
-    for rank in range(1, len(labels) + 1, step):
-        axes.plot([place(rank)] * 2, [axis - 0.07, axis], color=INK, linewidth=1)
-        axes.text(place(rank), axis - 0.11, str(rank), ha="center", va="bottom", fontsize=9)
-    for index, group in enumerate(groups):
-        ends = [place(ranking.ranks[label]) for label in (group[0], group[-1])]
-        axes.plot([ends[0] - 0.05, ends[1] + 0.05], [axis + 0.15 + 0.2 * index] * 2, color=INK, linewidth=3.5)
-    for index, label in enumerate(labels):
+def diagram_card(ranking: Ranking) -> Spec:
+    """The same as an SVG."""
+    return of_card(diagram(ranking), _said(ranking), changes={"width": WIDTH})
+
+
+def _place(rank: float, labels: list[str]) -> float:
+    return round(SIDE + (rank - 1) / max(len(labels) - 1, 1) * (WIDTH - 2 * SIDE), 2)
+
+
+def _bars(ranking: Ranking) -> Iterator[Spec]:
+    """A line for each group, below the axis."""
+    labels = list(ranking.ranks)
+    for index, group in enumerate(ranking.groups):
+        first, last = (_place(ranking.ranks[label], labels) for label in (group[0], group[-1]))
+        y = AXIS + 10 + BAR * index
+        yield {"x": first - 4, "y": y, "x2": last + 4, "y2": y}
+
+
+def _labels(ranking: Ranking, top: int, half: int) -> Iterator[tuple[list[Spec], Spec]]:
+    """For each method the lines from its rank to its name, and the name: the better half on the left."""
+    labels = list(ranking.ranks)
+    for index, (label, rank) in enumerate(ranking.ranks.items()):
         best = index < half
-        line = axis + 0.3 + bars + LINE * (index if best else len(labels) - 1 - index)
-        spot, edge = place(ranking.ranks[label]), SIDE - 0.15 if best else WIDTH - SIDE + 0.15
-        axes.plot([spot, spot, edge], [axis, line, line], color=FAINT, linewidth=0.9)
-        said = f"{label}  {ranking.ranks[label]:.2f}" if best else f"{ranking.ranks[label]:.2f}  {label}"
-        axes.text(edge + (-0.06 if best else 0.06), line, said, ha="right" if best else "left", va="center", fontsize=9)
-    return figure
+        y = top + LINE * (index if best else len(labels) - 1 - index)
+        spot, edge = _place(rank, labels), SIDE - 10 if best else WIDTH - SIDE + 10
+        down, across = {"x": spot, "y": AXIS, "x2": spot, "y2": y}, {"x": spot, "y": y, "x2": edge, "y2": y}
+        said = f"{label}  {rank:.2f}" if best else f"{rank:.2f}  {label}"
+        yield [down, across], {"x": edge + (-4 if best else 4), "y": y, "text": said}
 
 
-def _title(ranking: Ranking) -> str:
+def _rules(values: list[Spec], **mark: object) -> Spec:
+    ends = {"x2": {"field": "x2"}, "y2": {"field": "y2"}}
+    return {"data": {"values": values}, "mark": {"type": "rule", **mark}, "encoding": {**_at(), **ends}}
+
+
+def _texts(values: list[Spec], **mark: object) -> Spec:
+    text = {"type": "text", "fontSize": 12, "color": INK, "limit": SIDE - 20, **mark}
+    return {"data": {"values": values}, "mark": text, "encoding": {**_at(), "text": {"field": "text"}}}
+
+
+def _at() -> Spec:
+    """In pixels."""
+    return {name: {"field": name, "type": "quantitative", "scale": None, "axis": None} for name in ("x", "y")}
+
+
+def _said(ranking: Ranking) -> str:
     if math.isinf(ranking.critical):
         return f"mean ranks over {ranking.blocks} blocks: no difference is shown"
     return f"mean ranks over {ranking.blocks} blocks, critical difference {ranking.critical:.2f}"

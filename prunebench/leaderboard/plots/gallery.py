@@ -2,91 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from prunebench.leaderboard.plots import costs, early_stops, heatmaps, overlap_maps
-from prunebench.leaderboard.plots import curves as plots
-from prunebench.leaderboard.plots.diagrams import diagram
-from prunebench.leaderboard.plots.style import svg
+from prunebench.api.results import Result
+from prunebench.leaderboard.overlaps import Overlap
+from prunebench.leaderboard.plots import costs, maps
+from prunebench.leaderboard.plots.curves import ACCURACY, EARLY_ACCURACY, EARLY_STOP, TITLES, curves, curves_card
+from prunebench.leaderboard.plots.diagrams import diagram, diagram_card
+from prunebench.leaderboard.plots.marks import Measure, is_plotted, points
+from prunebench.leaderboard.plots.rendering import svg
+from prunebench.leaderboard.plots.style import Spec
 from prunebench.leaderboard.ranks import Ranking, ranking
 from prunebench.leaderboard.selection import Selection
 from prunebench.leaderboard.tables.sections import RANKS, Section, percent, sections
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """A plot: its file, its text for who does not see it, a caption where it needs one, and how it is made."""
+class Plot:
+    """A plot: its file, its text for who does not see it, how it is drawn, and a caption where it needs one."""
 
     file: str
     alt: str
-    draw: Callable[[], Figure]
+    specification: Spec
+    """For a page with scripts."""
+    card: Spec
+    """For an SVG."""
     caption: str = ""
 
 
 def drawings(frame: pd.DataFrame, selection: Selection) -> dict[str, bytes]:
-    """The plots of a leaderboard as files: name to bytes.
+    """The plots of a leaderboard as SVGs: name to bytes.
 
     Args:
         frame: the rows, from `table(selection)`.
         selection: the results behind them.
     """
+    return {plot.file: svg(plot.card) for plot in every_plot(frame, selection)}
+
+
+def every_plot(frame: pd.DataFrame, selection: Selection) -> list[Plot]:
+    """The plots of a leaderboard, in the order of its page."""
     found = sections(frame)
-    everything = [drawing for section in found for drawing in of_section(section, selection)]
-    everything += across(ranking(found))
-    return {drawing.file: svg(drawing.draw()) for drawing in everything}
+    return [*(plot for section in found for plot in of_section(section, selection)), *across(ranking(found))]
 
 
-def across(ranked: Ranking | None) -> list[Drawing]:
+def across(ranked: Ranking | None) -> list[Plot]:
     """The plots across tasks."""
     if ranked is None:
         return []
     order = ", ".join(f"{label} {rank:.2f}" for label, rank in ranked.ranks.items())
-    return [Drawing(f"{RANKS}.svg", f"Mean ranks across tasks, the best first: {order}", lambda: diagram(ranked))]
+    alt = f"Mean ranks across tasks, the best first: {order}"
+    return [Plot(f"{RANKS}.svg", alt, diagram(ranked), diagram_card(ranked))]
 
 
-def of_section(section: Section, selection: Selection) -> Iterator[Drawing]:
+def of_section(section: Section, selection: Selection) -> Iterator[Plot]:
     """The plots of a task."""
-    if not plots.is_plotted(section):
+    if not is_plotted(section):
         return
-    name, title = section.file, section.title
-    yield Drawing(f"{name}.svg", f"Test accuracy against sparsity: {title}", lambda: plots.accuracy_plot(section))
+    yield from _curves(section, "", ACCURACY)
     if costs.is_plotted(section):
-        yield Drawing(
-            f"{name}-cost.svg", f"Test accuracy against training cost: {title}", lambda: costs.cost_plot(section)
-        )
-    if early_stops.is_plotted(section):
-        yield Drawing(
-            f"{name}-early-stop.svg",
-            f"Iteration of early stopping against sparsity: {title}",
-            lambda: early_stops.step_plot(section),
-        )
-        yield Drawing(
-            f"{name}-early-accuracy.svg",
-            f"Test accuracy at early stopping against sparsity: {title}",
-            lambda: early_stops.accuracy_plot(section),
-        )
-    own = [result for result in selection.results if (result.suite, result.task) == (section.suite, section.task)]
-    densities = heatmaps.layer_densities(section, own)
-    if densities:
-        panels = ", ".join(percent(sparsity) for sparsity in heatmaps.shown(densities))
-        yield Drawing(
-            f"{name}-layers.svg",
-            f"Share of weights kept in each layer by method, at {panels} % sparsity: {title}",
-            lambda: heatmaps.heatmap(title, densities),
-            "Means over seeds; the highest sparsities that fit are shown."
-            if len(heatmaps.shown(densities)) < len(densities)
-            else "",
-        )
-    overlaps = [one for one in selection.overlaps if (one.suite, one.task) == (section.suite, section.task)]
-    if overlaps:
-        mapped = overlap_maps.shown(overlaps)
-        yield Drawing(
-            f"{name}-overlap.svg",
-            f"Overlap of the masks of methods and of seeds: {title}",
-            lambda: overlap_maps.overlap_map(title, list(section.methods), mapped),
-            overlap_maps.caption(mapped),
-        )
+        alt = f"{costs.TITLE}: {section.title}"
+        yield Plot(f"{section.file}-cost.svg", alt, costs.costs(section), costs.costs_card(section))
+    yield from _curves(section, "-early-stop", EARLY_STOP)
+    yield from _curves(section, "-early-accuracy", EARLY_ACCURACY)
+    place = (section.suite, section.task)
+    yield from _layers(section, [result for result in selection.results if (result.suite, result.task) == place])
+    yield from _overlaps(section, [one for one in selection.overlaps if (one.suite, one.task) == place])
+
+
+def _curves(section: Section, ending: str, measure: Measure) -> Iterator[Plot]:
+    if points(section, measure):
+        alt = f"{TITLES[measure]}: {section.title}"
+        yield Plot(f"{section.file}{ending}.svg", alt, curves(section, measure), curves_card(section, measure))
+
+
+def _layers(section: Section, results: list[Result]) -> Iterator[Plot]:
+    densities = maps.layer_densities(section, results)
+    specification, card = maps.layer_map(section, results), maps.layer_map_card(section, results)
+    if specification and card:
+        shown = maps.shown_densities(densities)
+        panels = ", ".join(percent(sparsity) for sparsity in shown)
+        alt = f"Share of weights kept in each layer by method, at {panels} % sparsity: {section.title}"
+        caption = "Means over seeds; the highest sparsities that fit are shown." * (len(shown) < len(densities))
+        yield Plot(f"{section.file}-layers.svg", alt, specification, card, caption)
+
+
+def _overlaps(section: Section, overlaps: list[Overlap]) -> Iterator[Plot]:
+    specification, card = maps.overlap_map(section, overlaps), maps.overlap_map_card(section, overlaps)
+    if specification and card:
+        alt, caption = f"Overlap of the masks of methods and of seeds: {section.title}", maps.overlap_caption(overlaps)
+        yield Plot(f"{section.file}-overlap.svg", alt, specification, card, caption)

@@ -1,106 +1,146 @@
-"""What all plots of a leaderboard look like."""
+"""What all plots look like: on a page, whose style sheet has the colours, and as an SVG, which has its own."""
 
 from __future__ import annotations
 
-import io
 import re
-from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-import matplotlib
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
-from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.patches import BoxStyle, FancyBboxPatch
-from matplotlib.path import Path
-from matplotlib.textpath import TextPath
+Spec = dict[str, Any]
+"""A Vega-Lite specification. Its `usermeta` is what the page adds to it:
 
-INK, FAINT, GRID, CARD = "#24292f", "#6e7781", "#e4e7eb", "#ffffff"
-DOTS = (0, (1, 1.5))
-MANY = 5
-"""At so many places an outline of its own makes the file smaller."""
-DIGIT = 0.729
-"""The height of a digit, of the size of its font."""
-STYLE: Any = {
-    "svg.hashsalt": "prunebench",
-    "svg.fonttype": "path",
-    "text.parse_math": False,
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": FAINT,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
+title, caption     above and below the plot; without a caption, that of the Markdown page is below it
+methods            a legend of buttons: looks of methods, shown while the param `shown` lists them
+controls           lists to choose from: the param that each sets, its label, its options
+key                the classes of a heat map's colours, sparsest first
+wide               whether the plot keeps its width, and scrolls where the page is narrower
+table              columns of the data as a table: title, field, and the place in it where it is a list
+"""
+
+STYLE_SHEET = Path(__file__).parents[1] / "templates" / "style.css"
+INK, FAINT, GRID, CARD = "var(--ink)", "var(--faint)", "var(--grid)", "var(--card)"
+FONT = "system-ui, sans-serif"
+"""The page's, by name: the size of a text is measured before it is in the page."""
+SVG_FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
+"""The first is part of vl-convert, so the layout does not depend on the machine; the others have its widths."""
+COLUMN = 30
+"""Letters of a legend's line."""
+LINE = 105
+"""Letters of a subtitle's line."""
+CONFIG: Spec = {
+    "background": None,
+    "font": FONT,
+    "view": {"stroke": None},
+    "axis": {
+        "domainColor": FAINT,
+        "gridColor": GRID,
+        "labelColor": INK,
+        "labelFontSize": 12,
+        "tickColor": FAINT,
+        "titleColor": INK,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "titlePadding": 10,
+        "labelOverlap": "greedy",
+        "labelSeparation": 6,
+    },
+    "header": {
+        "labelAnchor": "start",
+        "labelColor": INK,
+        "labelFontSize": 12,
+        "labelFontWeight": "bold",
+        "titleColor": INK,
+    },
 }
+SVG_CONFIG: Spec = CONFIG | {
+    "background": CARD,
+    "font": SVG_FONT,
+    "aria": False,
+    "padding": 14,
+    "axis": CONFIG["axis"] | {"labelFontSize": 11, "titlePadding": 8},
+    "text": {"color": INK},
+    "title": {
+        "anchor": "start",
+        "frame": "bounds",
+        "color": INK,
+        "fontSize": 14,
+        "offset": 12,
+        "subtitleColor": INK,
+        "subtitleFontSize": 11,
+        "subtitlePadding": 5,
+    },
+}
+LEGEND: Spec = {
+    "title": None,
+    "labelColor": INK,
+    "labelFontSize": 11,
+    "labelLimit": 260,
+    "symbolLimit": 100,
+    "symbolOpacity": 1,
+    "rowPadding": 3,
+}
+_TEXTS = ("data", "domain", "params", "sort")
+"""Parts that have text of the results, which is left as it is."""
+_COLOR = re.compile(r"--([\w-]+): (#[0-9a-f]{6})")
 
 
-def card(figure: Figure, width: float, height: float) -> None:
-    """A white card below everything, so that a plot reads on any page."""
-    style = BoxStyle.Round(pad=0, rounding_size=0.1 / height)
-    box = FancyBboxPatch((0.002, 0.003), 0.996, 0.994, boxstyle=style, mutation_aspect=width / height)
-    box.set(transform=figure.transFigure, facecolor=CARD, edgecolor=GRID, linewidth=1, zorder=-1)
-    figure.add_artist(box)
+def listed(*names: str) -> list[Spec]:
+    """The tooltip of a mark: fields of its data."""
+    return [{"field": name, "type": "nominal"} for name in names]
 
 
-def tile(axes: Axes, colors: Mapping[tuple[int, int], Any]) -> None:
-    """Cells of a table, by row and column; the first row is above."""
-    corners = [[(x, y), (x + 1, y), (x + 1, y + 1), (x, y + 1)] for y, x in colors]
-    axes.add_collection(
-        PolyCollection(corners, closed=False, facecolors=[*colors.values()], edgecolors=CARD, clip_on=False)
-    )
+def control(param: str, label: str, options: list[Spec], chosen: int = 0) -> list[Spec]:
+    """A list to choose from, where there is anything to choose."""
+    found = {"param": param, "label": label, "options": options, "chosen": chosen}
+    return [found] if len(options) > 1 else []
 
 
-def repeat(axes: Axes, text: str, places: Sequence[tuple[float, float]], ink: str, size: float) -> None:
-    """A short text at several places. At many its outline is in the file but once: tables have hundreds of numbers."""
-    if len(places) < MANY:
-        for x, y in places:
-            axes.text(x, y, text, color=ink, ha="center", va="center_baseline", fontsize=size)
-        return
-    outline = TextPath((0, 0), text, size=size, prop=FontProperties(family="DejaVu Sans"))
-    box = outline.get_extents()
-    centered = Path(outline.vertices - np.array([(box.x0 + box.x1) / 2, size * DIGIT / 2]), outline.codes)
-    across, down = zip(*places, strict=True)
-    axes.plot(
-        across,
-        down,
-        linestyle="",
-        marker=centered,
-        markersize=2 * float(abs(np.asarray(centered.vertices)).max()),  # as it is: matplotlib scales its markers
-        color=ink,
-        markeredgewidth=0,
-        clip_on=False,
-        label=text,
-    )
+def rounded(value: float, digits: int = 6) -> float:
+    """As many digits as a page needs: a third of its size otherwise is noise."""
+    return float(f"{value:.{digits}g}")
 
 
-@matplotlib.rc_context(STYLE)
-def svg(figure: Figure) -> bytes:
-    """The figure's bytes, which are the same in every process."""
-    target = io.BytesIO()
-    figure.savefig(target, format="svg", metadata={"Date": None})
-    return _smaller(target.getvalue())
+def of_card(spec: Spec, title: str, *notes: str, changes: Spec | None = None) -> Spec:
+    """The form of a specification for an SVG: a titled white card in the light colours, without the page's additions.
+
+    Args:
+        notes: sentences below the title.
+    """
+    kept = {name: part for name, part in spec.items() if name not in ("width", "autosize", "padding", "usermeta")}
+    heading: Spec = {"text": title}
+    if any(notes):
+        heading["subtitle"] = wrapped("; ".join(filter(None, notes)), LINE)
+    found: Spec = of_svg(kept | {"config": SVG_CONFIG} | (changes or {}))
+    return found | {"title": heading}
 
 
-_PLACE = re.compile(rb'(?<= d=")[^"]+|(?<= [xy]=")[^"]+|(?<=translate\()[^)]+')
-"""Where outlines and markers lie; never a scale, of which every digit counts."""
+def of_svg(part: Any, legend: Spec | None = None) -> Any:
+    """A part of a specification in the light colours, without what only a page can say, and with a legend.
+
+    Args:
+        legend: what takes the place of the page's legend.
+    """
+    if isinstance(part, list):
+        return [of_svg(one, legend) for one in part]
+    if not isinstance(part, dict):
+        return _light().get(part, part) if isinstance(part, str) else part
+    return {
+        name: value if name in _TEXTS else legend if (name, value) == ("legend", None) else of_svg(value, legend)
+        for name, value in part.items()
+        if name not in ("tooltip", "description", "cursor")
+    }
 
 
-def _smaller(content: bytes) -> bytes:
-    """The same picture in a third of the bytes: names that nothing refers to, comments and indentation are left out."""
-    content = re.sub(rb"<!--.*?-->", b"", content, flags=re.DOTALL)
-    content = re.sub(rb'<g id="[^"]*">', b"<g>", content)
-    content = re.sub(rb'(id="|href="#)DejaVuSans-', rb"\1", content)
-    return re.sub(rb"\n\s*", b"\n", _PLACE.sub(_rounded, content))
+@cache
+def _light() -> dict[str, str]:
+    """The light colours of the style sheet, by the expression that a page has for each."""
+    colors = _COLOR.findall(STYLE_SHEET.read_text("utf-8").partition("@media")[0])
+    return {f"var(--{name})": color for name, color in colors}
 
 
-def _rounded(place: re.Match[bytes]) -> bytes:
-    """To a tenth of a point, which nobody sees; of a path that is straight all along, lines need no letter."""
-    bent = re.search(rb"[QC]", place[0]) is not None  # letters: they are small, and in the file once
-    outline = re.sub(rb"-?\d+\.\d{2,}", lambda number: b"%g" % round(float(number[0]), 2 if bent else 1), place[0])
-    outline = re.sub(rb"\s+", b" ", outline).strip()
-    return outline if bent else re.sub(rb"(?<=\d) L (?=[-\d])", b" ", outline)
+def wrapped(text: str, width: int = COLUMN) -> list[str]:
+    """Lines of at most so many letters, broken between words where that is possible."""
+    import textwrap
+
+    return textwrap.wrap(text, width)

@@ -1,7 +1,6 @@
-"""The leaderboard as one HTML file that needs no network: the Markdown page with tables to sort and filter, and plots
-that answer.
+"""The leaderboard as one HTML file that needs no network: tables to sort and filter, and plots that answer.
 
-Every word and number comes from the Markdown page, so the two cannot differ. Scripts and styles are written into the
+It shows the blocks that the Markdown page shows, so the two cannot differ. Scripts and styles are written into the
 page, and its content security policy allows no others and no request.
 """
 
@@ -11,17 +10,32 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from prunebench.leaderboard.plots.interactive_style import Spec
+import pandas as pd
 
-if TYPE_CHECKING:
-    from markdown_it.token import Token
+from prunebench.leaderboard.plots.gallery import Plot
+from prunebench.leaderboard.plots.style import Spec
+from prunebench.leaderboard.selection import Selection
+from prunebench.leaderboard.tables.model import (
+    Block,
+    Commands,
+    Heading,
+    Items,
+    Page,
+    Paragraph,
+    Picture,
+    Span,
+    Table,
+    Words,
+    said,
+    text_of,
+)
+from prunebench.leaderboard.tables.page import board_page
 
 FOLDER = Path(__file__).parents[1] / "templates"
 LIBRARIES = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js")
@@ -53,23 +67,26 @@ class Part:
         return [(block["anchor"], block["title"]) for block in self.blocks if block.get("title")]
 
 
-def as_html(text: str, drawings: Mapping[str, bytes], specifications: Mapping[str, Spec]) -> str:
-    """The page.
+def as_html(frame: pd.DataFrame, selection: Selection) -> str:
+    """The page of a leaderboard.
 
     Args:
-        text: the Markdown page.
-        drawings: the SVGs that it shows, by name.
-        specifications: those of them that there is an interactive form of.
+        frame: the rows, from `table(selection)`.
+        selection: whose results say what the rows share, and what is not comparable with them.
     """
+    return html(board_page(frame, selection))
+
+
+def html(page: Page) -> str:
     import jinja2
 
-    title, parts = _parts(text, drawings, specifications)
+    title, parts = _parts(page)
     loader = jinja2.FileSystemLoader(FOLDER)
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["embedded"] = embedded
-    interactive = any(block["kind"] == "plot" and block["specification"] for part in parts for block in part.blocks)
+    interactive = bool(page.plots)
     scripts = [*(map(_library, LIBRARIES) if interactive else ()), _file("page.js")]
     return environment.get_template("page.html.j2").render(
         title=title,
@@ -82,115 +99,83 @@ def as_html(text: str, drawings: Mapping[str, bytes], specifications: Mapping[st
     )
 
 
-# Blocks of the Markdown page
+# Blocks
 
 
-def _parts(text: str, drawings: Mapping[str, bytes], specifications: Mapping[str, Spec]) -> tuple[str, list[Part]]:
+def _parts(page: Page) -> tuple[str, list[Part]]:
     title, parts = "Leaderboard", [Part("", "top")]
     anchors = {"top"}
-    for tokens in _blocks(_markdown().parse(text)):
-        kind, tag = tokens[0].type, tokens[0].tag
-        if kind == "heading_open" and tag == "h1":
-            title = _plain(tokens[1])
-        elif kind == "heading_open" and tag == "h2":
-            parts.append(Part(_plain(tokens[1]), _anchor(_plain(tokens[1]), anchors)))
+    heading: Words = ""
+    for block in page.blocks:
+        if isinstance(block, Heading) and block.level == 1:
+            title = text_of(block.text).plain
+        elif isinstance(block, Heading) and block.level == 2:
+            title_of_part = text_of(block.text).plain
+            parts.append(Part(title_of_part, _anchor(title_of_part, anchors)))
         else:
-            parts[-1].blocks.append(_block(tokens, drawings, specifications))
-    return title, [_headed(_captioned(part), anchors) for part in parts if part.blocks]
+            parts[-1].blocks.append(_block(block, heading))
+        heading = block.text if isinstance(block, Heading) else heading
+    return title, [_headed(part, anchors) for part in parts if part.blocks]
 
 
-def _block(
-    tokens: Sequence[Token], drawings: Mapping[str, bytes], specifications: Mapping[str, Spec]
-) -> dict[str, Any]:
-    if tokens[0].type == "table_open":
-        return _table(tokens)
-    if tokens[0].type == "heading_open":
-        return {"kind": "heading", "level": tokens[0].tag, "title": _plain(tokens[1]), "content": _inline(tokens[1])}
-    if tokens[0].type == "fence":
-        return {"kind": "code", "content": tokens[0].content}
-    image = _image(tokens)
-    if image is not None and image.attrs["src"] in drawings:
-        return _plot(str(image.attrs["src"]), image.content, drawings, specifications)
-    kind = "text" if tokens[0].type == "paragraph_open" else "other"
-    return {"kind": kind, "content": _markup(_markdown().renderer.render(list(tokens), _markdown().options, {}))}
+def _block(block: Block, heading: Words) -> dict[str, Any]:
+    """What the template shows of a block.
+
+    Args:
+        heading: the last one, which names a table that has no caption.
+    """
+    match block:
+        case Heading(level, text):
+            return {"kind": "heading", "level": f"h{level}", "title": text_of(text).plain, "content": inline(text)}
+        case Paragraph(text):
+            return {"kind": "text", "content": inline(text)}
+        case Items(lines):
+            return {"kind": "list", "lines": [inline(line) for line in lines]}
+        case Commands(lines):
+            return {"kind": "code", "content": "\n".join(lines) + "\n"}
+        case Picture(plot):
+            return _plot(plot)
+    return _table(block, heading)
 
 
-def _plot(
-    name: str, alternative: str, drawings: Mapping[str, bytes], specifications: Mapping[str, Spec]
-) -> dict[str, Any]:
-    specification = specifications.get(name)
-    added = specification["usermeta"] if specification else {}
+def _plot(plot: Plot) -> dict[str, Any]:
+    added = plot.specification["usermeta"]
+    caption = added.get("caption", said(plot.caption))
     return {
         "kind": "plot",
-        "name": name,
-        "alternative": alternative,
-        "title": added.get("title", ""),
-        "caption": _coded(added.get("caption", alternative)),
-        "wide": "key" in added,
-        "source": "data:image/svg+xml;base64," + base64.b64encode(drawings[name]).decode(),
-        "specification": specification,
+        "name": plot.file,
+        "title": added["title"],
+        "caption": inline(caption),
+        "wide": added.get("wide", False),
+        "specification": plot.specification,
     }
 
 
-def _image(tokens: Sequence[Token]) -> Token | None:
-    """The picture of a paragraph that is nothing else."""
-    if tokens[0].type != "paragraph_open" or not tokens[1].children or len(tokens[1].children) != 1:
-        return None
-    only = tokens[1].children[0]
-    return only if only.type == "image" else None
-
-
-def _table(tokens: Sequence[Token]) -> dict[str, Any]:
-    rows: list[list[Any]] = []
-    for before, token in pairwise(tokens):
-        if before.type == "tr_open":
-            rows.append([])
-        if token.type == "inline":
-            side = str(before.attrs.get("style", "text-align:left")).removeprefix("text-align:")
-            text = _plain(token)
-            words = " words" if len(text) > WORDY else ""
-            rows[-1].append({"content": _inline(token), "text": text, "side": side + words})
-    header, *body = rows
-    headed = all(cell["text"] for cell in header)
-    chosen = [index for index, cell in enumerate(header) if cell["text"] in CHOSEN]
+def _table(table: Table, heading: Words) -> dict[str, Any]:
+    headed = all(table.header)
+    chosen = [index for index, name in enumerate(table.header) if name in CHOSEN]
+    sides = table.sides or ("left",) * len(table.header)
+    count = len(table.body)
     return {
         "kind": "table",
-        "caption": "",
-        "header": header,
-        "body": body,
-        "sortable": headed and len(body) > 1,
-        "filtered": headed and (len(body) >= LONG or bool(chosen and len(body) > 1)),
-        "tall": len(body) >= LONG,
+        "caption": inline(heading if table.caption is None else table.caption),
+        "said": table.caption is not None,
+        "header": _cells(table.header, sides),
+        "body": [_cells(row, sides) for row in table.body],
+        "sortable": headed and count > 1,
+        "filtered": headed and (count >= LONG or bool(chosen and count > 1)),
+        "tall": count >= LONG,
         "chosen": chosen,
         "folded": not headed,
     }
 
 
-def _captioned(part: Part) -> Part:
-    """A paragraph right above a table is its caption; a table without one is called as the heading above it.
-
-    A paragraph right below a plot is its caption too; a plot with a form that answers brings its own.
-    """
-    heading: Any = part.title
-    blocks: list[dict[str, Any]] = []
-    above: dict[str, Any] | None = None
-    for block in part.blocks:
-        if block["kind"] == "heading":
-            heading = block["content"]
-        if block["kind"] == "table":
-            if above is not None and above["kind"] == "text":
-                blocks.pop()
-                block |= {"caption": _markup(_unwrapped(above["content"])), "said": True}
-            else:
-                block |= {"caption": heading, "said": False}
-        elif block["kind"] == "text" and above is not None and above["kind"] == "plot":
-            if not above["specification"]:
-                above["caption"] += _markup(f". {_unwrapped(block['content'])}")
-            above = None
-            continue
-        blocks.append(block)
-        above = block
-    return Part(part.title, part.anchor, blocks)
+def _cells(row: Sequence[Words], sides: Sequence[str]) -> list[dict[str, Any]]:
+    found = []
+    for words, side in zip(row, sides, strict=True):
+        text = text_of(words).plain
+        found.append({"content": inline(words), "text": text, "side": f"{side} words" if len(text) > WORDY else side})
+    return found
 
 
 def _headed(part: Part, anchors: set[str]) -> Part:
@@ -199,10 +184,6 @@ def _headed(part: Part, anchors: set[str]) -> Part:
         if block.get("title"):
             block["anchor"] = _anchor(f"{part.anchor} {block['title']}", anchors)
     return part
-
-
-def _unwrapped(paragraph: str) -> str:
-    return paragraph.strip().removeprefix("<p>").removesuffix("</p>")
 
 
 def _anchor(title: str, taken: set[str]) -> str:
@@ -215,53 +196,21 @@ def _anchor(title: str, taken: set[str]) -> str:
     return anchor
 
 
-# Markdown
+def inline(words: Words) -> Any:
+    """Text within a line, in which everything is text but our own marks."""
+    return _markup("".join(map(_span, text_of(words).spans)))
 
 
-@cache
-def _markdown() -> Any:
-    """Without HTML and links of its own: text of results is text."""
-    from markdown_it import MarkdownIt
-
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["link", "autolink"])
-    parser.add_render_rule("image", _foreign)
-    return parser
-
-
-def _foreign(_: Any, tokens: Sequence[Token], index: int, *rest: Any) -> str:
-    """A picture that is none of the board's own: the text that it was written with."""
+def _span(span: Span) -> str:
     from markupsafe import escape
 
-    return str(escape(f"![{tokens[index].content}]({tokens[index].attrs['src']})"))
-
-
-def _blocks(tokens: Sequence[Token]) -> Iterator[list[Token]]:
-    """The tokens of each block of the document."""
-    block: list[Token] = []
-    for token in tokens:
-        block.append(token)
-        if token.level == 0 and token.nesting <= 0:
-            yield block
-            block = []
-
-
-def _inline(token: Token) -> Any:
-    return _markup(_markdown().renderer.renderInline(token.children or [], _markdown().options, {}))
-
-
-def _plain(token: Token) -> str:
-    return "".join(child.content for child in token.children or [])
-
-
-def _coded(text: str) -> Any:
-    """Text, and the names in it that stand between backticks."""
-    from markupsafe import escape
-
-    return _markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+    tag = span.style if span.style in ("strong", "em", "code") else ""
+    text = str(escape(span.text))
+    return f"<{tag}>{text}</{tag}>" if tag else text
 
 
 def _markup(content: str) -> Any:
-    """What the renderer has escaped already."""
+    """What is escaped already."""
     import markupsafe
 
     return markupsafe.Markup(content)

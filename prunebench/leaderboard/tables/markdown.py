@@ -1,97 +1,58 @@
-"""The leaderboard as a Markdown page, and as JSON."""
+"""The leaderboard as Markdown, and as JSON."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 from tabulate import tabulate
 
-from prunebench.api.results import ASKED, Result
-from prunebench.leaderboard.ranks import Ranking, ranking
-from prunebench.leaderboard.rows import COLUMNS, records
-from prunebench.leaderboard.selection import (
-    LABELS,
-    OF_THE_METHOD,
-    OWN_KEY,
-    Older,
-    Selection,
-    grouped,
-    other_sources,
-    shared,
+from prunebench.leaderboard.rows import records
+from prunebench.leaderboard.selection import Selection
+from prunebench.leaderboard.tables import page as content
+from prunebench.leaderboard.tables.model import (
+    Block,
+    Commands,
+    Heading,
+    Items,
+    Page,
+    Paragraph,
+    Picture,
+    Span,
+    Table,
+    Words,
+    said,
+    text_of,
 )
-from prunebench.leaderboard.statistics import CONFIDENCE, FEWEST_PAIRS, SIGNIFICANCE
-from prunebench.leaderboard.tables import evidence
-from prunebench.leaderboard.tables.sections import Row, Section, percent, sections, spread, state
+from prunebench.leaderboard.tables.sections import Section
 from prunebench.messages.plain_text import code, escaped_json
 from prunebench.messages.plain_text import markdown as escaped
 
-if TYPE_CHECKING:
-    from prunebench.leaderboard.plots.gallery import Drawing
-
-NAMES = {"data": "data fingerprint"}
-SHOWN_VALUES = 3
-SAME_SPARSITY = 5e-4
-"""Rounding to whole weights stays below this."""
-COST = "Training cost of the whole chain, scoring included, as a multiple of one dense training."
-
-STATISTICS = f"""\
-Figures are means over seeds; ± is the sample standard deviation. The difference to the dense network is paired: the
-two accuracies of a seed are subtracted, and the interval is Student's t interval ({CONFIDENCE:.0%}) of their mean.
-
-Tiers compare the methods of one task and sparsity by the test of Games & Howell (1976) at {SIGNIFICANCE:g}. It allows
-each method a spread of its own (pruned networks near collapse have wide ones), and allows for the best not being
-known beforehand; two methods alone are compared by the paired t-test. Going down by mean, a new tier begins with the
-first method that is told from the best of the last, so no method is in a better tier than one with a higher mean. A
-tier with a question mark: the mean puts the method there, but its spread is so wide that it is not itself told from
-the best of the tier above. Simulated with equal methods of equal and unequal spreads, any is told apart on at most
-7 % of boards of up to ten methods, on at most 10 % of boards of thirty with three seeds. Assumed are normal accuracies,
-and seeds that do not make methods differ in opposite ways; what seeds do to all alike is not taken out, which costs
-power and no truth. One tier means "not distinguished with these seeds", not "equal". With fewer than {FEWEST_PAIRS}
-shared seeds no tier is claimed. Incomplete rows are shown, and not ranked.
-
-FLOPs and speed-up are counted, not measured. Seconds are measured, on the machines named above, and depend on what else
-these did."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the page: its heading, the figures of a row that it shows, and how."""
-
-    heading: str
-    figures: tuple[str, ...]
-    show: Callable[[Row], str]
-
 
 def markdown(frame: pd.DataFrame, selection: Selection) -> str:
-    """The page: each task with its protocol, pivot, plots and full table, then what all the numbers mean.
+    """The page of a leaderboard.
 
     Args:
         frame: the rows, from `table(selection)`.
         selection: whose results say what the rows share, and what is not comparable with them.
     """
-    parts = [_heading(frame)]
-    for section in sections(frame):
-        parts += _section(section, selection)
-    parts += _across(ranking(sections(frame)))
-    parts += ["## What the numbers mean", STATISTICS, "### Columns", _meanings(frame)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return as_markdown(content.board_page(frame, selection))
+
+
+def as_markdown(page: Page) -> str:
+    return "\n\n".join(part for block in page.blocks for part in _written(block)) + "\n"
 
 
 def fragments(section: Section) -> dict[str, str]:
     """Tables and sentences of a task's section by name, for other pages to show."""
     return {
-        "caption": _caption(section),
-        "pivot": _pivot(section, _bold),
-        "cost-caption": f"{COST} {_counted(section)}",
-        "cost": _pivot(section, cost),
-        "rows": _full(section),
-        "seeds": _seeds(section),
-        "denominator": _denominator(section),
+        "caption": inline(content.caption(section)),
+        "pivot": _table(content.accuracies(section)) if section.methods else "",
+        "cost-caption": inline(content.cost_caption(section)),
+        "cost": _table(content.pivot(section, content.cost)) if section.methods else "",
+        "rows": _table(content.every_row(section)),
+        "seeds": content.seeds(section),
+        "denominator": content.denominator(section),
         "title": escaped(section.title),
     }
 
@@ -101,343 +62,48 @@ def as_json(frame: pd.DataFrame) -> str:
     return escaped_json(records(frame), indent=1, allow_nan=False) + "\n"
 
 
-# The page
-
-
-def _heading(frame: pd.DataFrame) -> str:
-    suites = sorted(set(frame["suite"]) - {""})
-    title = "# Leaderboard" + (f": {escaped(', '.join(suites))}" if suites else "")
-    return f"{title}\n\nGenerated from tracked results. Every row is in `rows.csv`, every trial in `trials.csv`."
-
-
-def _section(section: Section, selection: Selection) -> Iterator[str]:
-    from prunebench.leaderboard.plots.gallery import of_section  # needs matplotlib, which `text` does without
-
-    results = [result for result in selection.results if (result.suite, result.task) == (section.suite, section.task)]
-    yield f"## {escaped(section.title)}"
-    yield _protocol(section, results)
-    yield _caption(section)
-    yield _pivot(section, _bold)
-    if section.methods:
-        yield f"{COST} {_counted(section)}"
-        yield _pivot(section, cost)
-    yield from map(_drawing, of_section(section, selection))
-    yield "### Every row"
-    yield _full(section)
-    yield from _evidence(section, results)
-    yield from _notes("Not done", [_undone(row) for row in section.rows if row["status"] != "done"])
-    yield from _notes("Not decided by scores", filter(None, map(_undecided, section.rows)))
-    older = [old for old in selection.older if (old.suite, old.task) == (section.suite, section.task)]
-    yield from _notes("Not comparable", [_not_comparable(old) for old in older if old.kind == "protocol"])
-    yield from _notes("Other source", _other_sources(results))
-    yield from _notes("Superseded", [_superseded(old) for old in older if old.kind == "variant"])
-
-
-def _evidence(section: Section, results: Sequence[Result]) -> Iterator[str]:
-    """What stands below the rows: tickets, deployed networks, ShrinkBench's list, commands."""
-    if section.methods and results:
-        found = evidence.tickets(section)
-        yield "### Early stopping and tickets"
-        yield evidence.TICKETS if found else evidence.NO_VALIDATION
-        yield _grid(found)
-    if (found := evidence.deployed(section)) is not None:
-        yield from ("### Deployed", evidence.DEPLOYED, _grid(found))
-    if results:
-        yield from ("### What ShrinkBench asks for", _grid(evidence.answers(section, results)))
-    if commands := [row["command"] for row in section.rows if row["command"]]:
-        yield "### Do it again"
-        yield "Each line does the work of a row again, with the dense network of the same seeds, in the rows' order."
-        yield "\n".join(("```bash", *dict.fromkeys(commands), "```"))
-
-
-def _across(ranked: Ranking | None) -> Iterator[str]:
-    from prunebench.leaderboard.plots.gallery import across
-
-    if ranked is not None:
-        found, said = evidence.ranks(ranked)
-        yield from ("## Across tasks", evidence.BLOCKS, said, _grid(found))
-        yield from (_drawing(drawing) for drawing in across(ranked))
-
-
-def _grid(grid: evidence.Grid | None) -> str:
-    return aligned([[escaped(text) for text in row] for row in grid.body], list(grid.header)) if grid else ""
-
-
-def _drawing(drawing: Drawing) -> str:
-    picture = f"![{escaped(drawing.alt)}]({drawing.file})"
-    return f"{picture}\n\n{drawing.caption}" if drawing.caption else picture
-
-
-def _protocol(section: Section, results: Sequence[Result]) -> str:
-    """What the rows share, as a two-column table."""
-    if not results:
-        return "No results yet."
-    lines = [*_configuration(results), ("sparsity", _denominator(section))]
-    lines += [("prunable", _prunable(results)), *_environment(results)]
-    lines.append(("newest result", _date(max(result.finished for result in results))))
-    return aligned([[escaped(name), escaped(value)] for name, value in lines if value], ["protocol", ""])
-
-
-def _configuration(results: Sequence[Result]) -> list[tuple[str, str]]:
-    """The params that all results share, by the part that they configure: dataset, model, recipe, prunable."""
-    names = {name.removeprefix("task.") for result in results for name in result.params} - set(LABELS)
-    groups: dict[str, list[tuple[bool, str]]] = {}
-    for name, value in shared(results).items():
-        group, _, rest = name.partition(".")
-        if name in names and not name.startswith(OF_THE_METHOD):
-            shown = value if rest in ("", "name") else f"{rest} {value}"
-            groups.setdefault(group, []).append((rest not in ("", "name"), shown))
-    return [(group, ", ".join(shown for _, shown in sorted(items))) for group, items in sorted(groups.items())]
-
-
-def _denominator(section: Section) -> str:
-    counts = sorted({row["parameters_prunable"] for row in section.rows if row["parameters_prunable"] is not None})
-    numbers = " or ".join(f"{count:,}" for count in counts)
-    return f"share of the {numbers} prunable weights that is exactly zero" if numbers else ""
-
-
-def _prunable(results: Sequence[Result]) -> str:
-    """How much of the networks the prunable weights are; nothing of results from before that was measured."""
-    measured = [result.metrics for result in results if "inference_flops_prunable" in result.metrics]
-    return " or ".join(sorted({_share_prunable(metrics) for metrics in measured}))
-
-
-def _share_prunable(metrics: Mapping[str, float]) -> str:
-    weights = metrics["parameters_prunable"] / metrics["parameters_total"]
-    flops = metrics["inference_flops_prunable"] / metrics["inference_flops_dense"]
-    total = f"{metrics['parameters_total']:,.0f}"
-    return f"weights that are {100 * weights:.3g} % of all {total} parameters and {100 * flops:.3g} % of the FLOPs"
-
-
-def _environment(results: Sequence[Result]) -> list[tuple[str, str]]:
-    """What of the provenance is not of a single method or trial; several machines may have contributed."""
-    values: dict[str, set[str]] = {}
-    for result in results:
-        for name, value in result.provenance.items():
-            if name != OWN_KEY and not name.startswith((OF_THE_METHOD, ASKED)):
-                values.setdefault(name, set()).add(value)
-    return [(NAMES.get(name, name), _several(found)) for name, found in sorted(values.items())]
-
-
-def _several(values: set[str]) -> str:
-    return " / ".join(sorted(values)) if len(values) <= SHOWN_VALUES else f"{len(values)} different"
-
-
-def _caption(section: Section) -> str:
-    text = f"Test accuracy in percent, {_seeds(section)}."
-    for row in section.controls:
-        text += f" Dense network ({escaped(row['method'])}): {spread(row) or state(row)}."
-    if section.tiered:
-        text += " **Bold**: the best tier at this sparsity."
-    elif len(section.methods) > 1:
-        text += f" No tiers are claimed: that takes {FEWEST_PAIRS} shared seeds."
-    return text
-
-
-def _seeds(section: Section) -> str:
-    counts = sorted({row["n"] for row in section.rows if row["status"] == "done"})
-    if counts in ([], [1]):
-        return "one seed"
-    return f"mean ± sample standard deviation over {' or '.join(map(str, counts))} seeds"
-
-
-def _pivot(section: Section, show: Callable[[Row | None], str]) -> str:
-    """The methods by the sparsities."""
-    if not section.methods:
-        return ""
-    header = ["method", *(f"{percent(sparsity)} %" for sparsity in section.sparsities)]
-    body = [
-        [escaped(label), *(show(rows.get(sparsity)) for sparsity in section.sparsities)]
-        for label, rows in section.methods.items()
-    ]
-    return aligned(body, header, ["left", *["center"] * len(section.sparsities)])
-
-
-def cost(row: Row | None) -> str:
-    """Training cost; nothing where there is none."""
-    return "–" if row is None or row["training_cost"] is None else f"{row['training_cost']:.3g}×"
-
-
-def _counted(section: Section) -> str:
-    """What the sparsities turned out to be."""
-    off = [
-        f"{escaped(row['method'])} {percent(row['sparsity'])} % at {percent(row['target_sparsity'])} %"
-        for row in section.rows
-        if row["sparsity"] is not None and abs(row["sparsity"] - row["target_sparsity"]) > SAME_SPARSITY
-    ]
-    said = "Sparsity, counted from the weights after training, is as asked for"
-    return f"{said}, but for {', '.join(off)}." if off else f"{said} in every row."
-
-
-def _bold(row: Row | None) -> str:
-    text = cell(row)
-    return f"**{text}**" if row is not None and row["tier"] == 1 else text
-
-
-def cell(row: Row | None) -> str:
-    """Accuracy; or what there is instead."""
-    if row is None:
-        return "–"
-    if not spread(row):
-        return state(row)
-    return spread(row) if row["status"] == "done" else f"{spread(row)} ({row['n']} of {row['seeds']})"
-
-
-def _full(section: Section) -> str:
-    """Every row, without the columns that the task has nothing for."""
-    optional = {"top-5 %", "unscored %", "ties %"}
-    columns = [
-        column
-        for column in PAGE
-        if column.heading not in optional or any(row.get(column.figures[0]) is not None for row in section.rows)
-    ]
-    body = [[column.show(row) for column in columns] for row in section.rows]
-    align = ["left" if column.heading in ("method", "status") else "right" for column in columns]
-    return aligned(body, [column.heading for column in columns], align)
-
-
-def _notes(title: str, lines: Iterable[str]) -> Iterator[str]:
-    items = [f"- {line}" for line in lines]
-    if items:
-        yield f"### {title}"
-        yield "\n".join(items)
-
-
-def _undone(row: Row) -> str:
-    reason = f": {escaped(row['reason'])}" if row["reason"] else ""
-    return f"{escaped(row['method'])} at {percent(row['target_sparsity'])} %: {state(row)}{reason}"
-
-
-def _undecided(row: Row) -> str:
-    """What the scores of a row's methods left to the order of the weights."""
-    parts = {
-        "of the weights are in layers without a score": row.get("unscored_share"),
-        "of the kept weights were chosen among equal scores, by their order": row.get("tied_share"),
-    }
-    said = [f"{_digits(100 * share)} % {what}" for what, share in parts.items() if share is not None]
-    place = f"{escaped(row['method'])} at {percent(row['target_sparsity'])} %"
-    return f"{place}: {'; '.join(said)}" if said else ""
-
-
-def _other_sources(results: Sequence[Result]) -> Iterator[str]:
-    """Rows that were made by more than one source, under the same versions: they are compared."""
-    rows = grouped(results, lambda result: result.method)
-    common = tuple(part for part in other_sources(results) if not part.startswith("method"))
-    if common:
-        yield f"The rows were made by more than one source of the same version: {', '.join(common)}."
-    for method, some in sorted(rows.items()):
-        if parts := [part for part in other_sources(some) if part.startswith("method")]:
-            yield f"{escaped(method)}: made by more than one source of the same version: {', '.join(parts)}."
-
-
-def _not_comparable(old: Older) -> str:
-    protocol = code(old.identity[:8])
-    return f"{_trials(old)} of protocol {protocol}, {_methods(old)}, until {_date(old.finished)}: {_why(old)}"
-
-
-def _superseded(old: Older) -> str:
-    return (
-        f"{_trials(old)} of {_methods(old)}, variant {code(old.identity[:8])}, until {_date(old.finished)}: {_why(old)}"
-    )
-
-
-def _trials(old: Older) -> str:
-    return f"{old.count} trial{'s' if old.count > 1 else ''}"
-
-
-def _methods(old: Older) -> str:
-    return escaped(", ".join(old.methods))
-
-
-def _why(old: Older) -> str:
-    return ", ".join(map(code, old.changes)) or "nothing that is recorded differs but the hash"
-
-
-def _meanings(frame: pd.DataFrame) -> str:
-    """Every column of the data, where the page shows it, and what it means."""
-    headings = {name: column.heading for column in PAGE for name in column.figures}
-    lines = [[f"`{name}`", headings.get(name, ""), meaning] for name, meaning in COLUMNS.items() if name in frame]
-    return aligned(lines, ["column of rows.csv", "on this page", "meaning"])
-
-
-def aligned(body: list[list[str]], header: list[str], align: list[str] | None = None, form: str = "pipe") -> str:
-    return tabulate(body, header, tablefmt=form, colalign=align or ["left"] * len(header), disable_numparse=True)
-
-
-def _date(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
-
-
-def _points(row: Row) -> str:
-    """The difference to dense in points, with its interval."""
-    if row["difference"] is None:
-        return ""
-    center = f"{100 * row['difference']:+.2f}"
-    if row["difference_low"] is None:
-        return center
-    return f"{center} [{100 * row['difference_low']:+.2f}, {100 * row['difference_high']:+.2f}]"
-
-
-def _number(name: str, suffix: str = "") -> Callable[[Row], str]:
-    return lambda row: "" if row[name] is None else _digits(row[name]) + suffix
-
-
-def _share(name: str) -> Callable[[Row], str]:
-    """A share in percent, of a column that not every table has."""
-    return lambda row: "" if row.get(name) is None else _digits(100 * row[name])
-
-
-def _digits(value: float) -> str:
-    """Three digits, or as many as an integer has."""
-    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
-
-
-def _large(name: str) -> Callable[[Row], str]:
-    """A large number with its SI prefix: 1.25 G."""
-
-    def show(row: Row) -> str:
-        value = row[name]
-        if value is None:
-            return ""
-        power = min(max(int(math.log10(value)) // 3, 0), 5) if value >= 1 else 0
-        return f"{value / 1000**power:.3g} {' kMGTP'[power]}".rstrip()
-
-    return show
-
-
-def _top_five(row: Row) -> str:
-    if row["accuracy_top5"] is None:
-        return ""
-    center = f"{100 * row['accuracy_top5']:.2f}"
-    return center if row["accuracy_top5_std"] is None else f"{center} ± {100 * row['accuracy_top5_std']:.2f}"
-
-
-def _tier(row: Row) -> str:
-    """With a question mark where it is the mean alone that puts the row there."""
-    return "" if row["tier"] is None else f"{row['tier']}{'?' if row['told_apart'] is False else ''}"
-
-
-PAGE = (
-    Column("method", ("method",), lambda row: escaped(row["method"])),
-    Column("target %", ("target_sparsity",), lambda row: percent(row["target_sparsity"])),
-    Column("sparsity %", ("sparsity",), lambda row: "" if row["sparsity"] is None else f"{100 * row['sparsity']:.2f}"),
-    Column("n", ("n",), _number("n")),
-    Column("accuracy %", ("accuracy_mean", "accuracy_std"), lambda row: spread(row, 2)),
-    Column("top-5 %", ("accuracy_top5", "accuracy_top5_std"), _top_five),
-    Column("points above dense", ("difference", "difference_low", "difference_high"), _points),
-    Column("pairs", ("pairs",), _number("pairs")),
-    Column("tier", ("tier", "told_apart"), _tier),
-    Column("training cost", ("training_cost",), _number("training_cost", "×")),
-    Column("training FLOPs", ("training_flops",), _large("training_flops")),
-    Column("examples", ("examples",), _large("examples")),
-    Column("wall s", ("wall_seconds",), _number("wall_seconds")),
-    Column("inference FLOPs", ("inference_flops",), _large("inference_flops")),
-    Column("speed-up", ("speedup",), _number("speedup", "×")),
-    Column("compression", ("compression",), _number("compression", "×")),
-    Column("weights kept", ("parameters_kept",), _number("parameters_kept")),
-    Column("collapsed layers", ("collapsed_layers",), _number("collapsed_layers")),
-    Column("unscored %", ("unscored_share",), _share("unscored_share")),
-    Column("ties %", ("tied_share",), _share("tied_share")),
-    Column("status", ("status",), state),
-)
-"""The full table, in its order."""
+def aligned(body: Sequence[Sequence[str]], header: Sequence[str], sides: Sequence[str] = (), form: str = "pipe") -> str:
+    """A table in fixed columns."""
+    return tabulate(body, header, tablefmt=form, colalign=sides or ["left"] * len(header), disable_numparse=True)
+
+
+def inline(words: Words) -> str:
+    """Text within a line, in which values are text whatever they are."""
+    return "".join(map(_span, text_of(words).spans))
+
+
+def _span(span: Span) -> str:
+    match span.style:
+        case "value":
+            return escaped(span.text)
+        case "strong":
+            return f"**{span.text}**"
+        case "em":
+            return f"*{span.text}*"
+        case "code":
+            return code(span.text)
+    return span.text
+
+
+def _written(block: Block) -> Iterator[str]:
+    match block:
+        case Heading(level, text):
+            yield f"{'#' * level} {inline(text)}"
+        case Paragraph(text):
+            yield inline(text)
+        case Items(lines):
+            yield "\n".join(f"- {inline(line)}" for line in lines)
+        case Commands(lines):
+            yield "\n".join(("```bash", *lines, "```"))
+        case Table():
+            if block.caption is not None:
+                yield inline(block.caption)
+            yield _table(block)
+        case Picture(plot):
+            yield f"![{escaped(plot.alt)}]({plot.file})"
+            if plot.caption:
+                yield inline(said(plot.caption))
+
+
+def _table(table: Table) -> str:
+    return aligned([[inline(words) for words in row] for row in table.body], table.header, table.sides)

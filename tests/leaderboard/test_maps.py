@@ -3,18 +3,18 @@
 import pytest
 
 from prunebench.leaderboard import select, table
-from prunebench.leaderboard.plots.interactive_maps import layers_specification, overlap_specification
-from prunebench.leaderboard.tables import sections
+from prunebench.leaderboard.plots.maps import layer_map, overlap_map
+from prunebench.leaderboard.tables.sections import sections
 
 
 def layers_of(results):
     (section,) = sections(table(select(results)))
-    return layers_specification(section, results)
+    return layer_map(section, results)
 
 
 def overlap_of(results, overlaps):
     (section,) = sections(table(select(results)))
-    return overlap_specification(section, overlaps)
+    return overlap_map(section, overlaps)
 
 
 def choices(spec, number=0):

@@ -3,13 +3,9 @@
 import pytest
 
 from prunebench.leaderboard import select, table
-from prunebench.leaderboard.plots.interactive_curves import (
-    accuracy_specification,
-    cost_specification,
-    early_accuracy_specification,
-    early_stop_specification,
-)
-from prunebench.leaderboard.tables import sections
+from prunebench.leaderboard.plots.costs import costs
+from prunebench.leaderboard.plots.curves import ACCURACY, EARLY_ACCURACY, EARLY_STOP, curves
+from prunebench.leaderboard.tables.sections import sections
 
 
 def section_of(results):
@@ -37,7 +33,7 @@ def board(seeds):
 
 
 def test_a_point_is_where_the_row_is_and_says_what_it_is(board):
-    point = point_of(accuracy_specification(section_of(board)), "good", "90 %")
+    point = point_of(curves(section_of(board), ACCURACY), "good", "90 %")
     assert point["center"] == pytest.approx(93.2)
     assert point["density"] == pytest.approx(0.1)
     assert point["cost"] == pytest.approx(0.2)
@@ -51,13 +47,13 @@ def test_a_point_is_where_the_row_is_and_says_what_it_is(board):
 def test_methods_far_apart_stand_on_an_axis_of_their_error(seeds):
     far = section_of([*seeds(0.99, method="good"), *seeds(0.1, method="poor")])
     near = section_of([*seeds(0.99, method="good"), *seeds(0.9, method="poor")])
-    assert params_of(accuracy_specification(far))["picked"]["logarithmic"] is True
-    assert params_of(accuracy_specification(near))["picked"]["logarithmic"] is False
+    assert params_of(curves(far, ACCURACY))["picked"]["logarithmic"] is True
+    assert params_of(curves(near, ACCURACY))["picked"]["logarithmic"] is False
 
 
 def test_the_axis_is_labelled_with_the_sparsities_that_were_asked_for(seeds):
     counted = {"sparsity": 0.8987}
-    spec = accuracy_specification(section_of(seeds(0.9, 0.8, method="a", metrics=counted)))
+    spec = curves(section_of(seeds(0.9, 0.8, method="a", metrics=counted)), ACCURACY)
     across = spec["layer"][-1]["encoding"]["x"]
     assert across["axis"]["values"] == pytest.approx([0.1])
     assert spec["data"]["values"][0]["density"] == pytest.approx(0.1013)
@@ -66,7 +62,7 @@ def test_the_axis_is_labelled_with_the_sparsities_that_were_asked_for(seeds):
 
 
 def test_costs_are_shown_at_one_sparsity_or_at_every_one(board):
-    spec = cost_specification(section_of(board))
+    spec = costs(section_of(board))
     (choice,) = spec["usermeta"]["controls"]
     assert [option["text"] for option in choice["options"]] == ["90 %", "98 %", "every sparsity"]
     # Two methods have 90 %, one has 98 %.
@@ -78,7 +74,7 @@ def test_costs_are_shown_at_one_sparsity_or_at_every_one(board):
 def test_sparsities_that_read_the_same_are_chosen_apart(seeds):
     results = seeds(0.9, method="a", sparsity=0.999981) + seeds(0.8, method="a", sparsity=0.999982)
     changed = [result for result in results if result.metrics.update(sparsity=result.sparsity) is None]
-    options = cost_specification(section_of(changed))["usermeta"]["controls"][0]["options"]
+    options = costs(section_of(changed))["usermeta"]["controls"][0]["options"]
     assert options[0]["text"] == options[1]["text"]
     assert options[0]["value"] != options[1]["value"]
 
@@ -90,8 +86,7 @@ def test_early_stops_say_the_iteration_and_the_accuracy_there(result):
         for seed, (step, accuracy) in enumerate(steps)
     ]
     when, how_well = (
-        point_of(make(section_of(results)), "snipper", "90 %")
-        for make in (early_stop_specification, early_accuracy_specification)
+        point_of(curves(section_of(results), measure), "snipper", "90 %") for measure in (EARLY_STOP, EARLY_ACCURACY)
     )
     # The deviation of 300 and 500 is 141.421, that of 91 and 93 is 1.41421.
     assert (when["low"], when["center"], when["high"]) == pytest.approx((258.579, 400, 541.421), abs=1e-3)
@@ -104,5 +99,5 @@ def test_early_stops_say_the_iteration_and_the_accuracy_there(result):
 def test_a_method_that_never_stopped_early_is_not_in_that_legend(result):
     early = {"early_stop_step": 300.0, "early_stop_accuracy": 0.91}
     section = section_of([result(method="early", metrics=early), result(method="late")])
-    assert [one["method"] for one in early_stop_specification(section)["usermeta"]["methods"]] == ["early"]
-    assert len(accuracy_specification(section)["usermeta"]["methods"]) == 2
+    assert [one["method"] for one in curves(section, EARLY_STOP)["usermeta"]["methods"]] == ["early"]
+    assert len(curves(section, ACCURACY)["usermeta"]["methods"]) == 2

@@ -1,0 +1,285 @@
+"""What curves and costs are made of: looks of methods, points, scales and marks."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prunebench.leaderboard.plots.style import CONFIG, FAINT, INK, Spec, listed, rounded
+from prunebench.leaderboard.tables.evidence import deviating
+from prunebench.leaderboard.tables.sections import Row, Section, percent, spread
+
+COLORS = 8
+"""Series of the style sheet: Okabe and Ito's colours, and three of Tol's, which differ for any colour vision. On paper
+marker and line differ too."""
+CROSS = (
+    "M-0.7,-0.35L-0.35,-0.7L0,-0.35L0.35,-0.7L0.7,-0.35L0.35,0L0.7,0.35L0.35,0.7L0,0.35L-0.35,0.7L-0.7,0.35L-0.35,0Z"
+)
+HEXAGON = "M0.8,0L0.4,0.7L-0.4,0.7L-0.8,0L-0.4,-0.7L0.4,-0.7Z"
+TRIANGLES = ("triangle-up", "triangle-down", "triangle-left", "triangle-right")
+SHAPES = ("circle", "square", TRIANGLES[0], "diamond", TRIANGLES[1], "cross", CROSS, *TRIANGLES[2:], HEXAGON)
+DASHES = ([1, 0], [7, 4], [7, 3, 2, 3], [2, 3])
+COLLAPSE = 0.3
+"""Methods this far apart in accuracy are drawn on an axis that is logarithmic in the error."""
+LEAST_ERROR = 0.01
+ACCURACIES = (0, 10, 30, 50, 70, 80, 85, 90, 93, 95, 96, 97, 98, 98.5, 99, 99.3, 99.5, 99.7, 99.9)
+CROWD = 10
+"""Of more methods than this an SVG has a panel each."""
+EVERY = "every sparsity"
+PERCENT = 100.0
+LOGARITHMIC = " (logarithmic in the error)"
+WITH_ACCURACY = ("method", "target", "sparsity", "accuracy", "above dense", "training cost", "seeds", "status")
+WITH_EARLY_STOP = ("method", "target", "sparsity", "early stop", "accuracy there", "ticket", "seeds", "status")
+
+
+def depth(accuracy: float) -> float:
+    """Where an accuracy in percent is on an axis that is logarithmic in the error."""
+    return -math.log10(max(PERCENT - accuracy, LEAST_ERROR))
+
+
+DEPTHS = [rounded(depth(accuracy)) for accuracy in reversed(ACCURACIES)]
+"""The ticks of that axis, the best accuracy first: it keeps its label."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column of the rows as the vertical axis of a plot."""
+
+    column: str
+    deviation: str
+    scale: float
+    most: float
+    title: str
+    fields: tuple[str, ...]
+    """Of a point's tooltip."""
+    subject: str
+    """That of them which a point is named by."""
+    logarithmic: str = "picked.logarithmic"
+    """Whether the axis is logarithmic in the error, as an expression."""
+    ticks: int = 1
+    """Of such an axis each so many-th tick is shown."""
+
+    def of(self, row: Row, deviations: int = 0) -> float:
+        """The value of a row, or what is so many deviations from it."""
+        value = self.scale * (row[self.column] + deviations * (row[self.deviation] or 0.0))
+        return rounded(min(max(value, 0.0), self.most), 8)
+
+    def collapse(self, rows: Iterable[Row]) -> bool:
+        """Whether some methods are so far below others that the axis is to be logarithmic in the error."""
+        found = [row[self.column] for row in rows if row[self.column] is not None]
+        return self.most == PERCENT and bool(found) and max(found) - min(found) >= COLLAPSE
+
+    def encoding(self, field: str = "at", **scale: Any) -> Spec:
+        """The vertical place of what `placed` has computed."""
+        axis: Spec = {"title": self.title}
+        if self.most == PERCENT:
+            axis |= {
+                "values": {"expr": f"{self.logarithmic} ? {json.dumps(DEPTHS[:: self.ticks])} : null"},
+                "labelExpr": f"{self.logarithmic} ? format(100 - pow(10, -datum.value), '.4~g') : "
+                "datum.value > 100 ? '' : format(datum.value, '.4~g')",
+            }
+        else:
+            axis |= {"tickMinStep": 1, "format": ",d"}
+        scale = {"zero": False, "nice": False, "padding": 8} | scale
+        return {"field": field, "type": "quantitative", "scale": scale, "axis": axis}
+
+    @property
+    def between(self) -> Spec:
+        """From a deviation below to a deviation above."""
+        return {"y": self.encoding("least"), "y2": {"field": "most"}}
+
+    @property
+    def placed(self) -> list[Spec]:
+        """The transforms that say where mean and deviations are on the axis."""
+        value = f"{self.logarithmic} ? -log(max(100 - datum.{{0}}, {LEAST_ERROR})) / LN10 : datum.{{0}}"
+        places = (("center", "at"), ("low", "least"), ("high", "most"))
+        return [{"calculate": value.format(name), "as": place} for name, place in places]
+
+
+# Methods and their points
+
+
+def is_plotted(section: Section) -> bool:
+    """Whether there is anything to plot."""
+    return any(drawn(rows) for rows in section.methods.values())
+
+
+def drawn(rows: Mapping[float, Row], column: str = "accuracy_mean") -> list[Row]:
+    """The rows that have a place in a plot, by sparsity."""
+    return [row for _, row in sorted(rows.items()) if row[column] is not None and density(row) > 0]
+
+
+def density(row: Row) -> float:
+    """Share of the weights that is kept: as counted, or as asked for where it was not counted."""
+    return 1.0 - float(row["target_sparsity"] if row["sparsity"] is None else row["sparsity"])
+
+
+def looks(section: Section) -> list[Spec]:
+    """The methods by rank, with colour, shape and line; a method keeps its look when the ranking changes."""
+    places = {label: place for place, label in enumerate(sorted(section.methods))}
+    return [
+        {
+            "method": label,
+            "color": places[label] % COLORS,
+            "shape": SHAPES[places[label] % len(SHAPES)],
+            "dash": DASHES[places[label] // COLORS % len(DASHES)],
+        }
+        for label in section.methods
+        if drawn(section.methods[label])
+    ]
+
+
+def points(section: Section, measure: Measure) -> list[Spec]:
+    """A point for each row that has one, with what is said of it."""
+    return [
+        point(row, measure) | {"level": section.sparsities.index(row["target_sparsity"])}
+        for look in looks(section)
+        for row in drawn(section.methods[look["method"]], measure.column)
+    ]
+
+
+def point(row: Row, measure: Measure) -> Spec:
+    early = row["early_stop_step"] is not None
+    words = {
+        "method": row["method"],
+        "target": f"{percent(row['target_sparsity'])} %",
+        "sparsity": "" if row["sparsity"] is None else f"{100 * row['sparsity']:.2f} %",
+        "accuracy": f"{spread(row, 2)} %",
+        "above dense": "" if row["difference"] is None else f"{100 * row['difference']:+.2f} points",
+        "training cost": f"{row['training_cost']:.3g}×" if row["training_cost"] is not None else "",
+        "early stop": deviating(row, "early_stop_step", 1, 0) if early else "",
+        "accuracy there": f"{deviating(row, 'early_stop_accuracy', 100, 2)} %" if early else "",
+        "ticket": row["ticket"] or "",
+        "seeds": f"{row['n']}",
+        "status": row["status"],
+    }
+    place = {
+        "density": rounded(density(row), 8),
+        "cost": row["training_cost"],
+        "center": measure.of(row),
+        "low": measure.of(row, -1),
+        "high": measure.of(row, +1),
+        "complete": row["status"] == "done",
+        "told": f"{row['method']} at {words['target']}: {words[measure.subject]}",
+    }
+    return {name: words[name] for name in measure.fields} | place
+
+
+def of_dense(section: Section, measure: Measure) -> Row | None:
+    """The row of the dense network, where it has this figure."""
+    return next((row for row in section.controls[:1] if row[measure.column] is not None), None)
+
+
+# Channels
+
+
+def by_method(section: Section, look: str) -> Spec:
+    """A channel that says the method. The page has a legend of its own."""
+    methods = looks(section)
+    return {
+        "field": "method",
+        "type": "nominal",
+        "scale": {
+            "domain": [one["method"] for one in methods],
+            "range": [f"var(--series-{one[look]})" if look == "color" else one[look] for one in methods],
+        },
+        "legend": None,
+    }
+
+
+def lit(plain: float, behind: float, before: float | None = None) -> Spec:
+    """Opacity: a method that is pointed at in the legend is shown before the others.
+
+    Args:
+        plain: while none is.
+        behind: of the others.
+        before: of the method; as `plain` otherwise.
+    """
+    return {
+        "condition": [
+            {"test": "lit === ''", "value": plain},
+            {"test": "lit === datum.method", "value": before or plain},
+        ],
+        "value": behind,
+    }
+
+
+# Layers
+
+
+def dotted(**changes: Any) -> Spec:
+    return {"type": "rule", "strokeDash": [2, 3], "strokeWidth": 1.5, "color": FAINT, **changes}
+
+
+def dense_layers(section: Section, measure: Measure) -> list[Spec]:
+    """The dense network as a horizontal line, with its band."""
+    row = of_dense(section, measure)
+    if row is None:
+        return []
+    band = {"mark": {"type": "rect", "color": INK, "opacity": 0.09}, "encoding": measure.between}
+    line = {
+        "mark": dotted(color=INK),
+        "encoding": {
+            "y": measure.encoding(),
+            "tooltip": listed(*measure.fields),
+            "description": {"field": "told"},
+        },
+    }
+    values = [point(row, measure)]
+    return [{"data": {"values": values}, "transform": measure.placed, **layer} for layer in (band, line)]
+
+
+def line_layer(across: Spec, measure: Measure, paint: Spec, **mark: Any) -> Spec:
+    """The means of a method, joined by sparsity."""
+    order = {"field": "density", "sort": "descending"}
+    return {
+        "mark": {"type": "line", "strokeWidth": 2, **mark},
+        "encoding": {"x": across, "y": measure.encoding(), "order": order, **paint},
+    }
+
+
+def point_layer(across: Spec, measure: Measure, paint: Spec, **mark: Any) -> Spec:
+    """A mark for each row, hollow where seeds are missing."""
+    return {
+        "mark": {"type": "point", "filled": True, "size": 70, "strokeWidth": 1.8, "cursor": "pointer", **mark},
+        "encoding": {
+            "x": across,
+            "y": measure.encoding(),
+            "fillOpacity": {"condition": {"test": "datum.complete", "value": 1}, "value": 0},
+            "tooltip": listed(*measure.fields),
+            "description": {"field": "told", "type": "nominal"},
+            **paint,
+        },
+    }
+
+
+def chart(section: Section, measure: Measure, values: Sequence[Spec], title: str, layers: Sequence[Spec]) -> Spec:
+    """The layers as a plot of a page, with a legend of those methods that it has."""
+    methods, there = looks(section), {value["method"] for value in values}
+    return {
+        "description": f"{title}: {section.title}. The tables of this task have the same figures.",
+        "width": "container",
+        "height": 380,
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        "padding": 4,
+        "data": {"values": list(values)},
+        "params": [
+            {"name": "picked", "value": {"level": -1, "logarithmic": False}},
+            {"name": "shown", "value": [one["method"] for one in methods]},
+            {"name": "lit", "value": ""},
+        ],
+        "transform": [{"filter": "indexof(shown, datum.method) >= 0"}, *measure.placed],
+        "layer": [*dense_layers(section, measure), *layers],
+        "config": CONFIG,
+        "usermeta": {"title": title, "methods": [one for one in methods if one["method"] in there]},
+    }
+
+
+def explained(section: Section, measure: Measure, values: Iterable[Spec]) -> list[str]:
+    """What an SVG says of its lines and marks, where it has them."""
+    row = of_dense(section, measure)
+    dense = f"dotted: {row['method']}" if row else ""
+    return [dense, "" if all(value["complete"] for value in values) else "hollow: seeds are missing"]
