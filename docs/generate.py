@@ -76,7 +76,7 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
         "run_job",
     ),
     "Tickets and files": ("load_ticket", "Ticket", "File"),
-    "Python API": ("load_suite", "run_suite", "load_leaderboard"),
+    "Python API": ("load_suite", "run_suite", "RunOptions", "load_leaderboard"),
     "Stages": (
         "Stage",
         "Initialize",

@@ -27,13 +27,13 @@ from prunebench.store import Store, pack, unpack
 
 from .local import Processes
 
-BEGUN, FOREIGN = "begun", "foreign"
-"""What a task says before its result: that its work begins, or that its node does not see the store."""
+BEGUN, NO_STORE = "begun", "foreign"
+"""What a task yields before its result: its work begins, or its node does not see the store."""
 
 
 @dataclass(frozen=True)
-class Goods:
-    """What an order needs on a node that does not see the store; references to objects, but for the plugins."""
+class PackedInputs:
+    """What a job needs on a node that does not see the store; references to objects, except the plugins."""
 
     states: Mapping[str, Any]
     data: Mapping[str, Any]
@@ -41,24 +41,24 @@ class Goods:
     plugins: Mapping[str, str]
 
 
-def carried_out(text: str, token: str, goods: Goods | None) -> Iterator[Any]:
-    """A task: carry out an order in a process of its own, and tell how that ended."""
-    order = prunebench.JobSpec.from_json(text)
-    order = replace(order, environment=tuple(_environment(order.threads).items()))
+def run_task(text: str, token: str, inputs: PackedInputs | None) -> Iterator[Any]:
+    """A task: perform a job in a process of its own, and yield how that ended."""
+    job = prunebench.JobSpec.from_json(text)
+    job = replace(job, environment=tuple(_environment(job.threads).items()))
     shared = Path(token).is_file()
-    order = replace(order, seal=_seal(order.data, order.fingerprint, order.seal)) if shared else order
-    if not shared and goods is None:
-        yield FOREIGN
+    job = replace(job, seal=_seal(job.data, job.fingerprint, job.seal)) if shared else job
+    if not shared and inputs is None:
+        yield NO_STORE
         return
     yield BEGUN
     try:
         if shared:
-            _check_files(Path(order.data))
-            ended = _run(order)
-            yield {"exitcode": ended.exitcode, "cause": ended.cause}
+            _check_files(Path(job.data))
+            results = _run(job)
+            yield {"exitcode": results.exitcode, "cause": results.cause}
         else:
-            assert goods is not None
-            yield _brought_and_run(order, abroad(Path(token)), goods)
+            assert inputs is not None
+            yield _unpack_and_run(job, node_folder(Path(token)), inputs)
     except StoreError as error:
         yield {"exitcode": ExitCode.STORE_FULL, "cause": "", "log": f"{os.uname().nodename}: {error}".encode()}
 
@@ -71,7 +71,7 @@ def _seal(data: str, fingerprint: str, seal: str) -> str:
     """The seal of prepared data as this node sees it: where files look otherwise here, they are verified once."""
     try:
         return verified(Prepared(Path(data), fingerprint, seal)).seal
-    except DamagedData:  # which the order finds out too, and says
+    except DamagedData:  # which the job finds and reports too
         return ""
 
 
@@ -81,7 +81,7 @@ def _check_files(data: Path) -> None:
         return
     try:
         files = files_of(data)
-    except DamagedData:  # which the order finds out too, and says
+    except DamagedData:  # which the job finds and reports too
         return
     try:
         with os.scandir(files) as found:
@@ -95,26 +95,24 @@ def _check_files(data: Path) -> None:
         )
 
 
-def _run(order: prunebench.JobSpec) -> prunebench.JobResult:
-    """Carry out an order in a fresh process, as the local executor does; a Ray worker keeps the forkserver."""
+def _run(job: prunebench.JobSpec) -> prunebench.JobResult:
+    """Perform a job in a new process, as the local executor does; a Ray worker keeps the fork server."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")  # Ray was told to leave it alone, where it is not set
-    gpus = () if order.device == "cpu" or visible is None else (visible,)
-    site = prunebench.RunContext(
-        store=Path(order.store), device=order.device, plugins=order.plugins, blocked=order.blocked
-    )
-    with Processes(site, 1, gpus) as pool:
-        pool.submit(order)
-        while not (ended := pool.wait(None)):
+    gpus = () if job.device == "cpu" or visible is None else (visible,)
+    context = prunebench.RunContext(store=Path(job.store), device=job.device, plugins=job.plugins, blocked=job.blocked)
+    with Processes(context, 1, gpus) as pool:
+        pool.submit(job)
+        while not (results := pool.wait(None)):
             pass
-    return ended[0]
+    return results[0]
 
 
-def abroad(token: Path) -> Path:
+def node_folder(token: Path) -> Path:
     """The folder of a run on a node that does not see its store."""
     return Path(tempfile.gettempdir()) / f"prunebench-{os.getuid()}" / token.name
 
 
-def _own(folder: Path) -> None:
+def _make_private(folder: Path) -> None:
     """Make a folder that only this user can write to, as plugins are put there. Raises StoreError."""
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
@@ -123,57 +121,62 @@ def _own(folder: Path) -> None:
         raise StoreError(f"{folder} can be written to by others: remove it")
 
 
-def tidied(folder: str) -> None:
+def remove_node_folder(token: str) -> None:
+    """Remove a run's folder on this node, which may keep temporary files elsewhere than the driver does."""
+    remove_folder(str(node_folder(Path(token))))
+
+
+def remove_folder(folder: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _brought_and_run(order: prunebench.JobSpec, home: Path, goods: Goods) -> dict[str, Any]:
-    """Carry out an order with what was sent along; the result has all that the run's store is to have of it."""
-    _own(home.parent)
-    folder = home / "orders" / order.key
+def _unpack_and_run(job: prunebench.JobSpec, folder_of_run: Path, inputs: PackedInputs) -> dict[str, Any]:
+    """Perform a job with the inputs that were sent along; the result has all that the run's store needs."""
+    _make_private(folder_of_run.parent)
+    folder = folder_of_run / "orders" / job.key
     store = Store.open(folder)
     try:
-        moved = _brought(order, home, store, goods)
+        local_spec = _unpacked(job, folder_of_run, store, inputs)
     except OSError as error:
         raise StoreError(str(error)) from error
     except DamagedData as error:
         return {"exitcode": ExitCode.INPUT_MISSING, "cause": "", "log": f"{os.uname().nodename}: {error}\n".encode()}
-    _check_files(Path(moved.data))
-    ended = _run(moved)
-    entry = pack(store, order.key) if ended.exitcode == ExitCode.DONE else None
-    log = moved.log.read_bytes() if moved.log.is_file() else None
-    failure = store.failure(order.key)
-    if ended.exitcode >= 0:  # a killed one leaves what it had got to for the next
+    _check_files(Path(local_spec.data))
+    results = _run(local_spec)
+    entry = pack(store, job.key) if results.exitcode == ExitCode.DONE else None
+    log = local_spec.log.read_bytes() if local_spec.log.is_file() else None
+    failure = store.failure(job.key)
+    if results.exitcode >= 0:  # a killed one leaves what it had got to for the next
         shutil.rmtree(folder, ignore_errors=True)
-    return {"exitcode": ended.exitcode, "cause": ended.cause, "log": log, "failure": failure, "entry": entry}
+    return {"exitcode": results.exitcode, "cause": results.cause, "log": log, "failure": failure, "entry": entry}
 
 
-def _brought(order: prunebench.JobSpec, home: Path, store: Store, goods: Goods) -> prunebench.JobSpec:
-    """The order as it is to be carried out here."""
+def _unpacked(job: prunebench.JobSpec, folder_of_run: Path, store: Store, inputs: PackedInputs) -> prunebench.JobSpec:
+    """The job with the paths of this node."""
     import ray
 
-    for key, state in goods.states.items():
+    for key, state in inputs.states.items():
         if not store.has(key):
             unpack(store, key, ray.get(state))
-    plugins = tuple(str(_put(home / "plugins", path, goods.plugins[path])) for path in order.plugins)
-    name = hashlib.sha256(order.data.encode()).hexdigest()[:8] + Path(order.data).suffix
-    data = _data(home / "data" / order.fingerprint / name, goods.data)
-    seal = _seal(str(data), order.fingerprint, "")
+    plugins = tuple(str(_write_plugin(folder_of_run / "plugins", path, inputs.plugins[path])) for path in job.plugins)
+    name = hashlib.sha256(job.data.encode()).hexdigest()[:8] + Path(job.data).suffix
+    data = _data(folder_of_run / "data" / job.fingerprint / name, inputs.data)
+    seal = _seal(str(data), job.fingerprint, "")
     if not seal:
-        tidied(str(data))
+        remove_folder(str(data))
         _seal.cache_clear()
-        raise DamagedData(f"{data} was damaged on its way")
-    return replace(order, store=str(store.root), data=str(data), seal=seal, plugins=plugins)
+        raise DamagedData(f"{data} was damaged in transit")
+    return replace(job, store=str(store.root), data=str(data), seal=seal, plugins=plugins)
 
 
-def _put(folder: Path, path: str, text: str) -> Path:
+def _write_plugin(folder: Path, path: str, text: str) -> Path:
     """A plugin's file, in a folder of its own: two may have one name."""
     file = folder / hashlib.sha256(path.encode()).hexdigest()[:8] / Path(path).name
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
-        aside = file.with_suffix(f".{os.getpid()}")
-        aside.write_text(text, "utf-8")
-        aside.replace(file)
+        partial = file.with_suffix(f".{os.getpid()}")
+        partial.write_text(text, "utf-8")
+        partial.replace(file)
     return file
 
 
@@ -183,16 +186,16 @@ def _data(folder: Path, files: Mapping[str, Any]) -> Path:
 
     if folder.is_dir():
         return folder
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    aside.mkdir(parents=True, exist_ok=True)
-    for name, pieces in files.items():
-        with (aside / name).open("wb") as file:
-            for piece in pieces:
-                file.write(ray.get(piece))
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
+    partial.mkdir(parents=True, exist_ok=True)
+    for name, chunks in files.items():
+        with (partial / name).open("wb") as file:
+            for chunk in chunks:
+                file.write(ray.get(chunk))
     try:
-        aside.rename(folder)
+        partial.rename(folder)
     except OSError:
         if not folder.is_dir():
             raise
-        shutil.rmtree(aside, ignore_errors=True)  # another worker of this node was first
+        shutil.rmtree(partial, ignore_errors=True)  # another worker of this node was first
     return folder

@@ -13,7 +13,6 @@ from prunebench.api.files import File
 from prunebench.api.hooks import hookimpl
 from prunebench.api.layers import Flops, Network
 from prunebench.api.methods import Deployed, Method, Updater
-from prunebench.api.run_options import RunOptions
 from prunebench.api.stages import (
     Allocation,
     Deploy,
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from prunebench.execution.run_job import run_job
     from prunebench.inspection.tickets import Ticket, load_ticket
     from prunebench.leaderboard import load_leaderboard
-    from prunebench.session import load_suite, run_suite
+    from prunebench.session import RunOptions, load_suite, run_suite
 
 __all__ = [
     "Allocation",
@@ -82,6 +81,7 @@ __all__ = [
 ]
 
 _LATER = {
+    "RunOptions": "prunebench.session",
     "Ticket": "prunebench.inspection.tickets",
     "run_job": "prunebench.execution.run_job",
     "load_leaderboard": "prunebench.leaderboard",

@@ -18,7 +18,7 @@ from prunebench.cli import main
 from prunebench.execution import worker
 from prunebench.execution.worker import run_job
 from prunebench.session import outbox as unsent
-from prunebench.session import running
+from prunebench.session import preparing, running
 from prunebench.store.entries import Store
 from tests import runs
 
@@ -78,7 +78,7 @@ class Silent:
 @pytest.fixture(autouse=True)
 def silent(monkeypatch):
     monkeypatch.setattr(running, "Publisher", Silent)
-    monkeypatch.setattr(running, "_made", lambda *given: pd.DataFrame())
+    monkeypatch.setattr(running, "_publish", lambda *given: pd.DataFrame())
     monkeypatch.setattr(tracking, "Tracker", Silent)
 
 
@@ -104,7 +104,7 @@ def whole(tmp_path_factory):
     """The folder of a suite that was run, with a file of every kind that a store has."""
     patch = pytest.MonkeyPatch()
     patch.setattr(running, "Publisher", Silent)
-    patch.setattr(running, "_made", lambda *given: pd.DataFrame())
+    patch.setattr(running, "_publish", lambda *given: pd.DataFrame())
     folder = tmp_path_factory.mktemp("whole")
     runs.write_suite(folder, SUITE)
     run(folder)
@@ -282,7 +282,7 @@ def right(whole, tmp_path_factory):
     shutil.copytree(whole, folder)
     patch = pytest.MonkeyPatch()
     patch.setattr(running, "Publisher", Silent)
-    patch.setattr(running, "_made", lambda *given: pd.DataFrame())
+    patch.setattr(running, "_publish", lambda *given: pd.DataFrame())
     found = run(folder)[1]
     patch.undo()
     return found
@@ -375,14 +375,13 @@ def test_nothing_is_kept_of_a_training_whose_data_was_changed_meanwhile(folder, 
 
 def test_data_that_became_other_data_meanwhile_ends_the_run_with_a_sentence(folder, monkeypatch):
     shutil.rmtree(folder / "store" / "states")
-    prepare = running.prepare
-    asked = []
+    prepare, calls = preparing.prepare, []
 
-    def other(*given):
-        asked.append(given)
-        found = prepare(*given)
-        return found if len(asked) == 1 else replace(found, fingerprint="0" * 32)
+    def other(*arguments):
+        calls.append(arguments)
+        found = prepare(*arguments)
+        return found if len(calls) == 1 else replace(found, fingerprint="0" * 32)
 
-    monkeypatch.setattr(running, "prepare", other)
+    monkeypatch.setattr(preparing, "prepare", other)
     with pytest.raises(DataError, match="the data set of tiny was changed while the run was on: run again"):
         run(folder, Swapping(folder, 1))

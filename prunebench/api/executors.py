@@ -24,22 +24,22 @@ CHECKPOINT_EVERY = 60.0
 
 
 class ExitCode(IntEnum):
-    """How a worker ends, and what each asks of the run."""
+    """How a worker ends, and what the scheduler does then."""
 
     DONE = 0
     FAILED = 1
     """An exception of the work itself: final, its reason is in the store."""
     STORE_FULL = 73
-    """The store cannot be written: the run stops at once and books nothing as failed; the log's last line says why."""
+    """The store cannot be written: the run stops at once and records no failure; the last line of the log says why."""
     INPUT_MISSING = 74
-    """An entry that the order needs was missing or damaged, and is discarded: what is missing is worked out anew."""
+    """An entry that the job needs was missing or damaged, and is discarded: it is computed again."""
     OUT_OF_MEMORY = 72
-    """A GPU's memory did not suffice, which others may have used as well: tried again as if the worker was killed."""
+    """A GPU had too little free memory, which others may have used: tried again as if the worker was killed."""
     LOCKED = 75
-    """Another live run holds the lock of this job: it is looked at again in about a second."""
+    """Another run that is alive holds the lock of this job: it is tried again in about a second."""
     NOT_RUN = 76
-    """The process that was to do the work, or the one that starts it, died of something else: tried again, and not held
-    against the job."""
+    """The worker, or the process that starts workers, died for a reason unrelated to the job: tried again, not counted
+    as an attempt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Resources:
 
 @dataclass(frozen=True, kw_only=True)
 class JobSpec:
-    """All that a worker is told, as plain values: it may run in another process or on another machine."""
+    """All that a worker needs, as plain values: it may run in another process or on another machine."""
 
     trial: dict[str, Any]
     """The trial that is worked on, as values."""
@@ -89,11 +89,11 @@ class JobSpec:
     checkpoint_every: float = CHECKPOINT_EVERY
     """Seconds between two checkpoints of a training; 0 for none."""
     inputs: Mapping[str, Any] = field(default_factory=dict)
-    """What the keys are made of, for the record."""
+    """The key inputs, for the record."""
 
     @property
     def key(self) -> str:
-        """What the order is called: the key of its last node."""
+        """The name of the job: the key of its last stage."""
         return self.path[-1]
 
     @property
@@ -102,12 +102,12 @@ class JobSpec:
         return Path(self.store) / "logs" / f"{self.key}.log"
 
     def to_json(self) -> str:
-        """As text; `from_json` gives an equal order."""
+        """As text; `from_json` gives an equal job."""
         return json.dumps({one.name: getattr(self, one.name) for one in fields(self)})
 
     @classmethod
     def from_json(cls, text: str) -> JobSpec:
-        """The order that `to_json` wrote."""
+        """The job that `to_json` wrote."""
         return cls(**{name: _frozen(name, value) for name, value in json.loads(text).items()})
 
 
@@ -122,17 +122,17 @@ def _frozen(name: str, value: Any) -> Any:
 
 @dataclass(frozen=True)
 class JobResult:
-    """An order whose worker came to its end."""
+    """The end of a job's worker."""
 
     key: str
     exitcode: int
     """As the worker's process gave it: 0 is done; below 0 it was killed from outside, by the signal -exitcode."""
     cause: str = ""
-    """What the executor knows of an end that the worker itself could not tell, for the reason of a failed row."""
+    """What the executor knows of an end that the worker could not report itself, for the reason of a failed row."""
 
     @property
     def killer(self) -> str:
-        """By what the worker was killed; nothing if it ended by itself."""
+        """What killed the worker; nothing if it ended by itself."""
         if self.exitcode >= 0:
             return ""
         return self.cause or _signal_name(-self.exitcode)
@@ -147,11 +147,11 @@ def _signal_name(number: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """What an executor is told of the run that it is opened for."""
+    """The run that an executor opens a worker pool for."""
 
     store: Path
     workers: int | None = None
-    """Orders at a time, if somebody said so."""
+    """Jobs at a time, if the user gave a number."""
     threads: int = 1
     """Of each worker."""
     device: str = "cpu"
@@ -163,49 +163,55 @@ class RunContext:
 
 
 class Executor(Component):
-    """A place where orders run. Its parameters are options of `prunebench run --executor NAME`."""
+    """A place where jobs run. Its parameters are options of `prunebench run --executor NAME`."""
 
-    def open(self, site: RunContext) -> WorkerPool:
-        """A new crew, for one run.
+    def prepare(self) -> None:
+        """Start what takes time to start, if anything; called while the plan is made, where jobs will have to run.
+
+        `open` follows, unless no job has to run after all or the run fails before it. Calling it twice is harmless.
+        """
+
+    def open(self, context: RunContext) -> WorkerPool:
+        """A new worker pool, for one run.
 
         Raises:
             PrunebenchError: what is not there, and what to do about it.
         """
-        raise NotImplementedError(f"executor {self.name!r} opens no crew")
+        raise NotImplementedError(f"executor {self.name!r} opens no worker pool")
 
 
 class WorkerPool:
-    """Runs the orders of one run. A context manager: leaving it stops all that still runs.
+    """Runs the jobs of one run. A context manager: leaving it stops all jobs that still run.
 
-    In the process that is to do the work, `prunebench.run_job(order)` does it and gives the exit code;
-    `python -m prunebench.execution` does the same with an order's JSON on its standard input.
+    A worker process calls `prunebench.run_job(job)`, which performs the job and returns the exit code;
+    `python -m prunebench.execution` does the same with the JSON of a job on its standard input.
     """
 
     place: str = ""
-    """Where orders run, for people: `4 processes on this machine`."""
+    """Where jobs run, for people: `4 processes on this machine`."""
 
     @property
     def free(self) -> int:
-        """How many orders more could begin now."""
+        """How many more jobs could begin now."""
         raise NotImplementedError
 
-    def submit(self, order: JobSpec) -> None:
-        """Start an order; called only while something is free."""
+    def submit(self, job: JobSpec) -> None:
+        """Start a job; called only while `free` is above 0."""
         raise NotImplementedError
 
     def wait(self, timeout: float | None) -> list[JobResult]:
-        """The orders that ended: as soon as there is one, or none after `timeout` seconds.
+        """The jobs that ended: as soon as there is one, or none after `timeout` seconds.
 
-        An order whose worker is lost has ended too; whether it is tried again is not for the crew to say.
+        A job whose worker is lost has ended too; the scheduler decides whether it is tried again.
         """
         raise NotImplementedError
 
     def cancel(self, key: str) -> None:
-        """Kill an order's worker and forget it: `wait` does not tell of it any more."""
+        """Kill a job's worker and forget the job: `wait` no longer returns it."""
         raise NotImplementedError
 
     def begun(self, key: str) -> bool:
-        """Whether an order that was submitted has begun: its time limit counts from then."""
+        """Whether a job that was submitted has begun: its time limit counts from then."""
         return True
 
     def shutdown(self) -> None:

@@ -103,8 +103,8 @@ def command(
     suite, the options or the store, 3 if the budget was used up, and 130 if the run was stopped.
     """
     from prunebench import session
-    from prunebench.api.run_options import RunOptions
     from prunebench.cli.progress import Watcher
+    from prunebench.session import RunOptions
     from prunebench.store.entries import Store
 
     loaded = chosen.load(suite)

@@ -64,9 +64,9 @@ def command(
     lies in the 95 % prediction interval of the published seeds, mean ± t · s · √(1/n + 1/m); else the exit code is 1.
     """
     from prunebench import session
-    from prunebench.api.run_options import RunOptions
     from prunebench.leaderboard.boards.reproduction import judge
     from prunebench.leaderboard.boards.sources import read_source
+    from prunebench.session import RunOptions
 
     published = _published(read_source(source or chosen.load(suite).suite.name), row)
     wanted, recorded = trials_of(SuiteRequest(suite, chosen), published, row, seeds)

@@ -1,4 +1,4 @@
-"""`python -m prunebench.execution`: carry out the order whose JSON is on standard input."""
+"""`python -m prunebench.execution`: perform the job whose JSON is on standard input."""
 
 from __future__ import annotations
 

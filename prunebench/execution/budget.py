@@ -1,4 +1,4 @@
-"""Until when a run may go on, and what by the estimates still ends before that."""
+"""The time budget of a run, and which jobs are expected to end before it is used up."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from prunebench.store.entries import Store
 class Budget:
     """The time of a run. Without a deadline everything fits.
 
-    What this run has seen of a task goes before what the store has measured.
+    What this run has measured of a task takes precedence over measurements in the store.
 
     Args:
         deadline: as `time.monotonic()` counts.
         device: what the run computes on, `cpu` or `cuda`.
-        resumable: whether a job that is stopped goes on where it was when it is begun again.
+        resumable: whether a job that was stopped continues from where it was.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Budget:
         return self.deadline is not None and time.monotonic() >= self.deadline
 
     def fits(self, job: Job) -> bool:
-        """Whether a job that begins now ends in time, or gets on at least if no run with this budget could end it."""
+        """Whether a job that begins now ends in time, or makes progress where no run with this budget could end it."""
         if self.deadline is None:
             return True
         seconds = self.estimate(job)
@@ -46,7 +46,7 @@ class Budget:
 
     def estimate(self, job: Job) -> float:
         """How many seconds a job takes."""
-        label, steps = self._facts(job)
+        label, steps = self._task_and_steps(job)
         if label in self._steps:
             return self._seconds[label] / self._steps[label] * steps
         return self._estimated[0](job)
@@ -58,12 +58,12 @@ class Budget:
 
     def ended(self, job: Job, seconds: float) -> None:
         """Note how long a job took."""
-        label, steps = self._facts(job)
+        label, steps = self._task_and_steps(job)
         if steps:
             self._steps[label] += steps
             self._seconds[label] += seconds
 
-    def _facts(self, job: Job) -> tuple[str, int]:
+    def _task_and_steps(self, job: Job) -> tuple[str, int]:
         nodes = [self._plan.nodes[key] for key in job.path]
         return nodes[0].trial.task.label, sum(node.steps for node in nodes)
 

@@ -1,4 +1,4 @@
-"""What a plan will cost: trainings alone and shared, seconds, bytes. Estimates, and called so."""
+"""Estimates of what a plan costs: trainings with and without sharing, seconds, bytes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def estimate(plan: Plan, store: Store) -> Estimate:
     """What a plan costs; reads a few records of the store for the speed of this machine."""
     jobs = missing_jobs(plan, store.has, (planned.key for planned in plan.trials if planned.chain))
     nodes = [plan.nodes[key] for job in jobs.values() for key in job.path]
-    pace, basis = _pace(plan, store)
+    step_seconds, basis = _step_seconds(plan, store)
     skipped: dict[str, list[str]] = {}
     for planned in plan.trials:
         if planned.skipped:
@@ -68,7 +68,7 @@ def estimate(plan: Plan, store: Store) -> Estimate:
         steps=sum(node.steps for node in nodes),
         flops_alone=_flops_alone(plan),
         flops_shared=sum(_flops(node) for node in plan.nodes.values()),
-        seconds=sum(_seconds(node, pace) for node in nodes),
+        seconds=sum(_seconds(node, step_seconds) for node in nodes),
         basis=basis,
         bytes=sum(_bytes(plan.nodes[key]) for key in jobs),
     )
@@ -76,8 +76,8 @@ def estimate(plan: Plan, store: Store) -> Estimate:
 
 def seconds_of(plan: Plan, store: Store, device: str) -> tuple[Callable[[Job], float], str]:
     """How long a job of a plan takes on `cpu` or `cuda`, as a function; and what that is based on."""
-    pace, basis = _pace(plan, store, device)
-    return lambda job: sum(_seconds(plan.nodes[key], pace, device) for key in job.path), basis
+    step_seconds, basis = _step_seconds(plan, store, device)
+    return lambda job: sum(_seconds(plan.nodes[key], step_seconds, device) for key in job.path), basis
 
 
 def _network(node: Node) -> Network:
@@ -89,12 +89,12 @@ def _flops(node: Node) -> float:
 
 
 def _flops_alone(plan: Plan) -> float:
-    """Each trial's own chain: a trajectory that other trials split is still walked in full."""
+    """Each trial's whole chain, as if nothing were shared."""
     known: dict[str, float] = {}
-    return sum(_along(plan, planned.key, known) for planned in plan.trials if planned.chain)
+    return sum(_flops_from_root(plan, planned.key, known) for planned in plan.trials if planned.chain)
 
 
-def _along(plan: Plan, key: str, known: dict[str, float]) -> float:
+def _flops_from_root(plan: Plan, key: str, known: dict[str, float]) -> float:
     """FLOPs from the root to a node."""
     if key in known:
         return known[key]
@@ -108,7 +108,7 @@ def _along(plan: Plan, key: str, known: dict[str, float]) -> float:
     return total
 
 
-def _pace(plan: Plan, store: Store, device: str | None = None) -> tuple[float | None, str]:
+def _step_seconds(plan: Plan, store: Store, device: str | None = None) -> tuple[float | None, str]:
     """Seconds of one optimizer step as measured by trainings in the store, those on such a device if one is named, or
     None."""
     measured = list(_measured(plan, store, device))
@@ -127,13 +127,13 @@ def _measured(plan: Plan, store: Store, device: str | None) -> Iterable[float]:
                 record = store.record(key)
             except StoreError:
                 continue
-            seconds, own = _seconds_a_step(record)
+            seconds, own = _step_seconds_in(record)
             if seconds is not None and device in (None, own):
                 found += 1
                 yield seconds
 
 
-def _seconds_a_step(record: Record) -> tuple[float | None, str]:
+def _step_seconds_in(record: Record) -> tuple[float | None, str]:
     """How long a step took, and on what device; None where the record does not say, or nonsense."""
     try:
         cost, on_cpu = record["state"]["cost"], record["environment"].get("device", "cpu") == "cpu"
@@ -143,11 +143,11 @@ def _seconds_a_step(record: Record) -> tuple[float | None, str]:
     return seconds if 0 <= seconds <= LATEST else None, "cpu" if on_cpu else "cuda"
 
 
-def _seconds(node: Node, pace: float | None, device: str = "cpu") -> float:
+def _seconds(node: Node, step_seconds: float | None, device: str = "cpu") -> float:
     if not isinstance(node.stage, Train):
         return 0.0
-    if pace is not None:
-        return node.steps * pace
+    if step_seconds is not None:
+        return node.steps * step_seconds
     # Dense FLOPs: on a CPU or GPU of today zeros are not skipped.
     dense = _flops(node) / max(node.density, 1e-3)
     return node.steps * SECONDS_A_STEP + dense / FLOPS_A_SECOND[device]

@@ -1,4 +1,4 @@
-"""Why a trial is not taken from the store: what of its chain is missing, and which input of its keys changed."""
+"""Explains cache misses: which part of a trial's chain the store lacks, and which key input changed."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from prunebench.store.locks import running
 Kind = Literal[
     "stored", "skipped", "running", "failed", "without-data", "damaged", "changed", "unfinished", "unread", "never"
 ]
-"""How a trial stands. The data of an `unread` one was not read here, so that its keys are not known; that of one
-`without-data` could not be read."""
+"""The status of a trial. `unread`: its data was not read here, so that its keys are not known. `without-data`: its data
+could not be read."""
 NOT_SET = "not set"
 
 
 @dataclass(frozen=True)
 class Change:
-    """An input of the keys that is not what it was."""
+    """A key input that changed."""
 
     name: str
     before: str
@@ -38,7 +38,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Missing:
-    """What a run would have to make for a trial, first to last."""
+    """What a run would have to compute for a trial."""
 
     stage: str
     """The first stage that is missing."""
@@ -52,7 +52,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a trial is not taken from the store, or that it is."""
+    """Why a trial is not taken from the store; or that it is."""
 
     kind: Kind
     text: str
@@ -86,7 +86,7 @@ def why(planned: PlannedTrial, plan: Plan, store: Store, fingerprint: str = UNKN
     jobs = missing_jobs(plan, store.has, [planned.key])
     first = next(job for job in jobs.values() if not job.needs & jobs.keys())
     missing = _missing(planned, plan, jobs, first)
-    found = _hindrance(store, jobs, first) or _compared(planned, plan, store, first, fingerprint)
+    found = _obstacle(store, jobs, first) or _compare_inputs(planned, plan, store, first, fingerprint)
     return Reason(found.kind, found.text, found.changes, found.since, missing)
 
 
@@ -110,8 +110,8 @@ def _missing(planned: PlannedTrial, plan: Plan, jobs: Mapping[str, Job], first: 
     return Missing(described(node), place + 1, len(chain), len(jobs), steps)
 
 
-def _hindrance(store: Store, jobs: Mapping[str, Job], first: Job) -> Reason | None:
-    """What the store says of the jobs that are missing: under way, failed before, or what they begin with is lost."""
+def _obstacle(store: Store, jobs: Mapping[str, Job], first: Job) -> Reason | None:
+    """Why the missing jobs are not done: one runs, failed before, or has a damaged input."""
     for work in running(store):
         if work.key in jobs:
             return Reason("running", f"on {work.host}, process {work.pid}: {work.trial}, {work.stage}")
@@ -124,11 +124,11 @@ def _hindrance(store: Store, jobs: Mapping[str, Job], first: Job) -> Reason | No
     return None
 
 
-def _compared(planned: PlannedTrial, plan: Plan, store: Store, first: Job, fingerprint: str) -> Reason:
-    """What changed since the nearest entry that was made for the trial, or for one that it shares stages with."""
-    for trial in _kin(planned, plan, first):
+def _compare_inputs(planned: PlannedTrial, plan: Plan, store: Store, first: Job, fingerprint: str) -> Reason:
+    """What changed since the nearest entry that was computed for the trial, or for one that it shares stages with."""
+    for trial in _related_trials(planned, plan, first):
         if records := list(_records_of(str(trial), store)):
-            found = _against(records, inputs_of(trial, fingerprint), plan, fingerprint)
+            found = _compare_with(records, inputs_of(trial, fingerprint), plan, fingerprint)
             if trial is planned.trial or found.kind != "unfinished":
                 return found
     if fingerprint == UNKNOWN_DATA:
@@ -136,14 +136,14 @@ def _compared(planned: PlannedTrial, plan: Plan, store: Store, first: Job, finge
     return Reason("never", "nothing in the store was made for it")
 
 
-def _kin(planned: PlannedTrial, plan: Plan, first: Job) -> Iterable[Trial]:
-    """The trial itself, and those in whose name its end or its missing stage would be made."""
+def _related_trials(planned: PlannedTrial, plan: Plan, first: Job) -> Iterable[Trial]:
+    """The trial itself, and those that its last or its missing stage is recorded for."""
     trials = (planned.trial, plan.nodes[planned.key].trial, plan.nodes[first.key].trial)
     return {str(trial): trial for trial in trials}.values()
 
 
 def _records_of(name: str, store: Store) -> Iterator[Record]:
-    """The entries that were made for a trial; most others are told by their text and not taken apart."""
+    """The entries that were computed for a trial; most others are skipped without parsing them."""
     mark = f'"trial": {json.dumps(name)}'.encode()
     for path in store.root.glob("states/*/*/record.json"):
         try:
@@ -153,13 +153,13 @@ def _records_of(name: str, store: Store) -> Iterator[Record]:
             continue
 
 
-def _against(records: Iterable[Record], now: Inputs, plan: Plan, fingerprint: str) -> Reason:
+def _compare_with(records: Iterable[Record], now: Inputs, plan: Plan, fingerprint: str) -> Reason:
     sound = [record for record in records if isinstance(record.get("inputs"), dict) and is_date(record.get("finished"))]
     known = [(_differences(record["inputs"], now), record) for record in sound if record["inputs"]]
     if not known:
         return Reason("changed", "what it was made from before was not written down")
-    changes, record = min(known, key=lambda pair: (len(_direct(pair[0])), -pair[1]["finished"]))
-    since, direct = record["finished"], _direct(changes)
+    changes, record = min(known, key=lambda pair: (len(_changes_in_keys(pair[0])), -pair[1]["finished"]))
+    since, direct = record["finished"], _changes_in_keys(changes)
     if record["key"] in plan.nodes:
         return Reason("unfinished", "it was begun, and its end was never made or is gone", (), since)
     if versions := _versions(direct, now):  # whatever the data is
@@ -173,16 +173,16 @@ def _against(records: Iterable[Record], now: Inputs, plan: Plan, fingerprint: st
 
 
 def _versions(changes: Iterable[Change], now: Inputs) -> str:
-    """Which versions are others than those of the stored result; nothing where none is."""
-    said = []
+    """The versions that differ from those of the stored result; empty where none does."""
+    texts = []
     for change in changes:
         kind = change.name.removesuffix(VERSION)
         if change.name == PROTOCOL:
-            said.append(_protocols(change))
+            texts.append(_protocols(change))
         elif kind != change.name and NOT_SET not in (change.before, change.after):
             what = f"{kind} {now.get(f'{kind}.name', '')}".strip()
-            said.append(f"{what} is version {change.after}, the stored result is of version {change.before}")
-    return "; ".join(said)
+            texts.append(f"{what} is version {change.after}, the stored result is of version {change.before}")
+    return "; ".join(texts)
 
 
 def _protocols(change: Change) -> str:
@@ -198,13 +198,13 @@ def _protocols(change: Change) -> str:
 def _differences(before: Inputs, after: Inputs) -> tuple[Change, ...]:
     names = [*after, *(name for name in before if name not in after)]
     return tuple(
-        Change(name, _shown(before.get(name)), _shown(after.get(name)))
+        Change(name, _text_of(before.get(name)), _text_of(after.get(name)))
         for name in names
         if before.get(name) != after.get(name) and not (name == DATA and after.get(name) == UNKNOWN_DATA)
     )
 
 
-def _direct(changes: Iterable[Change]) -> tuple[Change, ...]:
+def _changes_in_keys(changes: Iterable[Change]) -> tuple[Change, ...]:
     """Those that are in the keys: of results of another protocol, the parameters and the data beside the protocol."""
     changes = tuple(change for change in changes if not in_no_key(change.name))
     if all(change.name != PROTOCOL for change in changes):
@@ -212,7 +212,7 @@ def _direct(changes: Iterable[Change]) -> tuple[Change, ...]:
     return tuple(change for change in changes if change.name == PROTOCOL or not is_of_code(change.name))
 
 
-def _shown(value: str | int | float | bool | None) -> str:
+def _text_of(value: str | int | float | bool | None) -> str:
     if value is None:
         return NOT_SET
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,7 +1,7 @@
-"""What the keys of a trial are made of, by names that people know; each entry of the store carries it.
+"""Key inputs: what the keys of a trial are made of, by readable names; each entry of the store records them.
 
-A key is a hash, which says that something changed and never what. `prunebench why` compares these instead. The hashes
-of sources that are in no key are there too: a row's provenance is made of them.
+A key is a hash, which shows that something changed but not what. `prunebench why` compares these instead. Hashes of
+sources that are not in the keys are recorded as well, for the provenance of rows.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _joint(files: list[tuple[str, str]]) -> str:
 
 
 def components(trial: Trial) -> Iterator[tuple[str, Component]]:
-    """What a trial is made of; a pipeline is the core's own, but the methods in it are plugins'."""
+    """The components of a trial, with the methods that a pipeline names."""
     method = trial.entry.method
     yield "method", method
     for part in method.parts if isinstance(method, Pipeline) else ():

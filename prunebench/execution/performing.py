@@ -34,9 +34,9 @@ def perform(
     """The state after a node's stage, with the seconds that it took added to its cost.
 
     Args:
-        state: the parent's, or one that a keeper kept of this very training; None before Initialize.
+        state: the parent's, or a checkpoint of this training; None before Initialize.
         source: that of the node's `source`, for the stages which have one.
-        keeper: keeps states of a training on its way.
+        callback: saves checkpoints of a training.
     """
     begun = time.perf_counter()
     with repeatable(bench.device):
@@ -65,7 +65,7 @@ def _performed(
         return _rewind(stage, state, source)
     if isinstance(stage, Shuffle):
         return _shuffle(state, source, bench.trial.seed)
-    raise PrunebenchError(f"nobody knows how to perform {stage}")
+    raise PrunebenchError(f"{stage} is not a stage that can be performed")
 
 
 def _train(stage: Train, node: Node, state: State, bench: Bench, callback: CheckpointCallback | None) -> State:
@@ -126,7 +126,7 @@ def _prune(stage: Prune, state: State, bench: Bench) -> State:
         pruned = _under_masks(state, masks)
         left = sum(int(mask.sum()) for mask in masks.values()) / network.size
         cost += Cost(scoring_flops=by.scoring_flops(network, left))
-        scores = _scores(by, _lent(by, pruned, bench))
+        scores = _scores(by, _scoring_context(by, pruned, bench))
         if stage.invert:
             scores = {name: -score for name, score in scores.items()}
         try:
@@ -154,7 +154,7 @@ def _scores(by: Method, scoring: ScoringContext) -> Tensors:
     return {name: score.cpu() for name, score in scores.items()}
 
 
-def _lent(by: Method | None, state: State, bench: Bench) -> ScoringContext:
+def _scoring_context(by: Method | None, state: State, bench: Bench) -> ScoringContext:
     load(bench.model, state)
     return ScoringContext(
         model=_differentiable(copied(bench.model), bench.network),
@@ -181,7 +181,7 @@ def _differentiable(model: nn.Module, network: Network) -> nn.Module:
     return model
 
 
-def _plainly_lent(context: ScoringContext) -> ScoringContext:
+def _without_parametrizations(context: ScoringContext) -> ScoringContext:
     """The same in evaluation mode, with plain weights where they were parametrized, under their plain names."""
     model, names = plain(context.model.eval())
     layers = tuple(replace(layer, name=names.get(layer.name, layer.name)) for layer in context.layers)
@@ -208,7 +208,7 @@ def _measured(stage: Stage, state: State, bench: Bench) -> tuple[dict[str, float
     if not isinstance(stage, Deploy):
         return final_figures(state, bench), {}
     by = method_of(stage)
-    context = _plainly_lent(_lent(by, state, bench))
+    context = _without_parametrizations(_scoring_context(by, state, bench))
     dense, _ = plain(copied(bench.model).eval())
     deployed = by.deploy(context) if by else Deployed(context.model, bench.device)
     figures = evaluate(Delivered(deployed), bench.data, state.step)

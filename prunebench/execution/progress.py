@@ -1,4 +1,4 @@
-"""How far a suite is, as its store tells it: nothing is asked of the run, and nothing is disturbed."""
+"""The progress of a suite, read from its store alone; runs are not disturbed."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class Progress:
     skipped: Mapping[str, str]
     running: tuple[Running, ...]
     others: int
-    """Jobs under way in this store that are no part of this plan."""
+    """Running jobs of this store that are not part of this plan."""
     dead: tuple[Running, ...]
-    """Jobs of this plan whose process died in the middle."""
+    """Jobs of this plan whose process died before they were done."""
     waiting: int
     """Jobs that are neither done nor running, and can be."""
     steps: int
@@ -106,7 +106,7 @@ def progress(plan: Plan, store: Store, without_data: Mapping[str, Record] = Mapp
 
 
 def lost(store: Store, jobs: Mapping[str, Job], under_way: Collection[str] = ()) -> dict[str, Record]:
-    """The failures for which jobs are not done in an ordinary run: their own, or that of something they need."""
+    """The failures that keep jobs from running: their own, or that of a job that they need."""
     followers: dict[str, list[str]] = {key: [] for key in jobs}
     for job in jobs.values():
         for need in job.needs & jobs.keys():

@@ -15,8 +15,8 @@ from prunebench.api.registry import Registry
 from prunebench.api.results import DENSITY, OF_PROTOCOL, Result, Status
 from prunebench.api.tasks import Trial
 from prunebench.api.versions import PROTOCOL_VERSION
-from prunebench.execution import throughput as pace
 from prunebench.execution.key_inputs import components, flattened, inputs_of, sources
+from prunebench.execution.throughput import reported
 from prunebench.messages.durations import LATEST
 from prunebench.network.description import describe
 from prunebench.plan.planning import PlannedTrial
@@ -183,7 +183,7 @@ def _metrics(planned: PlannedTrial, record: Record) -> dict[str, float]:
         "collapsed_layers": sum(layer["kept"] == 0 for layer in record["layers"]),
         **early_stop(record["state"]["history"]),
         **_choice(record),
-        **pace.reported(record),
+        **reported(record),
         **{DENSITY + layer["name"]: layer["kept"] / layer["total"] for layer in record["layers"]},
     }
 

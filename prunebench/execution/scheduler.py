@@ -28,7 +28,6 @@ from prunebench.api.executors import (
     WorkerPool,
 )
 from prunebench.api.registry import Registry
-from prunebench.api.run_options import EXECUTOR
 from prunebench.execution.budget import Budget
 from prunebench.execution.job_specs import JobSpecs, WorkerSettings
 from prunebench.execution.open_trials import Event, OpenTrials, TaskData
@@ -43,6 +42,8 @@ LOSSES = 5
 """How often the input of a job is computed again, before the disk is taken to be at fault."""
 POLL_INTERVAL = 1.0
 """Seconds until a job that another run has locked is looked at again, and between looks at jobs that wait to begin."""
+EXECUTOR = "local"
+"""The executor when none is named."""
 
 _log = logging.getLogger(__name__)
 
@@ -129,6 +130,12 @@ class Scheduler:
     def is_complete(self) -> bool:
         """Whether the store has the last state of every trial, so that there is most likely nothing to run."""
         return all(planned.chain and self.store.has(planned.key) for planned in self.plan.trials)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a job will have to run, unless it failed in an earlier run."""
+        ready = (planned for planned in self.plan.trials if not self._data.why_missing(planned.trial.task))
+        return any(planned.chain and not self.store.has(planned.key) for planned in ready)
 
     @property
     def outlook(self) -> str:

@@ -15,10 +15,10 @@ from prunebench.training.cost import Cost
 from prunebench.training.state import State
 
 INTERVAL = 1.0
-"""Seconds between two looks at a GPU."""
+"""Seconds between two measurements of a GPU."""
 
 
-def pace(before: State | None, after: State, samples: Iterable[float]) -> dict[str, float]:
+def throughput(before: State | None, after: State, samples: Iterable[float]) -> dict[str, float]:
     """Examples and seconds of a training, evaluations included; nothing for a stage that trains nothing.
 
     Args:
@@ -48,7 +48,7 @@ def watched(device: torch.device) -> Iterator[list[float]]:
         yield samples
         return
     over = threading.Event()
-    watcher = threading.Thread(target=_look, args=(device, samples, over), name="utilization", daemon=True)
+    watcher = threading.Thread(target=_sample, args=(device, samples, over), name="utilization", daemon=True)
     watcher.start()
     try:
         yield samples
@@ -57,7 +57,7 @@ def watched(device: torch.device) -> Iterator[list[float]]:
         watcher.join()
 
 
-def _look(device: torch.device, samples: list[float], over: threading.Event) -> None:
+def _sample(device: torch.device, samples: list[float], over: threading.Event) -> None:
     while not over.wait(INTERVAL):
         try:
             samples.append(float(torch.cuda.utilization(device)))

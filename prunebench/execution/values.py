@@ -86,7 +86,7 @@ def from_values(plain: Any, registry: Registry) -> Any:
             return {key: from_values(item, registry) for key, item in items.items()}
         case {"file": text}:
             return File.at(text)
-        case {"class": name, "fields": values}:
+        case {"class": name, "fields": values} if name in CLASSES:
             return CLASSES[name](**{key: from_values(item, registry) for key, item in values.items()})
         case {"component": name, "kind": kind, "fields": values}:
             return _class(kind, name, registry)(**{key: from_values(item, registry) for key, item in values.items()})

@@ -1,4 +1,4 @@
-"""A worker: gets names, rebuilds the chain that they stand for, performs one job, puts its state into the store."""
+"""A worker: performs the stages of one job, and writes the last state to the store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from prunebench.execution.job_specs import Assignment
 from prunebench.execution.key_inputs import components
 from prunebench.execution.performing import measured, perform
 from prunebench.execution.processes.memory import keep_freed
-from prunebench.execution.throughput import pace, watched
+from prunebench.execution.throughput import throughput, watched
 from prunebench.execution.wording import described
 from prunebench.messages.redaction import redacted
 from prunebench.plan.planning import Node
@@ -36,79 +36,79 @@ from prunebench.training.state import State, to_tensors
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
-def run_job(order: JobSpec) -> int:
-    """Perform an order; returns one of the codes in `prunebench.api.exits`, and prints why if it is not ExitCode.DONE.
+def run_job(job: JobSpec) -> int:
+    """Perform a job; returns an `ExitCode`, and prints the reason if it is not ExitCode.DONE.
 
-    An exception of the work itself is written to the store as a failure, which ExitCode.FAILED says.
+    An exception of the work itself is written to the store as a failure, with ExitCode.FAILED.
     """
-    torch.set_num_threads(order.threads)
+    torch.set_num_threads(job.threads)
     keep_freed()
-    store = Store(Path(order.store))
+    store = Store(Path(job.store))
     try:
         try:
-            return _carry_out(order, store)
+            return _perform_job(job, store)
         except (StoreError, DamagedData):
             raise
         except torch.OutOfMemoryError as error:
             say(redacted(traceback.format_exc()))
-            return _said(str(error).splitlines()[0], ExitCode.OUT_OF_MEMORY)
+            return _exit_with(str(error).splitlines()[0], ExitCode.OUT_OF_MEMORY)
         except (Exception, SystemExit) as error:
-            if isinstance(error, OSError) and error.errno in NO_ROOM:  # of a method that prints, say: no fault of its
-                return _said(error, ExitCode.STORE_FULL)
+            if isinstance(error, OSError) and error.errno in NO_ROOM:  # a method that prints, say, is not at fault
+                return _exit_with(error, ExitCode.STORE_FULL)
             say(redacted(traceback.format_exc()))
-            store.write_failure(order.key, _failure(error, order))
+            store.write_failure(job.key, _failure(error, job))
             return ExitCode.FAILED
     except (MissingEntry, CorruptEntry, DamagedData) as error:
-        return _said(error, ExitCode.INPUT_MISSING)
+        return _exit_with(error, ExitCode.INPUT_MISSING)
     except StoreError as error:
-        return _said(error, ExitCode.STORE_FULL)
+        return _exit_with(error, ExitCode.STORE_FULL)
 
 
-def _said(why: object, code: int) -> int:
-    say(why)
+def _exit_with(reason: object, code: int) -> int:
+    say(reason)
     return code
 
 
-def _failure(error: BaseException, order: JobSpec) -> Record:
+def _failure(error: BaseException, job: JobSpec) -> Record:
     """What is told of an error: its message, with the last line of a plugin that it came from."""
-    files = _authors_files(order)
+    files = _plugin_files(job)
     place = tracebacks.place(error, files)
     reason = f"{error} ({place})" if place else str(error)
     return {
         "reason": reason if isinstance(error, PrunebenchError) else tracebacks.description(error, files),
         "lines": tracebacks.lines(error, files),
         "traceback": traceback.format_exc(),
-        "key": order.key,
+        "key": job.key,
         "time": time.time(),
     }
 
 
-def _authors_files(order: JobSpec) -> set[Path]:
-    """The files of the plugins that an order works with; none where it names what is no longer there."""
+def _plugin_files(job: JobSpec) -> set[Path]:
+    """The files of the plugins that a job uses; none where one of them is gone."""
     try:
-        trial = _assignment(order).trial
+        trial = _assignment(job).trial
     except PrunebenchError:
         return set()
     return tracebacks.files_of(component for _, component in components(trial))
 
 
-def _assignment(order: JobSpec) -> Assignment:
-    return Assignment(order, registry.load(order.plugins, frozenset(order.blocked)))
+def _assignment(job: JobSpec) -> Assignment:
+    return Assignment(job, registry.load(job.plugins, frozenset(job.blocked)))
 
 
-def _carry_out(order: JobSpec, store: Store) -> int:
-    assignment, device = _assignment(order), torch.device(order.device)
+def _perform_job(job: JobSpec, store: Store) -> int:
+    assignment, device = _assignment(job), torch.device(job.device)
     trial, nodes = assignment.trial, assignment.nodes
-    prepared = Prepared(Path(order.data), order.fingerprint, order.seal)
+    prepared = Prepared(Path(job.data), job.fingerprint, job.seal)
     bench = Bench(trial, device, lambda: Data(trial.task, prepared, device), assignment.network)
-    held = lock(store, order.key, _work(nodes[-1]))
+    held = lock(store, job.key, _work(nodes[-1]))
     if held is None:
-        return _said(f"another run is at work on {order.key}", ExitCode.LOCKED)
+        return _exit_with(f"another run is computing {job.key}", ExitCode.LOCKED)
     with held:
-        if not _is_there(store, order.key):
-            store.sweep(order.key)
-            _make(order, store, nodes, bench, held)
-        forget(store, order.key)
+        if not _is_stored(store, job.key):
+            store.sweep(job.key)
+            _compute(job, store, nodes, bench, held)
+        forget(store, job.key)
     return ExitCode.DONE
 
 
@@ -117,8 +117,8 @@ def _work(node: Node) -> Work:
     return Work(str(node.trial), described(node), node.start if trains else node.stop, node.stop)
 
 
-def _is_there(store: Store, key: str) -> bool:
-    """Whether another run has made the entry meanwhile; a damaged one is taken away."""
+def _is_stored(store: Store, key: str) -> bool:
+    """Whether another run has computed the state in the meantime; a damaged one is removed."""
     try:
         store.verified(key)
     except MissingEntry:
@@ -130,46 +130,46 @@ def _is_there(store: Store, key: str) -> bool:
     return True
 
 
-def _make(order: JobSpec, store: Store, nodes: list[Node], bench: Bench, held: Lock) -> None:
+def _compute(job: JobSpec, store: Store, nodes: list[Node], bench: Bench, held: Lock) -> None:
     """Perform the nodes, from the last checkpoint on if there is one, and write the last one's state."""
     started = time.time()
     states: dict[str, State] = {}
 
     def state_of(key: str | None) -> State | None:
         if key is not None and key not in states:
-            states[key] = _needed(store, key, bench)
+            states[key] = _input_state(store, key, bench)
         return None if key is None else states[key]
 
     *before, last = nodes
     begun = newest(store, last, bench)
     if begun is None:
-        parent = order.parent
+        parent = job.parent
         for node in before:
             states[node.key] = perform(node, state_of(parent), state_of(node.source), bench)
             parent = node.key
         begun = state_of(parent)
     source = state_of(last.source)
-    checkpoints = Checkpoints(store, last, order.checkpoint_every, held.reached, bench.check_data)
+    checkpoints = Checkpoints(store, last, job.checkpoint_every, held.reached, bench.check_data)
     with watched(bench.device) as samples:
         state = perform(last, begun, source, bench, checkpoints)
-    told = {"inputs": dict(order.inputs), "pace": pace(begun, state, samples)}
-    write_state(store, last, order.parent, state, bench, started, dict(order.environment), told)
+    extra = {"inputs": dict(job.inputs), "pace": throughput(begun, state, samples)}
+    write_state(store, last, job.parent, state, bench, started, dict(job.environment), extra)
 
 
-def _needed(store: Store, key: str, bench: Bench) -> State:
-    """The state of an entry that the work begins from. One that is damaged is taken away, to be made again."""
+def _input_state(store: Store, key: str, bench: Bench) -> State:
+    """The state that the work begins from. A damaged one is removed, to be computed again."""
     try:
         return read_state(store, key, bench)
     except CorruptEntry:
         owner = lock(store, key, Work(str(bench.trial), "taken away: damaged", 0, 0))
-        if owner is not None:  # otherwise somebody is making it again already
+        if owner is not None:  # otherwise another run is computing it again already
             with owner:
                 _discard_damaged(store, key, bench)
         raise
 
 
 def _discard_damaged(store: Store, key: str, bench: Bench) -> None:
-    """Look again, now that nobody else may write the entry: it may have been made anew."""
+    """Check again, now that no other process may write the entry: it may have been computed again."""
     try:
         read_state(store, key, bench)
     except CorruptEntry:
@@ -186,16 +186,19 @@ def write_state(
     bench: Bench,
     started: float,
     environment: dict[str, str],
-    told: Mapping[str, Any] = MappingProxyType({}),
+    extra: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Put a state into the store, with the figures that rows are made of, and what else there is to tell."""
+    """Write a state to the store, with the figures that rows are made of.
+
+    Args:
+        told: further fields of the record."""
     kept = state.kept()
     figures, notes = measured(node.stage, state, bench)
     record = {
         "stage": repr(node.stage),
         "trial": str(node.trial),
         "parent": parent,
-        **told,
+        **extra,
         "started": started,
         "finished": time.time(),
         "environment": {**environment, **_device(bench.device)},
@@ -221,7 +224,7 @@ def write_state(
 
 
 def _device(device: torch.device) -> dict[str, str]:
-    """What computes, and the versions of what it is driven by."""
+    """The device, and the versions of its drivers and libraries."""
     if device.type != "cuda":
         return {"device": device.type}
     libraries = f"{torch.version.cuda or torch.version.hip}, cuDNN {torch.backends.cudnn.version()}"  # type: ignore[no-untyped-call]

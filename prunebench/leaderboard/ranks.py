@@ -37,7 +37,7 @@ class Ranking:
 
     @property
     def groups(self) -> list[tuple[str, ...]]:
-        """The largest sets of methods that are not told apart, best first; none of one alone."""
+        """The largest sets of two or more methods that do not differ significantly, best first."""
         labels = list(self.ranks)
         spans = [
             tuple(one for one in labels[start:] if self.ranks[one] - self.ranks[labels[start]] <= self.critical)

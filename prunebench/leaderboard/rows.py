@@ -33,16 +33,17 @@ COLUMNS = {
     "n": "number of seeds that are done; all figures of the row are over these",
     "accuracy_mean": "test accuracy at the end of training, of 1; mean",
     "accuracy_std": "its sample standard deviation (n - 1); empty for one seed",
-    "training_cost": "training FLOPs of the whole chain as a multiple of one dense training, scoring included; mean",
+    "training_cost": "FLOPs of everything that the method needed, relative to one dense training; mean",
     "wall_seconds": "measured seconds of the whole chain, stages shared with other trials counted in full; mean",
     "status": "done, or why not: incomplete (2 of 3), failed, skipped, missing",
     "difference": "accuracy minus that of the dense network with the same seed; mean over the seeds that both have",
     "difference_low": f"lower end of the {CONFIDENCE:.0%} confidence interval of the difference (Student's t)",
     "difference_high": "upper end of that interval",
     "pairs": "number of seeds that the difference is over",
-    "tier": "among the methods at this sparsity, 1 the best; a tier goes down by mean to the first told from its best",
-    "told_apart": "whether the row itself is told from the best of the tier above; if not, it is its mean that puts it "
-    "below; empty in the first tier",
+    "tier": "among the methods at this sparsity, sorted by mean; a new tier starts at the first method that differs "
+    "significantly from the best of the current one; 1 is the best",
+    "told_apart": "whether the row itself differs significantly from the best of the tier above; if not, it is "
+    "below by its mean alone; empty in the first tier",
     "training_flops": "training and scoring FLOPs of the whole chain, as if it ran alone; mean",
     "examples": "training examples seen by the whole chain; mean",
     "inference_flops": "FLOPs (2 per multiply-add) of one example, zeros skipped: theory, not a measurement; mean",

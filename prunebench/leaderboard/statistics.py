@@ -117,19 +117,19 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a method stands among others."""
+    """The tier of a method."""
 
     tier: int
     """1 is the best."""
     told_apart: bool | None
-    """Whether the method itself is told from the best of the tier above; None in the first tier, which has none."""
+    """Whether the method differs significantly from the best of the tier above; None in the first tier."""
 
 
 def places(methods: Mapping[str, Accuracies]) -> dict[str, Place]:
-    """Tiers of methods: going down by mean, a new one begins with the first that is told from the best of the last.
+    """Tiers of methods: sorted by mean, a new tier starts at the first that differs significantly from its best.
 
-    So no method stands above one with a higher mean. One whose spread is so wide that it is not told from the tier
-    above itself says so.
+    So no method is in a better tier than one with a higher mean. A method that varies so much that it does not differ
+    significantly from the tier above is marked.
 
     Returns:
         nothing where no tier can be claimed: fewer than two methods, or two that share fewer than three seeds.

@@ -31,6 +31,13 @@ class NetworkCache:
         self._folder = folder
         self._known: dict[Task, Network] = {}
 
+    def has(self, task: Task) -> bool:
+        """Whether a task's network was described before; False as well where it cannot be described."""
+        try:
+            return task in self._known or (self._folder / f"{_key(task)}.json").is_file()
+        except Exception:  # of the data set's or the model's own code: the plan reports it
+            return False
+
     def of(self, task: Task) -> Network:
         """The description of a task's network."""
         if task not in self._known:

@@ -50,7 +50,21 @@ def copied(module: nn.Module) -> nn.Module:
         for name, value in vars(layer).items():
             if isinstance(value, torch.Tensor) and not value.is_leaf:
                 vars(layer)[name] = value.detach()
-    return copy.deepcopy(module)
+    copied = copy.deepcopy(module)
+    for layer in copied.modules():
+        if parametrize.is_parametrized(layer):
+            _give_own_class(layer)
+    return copied
+
+
+def _give_own_class(layer: nn.Module) -> None:
+    """Replace the class that torch made for a parametrized layer, which a copy has in common with the original.
+
+    Removing a parametrization changes that class, and so would break the original.
+    """
+    cls = type(layer)
+    members = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
+    layer.__class__ = type(cls.__name__, cls.__bases__, members)
 
 
 def plain(module: nn.Module) -> tuple[nn.Module, dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Which states are still to be made, in which portions, and in which order.
+"""The jobs that a store lacks, and the queue of those that are ready.
 
 A job is a path of stages from one kept state to the next. Kept are the states that something else goes on from: ends
 of trainings, branching points, what is rewound to. What lies between is recomputed with the job, since it takes
@@ -88,7 +88,7 @@ def _in_order(jobs: dict[str, Job]) -> list[str]:
 
 
 class ReadyQueue:
-    """The jobs that are left. What others wait for longest comes first; what was put off, when nothing else can begin.
+    """The jobs that are left, by urgency: the length of the chain that waits for a job. Deferred jobs come last.
 
     Args:
         running: keys of jobs that have been taken already.
@@ -113,7 +113,7 @@ class ReadyQueue:
 
     @property
     def next_look(self) -> float | None:
-        """When the first of what was put off is due."""
+        """When the first deferred job is due."""
         return self._later[0][0] if self._later else None
 
     def take(self, now: float) -> str | None:

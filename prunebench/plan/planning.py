@@ -1,4 +1,4 @@
-"""Room 2: the plan. Trials become chains of stages, and chains merge into one prefix tree by their keys.
+"""The plan. Trials become chains of stages, and chains merge into one prefix tree by their keys.
 
 A node's key is the hash of its parent's key and its own stage, and the root's that of the task (data fingerprint,
 model, recipe, protocol version). Consecutive trainings are one trajectory: a point on it is keyed by the trajectory and
@@ -110,7 +110,7 @@ def make_plan(
 
     Args:
         fingerprints: of the data, by task label; a task that is missing here gets UNKNOWN_DATA.
-        described: as `describe`, for those who keep what it says.
+        described: as `describe`, for callers that cache descriptions.
     """
     planned: list[PlannedTrial] = []
     nodes: dict[str, Node] = {}
@@ -229,16 +229,16 @@ def _node(link: Link, trial: Trial, last: Node, source: Node | None, network: Ne
             density = stage.density
         key = digest(trajectory, link.stop)
         return Node(key, stage, trial, last.key, None, link.start, link.stop, density, trajectory)
-    said = stage
+    canonical = stage
     if isinstance(stage, Rewind):
-        said = replace(stage, to=f"{link.stop}it")  # however it was written
+        canonical = replace(stage, to=f"{link.stop}it")  # however it was written
     elif isinstance(stage, Prune):
         _check_density(stage, network)
         density = stage.density
         if stage.structure is not None:
             density = min(last.density, stage.structure.kept(network.layers) / network.size)
     at = source.key if source else None
-    key = digest(last.key, canonical_digest(said), at)
+    key = digest(last.key, canonical_digest(canonical), at)
     return Node(key, stage, trial, last.key, at, link.start, link.stop, density)
 
 

@@ -5,10 +5,10 @@ outcome = prunebench.run_suite(suite)
 outcome.frame            # the leaderboard, a pandas DataFrame
 """
 
-from prunebench.api.run_options import STORE
 from prunebench.session.loading import LoadedSuite, load_suite, plan_suite, prepared_already
 from prunebench.session.outbox import UNSENT, SyncReport, sync_all, sync_suite
 from prunebench.session.preparing import data_failures
+from prunebench.session.run_options import STORE, RunOptions
 from prunebench.session.running import BOARDS, NETWORKS, Outcome, make_leaderboard, run_suite
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "UNSENT",
     "LoadedSuite",
     "Outcome",
+    "RunOptions",
     "SyncReport",
     "data_failures",
     "load_suite",

@@ -1,4 +1,4 @@
-"""Suites with the plugins that they are read with, and their plans."""
+"""Suites, the plugins that they are read with, and their plans."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadedSuite:
-    """A suite with the plugins that it was read with, and the trials that are meant."""
+    """A suite with the plugins that it was read with, and the selected trials."""
 
     suite: Suite
     trials: tuple[Trial, ...]
@@ -36,11 +36,11 @@ class LoadedSuite:
     files: tuple[str, ...] = ()
     blocked: tuple[str, ...] = ()
     origin: Mapping[str, str] = field(default_factory=dict)
-    """What a command needs to ask for these trials again, for the provenance of their results."""
+    """What is needed to request these trials again, for the provenance of their results."""
 
     @property
     def asked(self) -> list[RequestedRow]:
-        """What a leaderboard of these trials is to show."""
+        """The rows that a leaderboard of these trials shows."""
         return [(trial.task.label, trial.entry.label, trial.sparsity, trial.seed) for trial in self.trials]
 
 
@@ -81,12 +81,12 @@ def _origin(
     blocked: Sequence[str],
 ) -> dict[str, str]:
     lists = {"settings": settings, "plugins": [_as_typed(file) for file in given], "blocked": blocked}
-    said = {ASKED + name: json.dumps(list(values)) for name, values in lists.items() if values}
-    return {ASKED + "file": _as_typed(source), **said}
+    found = {ASKED + name: json.dumps(list(values)) for name, values in lists.items() if values}
+    return {ASKED + "file": _as_typed(source), **found}
 
 
 def _as_typed(file: str | os.PathLike[str]) -> str:
-    """A relative path as it is; of an absolute one the name alone, as the rest is a machine's own affair."""
+    """A relative path as it is; of an absolute one only the name, as the rest depends on the machine."""
     path = PurePath(file)
     return path.name if path.is_absolute() else path.as_posix()
 
@@ -102,7 +102,7 @@ def _with_loose_methods(suite: Suite, only: Sequence[str], registry: Registry, f
 
 
 def with_origin(result: Result, origin: Mapping[str, str]) -> Result:
-    """A result that says how it was asked for."""
+    """The result, with how it was requested in its provenance."""
     return replace(result, provenance={**result.provenance, **origin})
 
 

@@ -1,4 +1,4 @@
-"""Runs whose results did not all reach MLflow: the notes that they leave in the store, and sending the rest."""
+"""The outbox: notes in the store of runs whose results did not all reach MLflow, and sending the rest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from prunebench.api.errors import CorruptEntry, PrunebenchError, StoreError, Sui
 from prunebench.api.files import cleared, put, removed, said
 from prunebench.api.identity import digest
 from prunebench.api.registry import Registry
-from prunebench.api.run_options import STORE
 from prunebench.api.tasks import Suite
 from prunebench.data.prepared import Prepared
 from prunebench.execution.progress import lost
@@ -30,6 +29,7 @@ from prunebench.execution.results import stored_result
 from prunebench.plan.jobs import missing_jobs
 from prunebench.plan.planning import Plan, make_plan
 from prunebench.session.loading import LoadedSuite, prepared_already, with_origin
+from prunebench.session.run_options import STORE
 from prunebench.store.entries import Store, is_older
 from prunebench.store.locks import make_way, running
 from prunebench.suite.reading import from_plain, to_plain
@@ -49,9 +49,9 @@ Key = Annotated[str, Predicate(is_key)]
 
 @contextmanager
 def pending(loaded: LoadedSuite, prepared: Mapping[str, Prepared], plan: Plan, store: Store) -> Iterator[Path]:
-    """Write down what a run is about to send; the note goes when all has been sent, and `sync_all` reads it.
+    """Write a note of the results that a run will send; it is removed once all are sent, and `sync_all` reads it.
 
-    A lock beside it says that the run is on.
+    A lock beside it is held while the run goes on.
     """
     note = {
         "suite": to_plain(loaded.suite),
@@ -62,7 +62,7 @@ def pending(loaded: LoadedSuite, prepared: Mapping[str, Prepared], plan: Plan, s
         "blocked": loaded.blocked,
         "origin": dict(loaded.origin),
     }
-    path, lock = _place(store.root / UNSENT, digest(note))
+    path, lock = _open_note(store.root / UNSENT, digest(note))
     try:
         _write(path, json.dumps(note))
         yield path
@@ -71,7 +71,7 @@ def pending(loaded: LoadedSuite, prepared: Mapping[str, Prepared], plan: Plan, s
         lock.release()
 
 
-def _place(folder: Path, name: str) -> tuple[Path, FileLock]:
+def _open_note(folder: Path, name: str) -> tuple[Path, FileLock]:
     """Where a run's note goes, and the lock beside it, held: its own, where the same run is on a second time."""
     path = folder / f"{name}.json"
     lock = _lock_of(path)
@@ -81,7 +81,7 @@ def _place(folder: Path, name: str) -> tuple[Path, FileLock]:
         make_way(Path(lock.lock_file))
         lock.acquire(timeout=0)
     except Timeout:
-        return _place(folder, f"{name}-{uuid4().hex[:8]}")
+        return _open_note(folder, f"{name}-{uuid4().hex[:8]}")
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
     return path, lock
@@ -100,28 +100,28 @@ def _lock_of(note: Path) -> FileLock:
 
 @dataclass(frozen=True)
 class SyncReport:
-    """What sending the results of a suite came to; counts of trials."""
+    """What was sent of a suite's results; counts of trials."""
 
     suite: str
     """Its name; the note's file where that cannot be read."""
     sent: int = 0
     there: int = 0
-    """Those that MLflow had already."""
+    """Trials that MLflow had already."""
     open: int = 0
-    """Those that have no result yet."""
+    """Trials that have no result yet."""
     damaged: int = 0
-    """Those whose entry in the store is damaged; a run makes it again."""
+    """Trials whose state is damaged; a run computes it again."""
     outdated: int = 0
-    """Those whose result was made by other code or plugins than are here now; a run makes it again."""
+    """Trials whose result was computed by other code or plugins than are loaded now; a run computes it again."""
     older: int = 0
-    """Those whose result is of an older protocol; likewise."""
+    """Trials whose result is of an older protocol; likewise."""
     unread: str = ""
-    """Why nothing is known of them."""
+    """Why the note cannot be read."""
     waiting_for: tuple[str, ...] = ()
     """The plugin files without which `withheld` of them cannot be sent."""
     withheld: int = 0
     waiting: bool = False
-    """Whether more is expected of a run that is on."""
+    """Whether a run that goes on will send more."""
 
 
 def sync_suite(
@@ -137,7 +137,7 @@ def sync_suite(
     """
     known = prepared_already(loaded, data, store)
     prints = {label: found.fingerprint for label, found in known.items()}
-    return _sent(loaded, prints, Store(store.resolve()), patience=patience)
+    return _send(loaded, prints, Store(store.resolve()), patience=patience)
 
 
 def sync_all(
@@ -166,12 +166,12 @@ def sync_all(
         try:
             make_way(Path(lock.lock_file))
             with lock.acquire(timeout=0):
-                sent = _sent_of(path, opened, given, patience)
+                sent = _send_note(path, opened, given, patience)
                 if not sent.withheld:
                     removed(path)
                 Path(lock.lock_file).unlink(missing_ok=True)
         except Timeout:
-            sent = replace(_sent_of(path, opened, given, patience), waiting=True)
+            sent = replace(_send_note(path, opened, given, patience), waiting=True)
         except OSError as error:
             raise StoreError(f"cannot take {path} away: {error.strerror or error}") from error
         yield sent
@@ -205,7 +205,7 @@ def _is_file(path: str) -> bool:
 
 @dataclass(frozen=True)
 class Note:
-    """What a run wrote down of itself. Anybody may have written it, so it is checked, and no code is loaded for it."""
+    """The note of a run. It is validated, as anyone may have written it, and no code is loaded because of it."""
 
     suite: dict[str, Any]
     trials: tuple[str, ...]
@@ -216,42 +216,42 @@ class Note:
     keys: dict[str, Key] = field(default_factory=dict)
 
 
-def _sent_of(path: Path, store: Store, given: Given, patience: float) -> SyncReport:
+def _send_note(path: Path, store: Store, given: Given, patience: float) -> SyncReport:
     """Send what a note is about. What it is called, when it cannot be read, is all that is known of it."""
     try:
         note: Note = TypeAdapter(Note).validate_python(said(path))
     except ValidationError as error:
-        return SyncReport(str(path), unread=f"it is no note of a run: {_first(error)}")
+        return SyncReport(str(path), unread=f"it is not the note of a run: {_first_error(error)}")
     name, lacking = str(note.suite.get("name", path)), given.lacks(note)
     try:
-        loaded = _remembered(note, given)
+        loaded = _suite_of(note, given)
     except PrunebenchError as error:
         if lacking:
             return SyncReport(name, waiting_for=lacking, withheld=len(note.trials))
         return SyncReport(name, unread=str(error))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return SyncReport(str(path), unread=f"it is no note of a run: {error!r}")
+        return SyncReport(str(path), unread=f"it is not the note of a run: {error!r}")
     absent = set(note.trials) - {str(trial) for trial in loaded.trials}
-    sent = _sent(loaded, note.prints, store, note.keys, patience)
+    sent = _send(loaded, note.prints, store, note.keys, patience)
     if absent and lacking:
         return replace(sent, waiting_for=lacking, withheld=len(absent))
     return replace(sent, outdated=sent.outdated + len(absent))  # the plugin is gone
 
 
-def _first(error: ValidationError) -> str:
+def _first_error(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
 
 
-def _remembered(note: Note, given: Given) -> LoadedSuite:
+def _suite_of(note: Note, given: Given) -> LoadedSuite:
     """The note's suite, without the methods that none of the given plugins has."""
     registry = given.registry(note)
-    suite = _known_part(note.suite, registry)
+    suite = _without_unknown_methods(note.suite, registry)
     trials = tuple(trial for trial in suite.trials() if str(trial) in set(note.trials))
     return LoadedSuite(suite, trials, registry, (), note.blocked, note.origin)
 
 
-def _known_part(plain: Mapping[str, Any], registry: Registry) -> Suite:
+def _without_unknown_methods(plain: Mapping[str, Any], registry: Registry) -> Suite:
     """A suite of the methods whose plugins are loaded. Raises SuiteError when that is no suite."""
     try:
         return from_plain(plain, registry)
@@ -270,7 +270,7 @@ def _is_known(plain: Mapping[str, Any], method: Any, registry: Registry) -> bool
     return True
 
 
-def _sent(
+def _send(
     loaded: LoadedSuite,
     prints: Mapping[str, str],
     store: Store,

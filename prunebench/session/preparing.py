@@ -1,4 +1,4 @@
-"""The data of a suite's tasks, prepared before anything runs; a data set that fails takes only its own tasks along."""
+"""Prepares the data of a suite's tasks before anything runs; a data set that fails fails only its own tasks."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def prepare_data(loaded: LoadedSuite, data: Path | None, store: Store) -> Data:
 
 
 def data_failures(loaded: LoadedSuite, prepared: Mapping[str, Prepared], store: Store) -> dict[str, Record]:
-    """What the store says of tasks whose data could not be prepared when that was last tried, by label."""
+    """The failures in the store of tasks whose data could not be prepared when last tried, by label."""
     tasks = {trial.task.label: trial.task for trial in loaded.trials if trial.task.label not in prepared}
     found = {label: store.failure(_key(task.dataset)) for label, task in tasks.items()}
     return {label: failure for label, failure in found.items() if failure is not None}
@@ -83,10 +83,10 @@ def prepared_of(dataset: Dataset, root: Path | None, cache: Path, registry: Regi
     plugin = registry.origins.get(type(dataset))
     if sys.platform != "linux" or (plugin is not None and plugin.distribution == PROJECT):
         return prepare(dataset, root, cache)
-    return _apart(dataset, root, cache)
+    return _prepare_in_child(dataset, root, cache)
 
 
-def _apart(dataset: Dataset, root: Path | None, cache: Path) -> Prepared:
+def _prepare_in_child(dataset: Dataset, root: Path | None, cache: Path) -> Prepared:
     """Prepare a data set in a child process, so that `os._exit` or a crash of its code does not end this one."""
     context = multiprocessing.get_context("fork")  # a loose file's class cannot be sent by its name
     receiver, sender = context.Pipe(duplex=False)
@@ -99,7 +99,7 @@ def _apart(dataset: Dataset, root: Path | None, cache: Path) -> Prepared:
         answer = receiver.recv()
     except EOFError:
         child.join()
-        raise BrokenDataset(f"data set {dataset.name!r}: its process ended with {_end(child.exitcode)}") from None
+        raise BrokenDataset(f"data set {dataset.name!r}: its process ended with {_exit_text(child.exitcode)}") from None
     finally:
         receiver.close()
         child.join(GRACE if sys.exc_info()[0] is None else 0)
@@ -111,7 +111,7 @@ def _apart(dataset: Dataset, root: Path | None, cache: Path) -> Prepared:
     return answer
 
 
-def _end(code: int | None) -> str:
+def _exit_text(code: int | None) -> str:
     return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
 
 

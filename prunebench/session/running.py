@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from prunebench.api.environment import data_folder, environment
 from prunebench.api.errors import BoardError, TrackingError
-from prunebench.api.executors import chosen
+from prunebench.api.executors import Executor, chosen
 from prunebench.api.files import unwritable
 from prunebench.api.identity import digest
 from prunebench.api.results import Result
-from prunebench.api.run_options import RunOptions
 from prunebench.api.tasks import Task
 from prunebench.data.prepared import Prepared
 from prunebench.execution.open_trials import Event, TaskData
@@ -25,6 +24,7 @@ from prunebench.network.cache import NetworkCache
 from prunebench.session.loading import LoadedSuite, plan_suite, with_origin
 from prunebench.session.outbox import pending
 from prunebench.session.preparing import prepare_data, prepared_of
+from prunebench.session.run_options import RunOptions
 from prunebench.store.entries import Store
 from prunebench.tracking import Publisher, check_address, contents
 from prunebench.tracking import digest as digest_of
@@ -89,9 +89,14 @@ def run_suite(
     deadline = None if options.budget is None else time.monotonic() + options.budget
     store = Store.open(options.store)
     found = prepare_data(loaded, options.data, store)
-    plan = plan_suite(loaded, found.prepared, NetworkCache(store.root / NETWORKS).of)
+    executor, networks = _executor(loaded, options), NetworkCache(store.root / NETWORKS)
+    if not all(map(networks.has, loaded.suite.tasks)):  # a task that was never planned here was never run here
+        executor.prepare()
+    plan = plan_suite(loaded, found.prepared, networks.of)
     data = TaskData(found.prepared, found.failed, _preparer(loaded, options, store))
-    scheduler = Scheduler(plan, store, loaded.registry, data, _scheduler_options(loaded, options, deadline))
+    scheduler = Scheduler(plan, store, loaded.registry, data, _scheduler_options(loaded, options, executor, deadline))
+    if scheduler.has_work:
+        executor.prepare()
     with pending(loaded, found.prepared, plan, store) as note:
         on_event = watch(scheduler) if watch else lambda event: None
         return _run_and_publish(scheduler, loaded, note, _board(options.output, store), on_event)
@@ -107,10 +112,16 @@ def _preparer(loaded: LoadedSuite, options: RunOptions, store: Store) -> Callabl
     return lambda task: prepared_of(task.dataset, data_folder(options.data), store.data, loaded.registry)
 
 
-def _scheduler_options(loaded: LoadedSuite, options: RunOptions, deadline: float | None) -> SchedulerOptions:
+def _executor(loaded: LoadedSuite, options: RunOptions) -> Executor:
     executor = options.executor
+    return named_executor(loaded.registry, executor) if isinstance(executor, str) else executor
+
+
+def _scheduler_options(
+    loaded: LoadedSuite, options: RunOptions, executor: Executor, deadline: float | None
+) -> SchedulerOptions:
     return SchedulerOptions(
-        executor=named_executor(loaded.registry, executor) if isinstance(executor, str) else executor,
+        executor=executor,
         workers=options.workers,
         threads=options.threads,
         device=options.device,

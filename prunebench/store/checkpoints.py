@@ -1,7 +1,7 @@
-"""Checkpoints: states of a training on its way, kept by time, so that a kill costs a minute and not a day.
+"""Checkpoints: the state of a training, saved at intervals, so that a kill costs a minute and not a day.
 
-A training that goes on from one ends with the bits of a training that was never interrupted: a checkpoint is what a
-training that ended there would have left, and the loop does not care where it begins.
+A training that continues from one ends with the same bits as one that was never interrupted: a checkpoint is the state
+that a training which ended there would have left.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Checkpoints(CheckpointCallback):
 
     Args:
         every: seconds between two of them; 0 keeps none.
-        reached: is told of every step.
-        check: raises an error when a state must not be kept, as its data was damaged.
+        reached: called with every step.
+        check: raises an error when a state must not be saved because its data was damaged.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class Checkpoints(CheckpointCallback):
 
 
 def kept_steps(entries: Entries) -> list[str]:
-    """The names of the checkpoints that are there, the newest first."""
+    """The names of the checkpoints, the newest first."""
     return sorted((path.name for path in entries.root.glob("[0-9]*")), reverse=True)
 
 
 def newest(store: Store, node: Node, bench: Bench) -> State | None:
-    """The state that a training of this node goes on from, if it was interrupted; what is damaged is taken away."""
+    """The state that an interrupted training of this node continues from, if any; damaged checkpoints are removed."""
     entries = store.checkpoints(node.key)
     for name in kept_steps(entries):
         entries.sweep(name)
@@ -95,12 +95,12 @@ def _check_own(entries: Entries, name: str, state: State, node: Node) -> None:
 
 
 def say(text: object) -> None:
-    """A line of the worker's log; a full disk has no room for that either, and it is worth no result."""
+    """Print a line to the worker's log; a full disk must not cost the result."""
     with contextlib.suppress(OSError):
         print(text, flush=True)
 
 
 def forget(store: Store, key: str) -> None:
-    """Take away the checkpoints of a job that is done."""
+    """Remove the checkpoints of a job that is done."""
     with contextlib.suppress(OSError):
         removed(store.checkpoints(key).root)

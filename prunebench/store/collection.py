@@ -1,11 +1,11 @@
-"""What lies in a store, what of it some suites need, and taking away the rest.
+"""Garbage collection: what is in a store, what of it some suites need, and removing the rest.
 
     states, checkpoints, failures, logs     by the keys of stages
     data                                    by the fingerprints of data sets
     running, unsent, boards                 notes of runs, never collected
     networks                                descriptions of networks, likewise
 
-Nothing here looks at a name of a file but in a store's own folders, and nothing follows a link.
+Only a store's own folders are read, and links are never followed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LISTED = ".files"
 """Ends the name of a folder that lists the files of a data set, which lie elsewhere."""
 OTHER = "other"
 YOUNG = 3600.0
-"""Seconds for which a half-written folder may still be somebody's."""
+"""Seconds for which a partial folder may still be written to."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Item:
     path: Path
     bytes: int
     unfinished: bool = False
-    """Written aside, and not renamed to its place."""
+    """Partial: not renamed to its place yet."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Damage:
 
 
 def items(store: Store) -> Iterator[Item]:
-    """All that lies in a store, each once."""
+    """Everything in a store, each item once."""
     for folder in _folders(store.root):
         if folder.name == "states":
             for shelf in _folders(folder):
@@ -132,7 +132,7 @@ def _fingerprint_in(index: Path) -> str:
 def _listed(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
-    except OSError:  # it went away meanwhile
+    except OSError:  # it was removed in the meantime
         return []
 
 
@@ -147,7 +147,7 @@ def _bytes(path: Path) -> int:
             return path.lstat().st_size
         with os.scandir(path) as inside:
             return sum(_bytes(Path(one.path)) for one in inside)
-    except OSError:  # it went away meanwhile
+    except OSError:  # it was removed in the meantime
         return 0
 
 
@@ -194,12 +194,12 @@ def _said(item: Item) -> Mapping[str, Any]:
 
 
 def trial_of(item: Item) -> str:
-    """The trial in whose name a state was made."""
+    """The trial that a state was computed for."""
     return str(_said(item).get("trial", ""))
 
 
 def is_needed(item: Item, wanted: Needs, now: float) -> bool:
-    """Whether an item stays: somebody needs it, or may still be writing it."""
+    """Whether an item stays: it is needed, or may still be written to."""
     if item.kind not in KINDS:
         return True
     if item.unfinished:
@@ -214,7 +214,7 @@ def _changed(path: Path) -> float:
         return float("inf")
 
 
-# --- taking away
+# --- removing
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ class Surplus:
 
     items: tuple[Item, ...] = field(repr=False)
     held: tuple[Running, ...]
-    """Jobs under way that are none of the suites': while there are any, nothing is taken away."""
+    """Running jobs that belong to none of the suites: while there are any, nothing is removed."""
 
     @property
     def sizes(self) -> dict[str, Size]:
@@ -240,15 +240,17 @@ class Surplus:
 def surplus(store: Store, wanted: Needs) -> Surplus:
     """What could be collected; changes nothing."""
     now = time.time()
-    return Surplus(tuple(item for item in items(store) if not is_needed(item, wanted, now)), _strangers(store, wanted))
+    return Surplus(
+        tuple(item for item in items(store) if not is_needed(item, wanted, now)), _foreign_jobs(store, wanted)
+    )
 
 
-def _strangers(store: Store, wanted: Needs) -> tuple[Running, ...]:
+def _foreign_jobs(store: Store, wanted: Needs) -> tuple[Running, ...]:
     return tuple(work for work in running(store) if work.key not in wanted.keys)
 
 
 def older(store: Store) -> Surplus:
-    """What is of an older protocol: no key of today leads there. Changes nothing."""
+    """Items of an older protocol, which no current key leads to. Changes nothing."""
     everything = [item for item in items(store) if not item.unfinished]
     found = [item for item in everything if _is_older(item)]
     keys = {item.name for item in found}
@@ -273,7 +275,7 @@ def _is_older_failure(path: Path) -> bool:
 
 
 def remove_older(store: Store) -> Surplus:
-    """Take away what is of an older protocol; gives what went.
+    """Remove items of an older protocol; returns what was removed.
 
     Raises StoreError while anything runs in the store, as it may be an older version of this program that does.
     """
@@ -290,7 +292,7 @@ def remove_older(store: Store) -> Surplus:
 
 
 def collect(store: Store, wanted: Needs) -> Surplus:
-    """Take away what is not needed; gives what went.
+    """Remove what is not needed; returns what was removed.
 
     Raises StoreError while a run of anything else is on in the store, and when something cannot be removed.
     """
@@ -307,7 +309,7 @@ def collect(store: Store, wanted: Needs) -> Surplus:
 
 
 def _remove(path: Path) -> None:
-    """First out of the way and then gone, so that nobody reads half of it."""
+    """Remove by renaming first, so that no process reads half of it."""
     try:
         if path.is_symlink() or not path.is_dir():
             path.unlink(missing_ok=True)
@@ -315,7 +317,7 @@ def _remove(path: Path) -> None:
         aside = path.with_name(f".{path.name.lstrip('.')}.{os.getpid()}.gone")
         path.rename(aside)
         shutil.rmtree(aside)
-    except FileNotFoundError:  # somebody else took it away
+    except FileNotFoundError:  # another process removed it
         pass
     except OSError as error:
         raise StoreError(f"cannot remove {path}: {error.strerror or error}") from error
@@ -369,7 +371,7 @@ def _checkpoint_damages(store: Store, training: Item) -> Iterator[Damage]:
 
 
 def discard(damage: Damage) -> None:
-    """Take a damaged entry away: the next run makes it again, or reads the data again."""
+    """Remove a damaged entry: the next run computes it again, or reads the data again."""
     _remove(damage.item.path)
     if damage.item.kind == CHECKPOINTS:
         with contextlib.suppress(OSError):  # there are others of that training

@@ -1,4 +1,4 @@
-"""The store: one folder an entry, named by the key of the stage that made it; nothing half-written is ever read.
+"""The store: a folder for each entry, named by the key of the stage that made it; partial entries are never read.
 
     <root>/states/ab/abcdef.../record.json            what was done, its figures, the checksums of the rest
                               weights.safetensors
@@ -8,7 +8,7 @@
     <root>/failures/<key>.json                        why a stage failed; never taken for a result
     <root>/data/                                      decoded data sets
     <root>/logs/                                      what the workers printed
-    <root>/running/                                   who is at work on what
+    <root>/running/                                   locks and status notes of the jobs that run
 
 An entry is written aside and renamed, so it is there whole or not at all. It holds no path, host or worker count:
 the stores of two machines are merged by copying.
@@ -72,7 +72,7 @@ class Entries:
         return (self.folder(key) / "record.json").is_file()
 
     def record(self, key: str) -> Record:
-        """What an entry says of itself, checked. Raises MissingEntry or CorruptEntry."""
+        """The record of an entry, verified. Raises MissingEntry or CorruptEntry."""
         path = self.folder(key) / "record.json"
         try:
             record: Record = json.loads(content_of(path))
@@ -140,18 +140,18 @@ class Entries:
             shutil.rmtree(aside, ignore_errors=True)
 
     def discard(self, key: str) -> None:
-        """Take an entry away, at once as a whole: nobody ever reads half of it."""
+        """Remove an entry, as a whole: no process ever reads half of it."""
         with contextlib.suppress(OSError):
             removed(self.folder(key))
 
     def sweep(self, key: str) -> None:
-        """Take away what a writer of this entry left that was killed; for whoever alone may write it."""
+        """Remove what a killed writer of this entry left; only the holder of its lock may call this."""
         for path in self.folder(key).parent.glob(f".{key}.*"):
             with contextlib.suppress(OSError):
                 removed(path)
 
     def _publish(self, key: str, aside: Path) -> None:
-        """Give an entry that is written its name. One that is there already stays if it is sound: it is as good."""
+        """Rename a complete entry to its place. An existing one stays if it is sound."""
         for again in (True, False):
             try:
                 aside.rename(self.folder(key))
@@ -184,7 +184,7 @@ class Entries:
         return self.folder(key) / f"{name}.safetensors"
 
     def _aside(self, key: str) -> Path:
-        """A new place beside an entry, for what is not one yet or any more."""
+        """A new temporary folder beside an entry."""
         return self.folder(key).parent / f".{key}.{uuid.uuid4().hex}"
 
 
@@ -225,7 +225,7 @@ class Store(Entries):
         return any(is_older(path) for path in self.root.glob("states/*/*/record.json"))
 
     def failure(self, key: str) -> Record | None:
-        """Why a stage failed when it was last tried; a note of that which is damaged says nothing."""
+        """Why a stage failed when it was last tried; None where the note is damaged."""
         failure = said(self._failure(key))
         return failure if _is_failure(failure) else None
 
@@ -246,12 +246,12 @@ class Store(Entries):
 
 
 def _is_failure(found: Any) -> bool:
-    """Whether a file says why something failed, and when."""
+    """Whether a file is the note of a failure: a reason and a time."""
     return isinstance(found, dict) and isinstance(found.get("reason"), str) and is_date(found.get("time", 0.0))
 
 
 def _probe(folder: Path) -> None:
-    """Find out whether there is leave and room to write."""
+    """Check that files can be written: permissions and free space."""
     probe = folder / f".writable.{uuid.uuid4().hex}"
     try:
         probe.write_bytes(PROBE)

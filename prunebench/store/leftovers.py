@@ -1,17 +1,23 @@
-"""What processes leave behind that are killed between the end of a job and the end of their work on it."""
+"""Leftovers of processes that were killed after their job was done."""
 
 from __future__ import annotations
 
 import contextlib
+import shutil
 
 from prunebench.api.files import removed
-from prunebench.store import locks as claims
+from prunebench.store import locks
 from prunebench.store.entries import Store
 
 
 def sweep(store: Store) -> None:
-    """Take it away, for nobody takes up a job that is done; what died in the middle stays, and is gone on from."""
-    claims.sweep(store)
+    """Remove locks, notes and checkpoints of jobs that are done; those of unfinished jobs stay, to be continued."""
+    locks.sweep(store)
+    for renamed in store.root.glob("*/.*.gone"):  # on its way to removal when its process was killed
+        if renamed.is_dir() and not renamed.is_symlink():
+            shutil.rmtree(renamed, ignore_errors=True)
+        else:
+            renamed.unlink(missing_ok=True)
     for checkpoints in (store.root / "checkpoints").glob("*"):
         if store.has(checkpoints.name):
             with contextlib.suppress(OSError):

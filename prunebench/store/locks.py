@@ -1,9 +1,9 @@
-"""Who is at work on what: a lock for each job under way, and a note beside it for whoever asks.
+"""Locks: one for each job that runs, with a status note beside it that other processes read.
 
-    <store>/running/<key>.lock     held while the work is on; the system takes it from a process that dies
-                    <key>.json     what the work is, where, since when, and how far it is
+    <store>/running/<key>.lock     held while the job runs; the operating system releases it when the process dies
+                    <key>.json     what the job does, where, since when, and how far it is
 
-So two runs share a store, on one machine or on a folder that several share, and nobody waits for the dead.
+So two runs can share a store, on one machine or on a shared folder, and never wait for a process that died.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from prunebench.messages.durations import LATEST
 from prunebench.store.entries import Store
 
 PATIENCE = 0.5
-"""Seconds until a lock counts as held: whoever asks what is running holds it for a moment too."""
+"""Seconds until a lock counts as held: a process that checks a lock holds it for a moment too."""
 INTERVAL = 1.0
-"""Seconds between two notes of a claim."""
+"""Seconds between two updates of a status note."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ Step = Annotated[int, Ge(0), Le(2**53)]
 
 @dataclass(frozen=True)
 class Running:
-    """A job under way: its work, where, and how far it is. Times are Unix seconds."""
+    """A running job: what it does, where, and how far it is. Times are Unix seconds."""
 
     key: str
     trial: str
@@ -65,7 +65,7 @@ class Running:
 
 
 class Lock:
-    """A lock that is held. A context manager: leaving it lets go."""
+    """A lock that is held. A context manager: leaving it releases the lock."""
 
     def __init__(self, note: Path, lock: FileLock, running: Running) -> None:
         self._note, self._lock, self._running = note, lock, running
@@ -78,14 +78,14 @@ class Lock:
         self.release()
 
     def reached(self, step: int) -> None:
-        """Note how far the work is, once a second at most: it may be called at every step."""
+        """Update the status note, at most once a second: it may be called at every step."""
         now = time.time()
         if now - self._running.updated >= INTERVAL:
             self._running = replace(self._running, step=step, updated=now)
             self._write()
 
     def release(self) -> None:
-        """Let go. What is made under a claim lies in the store by now, so the lock's file may go as well."""
+        """Release the lock. The result is in the store by now, so the lock's file is removed as well."""
         if self._lock.is_locked:
             with contextlib.suppress(OSError):
                 self._note.unlink(missing_ok=True)
@@ -93,7 +93,7 @@ class Lock:
             self._lock.release()
 
     def _write(self) -> None:
-        """Only a help for people: a disk without room for a note is told of by what must be written."""
+        """Write the status note. It only informs people: a full disk is reported when the result is written."""
         aside = self._note.with_suffix(f".{self._running.host}.{self._running.pid}")
         with contextlib.suppress(OSError):
             aside.write_text(json.dumps(asdict(self._running)), "utf-8")  # not flushed: no result depends on it
@@ -101,7 +101,7 @@ class Lock:
 
 
 def lock(store: Store, key: str, about: Work) -> Lock | None:
-    """The right to do a job, or None while somebody who is alive has it.
+    """The lock of a job, or None while a process that is alive holds it.
 
     Raises StoreError when the store cannot be written to.
     """
@@ -131,26 +131,26 @@ def lock(store: Store, key: str, about: Work) -> Lock | None:
 
 
 def make_way(*paths: Path) -> None:
-    """Remove what has the name of a lock or a note and is no file, such as a folder or a link."""
+    """Remove a folder or a link that has the name of a lock or a note."""
     for path in paths:
         if path.is_symlink() or (path.exists() and not path.is_file()):
             removed(path)
 
 
 def running(store: Store) -> list[Running]:
-    """The jobs that are under way, in the order in which they began; what died is none, and its note stays."""
+    """The jobs that run, in the order in which they began; those of processes that died are not among them."""
     return [note for note in _notes(store) if _is_held(store, note.key)]
 
 
 def abandoned(store: Store) -> list[Running]:
-    """The jobs whose process died in the middle; the next run that needs one of them takes it up."""
+    """The jobs whose process died before they were done; the next run that needs one continues it."""
     return [note for note in _notes(store) if not _is_held(store, note.key) and not store.has(note.key)]
 
 
 def sweep(store: Store) -> None:
-    """Take away what processes left behind that were killed between the end of a job and the end of its claim.
+    """Remove what a process left that was killed between the end of its job and the release of the lock.
 
-    What died in the middle stays, for `abandoned`; a store that may only be read stays as it is.
+    Notes of unfinished jobs stay, for `abandoned`; a read-only store stays as it is.
     """
     for path in _folder(store).glob("*.lock"):
         lock = _lock(store, path.stem)
@@ -161,7 +161,7 @@ def sweep(store: Store) -> None:
 
 
 def _tidy(store: Store, key: str, lock: FileLock) -> None:
-    """Take away a lock that is held and says of nobody that they died: asking alone makes the file anew."""
+    """Remove a held lock file without a status note; checking a lock recreates it."""
     if not _note(store, key).exists():
         for aside in _folder(store).glob(f"{key}.*.*"):
             aside.unlink(missing_ok=True)
@@ -176,14 +176,14 @@ def _notes(store: Store) -> list[Running]:
 def _read(path: Path) -> Running | None:
     try:
         note = TypeAdapter(Running).validate_json(path.read_bytes() if path.is_file() else b"")
-    except (OSError, ValueError):  # it ended meanwhile, or is no note
+    except (OSError, ValueError):  # the job has ended, or the file is not a note
         return None
     return note if note.key == path.stem else None
 
 
 def _is_held(store: Store, key: str) -> bool:
     lock = _lock(store, key)
-    if not Path(lock.lock_file).is_file():  # nobody can hold a folder
+    if not Path(lock.lock_file).is_file():  # a folder cannot be locked
         return False
     try:
         with lock.acquire(timeout=0):
@@ -191,7 +191,7 @@ def _is_held(store: Store, key: str) -> bool:
             return False
     except Timeout:
         return True
-    except OSError:  # a store that may only be read: there is no telling
+    except OSError:  # a read-only store: it cannot be found out
         return True
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from operator import index
 from pathlib import Path
 from typing import Any
 
-from prunebench.api.components import Dataset, Model
+from prunebench.api.components import DataFacts, Dataset, Model
 from prunebench.api.errors import SuiteError
 from prunebench.api.methods import Method
 from prunebench.api.registry import Registry
@@ -204,7 +205,7 @@ def _recipe(node: Node | None, errors: SuiteErrors) -> Recipe | None:
 def _check_validation(dataset: Dataset, recipe: Recipe, task: Node, errors: SuiteErrors) -> None:
     """Some training examples must be left; their number comes from the plugin's code."""
     try:
-        examples = int(dataset.facts().train)
+        examples = _train_examples(dataset.facts())
     except (Exception, SystemExit) as error:
         errors.add(task.value["dataset"], f"dataset {dataset.name!r} failed in facts(): {brief(error)}")
         return
@@ -216,6 +217,18 @@ def _check_validation(dataset: Dataset, recipe: Recipe, task: Node, errors: Suit
         node = task.value["recipe"].get("validation") or task.value["recipe"]
         message = f"must be below {examples}, the training examples of {dataset.name!r}, not {recipe.validation}"
         errors.add(node, message)
+
+
+def _train_examples(facts: DataFacts) -> int:
+    """The number of training examples. Raises TypeError for facts that planning cannot use."""
+    if not isinstance(facts, DataFacts):
+        raise TypeError(f"it must return a prunebench.DataFacts, not {facts!r}")
+    numbers = (facts.shape, facts.classes, facts.train, facts.test)
+    try:
+        *_, train, _ = (*map(index, facts.shape), *map(index, numbers[1:]))
+    except TypeError:
+        raise TypeError(f"sizes and shapes must be whole numbers, not {numbers}") from None
+    return train
 
 
 def _entry(node: Node, registry: Registry, errors: SuiteErrors) -> Entry | None:

@@ -57,7 +57,7 @@ def connect(uri: str) -> MlflowClient:
     check_address(uri, wait=True)
     _knock(uri)
     _load(uri)
-    for name in ("mlflow.store.db.utils", "urllib3.connectionpool"):  # their troubles are told by our errors
+    for name in ("mlflow.store.db.utils", "urllib3.connectionpool"):  # our own errors report these problems
         logging.getLogger(name).setLevel(logging.CRITICAL)
     _prepare(uri)
     with locked(uri), warnings.catch_warnings():  # two first users at once would break the migrations of the database

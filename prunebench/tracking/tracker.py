@@ -227,7 +227,7 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
             try:
                 return str(client.create_experiment(name, artifact_location=_location(uri, name)))
             except Exception:
-                experiment = client.get_experiment_by_name(name)  # somebody else may have made it meanwhile
+                experiment = client.get_experiment_by_name(name)  # another process may have created it meanwhile
                 if experiment is None:
                     raise
         if experiment.lifecycle_stage == "deleted":
@@ -236,7 +236,7 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
 
 
 def _location(uri: str, name: str) -> str | None:
-    """Beside the database, by absolute path: MLflow's own default is relative to wherever a reader stands."""
+    """Beside the database, by absolute path: MLflow's default is relative to the reader's directory."""
     folder = artifact_folder(uri, name)
     return None if folder is None else artifact_location(folder)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable, Mapping
 from functools import cache, partial
@@ -67,8 +68,18 @@ def resolved_options(spec: Optimizer) -> Mapping[str, Any]:
 
     Raises SuiteError as `make_optimizer` does.
     """
-    defaults = make_optimizer(spec, [nn.Parameter(torch.zeros(2, 2))]).defaults
+    defaults = _defaults(spec)
     return {name: defaults[name] for name in sorted(optimizers.options_of(spec.name)) if name in defaults}
+
+
+def _defaults(spec: Optimizer) -> Mapping[str, Any]:
+    if spec.name not in TORCH:
+        return make_optimizer(spec, [nn.Parameter(torch.zeros(2, 2))]).defaults
+    for _, reason in optimizers.option_errors(spec):
+        raise SuiteError(reason)
+    # The signature and not an optimizer: to make one imports torch's compiler, which takes a second.
+    signature = inspect.signature(TORCH[spec.name]).parameters
+    return {name: one.default for name, one in signature.items()} | optimizers.chosen_options(spec)
 
 
 def _takes_fused(parameter: nn.Parameter) -> bool:

@@ -116,7 +116,7 @@ def test_options_of_a_yaml_are_an_error_without_one(board, prunebench, option):
     for arguments in (["leaderboard", "board"], ["leaderboard", "digits"], ["leaderboard"]):
         result = prunebench(*arguments, *option)
         assert result.exit_code == 2
-        assert f"{option[0]}: of a suite's YAML file" in result.output
+        assert f"{option[0]} can change only the YAML file of a suite" in result.output
 
 
 def test_check_without_anything_published_is_an_error(here, prunebench):

@@ -106,15 +106,15 @@ def test_an_order_whose_entry_is_damaged_makes_it_again(whole, store, capsys):
 def test_an_order_that_a_living_run_has_is_busy(trained, store, capsys):
     with lock(store, trained.key, Work("", "", 0, 1)):
         assert run_job(trained) == ExitCode.LOCKED
-    assert f"another run is at work on {trained.key}" in capsys.readouterr().out
+    assert f"another run is computing {trained.key}" in capsys.readouterr().out
     assert not store.has(trained.key)
     assert store.failure(trained.key) is None
     assert run_job(trained) == ExitCode.DONE
 
 
 def test_of_two_processes_with_the_same_order_one_does_it(trained, store, whole, child):
-    count = "from prunebench.execution import worker as w\nmake = w._make\n"
-    count += "w._make = lambda *given: (print('made', flush=True), make(*given))"
+    count = "from prunebench.execution import worker as w\nmake = w._compute\n"
+    count += "w._compute = lambda *given: (print('made', flush=True), make(*given))"
     pair = [child(trained, count) for _ in range(2)]
     ends = [process.end() for process in pair]
     assert {code for code, _ in ends} <= {ExitCode.DONE, ExitCode.LOCKED}
@@ -139,15 +139,15 @@ def test_a_work_under_way_is_told_with_its_steps(trained, store, child):
 # Kills
 
 MOMENTS = {
-    "before the work": "from prunebench.execution import worker as w\nw._make = die",
-    "before the first byte": "from prunebench import store as s\ns._write_through = die",
-    "before the record": "from prunebench import store as s\nwrite = s._write_through\n"
+    "before the work": "from prunebench.execution import worker as w\nw._compute = die",
+    "before the first byte": "from prunebench.store import entries as s\ns._write_through = die",
+    "before the record": "from prunebench.store import entries as s\nwrite = s._write_through\n"
     "s._write_through = lambda path, content: die() if path.name == 'record.json' else write(path, content)",
-    "before the rename": "from prunebench import store as s\ns.Entries._publish = die",
-    "after the rename": "from prunebench import store as s\npublish = s.Entries._publish\n"
+    "before the rename": "from prunebench.store import entries as s\ns.Entries._publish = die",
+    "after the rename": "from prunebench.store import entries as s\npublish = s.Entries._publish\n"
     "def then_die(*given):\n    publish(*given)\n    die()\ns.Entries._publish = then_die",
-    "before the claim is let go": "from prunebench.execution import claims as c\nc.Lock.release = die",
-    "in a training": "from prunebench.execution import checkpoints as c\n"
+    "before the claim is let go": "from prunebench.store import locks as c\nc.Lock.release = die",
+    "in a training": "from prunebench.store import checkpoints as c\n"
     "c.Checkpoints.wants = lambda keeper, step: step == 11 and die()",
 }
 
@@ -163,7 +163,7 @@ def test_a_kill_leaves_an_entry_that_is_whole_or_none(moment, trained, store, wh
     assert leftovers(store) == []
 
 
-CHECKPOINTED = KILL + "from prunebench.execution import checkpoints as c\nfrom prunebench import store as s\n"
+CHECKPOINTED = KILL + "from prunebench.store import checkpoints as c\nfrom prunebench.store import entries as s\n"
 KEPT = "c.Checkpoints.wants = lambda keeper, step: step in (7, 11)\n"
 BETWEEN = {
     "while the second is written": "write = s._write_through\ns._write_through = lambda path, content: "
@@ -190,7 +190,7 @@ def test_a_kill_while_checkpoints_are_written_costs_one_at_most(moment, trained,
 def test_a_worker_that_is_killed_at_any_moment_comes_to_the_same_end(trained, store, whole, child):
     order = dataclasses.replace(trained, checkpoint_every=1e-6)
     begun = time.monotonic()
-    slow = "import time\nfrom prunebench.execution import checkpoints as c\nwants = c.Checkpoints.wants\n"
+    slow = "import time\nfrom prunebench.store import checkpoints as c\nwants = c.Checkpoints.wants\n"
     slow += "c.Checkpoints.wants = lambda keeper, step: time.sleep(0.05) or wants(keeper, step)"
     process = child(order, slow)
     while not list((store.root / "checkpoints").rglob("record.json")) and not process.is_over():
@@ -338,7 +338,7 @@ def test_masks_that_are_damaged_are_never_handed_out(whole, store):
 
 @pytest.mark.parametrize("name", ["weights", "optimizer", "masks"])
 def test_a_flipped_bit_of_a_finished_trial_is_noticed_and_the_trial_is_made_again(whole, store, tmp_path, name):
-    from tests.execution.test_run import statuses, walked
+    from tests.execution.test_scheduler import statuses, walked
 
     loaded = session.load_suite(runs.write_suite(tmp_path, SUITE), only=["method=imp,sparsity=0.5"])
     path = store.folder(whole[1][-1].key) / f"{name}.safetensors"

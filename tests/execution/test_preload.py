@@ -6,7 +6,7 @@ import sys
 CODE = """
 import sys, threading
 import prunebench.execution.processes.preload
-from prunebench import registry
+from prunebench.api import registry
 from prunebench.network.description import describe
 from prunebench.api.tasks import Optimizer, Recipe, Task
 

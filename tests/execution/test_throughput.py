@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from prunebench.execution.throughput import pace, reported, watched
+from prunebench.execution.throughput import reported, throughput, watched
 from prunebench.training.cost import Cost
 from prunebench.training.state import State
 
@@ -17,18 +17,18 @@ def state(examples, seconds):
 
 
 def test_it_is_of_the_training_alone_and_not_of_what_came_before():
-    found = pace(state(100, 13.0), state(200, 18.0), [])
+    found = throughput(state(100, 13.0), state(200, 18.0), [])
     assert found == {"examples": 100, "seconds": 5.0}
     assert reported({"pace": found}) == {"examples_per_second": 20.0}
 
 
 def test_a_stage_that_trains_nothing_has_no_pace():
-    assert pace(None, state(0, 0.1), [50.0]) == pace(state(10, 1.0), state(10, 2.0), []) == {}
+    assert throughput(None, state(0, 0.1), [50.0]) == throughput(state(10, 1.0), state(10, 2.0), []) == {}
     assert reported({"pace": {}}) == reported({}) == {}
 
 
 def test_the_utilization_of_a_gpu_is_the_mean_of_what_was_seen():
-    found = pace(state(0, 0.0), state(10, 2.0), [40, 60])
+    found = throughput(state(0, 0.0), state(10, 2.0), [40, 60])
     assert reported({"pace": found}) == {"examples_per_second": 5.0, "gpu_utilization": 0.5}
 
 

@@ -53,9 +53,9 @@ def altered(ticket, tensors=None, facts=None, without=()):
     """The bytes of a ticket with other tensors and facts in it."""
     content = to_bytes(ticket)
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    content = json.loads(header["__metadata__"][HEADER]) | (facts or {})
+    described = json.loads(header["__metadata__"][HEADER]) | (facts or {})
     kept = {name: value for name, value in safetensors.torch.load(content).items() if name not in without}
-    return safetensors.torch.save(kept | (tensors or {}), {HEADER: json.dumps(content)})
+    return safetensors.torch.save(kept | (tensors or {}), {HEADER: json.dumps(described)})
 
 
 def test_a_ticket_comes_back_as_it_was(ticket, tmp_path):

@@ -239,7 +239,7 @@ def test_the_terminal_shows_a_lone_dense_network(seeds):
 def test_the_page_and_the_terminal_say_what_each_method_cost(result):
     results = [result(method="dense", control=True), result(method="mine", metrics={"training_cost": 5.374})]
     for said in (page_of(results), terminal_of(results)):
-        assert "multiple of one dense training" in " ".join(said.split())
+        assert "relative to one dense training" in " ".join(said.split())
         assert "5.37×" in said
         assert "as asked for in every row" in " ".join(said.split())
 

@@ -283,6 +283,24 @@ def test_text_of_results_is_no_expression_and_no_color(seeds):
         assert [text for text in texts(card) if text in labels] == labels
 
 
+def test_names_are_text_in_panels_too(result):
+    labels = ["var(--ink)", "'\\`${x}", "datum.method", "]]>", "&lt;", "signal('x')", "日本語の手法", "مرحبا", "{}"]
+    said = texts(accuracy_card([*crowd(result), *(result(method=label) for label in labels)]))
+    assert set(labels) <= set(said)
+
+
+def test_a_long_name_is_shown_whole_in_a_legend(seeds):
+    results = [*seeds(0.9, method="$a_b$ " + "long " * 10), *seeds(0.8, method="x" * 60)]
+    for card in (accuracy_card(results), cost_card(results)):
+        (root, *_) = elements = list(drawn(card))
+        lines = [
+            [part.text for part in one if part.tag == f"{SVG}tspan"] for one in elements if one.tag == f"{SVG}text"
+        ]
+        assert ["$a_b$ long long long long long", "long long long long long"] in lines
+        assert "x" * 60 in texts(card)
+        assert float(root.get("width")) < 1000
+
+
 def test_what_is_left_out_of_an_svg_is_never_text(board):
     hostile = [type(one)(**(vars(one) | {"task": 'a class="x" role="y" <path d="M0,0"/>'})) for one in board]
     assert any('a class="x" role="y" <path d="M0,0"/>' in text for text in texts(accuracy_card(hostile)))

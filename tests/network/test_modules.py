@@ -10,6 +10,7 @@ from torch.nn.utils import parametrizations
 import prunebench
 from prunebench.api.errors import PrunebenchError
 from prunebench.api.stages import Deploy, Prune, Train
+from prunebench.execution.performing import measured
 from prunebench.network.deployment import dense_bytes, stored_bytes
 from prunebench.network.modules import build, copied, loadable, plain
 from prunebench.training.state import from_tensors, to_tensors
@@ -94,6 +95,15 @@ def test_a_copy_is_made_after_a_pass_and_is_one(of):
         for parameter in module.parameters():
             parameter.zero_()
     assert torch.equal(again(INPUTS), expected)
+
+
+@pytest.mark.parametrize("of", [new_norm, old_norm, new_spectral, old_spectral], ids=lambda of: of.__name__)
+def test_a_copy_that_is_made_plain_leaves_the_original_as_it_was(of):
+    module = build(Built(of=of), (4,), 2).eval()
+    expected = module(INPUTS)
+    for _ in range(2):
+        torch.testing.assert_close(plain(copied(module))[0](INPUTS), expected)
+    assert torch.equal(module(INPUTS), expected)
 
 
 @pytest.mark.parametrize("of", [new_norm, old_norm, new_spectral, old_spectral], ids=lambda of: of.__name__)
@@ -189,13 +199,22 @@ def test_a_tied_weight_is_stored_once():
     assert stored_bytes(module) < dense_bytes(nn.Linear(100, 100)) + 2000
 
 
+NORMS = {
+    "old weight norm": nn.utils.weight_norm,
+    "weight norm": parametrizations.weight_norm,
+    "spectral norm": parametrizations.spectral_norm,
+    "old spectral norm": nn.utils.spectral_norm,
+}
+
+
 class Normalized(prunebench.Model):
-    """Weight norm, by the old hooks, before a tied pair of layers."""
+    """Weight norm, by default by the old hooks, before a tied pair of layers."""
 
     name = "normalized"
+    norm: str = "old weight norm"
 
     def build(self, shape, classes):
-        layers = [nn.utils.weight_norm(nn.Linear(36, 8)), nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, classes)]
+        layers = [NORMS[self.norm](nn.Linear(36, 8)), nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, classes)]
         net = nn.Sequential(nn.Flatten(), *(part for layer in layers for part in (layer, nn.ReLU())))[:-1]
         net[5].weight = net[3].weight
         return net
@@ -215,3 +234,12 @@ def test_such_networks_are_pruned_trained_saved_and_delivered(tiny, method, run_
     assert sum(int(mask.sum()) for mask in chain.end.masks.values()) == round(0.1 * (288 + 64 + 24))
     assert sum(chain.end.kept().values()) <= round(0.1 * (288 + 64 + 24))
     assert chain.end.history[-1]["test_loss"] < 10
+
+
+@pytest.mark.parametrize("norm", list(NORMS)[1:])
+def test_parametrized_networks_are_delivered(tiny, method, run_stages, norm):
+    task = tiny.task(Normalized(norm=norm), steps=2)
+    chain = run_stages(task, Prune(by=method("magnitude"), density=0.02), Train(), Deploy())
+    figures, _ = measured(chain.nodes[-1].stage, chain.end, chain.bench)
+    again, _ = measured(chain.nodes[-1].stage, chain.end, chain.bench)
+    assert figures["test_loss"] == again["test_loss"] < 10

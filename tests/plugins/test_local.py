@@ -16,7 +16,7 @@ from prunebench.api.executors import ExitCode, JobSpec, Resources, RunContext
 
 
 @pytest.fixture
-def site(tmp_path):
+def context(tmp_path):
     return lambda **facts: RunContext(store=tmp_path, **facts)
 
 
@@ -60,7 +60,7 @@ def servers(monkeypatch):
 @pytest.fixture
 def started(servers):
     """The environment of each process that was asked for."""
-    return lambda: [message["variables"] for server in servers for message in server.told if "order" in message]
+    return lambda: [message["variables"] for server in servers for message in server.told if "spec" in message]
 
 
 def order(key):
@@ -70,8 +70,8 @@ def order(key):
 
 
 @pytest.mark.parametrize(("facts", "slots"), [({}, cores()), ({"workers": 7}, 7), ({"threads": cores() + 1}, 1)])
-def test_a_processor_has_a_place_for_each_core_unless_it_is_said(site, facts, slots):
-    assert Local().open(site(**facts)).slots == slots
+def test_a_processor_has_a_place_for_each_core_unless_it_is_said(context, facts, slots):
+    assert Local().open(context(**facts)).slots == slots
 
 
 @pytest.mark.parametrize(
@@ -85,20 +85,20 @@ def test_a_processor_has_a_place_for_each_core_unless_it_is_said(site, facts, sl
         (Local(), {"resources": Resources(num_gpus=0)}, 2),
     ],
 )
-def test_two_gpus_have_as_many_places_as_share_them(site, gpus, executor, facts, slots):
+def test_two_gpus_have_as_many_places_as_share_them(context, gpus, executor, facts, slots):
     gpus("0", "1")
-    assert executor.open(site(device="cuda", **facts)).slots == slots
+    assert executor.open(context(device="cuda", **facts)).slots == slots
 
 
-def test_a_machine_without_a_gpu_is_told_before_any_work(site, gpus):
+def test_a_machine_without_a_gpu_is_told_before_any_work(context, gpus):
     gpus()
     with pytest.raises(PrunebenchError, match="--device cuda: torch finds no GPU"):
-        Local().open(site(device="cuda"))
+        Local().open(context(device="cuda"))
 
 
-def test_each_process_sees_the_gpu_that_the_fewest_others_see(site, gpus, started):
+def test_each_process_sees_the_gpu_that_the_fewest_others_see(context, gpus, started):
     gpus("GPU-a", "GPU-b", "GPU-c")
-    pool = Local(slots_per_gpu=2).open(site(device="cuda"))
+    pool = Local(slots_per_gpu=2).open(context(device="cuda"))
     for number in range(6):
         assert pool.free == 6 - number
         pool.submit(order(str(number)))
@@ -109,9 +109,9 @@ def test_each_process_sees_the_gpu_that_the_fewest_others_see(site, gpus, starte
     assert started()[6] == started()[1]
 
 
-def test_a_gpu_on_which_all_fails_is_not_given_every_next_order(site, gpus, servers, started):
+def test_a_gpu_on_which_all_fails_is_not_given_every_next_order(context, gpus, servers, started):
     gpus("GPU-a", "GPU-b")
-    pool = Local().open(site(device="cuda"))
+    pool = Local().open(context(device="cuda"))
     given = []
     for number in range(4):
         pool.submit(order(str(number)))
@@ -123,23 +123,23 @@ def test_a_gpu_on_which_all_fails_is_not_given_every_next_order(site, gpus, serv
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_strangers_plugins_are_imported_before_a_fork_only_where_no_gpu_is_needed(
-    site, gpus, servers, monkeypatch, device
+    context, gpus, servers, monkeypatch, device
 ):
     gpus("0")
     monkeypatch.setattr(local, "foreign_names", lambda: ["theirs"])
-    Local().open(site(device=device, plugins=("/mine.py",), blocked=("snip",))).submit(order("k"))
+    Local().open(context(device=device, plugins=("/mine.py",), blocked=("snip",))).submit(order("k"))
     assert [server.loaded for server in servers] == [
         [["/mine.py"], ["snip"]] if device == "cpu" else [[], ["snip", "theirs"]]
     ]
 
 
-def test_on_a_processor_nothing_is_hidden(site, started):
-    Processes(site(), 1).submit(order("k"))
+def test_on_a_processor_nothing_is_hidden(context, started):
+    Processes(context(), 1).submit(order("k"))
     assert started() == [{}]
 
 
-def test_an_order_begins_when_the_server_has_loaded_the_plugins(site, servers):
-    pool = Processes(site(), 1)
+def test_an_order_begins_when_the_server_has_loaded_the_plugins(context, servers):
+    pool = Processes(context(), 1)
     pool.submit(order("k"))
     assert not pool.begun("k")
     servers[0].says = [[{"ready": True, "reason": ""}]]
@@ -147,8 +147,8 @@ def test_an_order_begins_when_the_server_has_loaded_the_plugins(site, servers):
     assert pool.begun("k")
 
 
-def test_plugins_after_which_no_process_can_be_forked_are_imported_by_each_worker(site, servers):
-    pool = Processes(site(plugins=("/mine.py",)), 2)
+def test_plugins_after_which_no_process_can_be_forked_are_imported_by_each_worker(context, servers):
+    pool = Processes(context(plugins=("/mine.py",)), 2)
     pool.submit(order("a"))
     pool.submit(order("b"))
     servers[0].says = [[{"ready": False, "reason": "a plugin starts threads as it is imported"}]]
@@ -158,8 +158,8 @@ def test_plugins_after_which_no_process_can_be_forked_are_imported_by_each_worke
     assert [message["job"] for message in servers[1].told] == [0, 1]
 
 
-def test_a_server_that_dies_ends_its_orders_without_blame_and_is_replaced(site, servers):
-    pool = Processes(site(plugins=("/mine.py",)), 2)
+def test_a_server_that_dies_ends_its_orders_without_blame_and_is_replaced(context, servers):
+    pool = Processes(context(plugins=("/mine.py",)), 2)
     pool.submit(order("a"))
     pool.submit(order("b"))
     servers[0].says = [[{"ready": True, "reason": ""}], None]
@@ -176,8 +176,8 @@ def test_a_server_that_dies_ends_its_orders_without_blame_and_is_replaced(site, 
     assert [one.exitcode for one in pool.wait(None)] == [0]
 
 
-def test_a_server_that_dies_as_it_loads_plugins_is_not_asked_to_load_them_again(site, servers):
-    pool = Processes(site(plugins=("/mine.py",)), 1)
+def test_a_server_that_dies_as_it_loads_plugins_is_not_asked_to_load_them_again(context, servers):
+    pool = Processes(context(plugins=("/mine.py",)), 1)
     for number in range(2):
         pool.submit(order("a"))
         servers[number].says = [None]
@@ -185,12 +185,12 @@ def test_a_server_that_dies_as_it_loads_plugins_is_not_asked_to_load_them_again(
     assert [server.loaded[0] for server in servers] == [["/mine.py"], []]
 
 
-def test_a_machine_that_starts_no_process_is_asked_again(site, monkeypatch):
+def test_a_machine_that_starts_no_process_is_asked_again(context, monkeypatch):
     def start(*_):
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr(local, "start_server", start)
-    pool = Processes(site(), 1)
+    pool = Processes(context(), 1)
     pool.submit(order("a"))
     [ended] = pool.wait(None)
     assert (ended.exitcode, ended.cause) == (
@@ -221,7 +221,7 @@ def test_processes_of_workers_have_sockets_where_temporary_files_have_a_long_pat
     code += "from prunebench_plugins.local import Local\n"
     code += "pool = Local().open(RunContext(store=Path('.'), workers=1, plugins=(str(Path('mine.py').resolve()),)))\n"
     code += "from prunebench.execution.processes.forking import start_server\n"
-    code += "print(start_server(*pool._loaded, pool._sockets).received())"
+    code += "print(start_server(*pool._plugins, pool._sockets).received())"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
@@ -251,7 +251,7 @@ def sockets(tmp_path, monkeypatch):
             return found[-1]
 
         monkeypatch.setattr(local.util, "get_temp_dir", make)
-        room = local._room_for_sockets()
+        room = local._socket_folder()
         assert room in ("", *found)
         assert tempfile.tempdir == usual
         return found

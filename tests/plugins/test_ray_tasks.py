@@ -147,17 +147,17 @@ def test_a_node_works_in_a_folder_of_its_own(played, scheduler_of, monkeypatch, 
 def test_a_damaged_state_does_not_travel_and_is_made_again(played, scheduler_of, monkeypatch, caplog):
     damaged = []
     scheduler = scheduler_of(Abroad())
-    home = plugin.Tasks._home
+    receive = plugin.Tasks._receive
 
     def arrived(self, key, said):
-        ended = home(self, key, said)
+        ended = receive(self, key, said)
         parts = list(self._store.folder(key).glob("weights.safetensors"))
         if parts and not damaged and key == scheduler.plan.trials[-1].chain[1]:
             damaged.append(key)
             parts[0].write_bytes(parts[0].read_bytes()[:-1])
         return ended
 
-    monkeypatch.setattr(plugin.Tasks, "_home", arrived)
+    monkeypatch.setattr(plugin.Tasks, "_receive", arrived)
     assert sorted(statuses(scheduler)) == ["done", "done"]
     assert damaged
     assert "an entry that it needs was missing or damaged" in caplog.text
@@ -321,7 +321,7 @@ def test_a_start_of_ray_that_takes_too_long_or_fails_leaves_no_process(monkeypat
     monkeypatch.setattr(plugin.tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(plugin, "LONGEST", 1000)
     pytest.importorskip("ray")
-    monkeypatch.setattr(plugin, "START", 300.0 if ends else 1.0)
+    monkeypatch.setattr(plugin, "START_TIMEOUT", 300.0 if ends else 1.0)
     started = []
 
     def init(_temp_dir, **_):

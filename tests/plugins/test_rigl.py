@@ -144,6 +144,7 @@ def test_resnet50_costs_what_the_authors_repository_lists(tiny, method, allocati
     sparse = network.flops_at(kept_counts(network.layers, 1 - sparsity, allocation))
     updater, clock = method("rigl", until="25000it").updater(None), times.Clock(1000, 32000)
     training = SimpleNamespace(sparse_flops=sparse, network=network, step_of=lambda time: times.step_of(time, clock))
+    training.dense_gradient_flops = 2 * sparse + network.flops
     spent = 0.0
     for step in range(32000):
         training.step = step

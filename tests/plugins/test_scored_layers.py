@@ -35,8 +35,13 @@ class Noise(prunebench.Dataset):
     shape: tuple[int, int, int]
     classes: int
 
-    mean = (127.0,)
-    std = (64.0,)
+    @property
+    def mean(self):
+        return (127.0,) * self.shape[0]
+
+    @property
+    def std(self):
+        return (64.0,) * self.shape[0]
 
     def facts(self):
         return DataFacts(shape=self.shape, classes=self.classes, train=40, test=10)
@@ -66,7 +71,7 @@ def combinations():
         for trial in read_suite(path, known, ["seeds=1"]).trials():
             task = small(trial.task)
             try:
-                stages = list(trial.entry.method.stages(replace(trial, task=task)))
+                stages = list(trial.entry.method.stages(replace(trial, task=task, describe=describe)))
             except Unreachable:
                 continue
             for stage in stages:

@@ -7,7 +7,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from prunebench.api.errors import PrunebenchError, SuiteError
-from prunebench.network.description import convolutions_and_linears, describe
+from prunebench.api.weights import prunable_by_default
+from prunebench.network.description import describe
 from prunebench.suite import read_suite
 
 pytestmark = pytest.mark.slow  # timm takes seconds to import
@@ -160,7 +161,7 @@ def sensitivities(model, size):
     torch.manual_seed(0)
     module = model.build((3, size, size), 10).train()
     weights = dict(module.named_parameters())
-    weights = [weights[name] for name in convolutions_and_linears(module)]
+    weights = [weights[name] for name in prunable_by_default(module)]
     loss = cross_entropy(module(torch.randn(4, 3, size, size)), torch.arange(4))
     gradients = torch.autograd.grad(loss, weights)
     return [float((w.detach() * g).abs().mean()) for w, g in zip(weights, gradients, strict=True)]

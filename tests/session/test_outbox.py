@@ -26,7 +26,7 @@ ONLY = ("method=random,sparsity=0.5",)
 def noted(suite, store):
     """The note of a run that is on, and stays when its end is that of a process."""
     prepared = session.prepared_already(suite, None, store.root)
-    return unsent.noted(suite, prepared, session.plan_suite(suite, prepared), store)
+    return unsent.pending(suite, prepared, session.plan_suite(suite, prepared), store)
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +233,7 @@ def test_a_note_that_is_none_is_named_and_dropped(here):
         (STORE / session.UNSENT / "broken.json").write_text(content, "utf-8")
         code, said, beside = sync()
         assert (code, said, notes()) == (1, "", [])
-        assert "broken.json: not sent, and not waited for any more: it is no note of a run" in beside
+        assert "broken.json: not sent, and not waited for any more: it is not the note of a run" in beside
 
 
 def test_the_command_says_how_many_were_sent_and_how_many_were_there(here, loaded, monkeypatch):

@@ -1,17 +1,22 @@
 """From a suite to its leaderboard, with everything real: workers, store, MLflow."""
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 import pytest
+from prunebench_plugins.local import Local
 
 import prunebench
 from prunebench import session, tracking
 from prunebench.api.errors import DataError
+from prunebench.execution.processes import forking
+from prunebench.session import running
 from tests import runs
 
 RECIPE = {"epochs": 1, "batch_size": 2, "optimizer": {"name": "sgd", "lr": 0.1}}
@@ -81,7 +86,7 @@ def test_a_run_of_which_nothing_changed_needs_neither_mlflow_nor_plots_nor_a_com
     said = json.loads(done.stdout)
     assert said["counts"] == {"cached": len(loaded.trials)}
     assert (said["rows"], said["results"]) == (1 + 4 * 2, len(loaded.trials))
-    assert {"mlflow", "vl_convert", "scipy.stats", "jinja2", "torch._dynamo"}.isdisjoint(said["modules"])
+    assert {"mlflow", "vl_convert", "scipy.stats", "jinja2", "torch._dynamo"} & set(said["modules"]) == set()
     assert published(folder / "board") == before
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.svg")} == times
 
@@ -146,6 +151,41 @@ def test_results_say_how_they_were_asked_for(tmp_path, monkeypatch):
     }
     machines = session.load_suite(tmp_path / "tiny.yaml", plugin_files=[plugin])
     assert machines.origin == {"suite.file": "tiny.yaml", "suite.plugins": '["mine.py"]'}
+
+
+class Prepared(Local):
+    """The local executor, which counts how often it was prepared."""
+
+    name = "prepared"
+    calls: ClassVar[list[bool]] = []
+
+    def prepare(self):
+        super().prepare()
+        self.calls.append(forking._template.is_alive)
+
+
+@pytest.mark.usefixtures("outcome")
+def test_an_executor_is_prepared_only_where_a_job_will_have_to_run(tmp_path):
+    text = runs.SUITE.replace("[0.5, 0.7]", "[0.5, 0.99999]")  # keeps none of 888 weights: skipped
+    loaded = session.load_suite(runs.write_suite(tmp_path, text), only=["method=random,seed=0"])
+    for store, calls in (("a", True), ("a", False), ("b", True)):
+        Prepared.calls.clear()
+        session.run_suite(loaded, store=tmp_path / store, executor=Prepared())
+        assert bool(Prepared.calls) is calls
+        assert all(Prepared.calls)
+
+
+def test_keyword_arguments_override_the_options_and_unknown_ones_are_refused(outcome, monkeypatch):
+    _, folder, loaded = outcome
+    found = []
+    monkeypatch.setattr(running, "_scheduler_options", lambda loaded, options, *_: found.append(options) or 1 / 0)
+    given = prunebench.RunOptions(workers=3, threads=2, store=folder / ".prunebench")
+    for changes in ({}, {"workers": 1}):
+        with pytest.raises(ZeroDivisionError):
+            session.run_suite(loaded, given, **changes)
+    assert found == [given, dataclasses.replace(given, workers=1)]
+    with pytest.raises(TypeError, match="worker"):
+        session.run_suite(loaded, worker=1)
 
 
 def test_tracked_results_say_how_they_were_asked_for(outcome):

@@ -518,3 +518,21 @@ def test_a_component_that_exits_is_named(read, valid, parameters, message):
     with pytest.raises(SuiteError) as error:
         read(valid.replace("ladder, rate: 0.3", f"ladder, {parameters}"))
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        (None, "TypeError: it must return a prunebench.DataFacts, not None"),
+        (((1, 8, 8), 10, 100, 10), "TypeError: it must return a prunebench.DataFacts, not ((1, 8, 8), 10, 100, 10)"),
+        (prunebench.DataFacts(None, 10, 100, 10), "whole numbers, not (None, 10, 100, 10)"),
+        (prunebench.DataFacts((1, "8", 8), 10, 100, 10), "whole numbers, not ((1, '8', 8), 10, 100, 10)"),
+        (prunebench.DataFacts((1, 8, 8), 10, 100.0, 10), "whole numbers, not ((1, 8, 8), 10, 100.0, 10)"),
+        (prunebench.DataFacts((1, 8, 8), 10, 100, None), "whole numbers, not ((1, 8, 8), 10, 100, None)"),
+    ],
+)
+def test_facts_that_planning_cannot_use_are_an_error_of_the_data_set(mistake, valid, fakes, monkeypatch, facts, words):
+    monkeypatch.setattr(fakes.components["dataset"]["scans"], "facts", lambda self: facts)
+    line = mistake(valid)
+    assert line.startswith("suite.yaml:3:14: tasks.0.dataset: dataset 'scans' failed in facts(): TypeError: ")
+    assert line.endswith(words)

@@ -179,7 +179,7 @@ def test_texts_of_the_annotations_describe_the_keys():
     assert task["recipe"]["properties"]["clip_norm"]["description"] == "gradients are scaled down to this norm"
     assert task["recipe"]["properties"]["optimizer"]["properties"]["name"]["description"].startswith("sgd, adam, adamw")
     assert task["prunable"]["properties"]["first"]["description"] == "false: the first layer stays dense"
-    assert task["label"]["description"] == "how results call it; DATASET-MODEL by default"
+    assert task["label"]["description"] == "its name in results; DATASET-MODEL by default"
     assert suite_schema()["properties"]["seeds"]["description"].startswith("how many seeds")
 
 

@@ -125,7 +125,7 @@ def test_sync_sends_everything_in_one_call(serve, database, tmp_path, monkeypatc
     store = Store.open(Path(".prunebench"))
     filling.perform(loaded, store)
     prepared = session.prepared_already(loaded, None, store.root)
-    with unsent.noted(loaded, prepared, session.plan_suite(loaded, prepared), store):
+    with unsent.pending(loaded, prepared, session.plan_suite(loaded, prepared), store):
         pass
     with serve(in_turn) as (uri, _):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)

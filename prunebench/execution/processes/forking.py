@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import socket
 import subprocess
@@ -74,19 +75,28 @@ def start_server(plugins: Sequence[str], blocked: Sequence[str], sockets: str = 
     ours, theirs = socket.socketpair()
     with theirs, _lock:
         try:
-            _living().fork(theirs)
+            _running_template().fork(theirs)
         except OSError:  # it has died since
-            _renewed().fork(theirs)
+            _new_template().fork(theirs)
     connection = Messages(ours)
     connection.send(plugins=list(plugins), blocked=list(blocked), sockets=sockets)
     return connection
 
 
-def _living() -> Template:
-    return _template if _template is not None and _template.is_alive else _renewed()
+def start_template() -> None:
+    """Start the template, if there is none: it loads torch while this process does something else.
+
+    A failure is left to `start_server`, which reports it.
+    """
+    with _lock, contextlib.suppress(OSError):
+        _running_template()
 
 
-def _renewed() -> Template:
+def _running_template() -> Template:
+    return _template if _template is not None and _template.is_alive else _new_template()
+
+
+def _new_template() -> Template:
     global _template
     close()
     _template = Template()

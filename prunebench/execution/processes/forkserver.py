@@ -37,9 +37,9 @@ from prunebench.execution.run_job import run_job
 GRACE = 5.0
 """Seconds between asking a worker to stop and killing it."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-PIECE = 2**16
+CHUNK = 2**16
 FORK = b"+"
-"""What the template is told, along with a socket: fork a server that listens there."""
+"""Sent to the template along with a socket: fork a server that listens there."""
 
 
 class Messages:
@@ -56,15 +56,15 @@ class Messages:
     def received(self) -> list[dict[str, Any]] | None:
         """The messages that have come; None when the other side is gone."""
         try:
-            piece = self.channel.recv(PIECE)
+            chunk = self.channel.recv(CHUNK)
         except ConnectionError:
             return None
-        *lines, self._rest = (self._rest + piece).split(b"\n")
-        return [json.loads(line) for line in lines] if piece else None
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        return [json.loads(line) for line in lines] if chunk else None
 
 
-class Bell:
-    """Rings when a child ends: a pipe that `select` can wait for."""
+class ChildSignal:
+    """Readable when a child ends: a pipe that `select` can wait for."""
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
@@ -76,10 +76,10 @@ class Bell:
     def fileno(self) -> int:
         return self._read
 
-    def silence(self) -> None:
-        """Forget what rang."""
+    def clear(self) -> None:
+        """Forget the ends that were signalled."""
         with contextlib.suppress(BlockingIOError):
-            os.read(self._read, PIECE)
+            os.read(self._read, CHUNK)
 
     def close(self) -> None:
         """In a child, which has no use for it."""
@@ -103,28 +103,28 @@ def serve_as_template(number: int) -> None:
     # Garbage collection in a child would write to, and so copy, the memory of all that is loaded.
     gc.collect()
     gc.freeze()
-    bell, servers = Bell(), set[int]()
+    child_signal, servers = ChildSignal(), set[int]()
     with socket.socket(fileno=number) as channel:
         while True:
-            ready = _ready(channel, bell)
-            if bell in ready:
-                bell.silence()
+            ready = _ready(channel, child_signal)
+            if child_signal in ready:
+                child_signal.clear()
                 servers.difference_update(pid for pid, _ in descendants.ended())
                 descendants.kill(descendants.children() - servers)  # of a server that died
             if channel in ready:
-                asked, handles, _, _ = socket.recv_fds(channel, len(FORK), 1)
-                if not asked:
+                request, handles, _, _ = socket.recv_fds(channel, len(FORK), 1)
+                if not request:
                     os._exit(0)
-                servers.add(_forked_server(handles[0], channel, bell))
+                servers.add(_forked_server(handles[0], channel, child_signal))
 
 
-def _forked_server(number: int, channel: socket.socket, bell: Bell) -> int:
+def _forked_server(number: int, channel: socket.socket, child_signal: ChildSignal) -> int:
     if pid := os.fork():
         os.close(number)
         return pid
     try:
         channel.close()
-        bell.close()
+        child_signal.close()
         with socket.socket(fileno=number) as own:
             Server(Messages(own)).serve()
     except BaseException:
@@ -139,14 +139,14 @@ class Server:
     def __init__(self, driver: Messages) -> None:
         descendants.adopt_orphans()
         self._driver = driver
-        self._bell = Bell()
+        self._child_signal = ChildSignal()
         self._workers: dict[int, int] = {}
         """Process numbers of the workers, with the numbers that the driver gave their jobs."""
         self._codes: dict[int, int] = {}
-        """What workers said of how their work ended; one that a method ends says nothing."""
-        self._said, self._say = os.pipe()
-        os.set_blocking(self._said, False)
-        self._alive, self._life = os.pipe()
+        """Exit codes that workers reported; a worker that a method ended reports none."""
+        self._codes_reader, self._codes_writer = os.pipe()
+        os.set_blocking(self._codes_reader, False)
+        self._lifeline, self._lifeline_writer = os.pipe()
         """Closed for good when this process ends."""
 
     def serve(self) -> None:
@@ -177,11 +177,11 @@ class Server:
         return not reason
 
     def _served(self) -> bool:
-        """Do what the next messages ask for, and tell of workers that ended; False when the driver is gone."""
+        """Handle the next messages, and report workers that ended; False when the driver is gone."""
         messages, self._waiting = self._waiting, []
         if not messages:
-            ready = _ready(self._driver.channel, self._bell)
-            if self._bell in ready:
+            ready = _ready(self._driver.channel, self._child_signal)
+            if self._child_signal in ready:
                 self._reap()
             if self._driver.channel in ready:
                 received = self._driver.received()
@@ -189,20 +189,20 @@ class Server:
                     return False
                 messages = received
         for message in messages:
-            if "order" in message:
-                self._start(message["job"], message["order"], message["variables"])
+            if "spec" in message:
+                self._start(message["job"], message["spec"], message["variables"])
             else:
                 self._cancel(message["job"])
         return True
 
-    def _start(self, job: int, order: str, variables: Mapping[str, str]) -> None:
+    def _start(self, job: int, spec: str, variables: Mapping[str, str]) -> None:
         try:
             pid = os.fork()
         except OSError as error:  # too many processes, or no memory
             self._driver.send(job=job, code=ExitCode.NOT_RUN, cause=f"cannot start a process: {error.strerror}")
             return
         if not pid:
-            self._work(order, variables)
+            self._work(spec, variables)
         self._workers[pid] = job
 
     def _cancel(self, job: int) -> None:
@@ -212,20 +212,22 @@ class Server:
                 descendants.kill([pid])  # should it lead no group yet
 
     def _reap(self) -> None:
-        """Tell of the workers that ended; what they left behind is ended too."""
-        self._bell.silence()
+        """Report the workers that ended; processes that they left are ended too."""
+        self._child_signal.clear()
         ended = [(pid, code) for pid, code in descendants.ended() if pid in self._workers]
-        self._listen()
+        self._read_codes()
         for pid, code in ended:
-            said = self._codes.pop(pid, None)
-            self._driver.send(job=self._workers.pop(pid), **({"code": said} if said is not None else _unsaid(code)))
+            reported = self._codes.pop(pid, None)
+            self._driver.send(
+                job=self._workers.pop(pid), **({"code": reported} if reported is not None else _unreported(code))
+            )
         descendants.kill(descendants.children() - self._workers.keys())
 
-    def _listen(self) -> None:
-        """Hear what workers say when their work has ended: shorter lines than what a pipe takes apart."""
+    def _read_codes(self) -> None:
+        """Read the codes that workers reported: lines so short that a pipe never splits them."""
         with contextlib.suppress(BlockingIOError):
-            while lines := os.read(self._said, PIECE):
-                self._codes.update(_pair(line) for line in lines.splitlines())
+            while lines := os.read(self._codes_reader, CHUNK):
+                self._codes.update(_parse_report(line) for line in lines.splitlines())
 
     def _end(self) -> None:
         """Stop all workers, politely and then for good."""
@@ -236,76 +238,76 @@ class Server:
             for pid, _ in descendants.ended():
                 self._workers.pop(pid, None)
             if self._workers:
-                select.select([self._bell], [], [], min(left, 0.1))
-                self._bell.silence()
+                select.select([self._child_signal], [], [], min(left, 0.1))
+                self._child_signal.clear()
         for pid in self._workers:
             descendants.signal_group(pid, signal.SIGKILL)
         descendants.kill(self._workers)
         descendants.kill_children()
 
-    def _work(self, order: str, variables: Mapping[str, str]) -> NoReturn:
+    def _work(self, spec: str, variables: Mapping[str, str]) -> NoReturn:
         """The life of a worker."""
         code: int = ExitCode.FAILED
         try:
             os.setsid()
-            self._bell.close()
+            self._child_signal.close()
             self._driver.channel.close()
-            os.close(self._life)
+            os.close(self._lifeline_writer)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             descendants.adopt_orphans()
-            threading.Thread(target=_end_with, args=(self._alive,), daemon=True).start()
+            threading.Thread(target=_end_with, args=(self._lifeline,), daemon=True).start()
             os.environ.update(variables)  # before anything touches CUDA
-            code = _carried_out(JobSpec.from_json(order))
+            code = _run_with_log(JobSpec.from_json(spec))
         except BaseException:
             traceback.print_exc()
         finally:
-            # Said and not only returned: a method may end its process with any code. Nor are threads waited for, which
-            # a method may have left behind.
+            # Reported and not only returned, as a method may end its process with any code. Threads that a method
+            # left are not waited for.
             with contextlib.suppress(OSError):
-                os.write(self._say, f"{os.getpid()} {code}\n".encode())
+                os.write(self._codes_writer, f"{os.getpid()} {code}\n".encode())
             os._exit(code)
 
 
-def _pair(line: bytes) -> tuple[int, int]:
+def _parse_report(line: bytes) -> tuple[int, int]:
     pid, code = line.split()
     return int(pid), int(code)
 
 
-def _unsaid(code: int) -> dict[str, Any]:
-    """How the work of a process ended that did not say so: by a signal, or by an exit of the method's own."""
+def _unreported(code: int) -> dict[str, Any]:
+    """How a worker ended that reported nothing: by a signal, or because the method exited."""
     if code < 0:
         return {"code": code}
     return {"code": ExitCode.FAILED, "cause": f"its worker stopped with exit code {code}"}
 
 
-def _end_with(alive: int) -> None:
+def _end_with(lifeline: int) -> None:
     """End this process, and all that it started, when the server that forked it ends."""
-    os.read(alive, 1)
+    os.read(lifeline, 1)
     descendants.kill_children(patience=1.0)
     os.killpg(0, signal.SIGKILL)
 
 
-def _carried_out(order: JobSpec) -> int:
-    """Carry out an order, with its log for what is printed; gives the exit code."""
+def _run_with_log(spec: JobSpec) -> int:
+    """Perform a job, with what is printed going to its log; returns the exit code."""
     try:
-        log = _open_log(order)
+        log = _open_log(spec)
     except OSError as error:
         traceback.print_exc()
         return ExitCode.STORE_FULL if error.errno in NO_ROOM else ExitCode.FAILED
-    code = run_job(order)
+    code = run_job(spec)
     with contextlib.suppress(OSError, ValueError):  # nothing that was printed is worth a result
         sys.stdout.flush()
         sys.stderr.flush()
         if os.fstat(log).st_size == 0:
-            order.log.unlink()
+            spec.log.unlink()
     return code
 
 
-def _open_log(order: JobSpec) -> int:
+def _open_log(spec: JobSpec) -> int:
     """What the worker prints from now on goes to its log."""
-    if order.log.is_symlink() or not order.log.is_file():
-        removed(order.log)  # a link could lead to a file that is not a log
-    file = os.open(order.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    if spec.log.is_symlink() or not spec.log.is_file():
+        removed(spec.log)  # a link could lead to a file that is not a log
+    file = os.open(spec.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
     return file

@@ -1,7 +1,7 @@
-"""A board that stands: a note of what it was made from, so that it is not made again from the very same.
+"""A manifest of what a board was made from, so that an unchanged board is not made again.
 
-The note itself is trusted in nothing. It names the files of a board, and has one hash of their bytes, of what they were
-made from, and of the code that made them; all of that is looked at again. Whatever differs, the board is made again.
+The manifest is verified, never trusted. It names the files of a board, and has one hash of their bytes, of the results
+that they were made from, and of the code that made them. If any of these differs, the board is made again.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def note_down(note: Path, source: str, directory: Path, written: Iterable[Path],
         written: the files of the board.
         frame: its rows.
     """
-    # A board without overlaps takes up those that somebody puts there.
+    # A board without overlaps uses an overlap file that is added to its folder.
     names = sorted({OVERLAPS, *(path.name for path in written)})
     try:
         if not _rows(directory).equals(frame):  # JSON has no infinity

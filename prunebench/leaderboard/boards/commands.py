@@ -21,10 +21,10 @@ def row_command(results: Sequence[Result]) -> str:
 
 
 def command(result: Result) -> str:
-    """A line for a shell, in the folder that the suite's path is seen from; empty where nobody recorded the suite."""
+    """A line for a shell, in the folder that the suite's path is seen from; empty if no suite was recorded."""
     file = result.provenance.get(ASKED + "file", "")
     words = ["prunebench", "run", file, *_options(result)]
-    # Results may come from a file that anybody wrote: what is no plain line is not shown as one.
+    # Results may come from an untrusted file: a command that is not one printable line is not shown.
     return shlex.join(words) if file and all(word.isprintable() for word in words) else ""
 
 

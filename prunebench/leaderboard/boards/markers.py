@@ -3,7 +3,7 @@
     <!-- prunebench:begin digits/pivot -->
     <!-- prunebench:end digits/pivot -->
 
-What stands between the two lines is the board's. The name is that of a board; or of one of its tables, in all tasks or
+The board writes the text between the two lines. The name is that of a board; or of one of its tables, in all tasks or
 in one: `digits`, `digits/pivot`, `digits/digits-mlp/pivot`. Markers in a fenced block of code are an example.
 """
 

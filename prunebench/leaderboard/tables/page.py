@@ -46,25 +46,26 @@ NAMES = {"data": "data fingerprint"}
 SHOWN_VALUES = 3
 SAME_SPARSITY = 5e-4
 """Rounding to whole weights stays below this."""
-COST = "Training cost of the whole chain, scoring included, as a multiple of one dense training."
+COST = "Training cost: FLOPs of everything that the method needed, relative to one dense training."
 
 STATISTICS = f"""\
 Figures are means over seeds; ± is the sample standard deviation. The difference to the dense network is paired: the
 two accuracies of a seed are subtracted, and the interval is Student's t interval ({CONFIDENCE:.0%}) of their mean.
 
-Tiers compare the methods of one task and sparsity by the test of Games & Howell (1976) at {SIGNIFICANCE:g}. It allows
-each method a spread of its own (pruned networks near collapse have wide ones), and allows for the best not being
-known beforehand; two methods alone are compared by the paired t-test. Going down by mean, a new tier begins with the
-first method that is told from the best of the last, so no method is in a better tier than one with a higher mean. A
-tier with a question mark: the mean puts the method there, but its spread is so wide that it is not itself told from
-the best of the tier above. Simulated with equal methods of equal and unequal spreads, any is told apart on at most
-7 % of boards of up to ten methods, on at most 10 % of boards of thirty with three seeds. Assumed are normal accuracies,
-and seeds that do not make methods differ in opposite ways; what seeds do to all alike is not taken out, which costs
-power and no truth. One tier means "not distinguished with these seeds", not "equal". With fewer than {FEWEST_PAIRS}
-shared seeds no tier is claimed. Incomplete rows are shown, and not ranked.
+Tiers compare the methods of one task and sparsity by the test of Games & Howell (1976) at {SIGNIFICANCE:g}. It does not
+assume equal variances (pruned networks near collapse vary widely), and corrects for choosing the best method after
+seeing the results; two methods alone are compared by the paired t-test. Methods are sorted by mean; a new tier starts
+at the first method that differs significantly from the best of the current tier, so no method is in a better tier than
+one with a higher mean. A question mark: the method is in this tier by its mean, but varies so much that it does not
+differ significantly from the best of the tier above. In simulations with equal methods of equal and unequal variances,
+at most 7 % of boards of up to ten methods showed any difference, and at most 10 % of boards of thirty methods with
+three seeds. The test assumes normal accuracies, and that a seed does not favour one method over another; effects of a
+seed that all methods share are not removed, which costs power but gives no false differences. One tier means "not
+significantly different with these seeds", not "equal". With fewer than {FEWEST_PAIRS} shared seeds no tier is claimed.
+Incomplete rows are shown, and not ranked.
 
-FLOPs and speed-up are counted, not measured. Seconds are measured, on the machines named above, and depend on what else
-these did."""
+FLOPs and speed-up are counted, not measured. Seconds are measured on the machines named above, and depend on their
+other load."""
 
 
 @dataclass(frozen=True)

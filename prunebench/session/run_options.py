@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prunebench.api.executors import CHECKPOINT_EVERY, Executor
+from prunebench.execution.scheduler import EXECUTOR
 
 STORE = Path(".prunebench")
 """Where states and data are kept by default."""
-EXECUTOR = "local"
-"""Where stages run by default."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,14 @@ def test_checkpoints_of_what_is_done_go_and_those_of_what_is_not_stay(store):
     assert store.has(DONE)
 
 
+def test_what_was_on_its_way_to_removal_goes(store):
+    store.checkpoints(BEGUN).write("000000000512", {}, {})
+    store.checkpoints(BEGUN).root.rename(store.root / "checkpoints" / f".{BEGUN}.abc.gone")
+    (store.root / "failures" / ".x.abc.gone").write_text("x", "utf-8")
+    sweep(store)
+    assert [path for folder in ("checkpoints", "failures") for path in (store.root / folder).iterdir()] == []
+
+
 def test_claims_are_swept_too(store):
     for key in (DONE, BEGUN):
         (store.root / "running" / f"{key}.lock").touch()
