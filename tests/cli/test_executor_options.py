@@ -1,7 +1,9 @@
 """`prunebench run --executor NAME`: the executor's parameters are options."""
 
+import click
 import pytest
 
+from prunebench import cli
 from prunebench.cli.run import command
 
 PLACE = '''
@@ -37,7 +39,8 @@ def moon(write):
 
 def parsed(*arguments):
     """What the command would be called with."""
-    return command.make_context("run", [str(argument) for argument in arguments]).params
+    group = click.Context(cli.main, info_name="prunebench", **cli.main.context_settings)
+    return command.make_context("run", [str(argument) for argument in arguments], parent=group).params
 
 
 def test_without_a_name_the_local_executor_is_opened():
