@@ -9,7 +9,7 @@ from importlib.metadata import version
 from statistics import median
 
 import prunebench
-from prunebench.api.environment import commit, machine
+from prunebench.records.environment import commit, machine
 
 LOCKED = 0.5
 """Processes that wait for a core before a benchmark begins, from which on its machine is busy."""

@@ -162,7 +162,7 @@ def _megabytes(folder: Path) -> float:
 
 def machine() -> dict[str, str]:
     """What the figures were measured on and with."""
-    from prunebench.api.environment import machine as described
+    from prunebench.records.environment import machine as described
 
     versions = {package: version(package) for package in PACKAGES}
     return {"machine": described(), "python": platform.python_version(), **versions}

@@ -32,7 +32,6 @@ import torch
 from findings import LOCKED, Finding, Turn, compared, in_turns, report, row, timed
 from torch import nn
 
-from prunebench.api.environment import cores, machine
 from prunebench.api.layers import Layer
 from prunebench.api.methods import Updater
 from prunebench.api.tasks import Trial
@@ -42,6 +41,7 @@ from prunebench.execution.performing import perform
 from prunebench.execution.processes.memory import keep_freed
 from prunebench.plan.planning import protocol, resolve
 from prunebench.pruning.masks import keep_highest
+from prunebench.records.environment import cores, machine
 from prunebench.session import load_suite
 from prunebench.store.entries import Store
 from prunebench.training.bench import Bench

@@ -13,8 +13,8 @@ from answers import DENSE, Finding, Row, is_above, ladder, left, listed, mean, p
 from movement import steps_of
 from orderings import Figures, figures
 
-from prunebench.api.results import Result
 from prunebench.leaderboard.boards.published import read_board
+from prunebench.records.results import Result
 
 BOARD = Path(__file__).parent / "cifar10-dropout"
 PLAIN, DROPOUT = "cifar10-conv-2", "cifar10-conv-2-dropout"

@@ -16,12 +16,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from prunebench import load_suite
-from prunebench.api.results import Result
 from prunebench.api.stages import Prune
 from prunebench.inspection.measures import movements
 from prunebench.inspection.trials import Finished, open_trial
 from prunebench.leaderboard.boards.published import read_board
 from prunebench.network.description import describe
+from prunebench.records.results import Result
 
 BOARD, FILE = Path(__file__).parent / "mnist-lenet", "movement.csv"
 SUITE = Path(__file__).parent.parent / "suites" / "mnist-lenet.yaml"

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from prunebench.api.results import Result
 from prunebench.leaderboard.boards.published import read_board
 from prunebench.leaderboard.statistics import CONFIDENCE, Difference, difference
+from prunebench.records.results import Result
 
 BOARD = Path(__file__).parent / "methods"
 Figures = dict[tuple[str, float], dict[int, float]]

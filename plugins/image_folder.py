@@ -17,8 +17,8 @@ from annotated_types import Ge, Gt, Le, Len
 from typing_extensions import Doc
 
 import prunebench
-from prunebench.api.environment import cores
 from prunebench.api.errors import DataError
+from prunebench.records import cores
 
 from .decoding import glance, is_turned, opened
 

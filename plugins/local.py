@@ -22,11 +22,11 @@ from annotated_types import Ge
 from typing_extensions import Doc
 
 import prunebench
-from prunebench.api.environment import cores
 from prunebench.api.errors import PrunebenchError
 from prunebench.api.executors import ExitCode
 from prunebench.api.registry import foreign_names
 from prunebench.execution import Messages, end_server, start_server, start_template
+from prunebench.records import cores
 
 LONGEST = (107 if sys.platform == "linux" else 103) - len("/pymp-12345678/listener-12345678")
 """Bytes of the name of a folder in which multiprocessing can make a folder with a socket."""

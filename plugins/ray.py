@@ -28,8 +28,8 @@ from typing_extensions import Doc
 import prunebench
 from prunebench.api.errors import CorruptEntry, PrunebenchError, StoreError
 from prunebench.api.executors import ExitCode
-from prunebench.api.files import put
 from prunebench.messages import rounded
+from prunebench.records import write_store_file
 from prunebench.store import Store, pack, unpack
 
 from .ray_nodes import BEGUN, NO_STORE, PackedInputs, remove_node_folder, run_task
@@ -237,7 +237,7 @@ class Tasks(prunebench.WorkerPool):
         """Write to the store what came from another machine."""
         if (log := answer.get("log")) is not None:
             with contextlib.suppress(OSError):
-                put(self._store.logs / f"{key}.log", log)
+                write_store_file(self._store.logs / f"{key}.log", log)
         if (failure := answer.get("failure")) is not None:
             self._store.write_failure(key, failure)
         if (entry := answer.get("entry")) is not None:

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import prunebench
-from prunebench.api.environment import environment
 from prunebench.api.errors import DamagedData, StoreError
 from prunebench.api.executors import ExitCode
 from prunebench.data import Prepared, files_of, is_streamed, verified
+from prunebench.records import describe_environment
 from prunebench.store import Store, pack, unpack
 
 from .local import Processes
@@ -63,7 +63,7 @@ def run_task(text: str, token: str, inputs: PackedInputs | None) -> Iterator[Any
         yield {"exitcode": ExitCode.STORE_FULL, "cause": "", "log": f"{os.uname().nodename}: {error}".encode()}
 
 
-_environment = functools.cache(environment)
+_environment = functools.cache(describe_environment)
 
 
 @functools.cache

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 
 from prunebench import load_ticket, session, tracking
 from prunebench.api.errors import PrunebenchError
-from prunebench.api.results import ASKED
 from prunebench.cli import main
 from prunebench.inspection.tickets import Facts, Ticket
+from prunebench.records.results import ASKED
 from prunebench.session import outbox as unsent
 from prunebench.store.entries import Store
 from tests import runs

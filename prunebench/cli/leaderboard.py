@@ -145,10 +145,10 @@ def _read(page: Path) -> str:
 
 
 def _replace(page: Path, text: str) -> None:
-    from prunebench.api.files import replaced
+    from prunebench.records.files import write_file
 
     try:
-        replaced(page, text.encode())
+        write_file(page, text.encode())
     except OSError as error:
         raise BoardError(f"cannot write {page}: {error.strerror}") from None
     click.echo(f"filled: {page}", err=True)

@@ -14,10 +14,10 @@ import click
 
 from prunebench.api import registry
 from prunebench.api.errors import PluginError
-from prunebench.api.files import unwritable
 from prunebench.api.registry import Registry
 from prunebench.messages import durations
 from prunebench.messages.suggestions import nearest
+from prunebench.records.files import unwritable
 
 if TYPE_CHECKING:
     from prunebench.session import LoadedSuite

@@ -14,8 +14,8 @@ from prunebench.api.errors import BoardError, SuiteError
 from prunebench.cli import options
 
 if TYPE_CHECKING:
-    from prunebench.api.results import Result
     from prunebench.api.tasks import Trial
+    from prunebench.records.results import Result
     from prunebench.session import LoadedSuite
 
 _IDENTITY = ("suite", "seed", "sparsity", "task.label", "method.label")

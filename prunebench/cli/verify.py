@@ -19,9 +19,9 @@ from prunebench.cli.requested import SuiteRequest, as_options, trials_of
 from prunebench.messages.suggestions import nearest
 
 if TYPE_CHECKING:
-    from prunebench.api.results import Result
     from prunebench.leaderboard.boards.published import Board
     from prunebench.leaderboard.boards.reproduction import Verdict
+    from prunebench.records.results import Result
 
 DIFFERENT = 1
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from prunebench.api import tracebacks
 from prunebench.api.components import Arrays, DataFacts, Dataset, Files
 from prunebench.api.errors import BrokenDataset, DataError
+from prunebench.records import tracebacks
 
 
 def called(dataset: Dataset, name: str, root: Path | None) -> Any:

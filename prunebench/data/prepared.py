@@ -21,13 +21,14 @@ import torch
 
 from prunebench.api.components import Arrays, Dataset, Files
 from prunebench.api.errors import BrokenDataset, DamagedData, StoreError
-from prunebench.api.files import flush_folder, put, removed, said, written_through
-from prunebench.api.identity import digest, source_hash
 from prunebench.api.tasks import Task
 from prunebench.data import seeds, streaming
 from prunebench.data.augmentation import augment
 from prunebench.data.checks import called, checked_arrays, checked_files, checked_signature
 from prunebench.data.splits import Split
+from prunebench.records.files import flush_folder, flushed_file, read_json, remove, write_store_file
+from prunebench.records.keys import digest
+from prunebench.records.sources import source_hash
 
 PARTS = ("train_inputs", "train_labels", "test_inputs", "test_labels")
 Examples = Split | streaming.Stream
@@ -63,7 +64,7 @@ def _noted(index: Path, cache: Path) -> Prepared | None:
 
 def noted_fingerprint(index: Path) -> str | None:
     """The fingerprint that an index leads to; None for one that is missing or damaged."""
-    note = said(index)
+    note = read_json(index)
     if not isinstance(note, dict) or not isinstance(found := note.get("fingerprint"), str):
         return None
     sound = re.fullmatch("[0-9a-f]{32}", found) and note == _note(index, str(note.get("dataset")), found)
@@ -98,7 +99,7 @@ def prepare(dataset: Dataset, root: Path | None, cache: Path) -> Prepared:
     files = called(dataset, "files", root)
     prepared = _listed(dataset, files, index) if files is not None else _decoded(dataset, root, cache)
     try:
-        put(index, json.dumps(_note(index, dataset.name, prepared.fingerprint)).encode())
+        write_store_file(index, json.dumps(_note(index, dataset.name, prepared.fingerprint)).encode())
     except OSError as error:
         raise StoreError(f"cannot write {index}: {error.strerror or error}") from error
     return prepared
@@ -161,7 +162,7 @@ def _decoded(dataset: Dataset, root: Path | None, cache: Path) -> Prepared:
 
 def _save(arrays: Arrays, folder: Path) -> None:
     for part in PARTS:
-        with written_through(folder / f"{part}.npy") as file:
+        with flushed_file(folder / f"{part}.npy") as file:
             np.save(file, getattr(arrays, part))
 
 
@@ -177,11 +178,11 @@ def _written(folder: Path, save: Callable[[Path], None]) -> None:
     """A folder that is there whole or not at all. Raises StoreError."""
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
-        removed(aside)  # half of an earlier one
+        remove(aside)  # half of an earlier one
         aside.mkdir(parents=True)
         save(aside)
         flush_folder(aside)
-        removed(folder)
+        remove(folder)
         aside.rename(folder)
         flush_folder(folder.parent)
     except OSError as error:

@@ -25,13 +25,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from prunebench.api import components
-from prunebench.api.environment import cores
 from prunebench.api.errors import DamagedData, DataError
-from prunebench.api.files import said, written_through
 from prunebench.data import seeds
 from prunebench.data.augmentation import on_device
 from prunebench.data.checks import checked_picture
 from prunebench.data.splits import Split
+from prunebench.records.environment import cores
+from prunebench.records.files import flushed_file, read_json
 
 PARTS = ("train_names", "train_starts", "train_labels", "test_names", "test_starts", "test_labels")
 """The arrays of each split: all names as one run of bytes, where each begins and the last one ends, the labels."""
@@ -74,10 +74,10 @@ def write(files: components.Files, folder: Path, fingerprint: str) -> None:
             "labels": np.asarray(labels, np.int64),
         }
         for part, array in kept.items():
-            with written_through(folder / f"{split}_{part}.npy") as file:
+            with flushed_file(folder / f"{split}_{part}.npy") as file:
                 np.save(file, array)
     note = {"folder": quote_from_bytes(os.fsencode(files.folder.resolve())), "fingerprint": fingerprint}
-    with written_through(folder / FOLDER) as file:
+    with flushed_file(folder / FOLDER) as file:
         file.write(json.dumps({**note, "checksum": _checksum(folder, note)}).encode())
 
 
@@ -92,7 +92,7 @@ def _checksum(folder: Path, note: Mapping[str, Any]) -> str:
 
 def damage(folder: Path, fingerprint: str) -> str:
     """What is wrong with the list of files; empty if nothing is. The files themselves are not read."""
-    note = said(folder / FOLDER)
+    note = read_json(folder / FOLDER)
     try:
         if note["checksum"] == _checksum(folder, note) and note["fingerprint"] == fingerprint:
             return ""
@@ -104,7 +104,7 @@ def damage(folder: Path, fingerprint: str) -> str:
 def files_of(folder: Path) -> Path:
     """Where the files lie whose names a folder holds. Raises DamagedData."""
     try:
-        return Path(os.fsdecode(unquote_to_bytes(said(folder / FOLDER)["folder"])))
+        return Path(os.fsdecode(unquote_to_bytes(read_json(folder / FOLDER)["folder"])))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DamagedData(f"{folder / FOLDER} is not what was written; a run makes it again") from error
 

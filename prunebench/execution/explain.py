@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from prunebench.api.errors import CorruptEntry, PrunebenchError, StoreError
-from prunebench.api.files import content_of
 from prunebench.api.tasks import Trial
 from prunebench.execution.key_inputs import DATA, PROTOCOL, VERSION, Inputs, in_no_key, inputs_of, is_of_code
 from prunebench.execution.wording import described
@@ -16,6 +15,7 @@ from prunebench.messages.durations import is_date
 from prunebench.messages.suggestions import nearest
 from prunebench.plan.jobs import Job, missing_jobs
 from prunebench.plan.planning import UNKNOWN_DATA, Plan, PlannedTrial
+from prunebench.records.files import read_bytes
 from prunebench.store.entries import Record, Store
 from prunebench.store.locks import running
 
@@ -147,7 +147,7 @@ def _records_of(name: str, store: Store) -> Iterator[Record]:
     mark = f'"trial": {json.dumps(name)}'.encode()
     for path in store.root.glob("states/*/*/record.json"):
         try:
-            if mark in content_of(path):
+            if mark in read_bytes(path):
                 yield store.record(path.parent.name)
         except (OSError, StoreError):  # it went away meanwhile, or is damaged
             continue

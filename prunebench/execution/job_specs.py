@@ -10,7 +10,6 @@ from typing import Any, cast
 
 from prunebench.api.errors import PrunebenchError
 from prunebench.api.executors import CHECKPOINT_EVERY, JobSpec
-from prunebench.api.identity import digest
 from prunebench.api.layers import Network
 from prunebench.api.registry import Registry
 from prunebench.api.tasks import Trial
@@ -21,6 +20,7 @@ from prunebench.execution.values import NotPlain, from_values, to_values
 from prunebench.network.description import describe
 from prunebench.plan.jobs import Job
 from prunebench.plan.planning import Node, Plan, resolve
+from prunebench.records.keys import digest
 
 CHANGED = "the code of a plugin or of prunebench changed while the run was on: run again"
 

@@ -11,9 +11,9 @@ import json
 from collections.abc import Iterator, Mapping
 
 from prunebench.api.components import Component
-from prunebench.api.identity import base_versions, core_hashes, declared_version, keyed_hashes, source_hashes
 from prunebench.api.tasks import Trial
 from prunebench.api.versions import PROTOCOL_VERSION
+from prunebench.records.sources import base_versions, core_hashes, declared_version, keyed_hashes, source_hashes
 from prunebench.suite.pipelines import Pipeline
 from prunebench.suite.reading import trial_to_plain
 

@@ -10,11 +10,11 @@ from types import MappingProxyType
 
 from prunebench.api.errors import CorruptEntry, DataError, StoreError
 from prunebench.api.registry import Registry
-from prunebench.api.results import Result, Status, undecided
 from prunebench.api.tasks import Task
 from prunebench.data.prepared import Prepared
 from prunebench.execution.results import result_of, unfinished
 from prunebench.plan.planning import UNKNOWN_DATA, Plan, PlannedTrial
+from prunebench.records.results import Result, Status, undecided
 from prunebench.store.entries import Store
 
 _log = logging.getLogger(__name__)

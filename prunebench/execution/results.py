@@ -10,9 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from prunebench.api.errors import CorruptEntry
-from prunebench.api.identity import declared_version, digest, source_files
 from prunebench.api.registry import Registry
-from prunebench.api.results import DENSITY, OF_PROTOCOL, Result, Status
 from prunebench.api.tasks import Trial
 from prunebench.api.versions import PROTOCOL_VERSION
 from prunebench.execution.key_inputs import components, flattened, inputs_of, sources
@@ -20,6 +18,9 @@ from prunebench.execution.throughput import reported
 from prunebench.messages.durations import LATEST
 from prunebench.network.description import describe
 from prunebench.plan.planning import PlannedTrial
+from prunebench.records.keys import digest
+from prunebench.records.results import DENSITY, OF_PROTOCOL, Result, Status
+from prunebench.records.sources import declared_version, source_files
 from prunebench.store.entries import Record, Store
 from prunebench.suite.reading import trial_to_plain
 from prunebench.training.cost import Cost, dense_training_flops

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from enum import Enum
 
 from prunebench.api.executors import ExitCode, JobResult, WorkerPool
-from prunebench.api.files import content_of
+from prunebench.records.files import read_bytes
 from prunebench.store.entries import Store
 
 ATTEMPTS = 3
@@ -122,7 +122,7 @@ def failure_reason(result: JobResult, store: Store) -> str:
 def last_log_line(key: str, store: Store) -> str:
     """What the worker of a job printed last; a disk that is full may have had no room for that."""
     try:
-        lines = content_of(store.logs / f"{key}.log").decode("utf-8", "replace").split("\n")
+        lines = read_bytes(store.logs / f"{key}.log").decode("utf-8", "replace").split("\n")
     except OSError:
         lines = []
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from prunebench.api.results import PACE
+from prunebench.records.results import PACE
 from prunebench.training.cost import Cost
 from prunebench.training.state import State
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from prunebench.api import registry, tracebacks
+from prunebench.api import registry
 from prunebench.api.errors import CorruptEntry, DamagedData, MissingEntry, PrunebenchError, StoreError
 from prunebench.api.executors import ExitCode, JobSpec
 from prunebench.api.stages import Train
@@ -26,6 +26,7 @@ from prunebench.execution.throughput import throughput, watched
 from prunebench.execution.wording import described
 from prunebench.messages.redaction import redacted
 from prunebench.plan.planning import Node
+from prunebench.records import tracebacks
 from prunebench.store.checkpoints import Checkpoints, forget, newest, say
 from prunebench.store.entries import Record, Store
 from prunebench.store.locks import Lock, Work, lock

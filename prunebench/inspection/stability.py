@@ -16,9 +16,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from prunebench.api.environment import environment
 from prunebench.api.errors import Unreachable
-from prunebench.api.identity import canonical_digest, digest
 from prunebench.api.stages import Train
 from prunebench.data.prepared import Data
 from prunebench.execution.performing import perform
@@ -28,6 +26,8 @@ from prunebench.inspection.trials import Finished
 from prunebench.network.modules import copied
 from prunebench.plan.planning import Node
 from prunebench.pruning.masks import Masks
+from prunebench.records.environment import describe_environment
+from prunebench.records.keys import canonical_digest, digest
 from prunebench.store.state_files import read_state
 from prunebench.training.arithmetic import repeatable
 from prunebench.training.loop import EVALUATION_BATCH, evaluate, load
@@ -95,7 +95,7 @@ def _child(finished: Finished, node: Node, stream: str, note: Callable[[str], ob
     note(f"training from step {node.start} to {node.stop} with other noise ({stream})")
     threads, started = torch.get_num_threads(), time.time()
     state = perform(child, parent, None, finished.bench)
-    write_state(store, child, node.parent, state, finished.bench, started, environment(threads))
+    write_state(store, child, node.parent, state, finished.bench, started, describe_environment(threads))
     return state
 
 

@@ -24,15 +24,16 @@ from torch import nn
 
 from prunebench.api import registry as plugins
 from prunebench.api.components import Model
-from prunebench.api.environment import data_folder
 from prunebench.api.errors import TicketError
-from prunebench.api.files import File, replaced
+from prunebench.api.files import File
 from prunebench.api.registry import Registry
 from prunebench.api.tasks import Task
 from prunebench.data import seeds
 from prunebench.data.prepared import Data, prepare
 from prunebench.network.modules import build
 from prunebench.pruning.masks import Masks, pack, unpack
+from prunebench.records import files
+from prunebench.records.environment import data_folder
 from prunebench.store.entries import Store
 from prunebench.suite.lookup import part
 from prunebench.suite.nodes import Location, Node, SuiteErrors
@@ -219,7 +220,7 @@ def to_bytes(ticket: Ticket) -> bytes:
 def write_file(path: Path, content: bytes) -> None:
     """Write a file as a whole. Raises TicketError."""
     try:
-        replaced(path, content)
+        files.write_file(path, content)
     except OSError as error:
         raise TicketError(f"cannot write {path}: {error.strerror or error}") from None
 

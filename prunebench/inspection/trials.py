@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from prunebench.api.environment import data_folder
 from prunebench.api.errors import PrunebenchError, StoreError, Unreachable
 from prunebench.api.registry import Registry
-from prunebench.api.results import Result
 from prunebench.api.stages import Initialize, Reinitialize, Rewind, Train
 from prunebench.api.tasks import Trial
 from prunebench.data.prepared import Data, Prepared, find, prepare
@@ -21,6 +19,8 @@ from prunebench.execution.performing import perform
 from prunebench.execution.results import result_of
 from prunebench.messages.suggestions import nearest
 from prunebench.plan.planning import Node, PlannedTrial, protocol, resolve
+from prunebench.records.environment import data_folder
+from prunebench.records.results import Result
 from prunebench.store.entries import Record, Store
 from prunebench.store.state_files import read_state
 from prunebench.training.bench import Bench, fresh_model

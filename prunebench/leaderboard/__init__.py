@@ -21,8 +21,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pandas as pd
 
 from prunebench.api.errors import BoardError
-from prunebench.api.files import has, removed, replaced
-from prunebench.api.results import CHOICE, DEPLOYED, EARLY_STOP, METRICS, Result
 from prunebench.api.tasks import Suite
 from prunebench.leaderboard.boards import published
 from prunebench.leaderboard.overlaps import FILE, Overlap, current, dump, measure, read_overlaps
@@ -33,6 +31,8 @@ from prunebench.leaderboard.tables.page import board_page
 from prunebench.leaderboard.tables.sections import Section, sections
 from prunebench.leaderboard.tables.terminal import text
 from prunebench.messages.plain_text import cell
+from prunebench.records.files import has_content, remove, write_file
+from prunebench.records.results import CHOICE, DEPLOYED, EARLY_STOP, METRICS, Result
 from prunebench.tracking import read_results
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def write(
     contents = files(results, expected, overlaps=given)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        return [replaced(directory / name, content) for name, content in contents.items()]
+        return [write_file(directory / name, content) for name, content in contents.items()]
     except OSError as error:
         raise BoardError(
             f"the leaderboard cannot be written to {directory}: {error.strerror}: {error.filename}"
@@ -208,7 +208,7 @@ def _overlaps_there(directory: Path) -> tuple[Overlap, ...]:
         return read_overlaps(directory)
     except BoardError as error:
         warnings.warn(f"{error}; the file is removed, and made again of what is measured", stacklevel=3)
-        removed(directory / FILE)
+        remove(directory / FILE)
         return ()
 
 
@@ -216,7 +216,7 @@ def stale(results: Iterable[Result], directory: Path, expected: Iterable[Request
     """The files of a published board that are missing, or not what these results give."""
     contents = files(results, expected, _drawn_otherwise(directory), read_overlaps(directory))
     paths = {directory / name: content for name, content in contents.items()}
-    return [path for path, content in paths.items() if not has(path, content)]
+    return [path for path, content in paths.items() if not has_content(path, content)]
 
 
 def _drawn_otherwise(directory: Path) -> dict[str, bytes]:

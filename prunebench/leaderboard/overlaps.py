@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 from prunebench.api.errors import BoardError, PrunebenchError
-from prunebench.api.results import Result
 from prunebench.messages.plain_text import cell as text_cell
 from prunebench.messages.plain_text import of_cell
+from prunebench.records.results import Result
 from prunebench.tracking import MaskFile, fetch_masks
 
 FILE = "overlaps.csv"

@@ -11,7 +11,6 @@ from typing import Any
 
 import pandas as pd
 
-from prunebench.api.results import DEPLOYED, EARLY_STOP, TIES_MATTER, Result
 from prunebench.leaderboard.boards.commands import row_command
 from prunebench.leaderboard.selection import RequestedRow, Selection, grouped, select
 from prunebench.leaderboard.statistics import (
@@ -24,6 +23,7 @@ from prunebench.leaderboard.statistics import (
     places,
     verdict,
 )
+from prunebench.records.results import DEPLOYED, EARLY_STOP, TIES_MATTER, Result
 
 COLUMNS = {
     "task": "label of the task: data set, model and recipe",

@@ -10,10 +10,10 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
-from prunebench.api.results import ASKED, OF_PROTOCOL, UNKNOWN_DATA, Result
 from prunebench.api.versions import NO_VERSION
 from prunebench.leaderboard.overlaps import Overlap
 from prunebench.messages.plain_text import visible
+from prunebench.records.results import ASKED, OF_PROTOCOL, UNKNOWN_DATA, Result
 
 RequestedRow = tuple[str, str, float, int]
 """What a suite asks for: task label, method label, target sparsity, seed."""

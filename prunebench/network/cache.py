@@ -16,12 +16,13 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from prunebench.api.environment import installed
-from prunebench.api.files import put, said
-from prunebench.api.identity import core_files, digest, source_hash
 from prunebench.api.layers import Network
 from prunebench.api.tasks import Task
 from prunebench.network.description import describe
+from prunebench.records.environment import installed
+from prunebench.records.files import read_json, write_store_file
+from prunebench.records.keys import digest
+from prunebench.records.sources import core_files, source_hash
 
 
 class NetworkCache:
@@ -63,7 +64,7 @@ def _code() -> str:
 
 
 def _read(path: Path) -> Network | None:
-    found = said(path)
+    found = read_json(path)
     try:
         plain = found["network"]
         if found["checksum"] != _checksum(path.stem, plain):
@@ -78,7 +79,7 @@ def _write(path: Path, network: Network) -> None:
     """Write a description; one that cannot be written is made again the next time."""
     plain = json.loads(json.dumps(asdict(network)))
     with contextlib.suppress(OSError):
-        put(path, json.dumps({"network": plain, "checksum": _checksum(path.stem, plain)}).encode())
+        write_store_file(path, json.dumps({"network": plain, "checksum": _checksum(path.stem, plain)}).encode())
 
 
 def _checksum(key: str, plain: Any) -> str:

@@ -12,13 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from prunebench.api import times, tracebacks
+from prunebench.api import times
 from prunebench.api.components import Component
 from prunebench.api.errors import PluginError, PrunebenchError, Unreachable
-from prunebench.api.identity import canonical_digest, digest, field_values
 from prunebench.api.layers import Network
 from prunebench.api.methods import Method
-from prunebench.api.results import UNKNOWN_DATA
 from prunebench.api.stages import Prune, Reinitialize, Rewind, Shuffle, Stage, Train
 from prunebench.api.tasks import Entry, Task, Trial
 from prunebench.api.versions import PROTOCOL_VERSION
@@ -26,6 +24,9 @@ from prunebench.network.description import alone, describe
 from prunebench.network.modules import called
 from prunebench.plan.chain import Link, linked
 from prunebench.pruning.allocation import check_shares, total_kept
+from prunebench.records import tracebacks
+from prunebench.records.keys import canonical_digest, digest, field_values
+from prunebench.records.results import UNKNOWN_DATA
 from prunebench.training.cost import examples_between, training_flops
 from prunebench.training.recipes import resolved_options
 

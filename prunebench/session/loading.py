@@ -10,15 +10,15 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from prunebench.api import registry as plugins
-from prunebench.api.environment import data_folder
 from prunebench.api.layers import Network
 from prunebench.api.methods import Method
 from prunebench.api.registry import Registry
-from prunebench.api.results import ASKED, Result
 from prunebench.api.tasks import Suite, Task, Trial
 from prunebench.data.prepared import Prepared, find
 from prunebench.network.description import describe
 from prunebench.plan.planning import Plan, make_plan
+from prunebench.records.environment import data_folder
+from prunebench.records.results import ASKED, Result
 from prunebench.suite.overrides import narrow, unlisted
 from prunebench.suite.reading import from_plain, read_suite, to_plain
 

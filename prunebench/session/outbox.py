@@ -19,8 +19,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from prunebench.api import registry as plugins
 from prunebench.api.errors import CorruptEntry, PrunebenchError, StoreError, SuiteError
-from prunebench.api.files import cleared, put, removed, said
-from prunebench.api.identity import digest
 from prunebench.api.registry import Registry
 from prunebench.api.tasks import Suite
 from prunebench.data.prepared import Prepared
@@ -28,6 +26,8 @@ from prunebench.execution.progress import lost
 from prunebench.execution.results import stored_result
 from prunebench.plan.jobs import missing_jobs
 from prunebench.plan.planning import Plan, make_plan
+from prunebench.records.files import read_json, remove, remove_unless_folder, write_store_file
+from prunebench.records.keys import digest
 from prunebench.session.loading import LoadedSuite, prepared_already, with_origin
 from prunebench.session.run_options import STORE
 from prunebench.store.entries import Store, is_older
@@ -76,7 +76,7 @@ def _open_note(folder: Path, name: str) -> tuple[Path, FileLock]:
     path = folder / f"{name}.json"
     lock = _lock_of(path)
     try:
-        cleared(folder)
+        remove_unless_folder(folder)
         folder.mkdir(exist_ok=True)
         make_way(Path(lock.lock_file))
         lock.acquire(timeout=0)
@@ -89,7 +89,7 @@ def _open_note(folder: Path, name: str) -> tuple[Path, FileLock]:
 
 def _write(path: Path, text: str) -> None:
     try:
-        put(path, text.encode())
+        write_store_file(path, text.encode())
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 
@@ -168,7 +168,7 @@ def sync_all(
             with lock.acquire(timeout=0):
                 sent = _send_note(path, opened, given, patience)
                 if not sent.withheld:
-                    removed(path)
+                    remove(path)
                 Path(lock.lock_file).unlink(missing_ok=True)
         except Timeout:
             sent = replace(_send_note(path, opened, given, patience), waiting=True)
@@ -219,7 +219,7 @@ class Note:
 def _send_note(path: Path, store: Store, given: Given, patience: float) -> SyncReport:
     """Send what a note is about. What it is called, when it cannot be read, is all that is known of it."""
     try:
-        note: Note = TypeAdapter(Note).validate_python(said(path))
+        note: Note = TypeAdapter(Note).validate_python(read_json(path))
     except ValidationError as error:
         return SyncReport(str(path), unread=f"it is not the note of a run: {_first_error(error)}")
     name, lacking = str(note.suite.get("name", path)), given.lacks(note)

@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 
 from prunebench.api.components import Dataset
-from prunebench.api.environment import data_folder
 from prunebench.api.errors import BrokenDataset, DataError
-from prunebench.api.identity import digest
 from prunebench.api.registry import Registry
 from prunebench.data.prepared import Prepared, prepare
+from prunebench.records.environment import data_folder
+from prunebench.records.keys import digest
 from prunebench.session.loading import LoadedSuite
 from prunebench.store.entries import Record, Store
 

@@ -10,17 +10,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prunebench.api.environment import data_folder, environment
 from prunebench.api.errors import BoardError, TrackingError
 from prunebench.api.executors import Executor, chosen
-from prunebench.api.files import unwritable
-from prunebench.api.identity import digest
-from prunebench.api.results import Result
 from prunebench.api.tasks import Task
 from prunebench.data.prepared import Prepared
 from prunebench.execution.open_trials import Event, TaskData
 from prunebench.execution.scheduler import Scheduler, SchedulerOptions, named_executor
 from prunebench.network.cache import NetworkCache
+from prunebench.records.environment import data_folder, describe_environment
+from prunebench.records.files import unwritable
+from prunebench.records.keys import digest
+from prunebench.records.results import Result
 from prunebench.session.loading import LoadedSuite, plan_suite, with_origin
 from prunebench.session.outbox import pending
 from prunebench.session.preparing import prepare_data, prepared_of
@@ -132,7 +132,7 @@ def _scheduler_options(
         timeout=options.timeout,
         checkpoint_every=options.checkpoint_every,
         deadline=deadline,
-        environment=environment(options.threads),
+        environment=describe_environment(options.threads),
     )
 
 

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from prunebench.api.errors import CorruptEntry, StoreError
-from prunebench.api.files import removed
 from prunebench.api.stages import Train
 from prunebench.plan.planning import Node
+from prunebench.records.files import remove
 from prunebench.store.entries import Entries, Store
 from prunebench.store.state_files import read_state, rest_of, shapes_of
 from prunebench.training.bench import Bench
@@ -103,4 +103,4 @@ def say(text: object) -> None:
 def forget(store: Store, key: str) -> None:
     """Remove the checkpoints of a job that is done."""
     with contextlib.suppress(OSError):
-        removed(store.checkpoints(key).root)
+        remove(store.checkpoints(key).root)

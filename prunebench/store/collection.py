@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.api.errors import CorruptEntry, StoreError
-from prunebench.api.files import said
 from prunebench.api.tasks import Trial
 from prunebench.api.versions import PROTOCOL_VERSION
 from prunebench.data.prepared import Prepared, damage, noted_fingerprint
 from prunebench.plan.planning import make_plan
+from prunebench.records.files import read_json
 from prunebench.store.checkpoints import kept_steps
 from prunebench.store.entries import Store, is_older
 from prunebench.store.locks import Running, running
@@ -189,7 +189,7 @@ def _prints(store: Store, dataset: str) -> set[str]:
 
 def _said(item: Item) -> Mapping[str, Any]:
     """What the record of a state says, unchecked."""
-    record = said(item.path / "record.json")
+    record = read_json(item.path / "record.json")
     return record if isinstance(record, dict) else {}
 
 

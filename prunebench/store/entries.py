@@ -28,10 +28,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunebench.api.errors import CorruptEntry, MissingEntry, StoreError
-from prunebench.api.files import cleared, content_of, flush_folder, put, removed, said, written_through
 from prunebench.api.versions import PROTOCOL_VERSION
 from prunebench.messages.durations import is_date
 from prunebench.messages.redaction import redacted_all
+from prunebench.records.files import (
+    flush_folder,
+    flushed_file,
+    read_bytes,
+    read_json,
+    remove,
+    remove_unless_folder,
+    write_store_file,
+)
 
 if TYPE_CHECKING:
     from prunebench.training.state import Tensors
@@ -75,7 +83,7 @@ class Entries:
         """The record of an entry, verified. Raises MissingEntry or CorruptEntry."""
         path = self.folder(key) / "record.json"
         try:
-            record: Record = json.loads(content_of(path))
+            record: Record = json.loads(read_bytes(path))
             sound = record.pop("checksum") == _checksum(record) and record["key"] == key
             sound = sound and all(name.isidentifier() for name in {**record["files"]})
         except FileNotFoundError:
@@ -121,7 +129,7 @@ class Entries:
 
         aside = self._aside(key)
         try:
-            cleared(aside.parent)
+            remove_unless_folder(aside.parent)
             aside.mkdir(parents=True)
             sums = {}
             for name, tensors in files.items():
@@ -142,13 +150,13 @@ class Entries:
     def discard(self, key: str) -> None:
         """Remove an entry, as a whole: no process ever reads half of it."""
         with contextlib.suppress(OSError):
-            removed(self.folder(key))
+            remove(self.folder(key))
 
     def sweep(self, key: str) -> None:
         """Remove what a killed writer of this entry left; only the holder of its lock may call this."""
         for path in self.folder(key).parent.glob(f".{key}.*"):
             with contextlib.suppress(OSError):
-                removed(path)
+                remove(path)
 
     def _publish(self, key: str, aside: Path) -> None:
         """Rename a complete entry to its place. An existing one stays if it is sound."""
@@ -173,7 +181,7 @@ class Entries:
     def _content(self, key: str, name: str, record: Record) -> bytes:
         path = self._path(key, name)
         try:
-            content = content_of(path)
+            content = read_bytes(path)
         except OSError as error:
             raise CorruptEntry(f"{path} cannot be read: {error.strerror}") from error
         if hashlib.sha256(content).hexdigest() != record["files"][name]:
@@ -226,20 +234,22 @@ class Store(Entries):
 
     def failure(self, key: str) -> Record | None:
         """Why a stage failed when it was last tried; None where the note is damaged."""
-        failure = said(self._failure(key))
+        failure = read_json(self._failure(key))
         return failure if _is_failure(failure) else None
 
     def write_failure(self, key: str, failure: Record) -> None:
         """Write why a stage failed, without the secrets that errors quote. Raises StoreError."""
         path = self._failure(key)
         try:
-            put(path, json.dumps({"protocol": PROTOCOL_VERSION, **redacted_all(failure)}, indent=1).encode())
+            write_store_file(
+                path, json.dumps({"protocol": PROTOCOL_VERSION, **redacted_all(failure)}, indent=1).encode()
+            )
         except OSError as error:
             raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 
     def forget_failure(self, key: str) -> None:
         with contextlib.suppress(OSError):
-            removed(self._failure(key))
+            remove(self._failure(key))
 
     def _failure(self, key: str) -> Path:
         return self.root / "failures" / f"{key}.json"
@@ -266,5 +276,5 @@ def _checksum(record: Record) -> str:
 
 def _write_through(path: Path, content: bytes) -> None:
     """Write a file, and flush it to the disk."""
-    with written_through(path) as file:
+    with flushed_file(path) as file:
         file.write(content)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 
-from prunebench.api.files import removed
+from prunebench.records.files import remove
 from prunebench.store import locks
 from prunebench.store.entries import Store
 
@@ -21,4 +21,4 @@ def sweep(store: Store) -> None:
     for checkpoints in (store.root / "checkpoints").glob("*"):
         if store.has(checkpoints.name):
             with contextlib.suppress(OSError):
-                removed(checkpoints)
+                remove(checkpoints)

@@ -22,8 +22,8 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
 from prunebench.api.errors import StoreError
-from prunebench.api.files import removed
 from prunebench.messages.durations import LATEST
+from prunebench.records.files import remove
 from prunebench.store.entries import Store
 
 PATIENCE = 0.5
@@ -134,7 +134,7 @@ def make_way(*paths: Path) -> None:
     """Remove a folder or a link that has the name of a lock or a note."""
     for path in paths:
         if path.is_symlink() or (path.exists() and not path.is_file()):
-            removed(path)
+            remove(path)
 
 
 def running(store: Store) -> list[Running]:

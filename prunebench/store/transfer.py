@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from prunebench.api.errors import CorruptEntry, StoreError
-from prunebench.api.files import flush_folder, written_through
+from prunebench.records.files import flush_folder, flushed_file
 from prunebench.store.entries import Store
 
 PackedState = dict[str, bytes]
@@ -50,6 +50,6 @@ def _write(folder: Path, packed: PackedState) -> None:
     folder.mkdir(parents=True)
     for name, content in packed.items():
         path = folder / Path(name).name
-        with written_through(path) as file:
+        with flushed_file(path) as file:
             file.write(content)
     flush_folder(folder)

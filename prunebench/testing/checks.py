@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from prunebench.api import tracebacks
 from prunebench.api.components import Model
 from prunebench.api.errors import PluginError, PrunebenchError, Unreachable
 from prunebench.api.methods import Method
 from prunebench.messages.suggestions import near, shown
+from prunebench.records import tracebacks
 from prunebench.testing import chain_checks, global_state, metadata_checks
 from prunebench.testing.harness import Harness
 from prunebench.testing.networks import NETWORKS

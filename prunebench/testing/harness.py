@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 
-from prunebench.api import tracebacks
 from prunebench.api.components import Model
 from prunebench.api.errors import PluginError, Unreachable
 from prunebench.api.methods import Method, Updater, method_of
@@ -24,6 +23,7 @@ from prunebench.api.tasks import Entry, Optimizer, Prunable, Recipe, Task, Trial
 from prunebench.data.prepared import Data, Prepared, prepare
 from prunebench.execution.performing import measured, perform
 from prunebench.plan.planning import Node, protocol, resolve
+from prunebench.records import tracebacks
 from prunebench.suite.reading import trial_from_plain, trial_to_plain
 from prunebench.testing import global_state
 from prunebench.testing.pictures import Pictures

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from prunebench.api.errors import PrunebenchError, Unreachable
-from prunebench.api.identity import digest
 from prunebench.api.methods import Method
 from prunebench.api.registry import NAME, Plugin
 from prunebench.api.tasks import Trial
+from prunebench.records.keys import digest
 from prunebench.suite.checking import dumped, exact
 from prunebench.suite.descriptions import Parameter, describe
 from prunebench.suite.descriptions import parameters as parameters_of

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from prunebench.api.errors import TrackingError
-from prunebench.api.files import unwritable
+from prunebench.records.files import unwritable
 from prunebench.tracking.addresses import sqlite_file, sqlite_uri, tracking_uri
 
 _TABLES = {"experiments", "runs", "alembic_version"}

@@ -9,8 +9,8 @@ from collections import deque
 from uuid import uuid4
 
 from prunebench.api.errors import TrackingError
-from prunebench.api.results import Result
 from prunebench.messages.redaction import redacted
+from prunebench.records.results import Result
 from prunebench.tracking.tracker import Tracker
 
 PAUSE = 30.0

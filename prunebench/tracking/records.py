@@ -15,10 +15,10 @@ from sys import intern
 from typing import TYPE_CHECKING, Any, cast
 
 from prunebench.api.errors import TrackingError
-from prunebench.api.files import said
-from prunebench.api.results import ASKED, Result, Status
 from prunebench.messages.durations import is_date
 from prunebench.messages.redaction import redacted, redacted_all
+from prunebench.records.files import read_json
+from prunebench.records.results import ASKED, Result, Status
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -264,7 +264,7 @@ def _layers(client: MlflowClient, run: Run) -> list[dict[str, Any]]:
         return []
     with tempfile.TemporaryDirectory() as folder:
         path = client.download_artifacts(run.info.run_id, "layers.json", folder)
-        layers = said(Path(path))
+        layers = read_json(Path(path))
     if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
         raise ValueError("its layers.json is not a list of layers")
     return layers

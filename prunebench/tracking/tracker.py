@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from prunebench.api.errors import TrackingError, Unavailable
-from prunebench.api.results import Result
 from prunebench.messages.redaction import redacted
+from prunebench.records.results import Result
 from prunebench.tracking.addresses import URI_VARIABLE, artifact_folder, artifact_location, sqlite_file, tracking_uri
 from prunebench.tracking.connection import connect, lockable, locked, translated
 from prunebench.tracking.records import (

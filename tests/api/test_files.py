@@ -8,7 +8,7 @@ import pytest
 import prunebench
 from prunebench import File
 from prunebench.api.errors import PrunebenchError
-from prunebench.api.identity import digest
+from prunebench.records.keys import digest
 from prunebench.suite.checking import dumped, exact
 from prunebench.suite.descriptions import parameters
 from prunebench.suite.schema import schema_of

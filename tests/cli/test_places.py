@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from prunebench.api.files import replaced, unwritable
 from prunebench.cli import main
 from prunebench.leaderboard.boards import published
+from prunebench.records.files import unwritable, write_file
 from tests import runs
 from tests.leaderboard.conftest import make
 
@@ -126,9 +126,9 @@ def test_a_folder_where_a_file_belongs_is_said_to_be(here):
 
 def test_a_disk_that_fills_up_leaves_what_was_there(mounted):
     place = mounted("small", "size=64k")
-    replaced(place / "page", b"old")
+    write_file(place / "page", b"old")
     with pytest.raises(OSError, match=r"No space left on device: .*page"):
-        replaced(place / "page", bytes(2**20))
+        write_file(place / "page", bytes(2**20))
     assert [(path.name, path.read_bytes()) for path in place.iterdir()] == [("page", b"old")]
     assert unwritable(place / "new" / "folder") == ""
     assert [path.name for path in place.iterdir()] == ["page"]

@@ -6,11 +6,11 @@ import shutil
 import pytest
 
 from prunebench.api.errors import PrunebenchError
-from prunebench.api.identity import canonical_digest
 from prunebench.api.versions import PROTOCOL_VERSION
 from prunebench.execution import key_inputs as inputs
 from prunebench.execution.explain import NOT_SET, Change, trial_named, why
 from prunebench.plan import planning as plans
+from prunebench.records.keys import canonical_digest
 from prunebench.store import locks as claims
 from tests.execution import filling
 

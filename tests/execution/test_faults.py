@@ -359,7 +359,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(trained, store, whole, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("prunebench.api.files.os.fsync", full)
+        patch.setattr("prunebench.records.files.os.fsync", full)
         assert run_job(trained) == ExitCode.STORE_FULL
     said = capsys.readouterr().out.splitlines()[-1]
     assert said == f"cannot write {store.folder(trained.key)}: No space left on device"
@@ -371,7 +371,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(trained, store, whole, monkeypat
 
 def test_a_failure_that_cannot_be_written_is_a_full_disk(trained, store, monkeypatch, capsys):
     def fails(*_, **__):
-        monkeypatch.setattr("prunebench.api.files.os.fsync", full)
+        monkeypatch.setattr("prunebench.records.files.os.fsync", full)
         raise ValueError("no luck")
 
     def full(*_):

@@ -5,9 +5,9 @@ import textwrap
 import pytest
 
 from prunebench import session
-from prunebench.api.identity import core_hashes
 from prunebench.api.versions import PROTOCOL_VERSION
 from prunebench.execution.key_inputs import in_no_key, inputs_of, sources
+from prunebench.records.sources import core_hashes
 from tests import runs
 
 

@@ -4,8 +4,8 @@ import hashlib
 
 import pytest
 
-from prunebench.api.results import Result
 from prunebench.leaderboard.overlaps import Overlap
+from prunebench.records.results import Result
 from tests.browser import browser
 
 PRUNABLE = 1000

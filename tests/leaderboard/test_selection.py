@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from prunebench.api.results import UNKNOWN_DATA
 from prunebench.leaderboard.selection import other_sources, select, shared
+from prunebench.records.results import UNKNOWN_DATA
 
 
 def test_all_current_results_stand(seeds):

@@ -5,9 +5,9 @@ import json
 import pandas as pd
 import pytest
 
-from prunebench.api.files import replaced
 from prunebench.leaderboard import files, rows
 from prunebench.leaderboard.boards import cache as standing
+from prunebench.records.files import write_file
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def noted(board, tmp_path):
     contents, frame = board
     folder, note = tmp_path / "board", tmp_path / "notes" / "one.json"
     folder.mkdir()
-    written = [replaced(folder / name, content) for name, content in contents.items()]
+    written = [write_file(folder / name, content) for name, content in contents.items()]
     standing.note_down(note, "source", folder, written, frame)
     return folder, note
 

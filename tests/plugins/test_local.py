@@ -10,9 +10,9 @@ import pytest
 from prunebench_plugins import local
 from prunebench_plugins.local import Local, Processes
 
-from prunebench.api.environment import cores
 from prunebench.api.errors import PrunebenchError
 from prunebench.api.executors import ExitCode, JobSpec, Resources, RunContext
+from prunebench.records.environment import cores
 
 
 @pytest.fixture

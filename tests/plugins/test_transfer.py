@@ -11,11 +11,11 @@ import prunebench
 from prunebench import Initialize, Prune, Train
 from prunebench.api.errors import PrunebenchError, SuiteError, TicketError, Unreachable
 from prunebench.api.files import File
-from prunebench.api.identity import digest
 from prunebench.api.registry import Registry
 from prunebench.api.tasks import Prunable
 from prunebench.inspection.tickets import Facts, Ticket
 from prunebench.plan.planning import protocol, resolve
+from prunebench.records.keys import digest
 from prunebench.suite.reading import trial_from_plain, trial_to_plain
 from prunebench.testing import NETWORKS, conformance
 

@@ -7,9 +7,9 @@ from prunebench_plugins.transfer import ranks
 import prunebench
 from prunebench import Initialize, Prune, Structure, Train
 from prunebench.api.layers import Layer
-from prunebench.api.results import undecided
 from prunebench.pruning.choices import Choice, choice_of
 from prunebench.pruning.masks import keep_highest
+from prunebench.records.results import undecided
 
 
 def choice(scores, density, allocation="global", structure=None, masks=None):

@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from prunebench.api.results import METRICS, Result
+from prunebench.records.results import METRICS, Result
 from prunebench.tracking import Tracker
 from tests import servers
 

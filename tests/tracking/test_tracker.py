@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from prunebench.api.errors import TrackingError
-from prunebench.api.results import METRICS
+from prunebench.records.results import METRICS
 from prunebench.tracking import Tracker, connection, read_results
 from prunebench.tracking import tracker as tracker_module
 from prunebench.tracking.records import decoded, encoded

@@ -30,9 +30,9 @@ from multiprocessing import process
 from typing import Any, NoReturn
 
 from prunebench.api.executors import ExitCode, JobSpec
-from prunebench.api.files import removed
 from prunebench.execution.processes import descendants
 from prunebench.execution.run_job import run_job
+from prunebench.records.files import remove
 
 GRACE = 5.0
 """Seconds between asking a worker to stop and killing it."""
@@ -306,7 +306,7 @@ def _run_with_log(spec: JobSpec) -> int:
 def _open_log(spec: JobSpec) -> int:
     """What the worker prints from now on goes to its log."""
     if spec.log.is_symlink() or not spec.log.is_file():
-        removed(spec.log)  # a link could lead to a file that is not a log
+        remove(spec.log)  # a link could lead to a file that is not a log
     file = os.open(spec.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)

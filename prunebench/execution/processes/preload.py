@@ -12,10 +12,10 @@ import safetensors.torch  # noqa: F401  which reading a state needs
 import torch
 
 from prunebench.api import registry
-from prunebench.api.environment import installed
-from prunebench.api.identity import core_source, source_hash
 from prunebench.execution import worker
 from prunebench.execution.processes import descendants
+from prunebench.records.environment import installed
+from prunebench.records.sources import core_source, source_hash
 
 import_module("torch._dynamo")  # a second or two, which the counting of FLOPs would cost each worker
 

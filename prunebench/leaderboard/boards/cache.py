@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from prunebench.api.environment import installed
-from prunebench.api.files import put, said
 from prunebench.leaderboard.overlaps import FILE as OVERLAPS
 from prunebench.leaderboard.rows import framed
+from prunebench.records.environment import installed
+from prunebench.records.files import read_json, write_store_file
 
 ROWS = "rows.json"
 _PACKAGE = Path(__file__).parents[1]
@@ -30,7 +30,7 @@ def standing(note: Path, source: str, directory: Path) -> pd.DataFrame | None:
         note: as `note_down` wrote it, or anything else.
         source: stands for all that a board is made from but its code.
     """
-    noted = said(note)
+    noted = read_json(note)
     try:
         if noted["seal"] != _seal(source, directory, noted["files"]):
             return None
@@ -52,7 +52,7 @@ def note_down(note: Path, source: str, directory: Path, written: Iterable[Path],
         if not _rows(directory).equals(frame):  # JSON has no infinity
             return
         text = json.dumps({"files": names, "seal": _seal(source, directory, names)}, indent=1)
-        put(note, text.encode())
+        write_store_file(note, text.encode())
     except OSError:
         return
 

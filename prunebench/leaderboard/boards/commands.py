@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from prunebench.api.results import ASKED, Result
+from prunebench.records.results import ASKED, Result
 
 
 def row_command(results: Sequence[Result]) -> str:

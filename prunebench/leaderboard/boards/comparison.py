@@ -12,7 +12,6 @@ from typing import Any, Literal
 from scipy import stats
 from tabulate import tabulate
 
-from prunebench.api.results import Result
 from prunebench.leaderboard.boards.published import Board
 from prunebench.leaderboard.rows import records, table
 from prunebench.leaderboard.selection import changes, grouped, other_sources, select
@@ -20,6 +19,7 @@ from prunebench.leaderboard.statistics import FEWEST_PAIRS, SIGNIFICANCE, deviat
 from prunebench.leaderboard.tables.sections import Row, percent, spread
 from prunebench.messages.plain_text import escaped_json, visible
 from prunebench.messages.plain_text import markdown as escaped
+from prunebench.records.results import Result
 
 Kind = Literal["better", "worse", "new", "gone", "not comparable", "same"]
 MARKS: Mapping[Kind, str] = {"better": "▲", "worse": "▼", "new": "+", "gone": "−", "not comparable": "≠", "same": "="}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from prunebench.api.results import PACE, Result
 from prunebench.leaderboard.boards.published import Board
 from prunebench.leaderboard.overlaps import Overlap
 from prunebench.leaderboard.selection import (
@@ -16,6 +15,7 @@ from prunebench.leaderboard.selection import (
     protocol_name,
     protocol_version,
 )
+from prunebench.records.results import PACE, Result
 
 MEASURED = ("wall_seconds", "latency_", *PACE)
 """Begins the names of metrics that are measured with a clock, and so never twice the same."""

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.api.errors import BoardError
-from prunebench.api.results import Result
 from prunebench.leaderboard.overlaps import Overlap, read_overlaps
 from prunebench.leaderboard.selection import OF_THE_METHOD, OWN_KEY, RequestedRow, cell, grouped, precedence
 from prunebench.messages.durations import LATEST
 from prunebench.messages.plain_text import escaped_json
+from prunebench.records.results import Result
 
 FILE = "trials.jsonl"
 HEADER = {"format": "prunebench trials", "version": 1}

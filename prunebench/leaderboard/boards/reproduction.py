@@ -15,9 +15,9 @@ from typing import Literal
 
 from scipy import stats
 
-from prunebench.api.results import Result
 from prunebench.leaderboard.boards.merging import differences
 from prunebench.leaderboard.statistics import CONFIDENCE, deviation, mean
+from prunebench.records.results import Result
 
 ROUNDING = 1e-12
 """Noise of the last bits, which is no difference."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prunebench.api.errors import BoardError
-from prunebench.api.results import Result
 from prunebench.leaderboard.boards.published import FILE, Board, read_board
 from prunebench.messages.redaction import redacted
+from prunebench.records.results import Result
 from prunebench.tracking import read_results, sqlite_uri, tracking_uri
 
 DATABASE = "mlflow.db"

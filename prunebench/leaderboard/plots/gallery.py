@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from prunebench.api.results import Result
 from prunebench.leaderboard.overlaps import Overlap
 from prunebench.leaderboard.plots import costs, maps
 from prunebench.leaderboard.plots.curves import ACCURACY, EARLY_ACCURACY, EARLY_STOP, TITLES, curves, curves_card
@@ -18,6 +17,7 @@ from prunebench.leaderboard.plots.style import Spec
 from prunebench.leaderboard.ranks import Ranking, ranking
 from prunebench.leaderboard.selection import Selection
 from prunebench.leaderboard.tables.sections import RANKS, Section, percent, sections
+from prunebench.records.results import Result
 
 
 @dataclass(frozen=True)

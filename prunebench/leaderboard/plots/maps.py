@@ -6,12 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prunebench.api.results import DENSITY, Result
 from prunebench.leaderboard.overlaps import Overlap
 from prunebench.leaderboard.plots.marks import EVERY
 from prunebench.leaderboard.plots.style import CONFIG, FAINT, Spec, control, listed, of_card, rounded
 from prunebench.leaderboard.statistics import mean
 from prunebench.leaderboard.tables.sections import Section, percent
+from prunebench.records.results import DENSITY, Result
 
 Densities = Mapping[str, Mapping[str, float]]
 """By method its layers' densities."""

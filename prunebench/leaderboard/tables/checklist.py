@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from prunebench.api.results import Result
 from prunebench.leaderboard.tables.sections import Row, Section
+from prunebench.records.results import Result
 
 Answer = Literal["met", "partly", "not met"]
 

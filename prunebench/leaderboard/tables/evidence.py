@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prunebench.api.results import Result
 from prunebench.leaderboard.ranks import Ranking
 from prunebench.leaderboard.statistics import CONFIDENCE, FEWEST_PAIRS, SIGNIFICANCE
 from prunebench.leaderboard.tables.checklist import checklist
 from prunebench.leaderboard.tables.sections import Row, Section, percent
+from prunebench.records.results import Result
 
 TICKETS = f"""\
 The two properties of a winning ticket (Frankle & Carbin 2019): stopped early, at the iteration of its lowest validation

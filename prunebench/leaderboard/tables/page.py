@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from prunebench.api.results import ASKED, Result
 from prunebench.leaderboard.plots.gallery import across, of_section
 from prunebench.leaderboard.ranks import Ranking, ranking
 from prunebench.leaderboard.rows import COLUMNS
@@ -41,6 +40,7 @@ from prunebench.leaderboard.tables.model import (
     said,
 )
 from prunebench.leaderboard.tables.sections import Row, Section, percent, sections, spread, state
+from prunebench.records.results import ASKED, Result
 
 NAMES = {"data": "data fingerprint"}
 SHOWN_VALUES = 3

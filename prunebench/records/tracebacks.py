@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from prunebench.api.components import Component
-from prunebench.api.identity import source_files
+from prunebench.records.sources import source_files
 
 LONGEST = 500
 """Characters of a message that are shown."""

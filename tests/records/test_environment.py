@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from prunebench.api import environment
+from prunebench.records import environment
 
 
 @pytest.fixture(autouse=True)

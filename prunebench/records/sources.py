@@ -1,8 +1,6 @@
-"""Content keys: what a piece of work is, never where, when or by whom it was done.
+"""The source code of components and of the core: its files, and hashes of them without comments and docstrings.
 
-A key hashes canonical JSON. Code enters it by versions: the core's, and that of each component. A component that
-declares no version enters with the hash of its source, so that an edit of its file makes other keys for its stages,
-and for no others; comments and docstrings are not hashed. Hashes of all other sources are provenance only.
+The hash of a component that declares no version is in its keys; all others are provenance.
 """
 
 from __future__ import annotations
@@ -14,75 +12,14 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Hashable, Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from prunebench.api.components import Component
-from prunebench.api.versions import as_before
 
 CORE = __name__.partition(".")[0]
 """The package whose code has the protocol's version."""
-
-
-def canonical(value: Any) -> Any:
-    """The plain value that stands for `value` in a key: dataclasses by their fields, components with their version."""
-    if isinstance(value, Component):
-        return {"name": value.name, **code_of(type(value)), "parameters": field_values(value)}
-    if is_dataclass(value) and not isinstance(value, type):
-        return {"kind": _kind(type(value)), **field_values(value)}
-    if isinstance(value, (list, tuple)):
-        return [canonical(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): canonical(item) for key, item in value.items()}
-    return value
-
-
-def _kind(cls: type) -> str:
-    """A dataclass's name in keys: a class that is renamed keeps it by `__key_name__ = "OldName"`."""
-    return str(vars(cls).get("__key_name__", cls.__name__))
-
-
-def field_values(value: Any) -> dict[str, Any]:
-    """The canonical values of a dataclass's fields, by name.
-
-    What makes no two values unequal, such as where a file lies, makes no two keys either; and a field that was added
-    later is left out where it means what was computed before (see `prunebench.api.versions.added_later`).
-    """
-    found = ((one, getattr(value, one.name)) for one in fields(value) if one.compare)
-    return {one.name: canonical(item) for one, item in found if not as_before(one, item)}
-
-
-def digest(*parts: Any) -> str:
-    """The first 32 hexadecimal digits of the SHA-256 of the parts' canonical JSON."""
-    text = json.dumps(canonical(parts), sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-@functools.cache
-def canonical_digest(value: Hashable) -> str:
-    """`digest` of a frozen value, computed once: thousands of trials share a few hundred stages."""
-    return digest(value)
-
-
-def code_of(cls: type[Component]) -> dict[str, Any]:
-    """What stands for the code of a component in a key.
-
-    `version` is the class's own, if it declares one; `source` the hash of the source of what declares none; `bases`
-    the versions of the classes of other packages that it builds on. The core's classes are of the protocol's version.
-    """
-    found: dict[str, Any] = {}
-    own = declared_version(cls)
-    if own is not None:
-        found["version"] = own
-    if modules := _unversioned(cls):
-        found["source"] = _joint_hash(modules)
-        if own is None and cls.origin:
-            found["origin"] = cls.origin
-    if bases := base_versions(cls):
-        found["bases"] = bases
-    return found
 
 
 def declared_version(cls: type) -> int | None:
@@ -97,7 +34,7 @@ def base_versions(cls: type) -> dict[str, int]:
     return {str(getattr(base, "name", base.__name__)): version for base, version in found if version is not None}
 
 
-def _unversioned(cls: type) -> list[str]:
+def unversioned_modules(cls: type) -> list[str]:
     """The modules of a class and of what it builds on, as far as these declare no version."""
     return sorted({base.__module__ for base in _layers(cls) if declared_version(base) is None}, key=_top)
 
@@ -118,10 +55,10 @@ def source_hash(cls: type) -> str:
 
     A class that builds on one of another package is hashed with that one. The core's own classes are what the core is.
     """
-    return core_source() if _package(cls) == CORE else _joint_hash(_modules(cls))
+    return core_source() if _package(cls) == CORE else joint_hash(_modules(cls))
 
 
-def _joint_hash(modules: Iterable[str]) -> str:
+def joint_hash(modules: Iterable[str]) -> str:
     hashes = [_module_hash(module) for module in modules]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:16]
 
@@ -151,7 +88,7 @@ def _files_of(modules: Iterable[str]) -> list[Path]:
 
 def keyed_hashes(cls: type) -> Mapping[str, str]:
     """Hash of each file whose code is in the keys of a component, because it declares no version."""
-    return _hashes_by_file(tuple(_unversioned(cls)))
+    return _hashes_by_file(tuple(unversioned_modules(cls)))
 
 
 def source_hashes(cls: type) -> Mapping[str, str]:

@@ -16,7 +16,7 @@ from prunebench.api import __version__
 PACKAGES = ("torch", "torchvision", "timm", "numpy")
 
 
-def environment(threads: int) -> dict[str, str]:
+def describe_environment(threads: int) -> dict[str, str]:
     """Versions of the software, the commit of this code if it is a checkout, and the machine."""
     return {
         "prunebench": __version__,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import prunebench
-from prunebench.api import tracebacks
+from prunebench.records import tracebacks
 
 
 class Failing(prunebench.Method):

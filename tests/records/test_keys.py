@@ -10,18 +10,10 @@ from pathlib import Path
 import pytest
 
 import prunebench
-from prunebench.api import identity
-from prunebench.api.identity import (
-    canonical,
-    canonical_digest,
-    code_of,
-    code_text,
-    core_hashes,
-    core_source,
-    digest,
-    source_hash,
-)
 from prunebench.api.versions import PROTOCOL_VERSION
+from prunebench.records import sources
+from prunebench.records.keys import canonical, canonical_digest, code_of, digest
+from prunebench.records.sources import code_text, core_hashes, core_source, source_hash
 
 ROOT = Path(prunebench.__file__).parent
 
@@ -54,7 +46,7 @@ def package(tmp_path, monkeypatch):
         for name in [name for name in sys.modules if name.partition(".")[0] == "strangers"]:
             del sys.modules[name]
         importlib.invalidate_caches()
-        identity._module_hash.cache_clear()
+        sources._module_hash.cache_clear()
 
     def write(module="mine", of=source_hash, **sources):
         for name, source in sources.items():
@@ -163,8 +155,8 @@ def test_an_edit_of_another_plugin_changes_nothing(package):
 def test_a_built_in_method_is_hashed_with_the_plugin_that_it_builds_on(registry):
     def read(name):
         cls = registry.find("method", name)[0]
-        path = identity._file_of(cls.__module__)
-        return {file.stem for file in identity._closure(cls.__module__, path)}
+        path = sources._file_of(cls.__module__)
+        return {file.stem for file in sources._closure(cls.__module__, path)}
 
     assert read("imp") >= {"imp", "magnitude"}
     assert read("snip") & {"imp", "magnitude", "synflow", "random", "dense"} == set()
@@ -178,7 +170,7 @@ def test_methods_of_two_files_have_two_hashes_for_their_provenance(registry):
 def test_a_class_of_an_interactive_session_has_no_file(tmp_path):
     code = """
         import prunebench
-        from prunebench.api.identity import source_hash
+        from prunebench.records.sources import source_hash
         class Mine(prunebench.Method):
             name = "mine"
         print(source_hash(Mine))
@@ -375,7 +367,7 @@ def test_a_base_of_another_package_without_a_version_enters_by_its_source(packag
         "from prunebench_plugins.drop_grow import DropGrow\n\nclass Mine(DropGrow):\n    name = 'm'\n    version = 1\n"
     )
     found = package(of=code_of, mine=inherits)
-    assert found == {"version": 1, "source": identity._module_hash("prunebench_plugins.drop_grow")}
+    assert found == {"version": 1, "source": sources._module_hash("prunebench_plugins.drop_grow")}
 
 
 def test_the_distribution_is_in_the_keys_of_what_declares_no_version_only(package):
@@ -428,7 +420,7 @@ def test_the_source_of_the_core_changes_with_its_code_and_not_with_its_comments(
 
         with monkeypatch.context() as patched:
             patched.setattr(Path, "read_text", read)
-            patched.setattr(identity, "core_hashes", core_hashes.__wrapped__)
+            patched.setattr(sources, "core_hashes", core_hashes.__wrapped__)
             return core_source.__wrapped__()
 
     plain = source(lambda text: text)
@@ -442,19 +434,19 @@ def test_the_source_of_the_core_is_that_of_all_that_plans_and_performs():
     assert computing | {"execution/performing.py"} <= core_hashes().keys()
     assert not [name for name in core_hashes() if name.startswith(("cli/", "leaderboard/", "tracking/"))]
     folders = {path.parent.name for path in ROOT.rglob("__init__.py")} - {"prunebench"}
-    assert set(identity.PRESENTATION) <= folders | {"templates"}
+    assert set(sources.PRESENTATION) <= folders | {"templates"}
 
 
 def test_an_edit_of_the_core_or_of_a_built_in_plugin_changes_no_key(tiny, method, plan_keys, monkeypatch):
     first = plan_keys()
     read = Path.read_text
     monkeypatch.setattr(Path, "read_text", lambda path, *given: read(path, *given) + "\nX = 1\n")
-    for cached in (core_source, core_hashes, identity._module_hash, identity._hashes_by_file, canonical_digest):
+    for cached in (core_source, core_hashes, sources._module_hash, sources._hashes_by_file, canonical_digest):
         cached.cache_clear()
     changed = core_source(), source_hash(type(method("snip")))
     assert plan_keys() == first
     monkeypatch.undo()
-    for cached in (core_source, core_hashes, identity._module_hash, identity._hashes_by_file):
+    for cached in (core_source, core_hashes, sources._module_hash, sources._hashes_by_file):
         cached.cache_clear()
     assert changed != (core_source(), source_hash(type(method("snip"))))
 
