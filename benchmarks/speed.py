@@ -44,9 +44,9 @@ from prunebench.pruning.masks import keep_highest
 from prunebench.records.environment import cores, machine
 from prunebench.session import load_suite
 from prunebench.store.entries import Store
-from prunebench.training.bench import Bench
-from prunebench.training.loop import Trainer, train
+from prunebench.training.loop import train
 from prunebench.training.state import State, to_tensors
+from prunebench.training.trial_context import TrialContext
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parent.parent
@@ -90,11 +90,11 @@ def trial_of(setup: Sequence[str], method: str, place: Place) -> tuple[Trial, Pr
 
 def performed(trial: Trial, prepared: Prepared, store: Store | None = None, stages: int | None = None) -> State:
     """The state after a trial's first stages, by default all of them; written to a store."""
-    bench = Bench(trial, CPU, lambda: Data(trial.task, prepared, CPU))
+    context = TrialContext(trial, CPU, lambda: Data(trial.task, prepared, CPU))
     states: dict[str | None, State] = {None: None}  # type: ignore[dict-item]
     nodes = list(resolve(trial, protocol(trial.task, prepared.fingerprint)))[:stages]
     for node in nodes:
-        states[node.key] = perform(node, states[node.parent], states.get(node.source), bench)
+        states[node.key] = perform(node, states[node.parent], states.get(node.source), context)
     end = states[nodes[-1].key]
     if store is not None:
         files = {name: part for name, part in to_tensors(end).items() if part}
@@ -191,14 +191,13 @@ def steps(place: Place) -> Iterator[Finding]:
     """A masked step, and RigL's, against others of ResNet-20."""
     trial, prepared = trial_of(STEPS, "random", place)
     moving, _ = trial_of(STEPS, "rigl", place)
-    bench = Bench(trial, CPU, lambda: Data(trial.task, prepared, CPU))
-    trainer = Trainer(trial.task, bench.network, bench.model, bench.data, trial.seed)
+    context = TrialContext(trial, CPU, lambda: Data(trial.task, prepared, CPU))
     dense, masked = performed(trial, prepared, stages=1), performed(trial, prepared, stages=2)
     rigl = performed(moving, prepared, stages=2)
 
     def five(state: State, inner: Updater) -> list[Turn]:
         watch = Stopwatch(inner)
-        train(trainer, state, 6, "train", watch, True)
+        train(context, state, 6, "train", watch, True)
         return watch.turns()
 
     found: dict[str, list[Turn]] = {"dense": [], "masked": [], "rigl": [], "update": []}

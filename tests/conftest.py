@@ -24,7 +24,7 @@ from prunebench.execution.performing import perform
 from prunebench.network import description as network
 from prunebench.plan.planning import protocol, resolve
 from prunebench.pruning.scoring import ScoringContext
-from prunebench.training.bench import Bench
+from prunebench.training.trial_context import TrialContext
 from tests import runs
 
 torch.set_num_threads(1)
@@ -157,7 +157,7 @@ class Chain:
 
     nodes: tuple
     states: dict
-    bench: Bench
+    context: TrialContext
 
     def after(self, kind, which=-1):
         """The state after the last stage of this kind, or after another one of them."""
@@ -174,20 +174,20 @@ class Chain:
     @cached_property
     def module(self):
         """A network with the last state's values, in evaluation mode."""
-        module = self.bench.trial.task.model.build(*self._facts)
+        module = self.context.trial.task.model.build(*self._facts)
         module.load_state_dict(self.end.parameters | self.end.buffers)
         return module.eval()
 
     @cached_property
     def accuracy(self):
-        data = self.bench.data
+        data = self.context.data
         with torch.no_grad():
             predicted = self.module(data.normalized(data.test.inputs)).argmax(1)
         return float((predicted == data.test.labels).double().mean())
 
     @property
     def _facts(self):
-        facts = self.bench.trial.task.dataset.facts()
+        facts = self.context.trial.task.dataset.facts()
         return facts.shape, facts.classes
 
 
@@ -252,26 +252,26 @@ def data_of(prepared):
 
 
 @pytest.fixture(scope="session")
-def bench_of(data_of):
+def context_of(data_of):
     """What a trial's stages are performed with."""
-    return lambda trial: Bench(trial, CPU, lambda: data_of(trial.task))
+    return lambda trial: TrialContext(trial, CPU, lambda: data_of(trial.task))
 
 
 @pytest.fixture(scope="session")
-def run_chain(prepared, bench_of):
+def run_chain(prepared, context_of):
     """Performs a trial's chain in this process; gives its nodes and states.
 
-    With `hand_on` each stage is a job of its own: it has its own bench, and its state is handed on by this function.
+    With `hand_on` each stage is a job of its own: it has its own context, and its state is handed on by this function.
     """
 
     def run(trial, hand_on=None):
-        bench, states = bench_of(trial), {}
+        context, states = context_of(trial), {}
         nodes = tuple(resolve(trial, protocol(trial.task, prepared(trial.task.dataset).fingerprint)))
         for node in nodes:
-            own = bench if hand_on is None else bench_of(trial)
+            own = context if hand_on is None else context_of(trial)
             state = perform(node, states.get(node.parent), states.get(node.source), own)
             states[node.key] = state if hand_on is None else hand_on(state)
-        return Chain(nodes, states, bench)
+        return Chain(nodes, states, context)
 
     return run
 

@@ -351,9 +351,9 @@ def test_nothing_is_kept_of_a_training_whose_data_was_changed_meanwhile(folder, 
     kept, lost = [], []
     perform = worker.perform
 
-    def swapping(node, state, source, bench, callback=None):
-        after = perform(node, state, source, bench, callback)
-        if not lost and callback is not None and "data" in vars(bench):
+    def swapping(node, state, source, context, callback=None):
+        after = perform(node, state, source, context, callback)
+        if not lost and callback is not None and "data" in vars(context):
             lost.append(node.key)
             flip(folder)
             with pytest.raises(DamagedData):

@@ -1,7 +1,7 @@
 """The contexts that are passed to a method: `Trial`, `Scoring`, and the `Training` of its updater.
 
-These are the interfaces that a method is written against; `prunebench.pruning.scoring` and `prunebench.training.loop`
-implement them.
+These are the interfaces that a method is written against; `prunebench.pruning.scoring` and
+`prunebench.training.training_context` implement them.
 """
 
 from __future__ import annotations

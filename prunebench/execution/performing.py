@@ -22,14 +22,19 @@ from prunebench.pruning.choices import choice_of
 from prunebench.pruning.masks import Masks, keep_highest, shuffled
 from prunebench.pruning.scoring import ScoringContext
 from prunebench.training.arithmetic import repeatable
-from prunebench.training.bench import Bench, fresh_model
 from prunebench.training.cost import Cost
-from prunebench.training.loop import CheckpointCallback, evaluate, load, snapshot, train
-from prunebench.training.state import State, Tensors
+from prunebench.training.loop import CheckpointCallback, train
+from prunebench.training.metrics import evaluate
+from prunebench.training.state import State, Tensors, load, snapshot
+from prunebench.training.trial_context import TrialContext, fresh_model
 
 
 def perform(
-    node: Node, state: State | None, source: State | None, bench: Bench, callback: CheckpointCallback | None = None
+    node: Node,
+    state: State | None,
+    source: State | None,
+    context: TrialContext,
+    callback: CheckpointCallback | None = None,
 ) -> State:
     """The state after a node's stage, with the seconds that it took added to its cost.
 
@@ -39,41 +44,41 @@ def perform(
         callback: saves checkpoints of a training.
     """
     begun = time.perf_counter()
-    with repeatable(bench.device):
-        after = _performed(node, state, source, bench, callback)
+    with repeatable(context.device):
+        after = _performed(node, state, source, context, callback)
     return after.changed(cost=after.cost + Cost(wall_seconds=time.perf_counter() - begun))
 
 
 def _performed(
-    node: Node, state: State | None, source: State | None, bench: Bench, callback: CheckpointCallback | None
+    node: Node, state: State | None, source: State | None, context: TrialContext, callback: CheckpointCallback | None
 ) -> State:
     stage = node.stage
     if isinstance(stage, Initialize):
-        return State(step=0, **snapshot(fresh_model(bench.trial, "initialize")), masks={})
+        return State(step=0, **snapshot(fresh_model(context.trial, "initialize")), masks={})
     assert state is not None, f"{stage} follows no state"
     if isinstance(stage, Train):
-        return _train(stage, node, state, bench, callback)
+        return _train(stage, node, state, context, callback)
     if isinstance(stage, Prune):
-        return _prune(stage, state, bench)
+        return _prune(stage, state, context)
     if isinstance(stage, Deploy):
         return state
     if isinstance(stage, Reinitialize):
-        fresh = snapshot(fresh_model(bench.trial, "reinitialize"))
+        fresh = snapshot(fresh_model(context.trial, "reinitialize"))
         return _under_masks(_begun_again(state, 0).changed(**fresh, optimizer={}), state.masks)
     assert source is not None, f"{stage} goes back to no state"
     if isinstance(stage, Rewind):
         return _rewind(stage, state, source)
     if isinstance(stage, Shuffle):
-        return _shuffle(state, source, bench.trial.seed)
+        return _shuffle(state, source, context.trial.seed)
     raise PrunebenchError(f"{stage} is not a stage that can be performed")
 
 
-def _train(stage: Train, node: Node, state: State, bench: Bench, callback: CheckpointCallback | None) -> State:
+def _train(stage: Train, node: Node, state: State, context: TrialContext, callback: CheckpointCallback | None) -> State:
     by = method_of(stage)
     updater = Updater() if by is None else _updater(by, stage.density)
     fresh = state.trajectory != node.trajectory
     begun = state.changed(memory={}, trajectory=node.trajectory) if fresh else state
-    return train(bench.trainer, begun, node.stop, stage.stream, updater, fresh, callback)
+    return train(context, begun, node.stop, stage.stream, updater, fresh, callback)
 
 
 def _updater(by: Method, density: float | None) -> Updater:
@@ -113,8 +118,8 @@ def _under_masks(state: State, masks: Masks) -> State:
     return state.changed(parameters=parameters, optimizer=optimizer, masks=masks)
 
 
-def _prune(stage: Prune, state: State, bench: Bench) -> State:
-    by, network = method_of(stage), bench.network
+def _prune(stage: Prune, state: State, context: TrialContext) -> State:
+    by, network = method_of(stage), context.network
     cost, choice = state.cost, state.choice
     assert by is not None, "Prune names a method"
     masks = {
@@ -126,7 +131,7 @@ def _prune(stage: Prune, state: State, bench: Bench) -> State:
         pruned = _under_masks(state, masks)
         left = sum(int(mask.sum()) for mask in masks.values()) / network.size
         cost += Cost(scoring_flops=by.scoring_flops(network, left))
-        scores = _scores(by, _scoring_context(by, pruned, bench))
+        scores = _scores(by, _scoring_context(by, pruned, context))
         if stage.invert:
             scores = {name: -score for name, score in scores.items()}
         try:
@@ -154,16 +159,16 @@ def _scores(by: Method, scoring: ScoringContext) -> Tensors:
     return {name: score.cpu() for name, score in scores.items()}
 
 
-def _scoring_context(by: Method | None, state: State, bench: Bench) -> ScoringContext:
-    load(bench.model, state)
+def _scoring_context(by: Method | None, state: State, context: TrialContext) -> ScoringContext:
+    load(context.model, state)
     return ScoringContext(
-        model=_differentiable(copied(bench.model), bench.network),
-        layers=bench.network.layers,
-        input_shape=bench.trial.task.dataset.facts().shape,
-        masks={name: mask.to(bench.device, copy=True) for name, mask in state.masks.items()},
-        seed=bench.trial.seed,
+        model=_differentiable(copied(context.model), context.network),
+        layers=context.network.layers,
+        input_shape=context.trial.task.dataset.facts().shape,
+        masks={name: mask.to(context.device, copy=True) for name, mask in state.masks.items()},
+        seed=context.trial.seed,
         purpose=by.name if by else "",
-        open_data=lambda: bench.data,
+        open_data=lambda: context.data,
     )
 
 
@@ -181,35 +186,34 @@ def _differentiable(model: nn.Module, network: Network) -> nn.Module:
     return model
 
 
-def _without_parametrizations(context: ScoringContext) -> ScoringContext:
+def _without_parametrizations(scoring: ScoringContext) -> ScoringContext:
     """The same in evaluation mode, with plain weights where they were parametrized, under their plain names."""
-    model, names = plain(context.model.eval())
-    layers = tuple(replace(layer, name=names.get(layer.name, layer.name)) for layer in context.layers)
-    masks = {names.get(name, name): mask for name, mask in context.masks.items()}
-    return replace(context, model=model, layers=layers, masks=masks)
+    model, names = plain(scoring.model.eval())
+    layers = tuple(replace(layer, name=names.get(layer.name, layer.name)) for layer in scoring.layers)
+    masks = {names.get(name, name): mask for name, mask in scoring.masks.items()}
+    return replace(scoring, model=model, layers=layers, masks=masks)
 
 
-def final_figures(state: State, bench: Bench) -> dict[str, float]:
+def final_figures(state: State, context: TrialContext) -> dict[str, float]:
     """Loss and accuracy of a state, from its last evaluation if that is of this very step."""
     if state.history and state.history[-1]["step"] == state.step:
         return {key: value for key, value in state.history[-1].items() if key not in ("step", "time", "train_loss")}
-    trainer = bench.trainer
-    load(trainer.model, state)
-    return evaluate(trainer.model, trainer.data, state.step)
+    load(context.model, state)
+    return evaluate(context.model, context.data, state.step)
 
 
-def measured(stage: Stage, state: State, bench: Bench) -> tuple[dict[str, float], dict[str, str]]:
+def measured(stage: Stage, state: State, context: TrialContext) -> tuple[dict[str, float], dict[str, str]]:
     """The figures of the state after a stage, and remarks on them: what this machine could not measure, and why."""
-    with repeatable(bench.device):
-        return _measured(stage, state, bench)
+    with repeatable(context.device):
+        return _measured(stage, state, context)
 
 
-def _measured(stage: Stage, state: State, bench: Bench) -> tuple[dict[str, float], dict[str, str]]:
+def _measured(stage: Stage, state: State, context: TrialContext) -> tuple[dict[str, float], dict[str, str]]:
     if not isinstance(stage, Deploy):
-        return final_figures(state, bench), {}
+        return final_figures(state, context), {}
     by = method_of(stage)
-    context = _without_parametrizations(_scoring_context(by, state, bench))
-    dense, _ = plain(copied(bench.model).eval())
-    deployed = by.deploy(context) if by else Deployed(context.model, bench.device)
-    figures = evaluate(Delivered(deployed), bench.data, state.step)
-    return figures | measure(deployed, dense, bench.data, stage.batch), dict(deployed.notes)
+    scoring = _without_parametrizations(_scoring_context(by, state, context))
+    dense, _ = plain(copied(context.model).eval())
+    deployed = by.deploy(scoring) if by else Deployed(scoring.model, context.device)
+    figures = evaluate(Delivered(deployed), context.data, state.step)
+    return figures | measure(deployed, dense, context.data, stage.batch), dict(deployed.notes)

@@ -31,8 +31,8 @@ from prunebench.store.checkpoints import Checkpoints, forget, newest, say
 from prunebench.store.entries import Record, Store
 from prunebench.store.locks import Lock, Work, lock
 from prunebench.store.state_files import read_state, rest_of, shapes_of
-from prunebench.training.bench import Bench
 from prunebench.training.state import State, to_tensors
+from prunebench.training.trial_context import TrialContext
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -101,14 +101,14 @@ def _perform_job(job: JobSpec, store: Store) -> int:
     assignment, device = _assignment(job), torch.device(job.device)
     trial, nodes = assignment.trial, assignment.nodes
     prepared = Prepared(Path(job.data), job.fingerprint, job.seal)
-    bench = Bench(trial, device, lambda: Data(trial.task, prepared, device), assignment.network)
+    context = TrialContext(trial, device, lambda: Data(trial.task, prepared, device), assignment.network)
     held = lock(store, job.key, _work(nodes[-1]))
     if held is None:
         return _exit_with(f"another run is computing {job.key}", ExitCode.LOCKED)
     with held:
         if not _is_stored(store, job.key):
             store.sweep(job.key)
-            _compute(job, store, nodes, bench, held)
+            _compute(job, store, nodes, context, held)
         forget(store, job.key)
     return ExitCode.DONE
 
@@ -131,48 +131,48 @@ def _is_stored(store: Store, key: str) -> bool:
     return True
 
 
-def _compute(job: JobSpec, store: Store, nodes: list[Node], bench: Bench, held: Lock) -> None:
+def _compute(job: JobSpec, store: Store, nodes: list[Node], context: TrialContext, held: Lock) -> None:
     """Perform the nodes, from the last checkpoint on if there is one, and write the last one's state."""
     started = time.time()
     states: dict[str, State] = {}
 
     def state_of(key: str | None) -> State | None:
         if key is not None and key not in states:
-            states[key] = _input_state(store, key, bench)
+            states[key] = _input_state(store, key, context)
         return None if key is None else states[key]
 
     *before, last = nodes
-    begun = newest(store, last, bench)
+    begun = newest(store, last, context)
     if begun is None:
         parent = job.parent
         for node in before:
-            states[node.key] = perform(node, state_of(parent), state_of(node.source), bench)
+            states[node.key] = perform(node, state_of(parent), state_of(node.source), context)
             parent = node.key
         begun = state_of(parent)
     source = state_of(last.source)
-    checkpoints = Checkpoints(store, last, job.checkpoint_every, held.reached, bench.check_data)
-    with watched(bench.device) as samples:
-        state = perform(last, begun, source, bench, checkpoints)
+    checkpoints = Checkpoints(store, last, job.checkpoint_every, held.reached, context.check_data)
+    with watched(context.device) as samples:
+        state = perform(last, begun, source, context, checkpoints)
     extra = {"inputs": dict(job.inputs), "pace": throughput(begun, state, samples)}
-    write_state(store, last, job.parent, state, bench, started, dict(job.environment), extra)
+    write_state(store, last, job.parent, state, context, started, dict(job.environment), extra)
 
 
-def _input_state(store: Store, key: str, bench: Bench) -> State:
+def _input_state(store: Store, key: str, context: TrialContext) -> State:
     """The state that the work begins from. A damaged one is removed, to be computed again."""
     try:
-        return read_state(store, key, bench)
+        return read_state(store, key, context)
     except CorruptEntry:
-        owner = lock(store, key, Work(str(bench.trial), "taken away: damaged", 0, 0))
+        owner = lock(store, key, Work(str(context.trial), "taken away: damaged", 0, 0))
         if owner is not None:  # otherwise another run is computing it again already
             with owner:
-                _discard_damaged(store, key, bench)
+                _discard_damaged(store, key, context)
         raise
 
 
-def _discard_damaged(store: Store, key: str, bench: Bench) -> None:
+def _discard_damaged(store: Store, key: str, context: TrialContext) -> None:
     """Check again, now that no other process may write the entry: it may have been computed again."""
     try:
-        read_state(store, key, bench)
+        read_state(store, key, context)
     except CorruptEntry:
         store.discard(key)
     except MissingEntry:
@@ -184,7 +184,7 @@ def write_state(
     node: Node,
     parent: str | None,
     state: State,
-    bench: Bench,
+    context: TrialContext,
     started: float,
     environment: dict[str, str],
     extra: Mapping[str, Any] = MappingProxyType({}),
@@ -194,7 +194,7 @@ def write_state(
     Args:
         told: further fields of the record."""
     kept = state.kept()
-    figures, notes = measured(node.stage, state, bench)
+    figures, notes = measured(node.stage, state, context)
     record = {
         "stage": repr(node.stage),
         "trial": str(node.trial),
@@ -202,7 +202,7 @@ def write_state(
         **extra,
         "started": started,
         "finished": time.time(),
-        "environment": {**environment, **_device(bench.device)},
+        "environment": {**environment, **_device(context.device)},
         "figures": figures,
         "notes": notes,
         "layers": [
@@ -213,14 +213,14 @@ def write_state(
                 "total": layer.size,
                 "kept": kept.get(layer.name, layer.size),
             }
-            for layer in bench.network.layers
+            for layer in context.network.layers
         ],
-        "inference_flops": bench.network.flops_at(kept),
+        "inference_flops": context.network.flops_at(kept),
         "shapes": shapes_of(state),
         "state": rest_of(state),
     }
     files = to_tensors(state)
-    bench.check_data()
+    context.check_data()
     store.write(node.key, json.loads(json.dumps(record)), {name: part for name, part in files.items() if part})
 
 

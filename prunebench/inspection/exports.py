@@ -18,8 +18,8 @@ from prunebench.inspection.trials import Finished
 from prunebench.network.description import describe
 from prunebench.network.modules import loadable, plain
 from prunebench.suite.reading import trial_to_plain
-from prunebench.training.bench import fresh_model
-from prunebench.training.loop import load
+from prunebench.training.state import load
+from prunebench.training.trial_context import fresh_model
 
 FORMATS = ("ticket", "state-dict", "onnx")
 

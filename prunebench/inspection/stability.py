@@ -30,8 +30,8 @@ from prunebench.records.environment import describe_environment
 from prunebench.records.keys import canonical_digest, digest
 from prunebench.store.state_files import read_state
 from prunebench.training.arithmetic import repeatable
-from prunebench.training.loop import EVALUATION_BATCH, evaluate, load
-from prunebench.training.state import State
+from prunebench.training.metrics import EVALUATION_BATCH, evaluate
+from prunebench.training.state import State, load
 
 STREAMS = ("noise-1", "noise-2")
 POINTS = 11
@@ -89,13 +89,13 @@ def child_node(node: Node, stream: str) -> Node:
 def _child(finished: Finished, node: Node, stream: str, note: Callable[[str], object]) -> State:
     child, store = child_node(node, stream), finished.store
     if store.has(child.key):
-        return read_state(store, child.key, finished.bench)
+        return read_state(store, child.key, finished.context)
     assert node.parent is not None
     parent = finished.state(node.parent)
     note(f"training from step {node.start} to {node.stop} with other noise ({stream})")
     threads, started = torch.get_num_threads(), time.time()
-    state = perform(child, parent, None, finished.bench)
-    write_state(store, child, node.parent, state, finished.bench, started, describe_environment(threads))
+    state = perform(child, parent, None, finished.context)
+    write_state(store, child, node.parent, state, finished.context, started, describe_environment(threads))
     return state
 
 
@@ -107,7 +107,7 @@ def errors_between(
     finished: Finished, one: State, other: State, shares: tuple[float, ...]
 ) -> tuple[tuple[float, ...], bool]:
     """Test errors on the straight way between two states; and whether BatchNorm statistics were measured there."""
-    model, data = copied(finished.bench.model), finished.bench.data
+    model, data = copied(finished.context.model), finished.context.data
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     errors = []
     for share in shares:
@@ -116,7 +116,7 @@ def errors_between(
             buffers=between(one.buffers, other.buffers, share),
         )
         load(model, point)
-        with repeatable(finished.bench.device):
+        with repeatable(finished.context.device):
             if norms:
                 reestimate(model, norms, data)
             errors.append(1 - evaluate(model, data, point.step)["test_accuracy"])

@@ -39,7 +39,7 @@ from prunebench.suite.lookup import part
 from prunebench.suite.nodes import Location, Node, SuiteErrors
 from prunebench.suite.reading import task_from_plain
 from prunebench.suite.schema import adapter
-from prunebench.training.loop import evaluate
+from prunebench.training.metrics import evaluate
 from prunebench.training.state import Tensors, under
 
 HEADER = "prunebench.ticket"

@@ -23,9 +23,8 @@ from prunebench.records.environment import data_folder
 from prunebench.records.results import Result
 from prunebench.store.entries import Record, Store
 from prunebench.store.state_files import read_state
-from prunebench.training.bench import Bench, fresh_model
-from prunebench.training.loop import snapshot
-from prunebench.training.state import State
+from prunebench.training.state import State, snapshot
+from prunebench.training.trial_context import TrialContext, fresh_model
 
 if TYPE_CHECKING:
     from prunebench.session import LoadedSuite
@@ -41,7 +40,7 @@ class Finished:
     store: Store
     prepared: Prepared
     protocol: str
-    bench: Bench
+    context: TrialContext
     registry: Registry
     _states: dict[str, State] = field(default_factory=dict, repr=False)
 
@@ -71,7 +70,7 @@ class Finished:
         """
         if key not in self._states:
             self._states[key] = (
-                read_state(self.store, key, self.bench) if self.store.has(key) else self._made_again(key)
+                read_state(self.store, key, self.context) if self.store.has(key) else self._made_again(key)
             )
         return self._states[key]
 
@@ -80,7 +79,7 @@ class Finished:
         if isinstance(node.stage, Train):
             raise StoreError(f"the store no longer has the state of {self.trial} at step {node.stop}: run it again")
         parent = self.state(node.parent) if node.parent else None
-        return perform(node, parent, self.state(node.source) if node.source else None, self.bench)
+        return perform(node, parent, self.state(node.source) if node.source else None, self.context)
 
     def origin(self, before: int) -> State:
         """What the weights at some place of the chain were trained from, nothing pruned.
@@ -135,8 +134,8 @@ def open_trial(
         )
     where = torch.device(device)
     dataset, root = trial.task.dataset, data_folder(data)
-    bench = Bench(trial, where, lambda: Data(trial.task, prepare(dataset, root, opened.data), where))
-    return Finished(trial, nodes, opened, prepared, common, bench, loaded.registry)
+    context = TrialContext(trial, where, lambda: Data(trial.task, prepare(dataset, root, opened.data), where))
+    return Finished(trial, nodes, opened, prepared, common, context, loaded.registry)
 
 
 def named(trials: Sequence[Trial], name: str, suite: str) -> Trial:

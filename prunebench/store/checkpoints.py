@@ -18,10 +18,10 @@ from prunebench.plan.planning import Node
 from prunebench.records.files import remove
 from prunebench.store.entries import Entries, Store
 from prunebench.store.state_files import read_state, rest_of, shapes_of
-from prunebench.training.bench import Bench
 from prunebench.training.cost import Cost
 from prunebench.training.loop import CheckpointCallback
 from prunebench.training.state import State, to_tensors
+from prunebench.training.trial_context import TrialContext
 
 
 class Checkpoints(CheckpointCallback):
@@ -71,13 +71,13 @@ def kept_steps(entries: Entries) -> list[str]:
     return sorted((path.name for path in entries.root.glob("[0-9]*")), reverse=True)
 
 
-def newest(store: Store, node: Node, bench: Bench) -> State | None:
+def newest(store: Store, node: Node, context: TrialContext) -> State | None:
     """The state that an interrupted training of this node continues from, if any; damaged checkpoints are removed."""
     entries = store.checkpoints(node.key)
     for name in kept_steps(entries):
         entries.sweep(name)
         try:
-            state = read_state(entries, name, bench)
+            state = read_state(entries, name, context)
             _check_own(entries, name, state, node)
         except StoreError as error:
             say(f"not used: {error}")

@@ -12,8 +12,8 @@ from typing_extensions import TypedDict
 
 from prunebench.api.errors import CorruptEntry
 from prunebench.store.entries import Entries
-from prunebench.training.bench import Bench
 from prunebench.training.state import State, Tensors, from_tensors
+from prunebench.training.trial_context import TrialContext
 
 OWN_KIND = ("sgd", "adam", "adamw")
 """Optimizers that remember tensors of their parameters' shapes only."""
@@ -76,20 +76,20 @@ def shapes_of(state: State) -> dict[str, list[int]]:
     return {name: list(mask.shape) for name, mask in state.masks.items()}
 
 
-def read_state(entries: Entries, key: str, bench: Bench) -> State:
+def read_state(entries: Entries, key: str, context: TrialContext) -> State:
     """The state of an entry.
 
     Raises:
         MissingEntry: when there is none.
-        CorruptEntry: when its bytes are not those that were written, or are no state of the bench's network.
+        CorruptEntry: when its bytes are not those that were written, or are no state of the context's network.
     """
     record = entries.record(key)
     tensors = entries.tensors(key, record)
     try:
         _RECORD.validate_python(record, strict=True)
-        _check_shapes(record["shapes"], bench)
+        _check_shapes(record["shapes"], context)
         state = from_tensors(tensors, record["shapes"], record["state"])
-        _check(state, bench)
+        _check(state, context)
     except (ValidationError, ValueError, KeyError, TypeError, IndexError) as error:
         raise CorruptEntry(f"{entries.folder(key)} holds no state of this network: {_first_line(error)}") from error
     return state
@@ -102,18 +102,18 @@ def _first_line(error: Exception) -> str:
     return f"it lacks {error}" if isinstance(error, KeyError) else str(error)
 
 
-def _check_shapes(shapes: Mapping[str, list[int]], bench: Bench) -> None:
-    layers = {layer.name: list(layer.shape) for layer in bench.network.layers}
+def _check_shapes(shapes: Mapping[str, list[int]], context: TrialContext) -> None:
+    layers = {layer.name: list(layer.shape) for layer in context.network.layers}
     for name, shape in shapes.items():
         if layers.get(name) != shape:
             raise ValueError(f"a mask of {name!r} of shape {shape}")
 
 
-def _check(state: State, bench: Bench) -> None:
-    parameters, buffers = dict(bench.model.named_parameters()), dict(bench.model.named_buffers())
+def _check(state: State, context: TrialContext) -> None:
+    parameters, buffers = dict(context.model.named_parameters()), dict(context.model.named_buffers())
     _check_alike("parameters", state.parameters, parameters)
     _check_alike("buffers", state.buffers, buffers)
-    exact = bench.trial.task.recipe.optimizer.name in OWN_KIND
+    exact = context.trial.task.recipe.optimizer.name in OWN_KIND
     for key, value in state.optimizer.items():
         name = key.partition("/")[2]
         if name and name not in parameters:

@@ -30,7 +30,7 @@ from prunebench.testing.harness import (
     Harness,
     Run,
     attributes_of,
-    bench_of,
+    context_of,
     data_of,
     nodes_of,
     performed,
@@ -143,7 +143,7 @@ def resume(harness: Harness, network: Model) -> None:
             if node.key not in again:
                 raise NotApplicable("its chain is another in another process: see chain and parameters")
             piece = with_spy(replace(again[node.key], stop=stop), run.spy)
-            state = _through_disk(perform(piece, state, source, bench_of(run.trial)))
+            state = _through_disk(perform(piece, state, source, context_of(run.trial)))
         assert state is not None
         return state
 
@@ -208,7 +208,7 @@ def context(harness: Harness, network: Model) -> None:
     """The context that is passed to it is not changed in place: masks, data, and the method itself."""
     run = _sound(harness, network)
     _report(run, "context")
-    used, data = run.bench.data, data_of(run.trial.task)
+    used, data = run.context.data, data_of(run.trial.task)
     for split in ("train", "test"):
         one, other = getattr(used, split), getattr(data, split)
         if not (same(one.inputs, other.inputs) and same(one.labels, other.labels)):
@@ -390,7 +390,7 @@ def _sparse_case(harness: Harness, network: Model) -> Case:
 def _loss(run: Run) -> float:
     """The mean test loss since the last pruning: what is pruned badly takes longer to recover, if it ever does."""
     losses = [figures["test_loss"] for figures in run.end.history]
-    return fmean(losses) if losses else final_figures(run.end, run.bench)["test_loss"]
+    return fmean(losses) if losses else final_figures(run.end, run.context)["test_loss"]
 
 
 def _called(node: Node) -> str:

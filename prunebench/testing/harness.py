@@ -28,8 +28,8 @@ from prunebench.suite.reading import trial_from_plain, trial_to_plain
 from prunebench.testing import global_state
 from prunebench.testing.pictures import Pictures
 from prunebench.testing.spies import SpiedMethod, Spy
-from prunebench.training.bench import Bench
 from prunebench.training.state import State
+from prunebench.training.trial_context import TrialContext
 
 TARGETS = (0.5, 0.75, 0.9, 0.95, 0.99)
 """The sparsities that a method is asked for."""
@@ -64,7 +64,7 @@ class Run:
 
     trial: Trial
     nodes: Sequence[Node]
-    bench: Bench
+    context: TrialContext
     spy: Spy = field(default_factory=Spy)
     states: dict[str, State] = field(default_factory=dict)
     """By the nodes' keys; not of all of them after an error."""
@@ -196,7 +196,7 @@ def performed(
         draw: what the global generators are seeded with before.
         by: what performs a node.
     """
-    run = Run(trial, (), bench_of(trial, device))
+    run = Run(trial, (), context_of(trial, device))
     states = {} if known is None else known
     with global_state.kept():
         global_state.disturb(draw)
@@ -228,9 +228,9 @@ def _planned(run: Run) -> tuple[Node, ...]:
 def perform_watched(node: Node, state: State | None, source: State | None, run: Run) -> State:
     """Perform a node, its method's hooks watched; what is deployed is measured too."""
     watched = with_spy(node, run.spy)
-    after = perform(watched, state, source, run.bench)
+    after = perform(watched, state, source, run.context)
     if isinstance(node.stage, Deploy):
-        run.figures, _ = measured(watched.stage, after, run.bench)
+        run.figures, _ = measured(watched.stage, after, run.context)
     return after
 
 
@@ -252,8 +252,8 @@ class Still(Method):
         return Updater()
 
 
-def bench_of(trial: Trial, device: torch.device = CPU) -> Bench:
-    return Bench(trial, device, lambda: data_of(trial.task, device))
+def context_of(trial: Trial, device: torch.device = CPU) -> TrialContext:
+    return TrialContext(trial, device, lambda: data_of(trial.task, device))
 
 
 def data_of(task: Task, device: torch.device = CPU) -> Data:

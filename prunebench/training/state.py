@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
+from torch import nn
 
 from prunebench.pruning.choices import Choice
 from prunebench.pruning.masks import Masks, pack, unpack
@@ -135,3 +136,29 @@ def _unpacked(name: str, value: torch.Tensor, masks: Masks) -> tuple[str, torch.
     whole = torch.zeros(mask.shape, dtype=value.dtype)
     whole[mask] = value
     return name, whole
+
+
+@torch.no_grad()
+def load(model: nn.Module, state: State) -> dict[str, nn.Parameter]:
+    """Put a state's values into a model; returns its parameters by name."""
+    parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
+    for name, value in state.parameters.items():
+        parameters[name].copy_(value)
+    for name, value in state.buffers.items():
+        buffers[name].copy_(value)
+    return parameters
+
+
+class Snapshot(TypedDict):
+    """The two fields of a state that a model holds."""
+
+    parameters: Tensors
+    buffers: Tensors
+
+
+def snapshot(model: nn.Module) -> Snapshot:
+    """A model's values, copied to the CPU."""
+    return {
+        "parameters": {name: value.detach().cpu().clone() for name, value in model.named_parameters()},
+        "buffers": {name: value.detach().cpu().clone() for name, value in model.named_buffers()},
+    }

@@ -19,7 +19,7 @@ from prunebench.data import streaming
 from prunebench.data.prepared import Data, find, prepare
 from prunebench.execution.performing import perform
 from prunebench.plan.planning import protocol, resolve
-from prunebench.training.bench import Bench
+from prunebench.training.trial_context import TrialContext
 
 CPU = torch.device("cpu")
 
@@ -154,10 +154,10 @@ def test_processes_end_with_the_training(tiny, animals, root, tmp_path, loaders)
     task = tiny.task(dataset=animals(), batch_size=4, steps=3)
     prepared = prepare(task.dataset, root, tmp_path)
     trial = tiny.trial(tiny.Chained(chain=(prunebench.Initialize(), prunebench.Train())), task=task)
-    bench = Bench(trial, CPU, lambda: Data(task, prepared, CPU))
+    context = TrialContext(trial, CPU, lambda: Data(task, prepared, CPU))
     states = {}
     for node in resolve(trial, protocol(task, prepared.fingerprint)):
-        states[node.key] = perform(node, states.get(node.parent), states.get(node.source), bench)
+        states[node.key] = perform(node, states.get(node.parent), states.get(node.source), context)
     assert decoders() == before
 
 
@@ -204,7 +204,7 @@ def performed(trial, prepared):
     """The last state of a trial's chain, each stage with data of its own, handed on as from another process."""
     states = {}
     for node in resolve(trial, protocol(trial.task, prepared.fingerprint)):
-        own = Bench(trial, CPU, lambda: Data(trial.task, prepared, CPU))
+        own = TrialContext(trial, CPU, lambda: Data(trial.task, prepared, CPU))
         states[node.key] = perform(node, states.get(node.parent), states.get(node.source), own)
     return states[node.key]
 

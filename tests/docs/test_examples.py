@@ -29,7 +29,7 @@ def chain_of(loaded, run_chain):
 
 
 def kept(chain, state=None):
-    network = describe(chain.bench.trial.task)
+    network = describe(chain.context.trial.task)
     return sum(int((state or chain.end).parameters[layer.name].count_nonzero()) for layer in network.layers)
 
 
@@ -43,7 +43,7 @@ def test_an_example_is_used_and_pointed_to(path, loaded):
 @pytest.mark.parametrize("label", ["relative", "midway", "early-ticket"])
 def test_register_methods_brings_methods_that_reach_their_target_exactly(chain_of, label):
     chain = chain_of(label)
-    assert kept(chain) == round(0.2 * describe(chain.bench.trial.task).size)
+    assert kept(chain) == round(0.2 * describe(chain.context.trial.task).size)
 
 
 def test_register_datasets_brings_a_data_set_that_can_be_learned(chain_of, loaded, tmp_path):
@@ -61,7 +61,7 @@ def test_register_models_brings_a_model_whose_layers_can_be_pruned(loaded):
 def test_the_updater_prunes_in_the_middle_of_one_training(chain_of):
     chain = chain_of("midway")
     assert [type(node.stage) for node in chain.nodes] == [Initialize, Train]
-    assert chain.end.step == chain.bench.trial.task.clock.total
+    assert chain.end.step == chain.context.trial.task.clock.total
 
 
 def test_the_chain_goes_back_to_the_initial_weights(chain_of):

@@ -60,7 +60,7 @@ def nodes_of(prepared):
 
 
 @pytest.fixture
-def broken(nodes_of, bench_of, store):
+def broken(nodes_of, context_of, store):
     """Performs a trial's chain, each of its trainings killed after these steps of it; gives the last state."""
 
     def run(trial, *ends):
@@ -71,10 +71,10 @@ def broken(nodes_of, bench_of, store):
                 if node.start + end < node.stop:
                     callback = Interrupted(node.start + end, store, node, 1.0, lambda step: None)
                     with pytest.raises(Killed):
-                        perform(node, state, source, bench_of(trial), callback)
-                    state = newest(store, node, bench_of(trial))
+                        perform(node, state, source, context_of(trial), callback)
+                    state = newest(store, node, context_of(trial))
                     assert state.step == node.start + end
-            states[node.key] = perform(node, state, source, bench_of(trial))
+            states[node.key] = perform(node, state, source, context_of(trial))
         return states[node.key]
 
     return run
@@ -121,37 +121,37 @@ def test_so_does_one_with_sr_ste(tiny, method, run_chain, broken):
     assert_equal(broken(trial, 10), run_chain(trial).end)
 
 
-def test_keeping_states_on_the_way_changes_nothing(tiny, method, run_chain, nodes_of, bench_of, store):
+def test_keeping_states_on_the_way_changes_nothing(tiny, method, run_chain, nodes_of, context_of, store):
     trial = tiny.trial(method("ste"), task=hard_task(tiny))
     states = {}
     for node in nodes_of(trial):
         callback = Checkpoints(store, node, 1e-9, lambda step: None)
-        states[node.key] = perform(node, states.get(node.parent), None, bench_of(trial), callback)
+        states[node.key] = perform(node, states.get(node.parent), None, context_of(trial), callback)
     assert kept_steps(store.checkpoints(node.key)) == [f"{23:012d}"]
     assert_equal(states[node.key], run_chain(trial).end)
 
 
 @pytest.fixture
-def stopped(tiny, nodes_of, bench_of, store):
-    """A training that was killed after 9 of 20 steps: its node, its bench and the folder of its checkpoint."""
+def stopped(tiny, nodes_of, context_of, store):
+    """A training that was killed after 9 of 20 steps: its node, its context and the folder of its checkpoint."""
     trial = tiny.trial(tiny.Chained(chain=(Initialize(), Train())), task=tiny.task())
-    bench, (first, node) = bench_of(trial), nodes_of(trial)
-    state = perform(first, None, None, bench)
+    context, (first, node) = context_of(trial), nodes_of(trial)
+    state = perform(first, None, None, context)
     callback = Interrupted(9, store, node, 1.0, lambda step: None)
     with pytest.raises(Killed):
-        perform(node, state, None, bench, callback)
-    return node, bench, store.checkpoints(node.key).folder(f"{9:012d}")
+        perform(node, state, None, context, callback)
+    return node, context, store.checkpoints(node.key).folder(f"{9:012d}")
 
 
 def test_the_seconds_of_an_interrupted_training_add_up(stopped, store, monkeypatch):
-    node, bench, folder = stopped
+    node, context, folder = stopped
     record = json.loads((folder / "record.json").read_text("utf-8"))
     before = record["state"]["unbooked"]["wall_seconds"]
     assert before > 0
-    state = newest(store, node, bench)
+    state = newest(store, node, context)
     assert state.unbooked == Cost(**record["state"]["unbooked"])
-    done = perform(node, state, None, bench)
-    alone = perform(node, state.changed(unbooked=dataclasses.replace(state.unbooked, wall_seconds=0.0)), None, bench)
+    done = perform(node, state, None, context)
+    alone = perform(node, state.changed(unbooked=dataclasses.replace(state.unbooked, wall_seconds=0.0)), None, context)
     assert done.cost.wall_seconds > before + state.cost.wall_seconds
     assert done.cost.wall_seconds - before == pytest.approx(alone.cost.wall_seconds, abs=2.0)
 
@@ -164,7 +164,7 @@ def test_a_checkpoint_names_the_training_that_it_is_of(stopped):
 @pytest.mark.parametrize("name", ["record.json", "weights.safetensors", "optimizer.safetensors"])
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "lost"])
 def test_a_damaged_checkpoint_is_said_and_not_used(stopped, store, capsys, name, damage):
-    node, bench, folder = stopped
+    node, context, folder = stopped
     path = folder / name
     content = bytearray(path.read_bytes())
     if damage == "lost":
@@ -172,55 +172,55 @@ def test_a_damaged_checkpoint_is_said_and_not_used(stopped, store, capsys, name,
     else:
         content[len(content) // 2] ^= 1
         path.write_bytes(content if damage == "flipped" else content[:-1])
-    assert newest(store, node, bench) is None
+    assert newest(store, node, context) is None
     assert "not used: " in capsys.readouterr().out
     assert list(folder.parent.iterdir()) == []
 
 
 def test_a_checkpoint_of_another_training_is_said_and_not_used(stopped, store, capsys):
-    node, bench, folder = stopped
+    node, context, folder = stopped
     other = dataclasses.replace(node, key="cd" + "0" * 30)
     folder.parent.rename(store.checkpoints(other.key).root)
-    assert newest(store, other, bench) is None
+    assert newest(store, other, context) is None
     assert f"is of another training than {other.key}" in capsys.readouterr().out
 
 
 def test_an_older_checkpoint_serves_where_the_newest_is_damaged(stopped, store):
-    node, bench, _ = stopped
+    node, context, _ = stopped
     later = store.checkpoints(node.key).folder(f"{12:012d}")
     later.mkdir()
     (later / "record.json").write_text("{}")
-    assert newest(store, node, bench).step == 9
+    assert newest(store, node, context).step == 9
 
 
 def test_what_a_kill_left_half_written_is_swept_away(stopped, store):
-    node, bench, folder = stopped
+    node, context, folder = stopped
     (folder.parent / f".{folder.name}.half").mkdir()
     (folder.parent / f".{folder.name}.half" / "weights.safetensors").touch()
-    assert newest(store, node, bench).step == 9
+    assert newest(store, node, context).step == 9
     assert list(folder.parent.iterdir()) == [folder]
 
 
 def test_a_newer_checkpoint_takes_the_place_of_the_older(stopped, store):
-    node, bench, folder = stopped
-    state = newest(store, node, bench)
+    node, context, folder = stopped
+    state = newest(store, node, context)
     Checkpoints(store, node, 1.0, lambda step: None).keep(state.changed(step=12))
     assert [path.name for path in folder.parent.iterdir()] == [f"{12:012d}"]
 
 
 def test_a_kill_between_the_newer_and_the_older_loses_neither(stopped, store, monkeypatch):
-    node, bench, _ = stopped
-    state = newest(store, node, bench)
+    node, context, _ = stopped
+    state = newest(store, node, context)
     monkeypatch.setattr(checkpoints.Entries, "discard", lambda entries, name: (_ for _ in ()).throw(Killed))
     with pytest.raises(Killed):
         Checkpoints(store, node, 1.0, lambda step: None).keep(state.changed(step=12))
     assert kept_steps(store.checkpoints(node.key)) == [f"{12:012d}", f"{9:012d}"]
-    assert newest(store, node, bench).step == 12
+    assert newest(store, node, context).step == 12
 
 
 def test_checkpoints_come_by_time_and_none_by_default_of_zero(stopped, store, monkeypatch):
-    node, bench, _ = stopped
-    state, clock, told = newest(store, node, bench), [0.0], []
+    node, context, _ = stopped
+    state, clock, told = newest(store, node, context), [0.0], []
     write = checkpoints.Entries.write
 
     def slowly(entries, *content):
@@ -242,16 +242,16 @@ def test_checkpoints_come_by_time_and_none_by_default_of_zero(stopped, store, mo
 
 
 def test_what_is_done_is_forgotten(stopped, store):
-    node, bench, folder = stopped
+    node, context, folder = stopped
     forget(store, node.key)
     assert not folder.parent.exists()
-    assert newest(store, node, bench) is None
+    assert newest(store, node, context) is None
     forget(store, node.key)
 
 
 def test_a_checkpoint_that_cannot_be_written_is_an_error_and_keeps_the_older(stopped, store, monkeypatch):
-    node, bench, folder = stopped
-    state = newest(store, node, bench)
+    node, context, folder = stopped
+    state = newest(store, node, context)
 
     def full(path, content):
         raise OSError(28, "No space left on device")

@@ -11,7 +11,7 @@ from prunebench.api.errors import PrunebenchError, Unreachable
 from prunebench.api.tasks import Optimizer
 from prunebench.execution.performing import final_figures, perform
 from prunebench.plan.planning import Node
-from prunebench.training.bench import Bench, fresh_model
+from prunebench.training.trial_context import TrialContext, fresh_model
 
 SIZE = 36 + 144 + 72 + 24
 """Prunable weights of the tiny convolutional network."""
@@ -212,10 +212,10 @@ def test_pruning_touches_no_data_that_it_does_not_need(tiny, task, half):
     def refuse():
         raise AssertionError("no data is needed")
 
-    bench = Bench(trial, torch.device("cpu"), refuse)
+    context = TrialContext(trial, torch.device("cpu"), refuse)
     node = Node("key", half, trial, None, None, 0, 0, 0.5)
     start = Node("key", prunebench.Initialize(), trial, None, None, 0, 0, 1.0)
-    assert kept(perform(node, perform(start, None, None, bench), None, bench)) == SIZE // 2
+    assert kept(perform(node, perform(start, None, None, context), None, context)) == SIZE // 2
 
 
 # --- Rewind
@@ -356,29 +356,29 @@ def test_every_stage_books_its_seconds(run_stages, task, half):
     assert len(set(seconds)) == len(seconds)
 
 
-def test_a_stage_that_nobody_knows_is_an_error(tiny, bench_of, run_stages, task):
+def test_a_stage_that_nobody_knows_is_an_error(tiny, context_of, run_stages, task):
     @dataclass(frozen=True)
     class Melt(Stage):
         pass
 
     trial, state = tiny.trial(tiny.ByChance(), task=task), run_stages(task).end
     with pytest.raises(PrunebenchError, match=r"Melt.* is not a stage that can be performed"):
-        perform(Node("key", Melt(), trial, None, None, 0, 0, 1.0), state, state, bench_of(trial))
+        perform(Node("key", Melt(), trial, None, None, 0, 0, 1.0), state, state, context_of(trial))
 
 
-def test_the_final_figures_are_the_last_evaluation_if_there_was_one_at_this_step(run_stages, task, bench_of):
+def test_the_final_figures_are_the_last_evaluation_if_there_was_one_at_this_step(run_stages, task, context_of):
     chain = run_stages(task, Train(), Train("+1it"))
     at_end, after = chain.after(Train, 0), chain.end
     last = at_end.history[-1]
-    assert final_figures(at_end, chain.bench) == {name: last[name] for name in ("test_loss", "test_accuracy")}
+    assert final_figures(at_end, chain.context) == {name: last[name] for name in ("test_loss", "test_accuracy")}
     assert after.history[-1]["step"] == 10
-    assert final_figures(after, chain.bench)["test_accuracy"] == chain.accuracy
-    assert final_figures(after, chain.bench)["test_loss"] != last["test_loss"]
+    assert final_figures(after, chain.context)["test_accuracy"] == chain.accuracy
+    assert final_figures(after, chain.context)["test_loss"] != last["test_loss"]
 
 
 def test_the_final_figures_of_a_pruned_state_are_measured_on_the_pruned_network(run_stages, task, half):
     chain = run_stages(task, Train(), half)
-    before = final_figures(chain.before(Prune), chain.bench)
-    after = final_figures(chain.end, chain.bench)
+    before = final_figures(chain.before(Prune), chain.context)
+    after = final_figures(chain.end, chain.context)
     assert after["test_loss"] != before["test_loss"]
     assert after["test_accuracy"] == chain.accuracy

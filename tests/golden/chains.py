@@ -16,7 +16,7 @@ from prunebench.data.prepared import Data, prepare
 from prunebench.execution.performing import final_figures, measured, perform
 from prunebench.network.description import describe
 from prunebench.plan.planning import protocol, resolve
-from prunebench.training.bench import Bench
+from prunebench.training.trial_context import TrialContext
 
 CPU = torch.device("cpu")
 DIGITS = 8
@@ -138,17 +138,17 @@ def prepared(dataset, root=None):
 def performed(trial, root=None):
     """The nodes of a trial's chain, the state after each, and what they were performed with."""
     data = prepared(trial.task.dataset, root)
-    bench, states = Bench(trial, CPU, lambda: Data(trial.task, data, CPU)), {}
+    context, states = TrialContext(trial, CPU, lambda: Data(trial.task, data, CPU)), {}
     nodes = list(resolve(trial, protocol(trial.task, data.fingerprint)))
     for node in nodes:
-        states[node.key] = perform(node, states.get(node.parent), states.get(node.source), bench)
-    return nodes, states, bench
+        states[node.key] = perform(node, states.get(node.parent), states.get(node.source), context)
+    return nodes, states, context
 
 
 def chain(method, task=None, sparsity=0.5, root=None, **ablations):
     """What became of a trial: each stage in short, and the last state with its figures and cost."""
     try:
-        nodes, states, bench = performed(trial_of(method, task, sparsity, **ablations), root)
+        nodes, states, context = performed(trial_of(method, task, sparsity, **ablations), root)
     except Diverged:
         return {"diverged": True}
     end = states[nodes[-1].key]
@@ -158,7 +158,7 @@ def chain(method, task=None, sparsity=0.5, root=None, **ablations):
         "buffers": numbers({name: value for name, value in end.buffers.items() if value.is_floating_point()}),
         "optimizer": _together(end.optimizer),
         "masks": {name: [int(mask.sum()), checksum(mask)] for name, mask in end.masks.items()},
-        "figures": _rounded(_figures(nodes[-1], end, bench)),
+        "figures": _rounded(_figures(nodes[-1], end, context)),
         "history": [_rounded({key: value for key, value in one.items() if key != "time"}) for one in end.history],
         "cost": _rounded(
             {
@@ -166,16 +166,16 @@ def chain(method, task=None, sparsity=0.5, root=None, **ablations):
                 "scoring": end.cost.scoring_flops,
                 "steps": end.cost.steps,
                 "examples": end.cost.examples,
-                "inference": bench.network.flops_at(end.kept()),
+                "inference": context.network.flops_at(end.kept()),
             }
         ),
     }
 
 
-def _figures(node, state, bench):
+def _figures(node, state, context):
     if not isinstance(node.stage, prunebench.Deploy):
-        return final_figures(state, bench)
-    found, _ = measured(node.stage, state, bench)
+        return final_figures(state, context)
+    found, _ = measured(node.stage, state, context)
     return {name: value for name, value in found.items() if not name.startswith("latency")}
 
 

@@ -20,8 +20,8 @@ def finished(tmp_path, run_chain, registry, prepared):
         for node in chain.nodes:
             if isinstance(node.stage, Train) or node is chain.nodes[-1]:
                 state = chain.states[node.key]
-                write_state(store, node, node.parent, state, chain.bench, 0.0, {"threads": "1"})
+                write_state(store, node, node.parent, state, chain.context, 0.0, {"threads": "1"})
         common = protocol(trial.task, data.fingerprint)
-        return Finished(trial, chain.nodes, store, data, common, chain.bench, registry)
+        return Finished(trial, chain.nodes, store, data, common, chain.context, registry)
 
     return make

@@ -28,7 +28,7 @@ def test_a_ticket_gives_the_accuracy_of_its_row(one_shot, tmp_path):
     export(one_shot, tmp_path / "t.safetensors")
     ticket = load_ticket(tmp_path / "t.safetensors")
     model = ticket.model()
-    data = one_shot.bench.data
+    data = one_shot.context.data
     with torch.no_grad():
         accuracy = accuracy_of(model(data.normalized(data.test.inputs)), data)
     row = one_shot.result.metrics
@@ -76,7 +76,7 @@ def test_a_state_dict_loads_into_the_model(one_shot, built_in, tmp_path):
     export(one_shot, path, "state-dict")
     model = built_in("model", "mlp", hidden=(30,)).build((1, 8, 8), 10)
     model.load_state_dict(safetensors.torch.load_file(path))
-    data = one_shot.bench.data
+    data = one_shot.context.data
     with torch.no_grad():
         assert accuracy_of(model.eval()(data.normalized(data.test.inputs)), data) == one_shot.result.metrics["accuracy"]
     with safetensors.safe_open(path, "pt") as file:
@@ -105,7 +105,7 @@ def test_onnx_computes_the_same_for_any_batch(tiny, method, finished, one_shot, 
     written = onnx.load(tmp_path / "m.onnx")
     metadata = {entry.key: entry.value for entry in written.metadata_props}
     assert metadata["trial"] == str(one.trial)
-    data, network = one.bench.data, reference.ReferenceEvaluator(written)
+    data, network = one.context.data, reference.ReferenceEvaluator(written)
     inputs = data.normalized(data.test.inputs)
     for batch in (inputs[:1], inputs):
         [logits] = network.run(None, {"input": batch.numpy()})

@@ -9,7 +9,8 @@ from prunebench.api.errors import Unreachable
 from prunebench.execution.performing import final_figures
 from prunebench.inspection.stability import STREAMS, child_node, errors_between, reestimate, stability
 from prunebench.inspection.trials import Finished
-from prunebench.training.loop import evaluate, load
+from prunebench.training.metrics import evaluate
+from prunebench.training.state import load
 
 SHARES = tuple(point / 10 for point in range(11))
 
@@ -51,7 +52,7 @@ def test_the_children_begin_alike_and_end_apart_under_one_mask(tiny, ticket):
 
 
 def with_nodes(one, *nodes):
-    return Finished(one.trial, nodes, one.store, one.prepared, one.protocol, one.bench, one.registry)
+    return Finished(one.trial, nodes, one.store, one.prepared, one.protocol, one.context, one.registry)
 
 
 def test_it_is_the_same_when_it_is_asked_again_and_trains_nothing_then(tiny, ticket):
@@ -70,12 +71,12 @@ def test_a_childs_key_is_that_of_a_chain_with_that_stream(tiny, run_stages):
 def test_the_ends_are_measured_as_any_network_is(tiny, ticket):
     one = ticket(tiny.MLP())
     errors, _ = errors_between(one, one.end, one.end, (0.0,))
-    assert errors == (1 - final_figures(one.end, one.bench)["test_accuracy"],)
+    assert errors == (1 - final_figures(one.end, one.context)["test_accuracy"],)
 
 
 def test_statistics_of_batchnorm_are_the_mean_over_the_training_examples(tiny, ticket):
     one = ticket(tiny.Conv())
-    model, data = one.bench.model, one.bench.data
+    model, data = one.context.model, one.context.data
     load(model, one.end)
     norm = next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d))
     inputs = data.normalized(data.train.inputs)

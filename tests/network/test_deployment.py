@@ -41,8 +41,8 @@ def trained(tiny, run_stages):
 
 def test_accuracy_and_loss_are_those_of_the_network_that_is_deployed(trained):
     Negated.seen.clear()
-    plain, _ = measured(Train(), trained.end, trained.bench)
-    figures, notes = measured(Deploy(by=Negated()), trained.end, trained.bench)
+    plain, _ = measured(Train(), trained.end, trained.context)
+    figures, notes = measured(Deploy(by=Negated()), trained.end, trained.context)
     assert plain["test_accuracy"] > 0.8
     assert figures["test_accuracy"] < 0.2
     assert figures["test_loss"] > plain["test_loss"]
@@ -51,7 +51,7 @@ def test_accuracy_and_loss_are_those_of_the_network_that_is_deployed(trained):
 
 
 def test_without_a_method_the_network_itself_is_measured(trained):
-    figures, notes = measured(Deploy(), trained.end, trained.bench)
+    figures, notes = measured(Deploy(), trained.end, trained.context)
     assert figures["test_accuracy"] == trained.accuracy
     assert notes == {}
     assert figures.keys() == {
@@ -69,7 +69,7 @@ def test_without_a_method_the_network_itself_is_measured(trained):
 
 
 def test_a_latency_that_is_not_applicable_is_left_out_and_everything_else_is_measured(trained):
-    figures, notes = measured(Deploy(by=Negated(note="not applicable: no such chip")), trained.end, trained.bench)
+    figures, notes = measured(Deploy(by=Negated(note="not applicable: no such chip")), trained.end, trained.context)
     assert notes == {"latency_ms": "not applicable: no such chip"}
     assert figures.keys() == {"test_loss", "test_accuracy", "size_bytes", "size_bytes_dense"}
 
@@ -89,9 +89,9 @@ def test_the_state_and_what_comes_after_stay_as_they_are(tiny, run_stages):
 
 def test_measuring_changes_nothing_in_the_state_that_is_measured(trained):
     before = copy.deepcopy(trained.end.parameters)
-    measured(Deploy(by=Negated()), trained.end, trained.bench)
+    measured(Deploy(by=Negated()), trained.end, trained.context)
     assert all(torch.equal(trained.end.parameters[name], value) for name, value in before.items())
-    assert perform(trained.nodes[-1], trained.end, None, trained.bench).step == trained.end.step
+    assert perform(trained.nodes[-1], trained.end, None, trained.context).step == trained.end.step
 
 
 def test_a_deployment_is_keyed_by_its_method_and_how_it_is_measured(tiny):
@@ -124,7 +124,7 @@ def test_ablations_leave_it_where_it_stands(tiny):
 
 def test_a_method_that_deploys_nothing_says_so(trained, tiny):
     with pytest.raises(NotImplementedError, match="'by-chance' deploys nothing"):
-        measured(Deploy(by=tiny.ByChance()), trained.end, trained.bench)
+        measured(Deploy(by=tiny.ByChance()), trained.end, trained.context)
 
 
 # --- Bytes
@@ -193,7 +193,7 @@ def test_as_many_examples_are_timed_as_were_asked_for(trained):
     shapes = set()
     network = trained.module
     network.register_forward_hook(lambda module, inputs, logits: shapes.add(inputs[0].shape[0]))
-    measure(Deployed(network), copy.deepcopy(network), trained.bench.data, 40)
+    measure(Deployed(network), copy.deepcopy(network), trained.context.data, 40)
     assert shapes == {40}  # more than the 25 of the test set
 
 
@@ -201,6 +201,6 @@ def test_the_dense_network_is_timed_in_the_deployed_ones_precision(trained):
     seen = []
     dense, half = trained.module, copy.deepcopy(trained.module).to(torch.bfloat16)
     dense.register_forward_hook(lambda module, inputs, logits: seen.append(logits.dtype))
-    figures = measure(Deployed(half, dtype=torch.bfloat16), dense, trained.bench.data, 1)
+    figures = measure(Deployed(half, dtype=torch.bfloat16), dense, trained.context.data, 1)
     assert set(seen) == {torch.bfloat16}
     assert figures["size_bytes"] < figures["size_bytes_dense"]

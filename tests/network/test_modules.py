@@ -240,6 +240,6 @@ def test_such_networks_are_pruned_trained_saved_and_delivered(tiny, method, run_
 def test_parametrized_networks_are_delivered(tiny, method, run_stages, norm):
     task = tiny.task(Normalized(norm=norm), steps=2)
     chain = run_stages(task, Prune(by=method("magnitude"), density=0.02), Train(), Deploy())
-    figures, _ = measured(chain.nodes[-1].stage, chain.end, chain.bench)
-    again, _ = measured(chain.nodes[-1].stage, chain.end, chain.bench)
+    figures, _ = measured(chain.nodes[-1].stage, chain.end, chain.context)
+    again, _ = measured(chain.nodes[-1].stage, chain.end, chain.context)
     assert figures["test_loss"] == again["test_loss"] < 10

@@ -6,8 +6,9 @@ from torch import nn
 
 from prunebench.api.layers import Layer, Network
 from prunebench.api.tasks import Optimizer
-from prunebench.training.loop import Trainer, TrainingContext
 from prunebench.training.state import State
+from prunebench.training.training_context import TrainingContext
+from prunebench.training.trial_context import TrialContext
 
 FLOPS = 10.0
 """Of a weight in a forward pass."""
@@ -34,7 +35,9 @@ def training_of(tiny):
             optimizer={f"momentum_buffer/{name}": torch.tensor(value) for name, value in (momentum or {}).items()},
         )
         task = tiny.task(optimizer=Optimizer(name="sgd", lr=0.1, momentum=0.9))
-        training = TrainingContext(Trainer(task, network, model, None, 0), state)
+        context = TrialContext(tiny.trial(tiny.ByChance(), task=task), torch.device("cpu"), lambda: None, network)
+        vars(context)["model"] = model  # in place of the one that the task names
+        training = TrainingContext(context, state)
         for name, gradient in (gradients or {}).items():
             training.weights[name].grad = torch.tensor(gradient)
         return training

@@ -16,7 +16,7 @@ def test_dense_trains_once_and_prunes_nothing(tiny, method, run_chain):
 
 
 def sizes(chain):
-    return [(layer.name, layer.size) for layer in chain.bench.network.layers]
+    return [(layer.name, layer.size) for layer in chain.context.network.layers]
 
 
 def test_dense_learns_the_digits(tiny, method, run_chain, digits_task):

@@ -124,7 +124,7 @@ def test_the_gradient_of_the_scores_is_that_of_a_mask_that_is_passed_straight_th
         Train(by=rule, density=0.5),
     )
     module = task.model.build((1, 6, 6), 3)
-    inputs, labels = chain.bench.data.batch(0, "train", 0)
+    inputs, labels = chain.context.data.batch(0, "train", 0)
     before, after, gates = still.end, chain.end, {}
     for name, mask in before.masks.items():
         scores = before.memory[f"scores/{name}"].requires_grad_()
@@ -152,7 +152,7 @@ def test_it_finds_a_subnetwork_for_the_digits_and_the_lowest_scores_do_not(tiny,
     }  # as many weights: the other half
     module = chain.module
     module.load_state_dict(chain.end.parameters | chain.end.buffers | worst)
-    data = chain.bench.data
+    data = chain.context.data
     with torch.no_grad():
         right = module(data.normalized(data.test.inputs)).argmax(1) == data.test.labels
     assert float(right.double().mean()) < 0.5

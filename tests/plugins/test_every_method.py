@@ -32,7 +32,7 @@ def ended(tiny, method, run_chain):
 @pytest.mark.parametrize("name", METHODS)
 def test_the_trained_network_has_exactly_the_zeros_that_were_asked_for(ended, name, model, sparsity):
     chain = ended(name, sparsity, model)
-    network = describe(chain.bench.trial.task)
+    network = describe(chain.context.trial.task)
     weights = {layer.name: chain.end.parameters[layer.name] for layer in network.layers}
     assert sum(int(weight.count_nonzero()) for weight in weights.values()) == round((1 - sparsity) * network.size)
     assert chain.end.masks.keys() == weights.keys()

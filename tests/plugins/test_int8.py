@@ -116,9 +116,9 @@ def test_alone_it_is_skipped_with_the_way_to_use_it(tiny, method):
 def test_after_pruning_accuracy_stays_and_the_file_shrinks(tiny, method, run_stages, digits_task):
     prune = Prune(by=method("magnitude"), density=0.2)
     chain = run_stages(digits_task(), Train(), prune, Train("+2ep"), Deploy(by=method("int8")))
-    figures, _ = measured(chain.nodes[-1].stage, chain.end, chain.bench)
+    figures, _ = measured(chain.nodes[-1].stage, chain.end, chain.context)
     assert figures["test_accuracy"] == pytest.approx(chain.accuracy, abs=0.02)
-    assert figures["test_loss"] != measured(Train(), chain.end, chain.bench)[0]["test_loss"]
+    assert figures["test_loss"] != measured(Train(), chain.end, chain.context)[0]["test_loss"]
     # Of 7,400 weights one in five as a byte, and a bit for each; then scales, biases and names.
     assert 7400 / 5 + 7400 / 8 < figures["size_bytes"] < 7400 / 5 + 7400 / 8 + 4500
     assert figures["size_bytes_dense"] == pytest.approx(4 * 7510, abs=500)

@@ -10,8 +10,8 @@ from prunebench import Initialize, Prune, Rewind, Structure, Train
 from prunebench.api.tasks import Optimizer, Schedule
 from prunebench.plan.planning import make_plan
 from prunebench.pruning.masks import keep_highest
-from prunebench.training.loop import Trainer, TrainingContext
 from prunebench.training.state import State, from_tensors, to_tensors
+from prunebench.training.training_context import TrainingContext
 
 METHODS = [
     ("ste", {}),
@@ -189,21 +189,21 @@ def test_convolutions_grouped_and_depthwise_ones_too_keep_their_largest_weights(
 ):
     task = tiny.task(tiny.Conv(), steps=6)
     chain = run_stages(task, Train(by=method(name, **parameters), density=0.5))
-    dense = {layer.name: chain.end.memory[f"dense/{layer.name}"] for layer in chain.bench.network.layers}
+    dense = {layer.name: chain.end.memory[f"dense/{layer.name}"] for layer in chain.context.network.layers}
     everything = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in dense.items()}
     scores = {name: weight.abs() for name, weight in dense.items()}
     allocation = parameters.get("allocation", "uniform")
-    expected = keep_highest(scores, everything, chain.bench.network.layers, 0.5, allocation, structure)
+    expected = keep_highest(scores, everything, chain.context.network.layers, 0.5, allocation, structure)
     assert same(chain.end.masks, expected)
     assert all(torch.equal(chain.end.parameters[name], dense[name] * mask) for name, mask in expected.items())
 
 
-def test_imposing_and_lifting_leaves_the_weights_as_they_were(wide, learned, bench_of, tiny, run_stages):
+def test_imposing_and_lifting_leaves_the_weights_as_they_were(wide, learned, context_of, tiny, run_stages):
     task = wide()
     state = run_stages(task).end
-    bench = bench_of(tiny.trial(learned, task=task))
+    context = context_of(tiny.trial(learned, task=task))
     updater = learned.updater(0.5)
-    training = TrainingContext(Trainer(task, bench.network, bench.model, None, 0), state, updater.trains_dense)
+    training = TrainingContext(context, state, updater.trains_dense)
     updater.begin(training)
     before = {name: weight.detach().clone() for name, weight in training.weights.items()}
     for _ in range(2):

@@ -75,7 +75,7 @@ def test_without_the_hardware_there_is_no_latency_and_the_reason_why(tiny, metho
     nm = method("nm", **numbers)
     sparsity = 0.75 if numbers else 0.5
     chain = run_chain(tiny.trial(nm, sparsity=sparsity, task=wide))
-    figures, notes = measured(Deploy(by=nm), chain.end, chain.bench)
+    figures, notes = measured(Deploy(by=nm), chain.end, chain.context)
     assert notes == {"latency_ms": reason}
     assert figures.keys() == {"test_loss", "test_accuracy", "size_bytes", "size_bytes_dense"}
     assert figures["test_accuracy"] == chain.accuracy

@@ -74,7 +74,7 @@ def test_the_gradient_is_that_of_the_batch_and_dense(tiny, method, run_stages):
     chain = run_stages(tiny.task(), rule.random_mask(0.1), Train("1it", by=rule), Train("2it", by=rule))
     state, module = chain.after(Train, 0), chain.module
     module.load_state_dict(state.parameters)
-    inputs, labels = chain.bench.data.batch(0, "train", 1)
+    inputs, labels = chain.context.data.batch(0, "train", 1)
     torch.nn.functional.cross_entropy(module(inputs), labels).backward()
     for name, mask in chain.end.masks.items():
         gradient, moved = module.get_parameter(name).grad.abs(), mask & ~state.masks[name]

@@ -14,7 +14,7 @@ from prunebench.api.components import DataFacts
 from prunebench.api.errors import Unreachable
 from prunebench.network.description import describe
 from prunebench.suite import read_suite
-from prunebench.training.bench import fresh_model
+from prunebench.training.trial_context import fresh_model
 
 ROOT = Path(__file__).parents[2]
 SUITES = sorted((ROOT / "suites").glob("*.yaml"))

@@ -42,7 +42,7 @@ def test_the_loop_hands_over_gradients_that_no_mask_or_clipping_has_touched(tiny
     chain = run_stages(tiny.task(clip_norm=1e-6), rule.random_mask(0.2), Train("1it", by=rule))
     module = chain.module
     module.load_state_dict(chain.before(Train).parameters)
-    inputs, labels = chain.bench.data.batch(0, "train", 0)
+    inputs, labels = chain.context.data.batch(0, "train", 0)
     torch.nn.functional.cross_entropy(module(inputs), labels).backward()
     for name, mean in chain.end.memory.items():
         assert torch.allclose(mean, module.get_parameter(name).grad, rtol=1e-5)

@@ -109,7 +109,7 @@ def test_scores_see_neither_weight_decay_nor_label_smoothing_nor_augmentation(ti
 def test_scores_see_training_examples_only(tiny, method, run_stages):
     task = tiny.task(validation=50)
     chain = run_stages(task, Prune(by=method("snip", batch_size=60), density=0.3))
-    assert len(chain.bench.data.train) == 10
+    assert len(chain.context.data.train) == 10
     few = run_stages(task, Prune(by=method("snip", batch_size=10), density=0.3))
     assert all(torch.equal(mask, few.end.masks[name]) for name, mask in chain.end.masks.items())
 

@@ -56,7 +56,7 @@ def test_one_step_of_a_network_is_gradient_and_decay(tiny, method, run_stages):
         masks[name] = (groups >= groups.sort(dim=1).values[:, 2:3]).view(dense[name].shape)
     module = task.model.build((1, 6, 6), 3)
     module.load_state_dict({name: value * masks.get(name, 1) for name, value in dense.items()})
-    inputs, labels = chain.bench.data.batch(0, "train", 0)
+    inputs, labels = chain.context.data.batch(0, "train", 0)
     cross_entropy(module(inputs), labels).backward()
     gradients = {name: parameter.grad for name, parameter in module.named_parameters()}
     for name, mask in masks.items():

@@ -86,7 +86,7 @@ def test_a_step_is_the_optimizers_on_the_dense_weights_with_the_sparse_networks_
         masks[name] = size >= size.flatten().sort(descending=True).values[size.numel() // 4 - 1]
     module = task.model.build((1, 6, 6), 3)
     module.load_state_dict({name: value * masks.get(name, 1) for name, value in dense.items()})
-    inputs, labels = chain.bench.data.batch(0, "train", 0)
+    inputs, labels = chain.context.data.batch(0, "train", 0)
     cross_entropy(module(inputs), labels).backward()
     gradients = {name: parameter.grad for name, parameter in module.named_parameters()}
     for name, mask in masks.items():

@@ -32,7 +32,7 @@ def ticket_of_chain(chain):
     """What the end of a chain that rewinds to its initialization is a ticket of."""
     first, end = chain.after(Initialize), chain.end
     initial, final = (state.parameters | state.buffers for state in (first, end))
-    return ticket_of(chain.bench.trial, end.masks, initial, final)
+    return ticket_of(chain.context.trial, end.masks, initial, final)
 
 
 def ticket_on(trial, density=0.5):
@@ -73,7 +73,9 @@ def same(one, other):
 
 @pytest.mark.parametrize("weights", ["own", "ticket"])
 def test_a_tickets_own_trial_trains_again_bit_for_bit(tiny, transfer, run_chain, one_shot, weights):
-    again = run_chain(tiny.trial(transfer(ticket_of_chain(one_shot), weights=weights), task=one_shot.bench.trial.task))
+    again = run_chain(
+        tiny.trial(transfer(ticket_of_chain(one_shot), weights=weights), task=one_shot.context.trial.task)
+    )
     for field in ("masks", "parameters", "buffers", "optimizer"):
         assert same(getattr(again.end, field), getattr(one_shot.end, field))
     assert again.accuracy == one_shot.accuracy
@@ -82,7 +84,7 @@ def test_a_tickets_own_trial_trains_again_bit_for_bit(tiny, transfer, run_chain,
 
 
 def test_another_seed_trains_other_weights_under_the_same_mask(tiny, transfer, run_chain, one_shot):
-    task = one_shot.bench.trial.task
+    task = one_shot.context.trial.task
     other = run_chain(tiny.trial(transfer(ticket_of_chain(one_shot)), task=task, seed=1))
     assert same(other.end.masks, one_shot.end.masks)
     assert not same(other.after(Initialize).parameters, one_shot.after(Initialize).parameters)
@@ -91,7 +93,7 @@ def test_another_seed_trains_other_weights_under_the_same_mask(tiny, transfer, r
 
 def test_another_seed_with_the_tickets_weights_begins_where_the_ticket_did(tiny, transfer, one_shot, run_chain):
     method = transfer(ticket_of_chain(one_shot), weights="ticket")
-    trial = tiny.trial(method, task=replace_recipe(one_shot.bench.trial.task, steps=1, lr=1e-30), seed=1)
+    trial = tiny.trial(method, task=replace_recipe(one_shot.context.trial.task, steps=1, lr=1e-30), seed=1)
     other, first = run_chain(trial), one_shot.after(Initialize)
     assert not same(other.after(Initialize).parameters, first.parameters)
     for name, value in other.end.parameters.items():

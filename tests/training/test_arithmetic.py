@@ -11,7 +11,7 @@ from prunebench.execution import performing
 from prunebench.execution.performing import measured, perform
 from prunebench.plan.planning import resolve
 from prunebench.training.arithmetic import repeatable
-from prunebench.training.bench import Bench
+from prunebench.training.trial_context import TrialContext
 
 GPU = torch.device("cuda", 0)
 
@@ -85,9 +85,9 @@ def test_workspaces_are_set_unless_somebody_has_set_them(environment):
 def test_stages_and_their_figures_are_computed_so(tiny, method, monkeypatch):
     seen = []
     monkeypatch.setattr(performing, "fresh_model", lambda trial, purpose: seen.append(flags()) or nn.Linear(2, 2))
-    monkeypatch.setattr(performing, "final_figures", lambda state, bench: seen.append(flags()) or {})
+    monkeypatch.setattr(performing, "final_figures", lambda state, context: seen.append(flags()) or {})
     trial = tiny.trial(method("dense"))
     first = next(resolve(trial, "root"))
-    bench = Bench(trial, GPU, lambda: None)
-    measured(first.stage, perform(first, None, None, bench), bench)
+    context = TrialContext(trial, GPU, lambda: None)
+    measured(first.stage, perform(first, None, None, context), context)
     assert seen == [EXPECTED, EXPECTED]

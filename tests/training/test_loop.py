@@ -1,6 +1,5 @@
 """The training loop: splitting it changes nothing, masks hold, and what it reports is what happened."""
 
-import dataclasses
 import os
 import shutil
 from contextlib import nullcontext
@@ -18,11 +17,11 @@ from prunebench.api.errors import Diverged, PrunebenchError
 from prunebench.api.tasks import Optimizer, Schedule
 from prunebench.data.prepared import Data
 from prunebench.pruning import masks
-from prunebench.training import loop as training
-from prunebench.training import recipes
+from prunebench.training import recipes, training_context
 from prunebench.training.arithmetic import repeatable
-from prunebench.training.bench import Bench, fresh_model
-from prunebench.training.state import State, from_tensors, to_tensors
+from prunebench.training.loop import CheckpointCallback, train
+from prunebench.training.state import State, from_tensors, snapshot, to_tensors
+from prunebench.training.trial_context import TrialContext, fresh_model
 
 PLAIN = Optimizer(name="sgd", lr=0.05)
 MOMENTUM = Optimizer(name="sgd", lr=0.05, momentum=0.9, weight_decay=1e-2)
@@ -173,7 +172,7 @@ def test_no_optimizer_brings_a_pruned_weight_back(tiny, run_stages, monkeypatch)
     def growing(spec, parameters, dense):
         return Growing(list(parameters), lr=spec.lr)
 
-    monkeypatch.setattr(training, "make_optimizer", growing)
+    monkeypatch.setattr(training_context, "make_optimizer", growing)
     Watched.seen.clear()
     state = run_stages(tiny.task(Watched()), pruned(tiny), Train()).end
     assert {count for _, count in Watched.seen} == {round(0.3 * 390)}
@@ -199,7 +198,7 @@ def test_clipping_sees_the_sparse_gradient_only(tiny, run_stages):
 def test_a_step_is_the_optimizers_on_the_batch_of_that_step(tiny, run_stages):
     task = tiny.task(optimizer=PLAIN, steps=1, schedule=Schedule(warmup="4it"))
     chain = run_stages(task, Train())
-    data, module = chain.bench.data, task.model.build((1, 6, 6), 3)
+    data, module = chain.context.data, task.model.build((1, 6, 6), 3)
     module.load_state_dict(chain.after(Initialize).parameters)
     inputs, labels = data.batch(0, "train", 0)
     cross_entropy(module(inputs), labels).backward()
@@ -257,7 +256,7 @@ def test_without_a_validation_split_only_the_test_split_is_measured(tiny, run_st
 def test_the_training_loss_is_the_mean_since_the_last_evaluation(tiny, run_stages):
     task = tiny.task(optimizer=STILL, steps=10)
     chain = run_stages(task, Train())
-    data, module = chain.bench.data, chain.module
+    data, module = chain.context.data, chain.module
     batches = [data.batch(0, "train", step) for step in range(10)]
     with torch.no_grad():
         losses = torch.stack([cross_entropy(module(inputs), labels) for inputs, labels in batches])
@@ -265,25 +264,11 @@ def test_the_training_loss_is_the_mean_since_the_last_evaluation(tiny, run_stage
     assert found == pytest.approx([float(losses[:7].mean()), float(losses[7:].mean())], rel=1e-5)
 
 
-@pytest.mark.parametrize("batch", [1, 8, 24, 25, 1000])
-def test_accuracy_and_loss_count_examples_whatever_the_batches(tiny, run_stages, monkeypatch, batch):
-    monkeypatch.setattr(training, "EVALUATION_BATCH", batch)
-    chain = run_stages(tiny.task(steps=3, evaluate_every="end", validation=13), Train())
-    (figures,) = chain.end.history
-    for split in ("validation", "test"):
-        examples = getattr(chain.bench.data, split)
-        logits = chain.module(chain.bench.data.normalized(examples.inputs))
-        right = int((logits.argmax(1) == examples.labels).sum())
-        assert 0 < right < len(examples)
-        assert figures[f"{split}_accuracy"] == right / len(examples)
-        assert figures[f"{split}_loss"] == pytest.approx(cross_entropy(logits, examples.labels).item(), rel=1e-5)
-
-
 def test_evaluation_is_in_inference_mode_and_training_is_not(tiny, run_stages):
     chain = run_stages(tiny.task(tiny.MLP(dropout=0.9), optimizer=STILL, steps=2, evaluate_every="1it"), Train())
     first, second = chain.end.history
     assert first["test_loss"] == second["test_loss"]
-    inputs, labels = chain.bench.data.batch(0, "train", 0)
+    inputs, labels = chain.context.data.batch(0, "train", 0)
     whole = cross_entropy(chain.module(inputs), labels)
     assert first["train_loss"] != pytest.approx(whole.item(), rel=1e-3)
 
@@ -320,7 +305,7 @@ def test_the_cost_of_a_chain_is_that_of_all_its_trainings(tiny, run_stages):
 
 def test_a_convolutional_layers_zeros_save_its_own_flops(tiny, run_stages):
     chain = run_stages(tiny.task(tiny.Conv(), steps=4), pruned(tiny, 0.4), Train())
-    flops = {layer.name: layer.flops for layer in chain.bench.network.layers}
+    flops = {layer.name: layer.flops for layer in chain.context.network.layers}
     forward = sum(flops[name] * int(mask.sum()) / mask.numel() for name, mask in chain.end.masks.items())
     assert chain.end.cost.training_flops == pytest.approx(3 * forward * 60)
 
@@ -429,7 +414,7 @@ EACH_VALUE = pytest.mark.parametrize("choosing", ["inf", "-inf", "nan"], indirec
 @pytest.fixture
 def far(monkeypatch):
     """The CPU taken for a device whose values are not at hand."""
-    monkeypatch.setattr(training, "AT_HAND", ())
+    monkeypatch.setattr(training_context, "AT_HAND", ())
     monkeypatch.setattr(masks, "AT_HAND", ())
 
 
@@ -460,7 +445,7 @@ def test_where_values_are_not_at_hand_it_is_an_error_at_the_next_evaluation_or_a
 def test_no_checkpoint_is_kept_of_scores_that_are_not_finite(tiny, prepared, choosing):
     kept = []
 
-    class Kept(training.CheckpointCallback):
+    class Kept(CheckpointCallback):
         def wants(self, step):
             return step in (3, 6)
 
@@ -485,53 +470,6 @@ def test_weights_and_trained_scores_that_diverge_are_called_that(
         run_stages(task, Train(until, by=built_in("method", method), density=0.5))
 
 
-FAR_TOO_MANY = 8_178_240_001  # FLOPs that float32 cannot tell from their neighbours
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        float(FAR_TOO_MANY),
-        torch.tensor(FAR_TOO_MANY, dtype=torch.float64),
-        torch.tensor(FAR_TOO_MANY, dtype=torch.int64),
-    ],
-    ids=["number", "float64", "int64"],
-)
-def test_no_flops_are_lost_however_many_there_are(given):
-    log = training.MetricsLog(State(0, {}, {}, {}), torch.device("cpu"))
-    for _ in range(5000):
-        log.add(torch.tensor(1.0), 128, given)
-    assert log.fields(5000)["unbooked"].training_flops == 5000 * 128 * FAR_TOO_MANY
-
-
-def test_small_floats_of_an_updater_lose_nothing_on_the_way():
-    log = training.MetricsLog(State(0, {}, {}, {}), torch.device("cpu"))
-    for _ in range(5000):
-        log.add(torch.tensor(1.0), 129, torch.tensor(1e9, dtype=torch.float32))
-    assert log.fields(5000)["unbooked"].training_flops == 5000 * 129 * 1e9
-
-
-def test_flops_that_know_their_gradients_do_not_keep_the_steps_behind_them():
-    soft = torch.tensor(0.5, requires_grad=True)
-    log = training.MetricsLog(State(0, {}, {}, {}), torch.device("cpu"))
-    log.add(torch.tensor(1.0), 4, soft * 10.0)
-    assert not log._flops.requires_grad
-    assert log.fields(1)["unbooked"].training_flops == 20.0
-
-
-@pytest.mark.parametrize("trains_dense", [True, False])
-def test_sparse_flops_are_exact_and_a_tensor_only_where_masks_are_applied(tiny, bench_of, trains_dense):
-    trial = tiny.trial(tiny.ByChance())
-    bench = bench_of(trial)
-    begun = State(step=0, **training.snapshot(fresh_model(trial, "initialize")), masks={})
-    run = training.TrainingContext(bench.trainer, begun, trains_dense)
-    masks = {layer.name: torch.arange(layer.size).view(layer.shape) % 3 == 0 for layer in bench.network.layers}
-    run.set_masks(masks)
-    flops = run.sparse_flops
-    assert float(flops) == bench.network.flops_at({name: int(mask.sum()) for name, mask in masks.items()})
-    assert (getattr(flops, "dtype", float) == torch.float64) if trains_dense else (type(flops) is float)
-
-
 def test_the_state_that_training_began_from_is_left_as_it_was(tiny, run_stages):
     chain = run_stages(tiny.task(tiny.Conv(), steps=3), pruned(tiny), Train())
     again = run_stages(tiny.task(tiny.Conv(), steps=3), pruned(tiny))
@@ -540,35 +478,12 @@ def test_the_state_that_training_began_from_is_left_as_it_was(tiny, run_stages):
         assert all(torch.equal(before[name], same[name]) for name in same)
 
 
-def test_many_classes_are_measured_by_their_five_best_too(tiny, data_of):
-    class Many(tiny.Blobs):
-        def facts(self):
-            return dataclasses.replace(super().facts(), classes=100)
-
-    class Ranked(torch.nn.Module):
-        """Takes class 6 for the best, then 5, 4, ...; so class 2 is among the five best, and class 1 is not."""
-
-        def forward(self, inputs):
-            return -(torch.arange(100.0) - 6.2).abs().expand(len(inputs), 100)
-
-    few, many = data_of(tiny.task()), data_of(tiny.task(dataset=Many(), validation=20))
-    for data in (few, many):
-        for split in (data.validation, data.test):
-            split.labels.fill_(1)
-            split.labels[: len(split) // 2] = 6
-            split.labels[: len(split) // 5] = 5
-    assert "test_accuracy_top5" not in training.evaluate(Ranked(), few, 0)
-    figures = training.evaluate(Ranked(), many, 0)
-    assert (figures["validation_accuracy"], figures["validation_accuracy_top5"]) == (6 / 20, 10 / 20)
-    assert (figures["test_accuracy"], figures["test_accuracy_top5"]) == (7 / 25, 12 / 25)
-
-
 def test_channels_last_is_another_memory_format_of_the_same_training(tiny, run_stages):
     stages = (pruned(tiny, 0.4), Train("9it"), Train())
     plain = run_stages(tiny.task(tiny.Conv()), *stages)
     last = run_stages(tiny.task(tiny.Conv(), channels_last=True), *stages)
-    assert last.bench.model[3].weight.is_contiguous(memory_format=torch.channels_last)
-    assert not plain.bench.model[3].weight.is_contiguous(memory_format=torch.channels_last)
+    assert last.context.model[3].weight.is_contiguous(memory_format=torch.channels_last)
+    assert not plain.context.model[3].weight.is_contiguous(memory_format=torch.channels_last)
     for name, value in plain.end.parameters.items():
         assert torch.allclose(value, last.end.parameters[name], atol=1e-4)
 
@@ -634,11 +549,11 @@ def train_on(device, tiny, prepared, recipe, updater, callback=None):
     """Twenty steps of a masked network on a device."""
     task = tiny.task(tiny.Conv(), **recipe | {"evaluate_every": "end"})
     trial = tiny.trial(tiny.ByChance(), task=task)
-    bench = Bench(trial, device, lambda: Data(task, prepared(task.dataset), device))
-    fresh = training.snapshot(fresh_model(trial, "initialize"))
+    context = TrialContext(trial, device, lambda: Data(task, prepared(task.dataset), device))
+    fresh = snapshot(fresh_model(trial, "initialize"))
     masks = {"3.weight": torch.rand(fresh["parameters"]["3.weight"].shape) < 0.5}
     with repeatable(device):
-        training.train(bench.trainer, State(step=0, **fresh, masks=masks), 20, "train", updater, True, callback)
+        train(context, State(step=0, **fresh, masks=masks), 20, "train", updater, True, callback)
 
 
 CHOOSING_ANEW = pytest.mark.parametrize(

@@ -142,8 +142,8 @@ def test_every_state_of_a_chain_comes_back_from_the_store(tiny, run_chain, tmp_p
     chain = run_chain(tiny.trial(tiny.ByChance(), sparsity=0.83, task=task))
     store = Store.open(tmp_path / "store")
     for node in chain.nodes:
-        write_state(store, node, node.parent, chain.states[node.key], chain.bench, 0.0, {})
-        assert_same(read_state(store, node.key, chain.bench), chain.states[node.key])
+        write_state(store, node, node.parent, chain.states[node.key], chain.context, 0.0, {})
+        assert_same(read_state(store, node.key, chain.context), chain.states[node.key])
     assert [type(node.stage) for node in chain.nodes] == [prunebench.Initialize, prunebench.Prune, prunebench.Train]
     assert bool(chain.end.optimizer) == (optimizer == "adam")
     assert ("1.num_batches_tracked" in chain.end.buffers) == (model == "Conv")
@@ -152,7 +152,7 @@ def test_every_state_of_a_chain_comes_back_from_the_store(tiny, run_chain, tmp_p
 def test_a_record_counts_layers_and_figures_from_the_weights(tiny, run_chain, tmp_path):
     chain = run_chain(tiny.trial(tiny.ByChance(), sparsity=0.75))
     store = Store.open(tmp_path / "store")
-    write_state(store, chain.nodes[-1], None, chain.end, chain.bench, 0.0, {})
+    write_state(store, chain.nodes[-1], None, chain.end, chain.context, 0.0, {})
     record = store.record(chain.nodes[-1].key)
     weights = {name: chain.end.parameters[name] for name in ("1.weight", "4.weight")}
     assert {one["name"]: one["kept"] for one in record["layers"]} == {

@@ -98,7 +98,7 @@ def check_untrained(chain):
     for name in (FROZEN, UNUSED):
         assert torch.equal(end.parameters[name], first.parameters[name] * end.masks[name]), name
     assert torch.equal(end.parameters["frozen.bias"], first.parameters["frozen.bias"])
-    layers = describe(chain.bench.trial.task).layers
+    layers = describe(chain.context.trial.task).layers
     assert sum(int(mask.sum()) for mask in end.masks.values()) == round(0.5 * sum(layer.size for layer in layers))
 
 
@@ -124,17 +124,17 @@ def test_weight_decay_of_no_optimizer_moves_them(tiny, method, run_chain, name):
 
 
 @pytest.mark.parametrize("name", ["snip", "synflow", "grasp"])
-def test_scores_by_gradient_are_0_in_them_and_in_no_other_layer(tiny, method, bench_of, name):
-    found = scores_of(tiny, method(name), bench_of)
+def test_scores_by_gradient_are_0_in_them_and_in_no_other_layer(tiny, method, context_of, name):
+    found = scores_of(tiny, method(name), context_of)
     assert {layer for layer, score in found.items() if not score.any()} == {FROZEN, UNUSED}
 
 
-def test_a_method_that_calls_backward_itself_has_a_gradient_of_0_in_a_frozen_layer(tiny, bench_of):
-    found = scores_of(tiny, Backward(), bench_of)
+def test_a_method_that_calls_backward_itself_has_a_gradient_of_0_in_a_frozen_layer(tiny, context_of):
+    found = scores_of(tiny, Backward(), context_of)
     assert {layer for layer, score in found.items() if not score.any()} == {FROZEN, UNUSED}
 
 
-def scores_of(tiny, by, bench_of):
+def scores_of(tiny, by, context_of):
     """The scores that a method gives in a pruning."""
     found = {}
 
@@ -146,9 +146,9 @@ def scores_of(tiny, by, bench_of):
 
     listening = Listening()
     trial = tiny.trial(tiny.Chained(chain=(Initialize(), Prune(by=listening, density=0.9))), task=tiny.task(WithGaps()))
-    state, bench = None, bench_of(trial)
+    state, context = None, context_of(trial)
     for node in resolve(trial, protocol(trial.task, "test")):
-        state = perform(node, state, None, bench)
+        state = perform(node, state, None, context)
     return found
 
 

@@ -1,4 +1,4 @@
-"""What the stages of a trial are performed with: its network and its data on a device."""
+"""What a trial needs to perform its stages: its network and its data on a device."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from prunebench.data import seeds
 from prunebench.data.prepared import Data
 from prunebench.network.description import describe
 from prunebench.network.modules import build
-from prunebench.training.loop import Trainer
 
 
 @dataclass(frozen=True)
-class Bench:
+class TrialContext:
     """A trial's network and data on a device, made when they are first needed."""
 
     trial: Trial
@@ -46,10 +45,6 @@ class Bench:
         """Raise DamagedData when data that is in use was changed on the disk since it was opened."""
         if "data" in vars(self):
             self.data.check()
-
-    @property
-    def trainer(self) -> Trainer:
-        return Trainer(self.trial.task, self.network, self.model, self.data, self.trial.seed)
 
 
 def fresh_model(trial: Trial, purpose: str) -> nn.Module:
