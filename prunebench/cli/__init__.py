@@ -1,4 +1,4 @@
-"""The command line. Each command is a module of its own, imported when it is called and not before."""
+"""The command line. Each command is in its own module, which is imported only when the command is called."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "verify": ("prunebench.cli.verify:command", "Run a published row again, and check that it is reproduced."),
     "export": ("prunebench.cli.export:command", "Write a trial's ticket, or its pruned network, to a file."),
     "inspect": ("prunebench.cli.inspect:command", "Look into a trial: curves, layers, masks, weights, stability."),
-    "methods": ("prunebench.cli.methods:command", "List the pruning methods, or describe one."),
-    "models": ("prunebench.cli.models:command", "List the models, or describe one."),
-    "datasets": ("prunebench.cli.datasets:command", "List the data sets, or describe one."),
-    "executors": ("prunebench.cli.executors:command", "List the executors, or describe one."),
+    "methods": ("prunebench.cli.listings:methods", "List the pruning methods, or describe one."),
+    "models": ("prunebench.cli.listings:models", "List the models, or describe one."),
+    "datasets": ("prunebench.cli.listings:datasets", "List the data sets, or describe one."),
+    "executors": ("prunebench.cli.listings:executors", "List the executors, or describe one."),
     "check": ("prunebench.cli.check:command", "Check that a method keeps the rules, on small networks."),
     "new": ("prunebench.cli.new:command", "Write a new plugin: a method that works, with test and suite."),
-    "plugins": ("prunebench.cli.plugins:command", "List the plugins, with what they provide or why they do not."),
+    "plugins": ("prunebench.cli.listings:plugins", "List the plugins, with what they provide or why they do not."),
     "schema": ("prunebench.cli.schema:command", "Print the JSON schema of a suite, for editors."),
 }
 """Where each command lives, and its line in `prunebench --help`, which is printed without importing it."""

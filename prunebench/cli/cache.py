@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from prunebench.cli import options, output
+from prunebench.cli.shared import options, output
 
 if TYPE_CHECKING:
     from prunebench.store.collection import Item, Needs, Size, Surplus
@@ -93,7 +93,7 @@ def _needed(store: Store, wanted: Needs | None) -> dict[str, Size] | None:
 
 
 def _show(root: Path, found: Mapping[str, Size], needed: Mapping[str, Size] | None, as_json: bool) -> None:
-    from prunebench.cli.progress import bytes_of
+    from prunebench.cli.shared.progress import bytes_of
     from prunebench.store.collection import Size
 
     if as_json:
@@ -109,7 +109,7 @@ def _show(root: Path, found: Mapping[str, Size], needed: Mapping[str, Size] | No
 
 
 def _cells(size: Size) -> list[str]:
-    from prunebench.cli.progress import bytes_of
+    from prunebench.cli.shared.progress import bytes_of
 
     return [f"{size.entries:,}", bytes_of(size.bytes)]
 
@@ -122,7 +122,7 @@ def _plain(found: Mapping[str, Size]) -> dict[str, object]:
 
 
 def _collect(store: Store, wanted: Needs, delete: bool, as_json: bool) -> None:
-    from prunebench.cli.progress import bytes_of
+    from prunebench.cli.shared.progress import bytes_of
     from prunebench.store.collection import collect, surplus
 
     found = surplus(store, wanted)
@@ -143,7 +143,7 @@ def _collect(store: Store, wanted: Needs, delete: bool, as_json: bool) -> None:
 
 def _older(store: Store, delete: bool, as_json: bool) -> None:
     """Entries of older protocols; a run computes anew those that it needs."""
-    from prunebench.cli.progress import bytes_of
+    from prunebench.cli.shared.progress import bytes_of
     from prunebench.store.collection import older, remove_older
 
     found = older(store)
@@ -172,7 +172,7 @@ def _say_held(found: Surplus) -> None:
 
 def _whose(items: Iterable[Item]) -> Iterable[str]:
     """One line for each kind of entry to delete; the states by task and method."""
-    from prunebench.cli.progress import bytes_of
+    from prunebench.cli.shared.progress import bytes_of
     from prunebench.store.collection import trial_of
 
     counts, weights = Counter[str](), Counter[str]()

@@ -16,7 +16,7 @@ from rich.table import Table
 from prunebench.api.errors import PluginError
 from prunebench.api.methods import Method
 from prunebench.api.registry import Plugin, Registry
-from prunebench.cli import options, output
+from prunebench.cli.shared import options, output
 
 if TYPE_CHECKING:
     from prunebench.testing import Check, Report

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from prunebench.cli import options
-from prunebench.cli.output import say
+from prunebench.cli.shared import options
+from prunebench.cli.shared.output import say
 
 if TYPE_CHECKING:
     from prunebench.leaderboard.boards.published import Board

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from prunebench.cli import options
+from prunebench.cli.shared import options
 
 ENDINGS = {"ticket": ".safetensors", "state-dict": "-state-dict.safetensors", "onnx": ".onnx"}
 
@@ -42,7 +42,7 @@ def command(
     SUITE is a YAML file, TRIAL one that was run, as a run prints it: task/method/sparsity/seed. A ticket is loaded with
     prunebench.load_ticket(FILE), and can be the mask that another trial begins with: {name: transfer, ticket: FILE}.
     """
-    from prunebench.cli.progress import bytes_of
+    from prunebench.cli.shared.progress import bytes_of
     from prunebench.inspection import export, open_trial
 
     finished = open_trial(chosen.load(suite), trial, chosen.store, chosen.data, command=chosen.run_command(suite))

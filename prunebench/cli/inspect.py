@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from prunebench.cli import options, output
+from prunebench.cli.shared import options, output
 
 if TYPE_CHECKING:
     from prunebench.inspection import Finished

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from prunebench.api.errors import BoardError
-from prunebench.cli import options
+from prunebench.cli.shared import options
 
 if TYPE_CHECKING:
     import pandas as pd

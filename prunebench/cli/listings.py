@@ -1,4 +1,4 @@
-"""`prunebench methods`, `models` and `datasets`: one command for each kind of component."""
+"""`prunebench methods`, `models`, `datasets` and `executors`, which list components; and `prunebench plugins`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from prunebench.api.components import Preset
 from prunebench.api.registry import Kind, Plugin, Registry
-from prunebench.cli import options, output
+from prunebench.cli.shared import options, output
 from prunebench.suite.descriptions import Description, Parameter, as_json, describe, describe_all, plain
 
 
@@ -32,6 +32,23 @@ def listing(kind: Kind, short_help: str) -> click.Command:
             show_one(plugins.registry, kind, name, as_json)
 
     return command
+
+
+methods = listing("method", "List the pruning methods, or describe one.")
+models = listing("model", "List the models, or describe one.")
+datasets = listing("dataset", "List the data sets, or describe one.")
+executors = listing("executor", "List the executors, or describe one.")
+
+
+@click.command()
+@options.json
+@options.plugins
+def plugins(as_json: bool, plugins: options.Plugins) -> None:
+    """List the plugins, with what they provide or why they do not."""
+    show_plugins(plugins.registry, as_json)
+
+
+# --- components
 
 
 def show_all(registry: Registry, kind: Kind, in_json: bool = False) -> None:
@@ -58,16 +75,12 @@ def show_one(registry: Registry, kind: Kind, name: str, in_json: bool = False) -
         output.show(_page(description))
 
 
-def origin(plugin: Plugin) -> str:
-    """The distribution of a plugin, or else its file."""
-    return plugin.distribution or Path(plugin.file).name
-
-
 def _rows(kind: Kind, described: list[Description]) -> Table:
     rows = output.table(kind, "summary and paper", "from", widest=1)
     for description in described:
         about = output.text("\n").join(_lines(description))
-        rows.add_row(output.text(_title(description), style="bold"), about, output.text(origin(description.plugin)))
+        origin = description.plugin.distribution or Path(description.plugin.file).name
+        rows.add_row(output.text(_title(description), style="bold"), about, output.text(origin))
     return rows
 
 
@@ -131,3 +144,46 @@ def suite_text(value: Any) -> str:
     """A value as it is written in a suite."""
     simple = plain(value)
     return simple if isinstance(simple, str) and simple else json.dumps(simple, ensure_ascii=False)
+
+
+# --- plugins
+
+
+def show_plugins(registry: Registry, in_json: bool = False) -> None:
+    """All plugins by name, broken ones with their error; then the names that two plugins register."""
+    if in_json:
+        output.show_json(_plugins_as_json(registry))
+        return
+    output.show(_plugin_rows(registry))
+    for message in registry.conflicts.values():
+        click.echo(f"\nconflict: {message}")
+
+
+def _ordered(registry: Registry) -> list[Plugin]:
+    return sorted(registry.plugins, key=lambda plugin: (plugin.name, plugin.distribution, plugin.file))
+
+
+def _plugins_as_json(registry: Registry) -> dict[str, Any]:
+    keys = ("name", "distribution", "version", "file", "provides", "error")
+    conflicts = [{"kind": kind, "name": name, "error": message} for (kind, name), message in registry.conflicts.items()]
+    return {
+        "plugins": [{key: getattr(plugin, key) for key in keys} for plugin in _ordered(registry)],
+        "conflicts": conflicts,
+    }
+
+
+def _plugin_rows(registry: Registry) -> Table:
+    rows = output.table("plugin", "provides", "from", widest=1)
+    for plugin in _ordered(registry):
+        rows.add_row(output.text(plugin.name, style="bold"), _provided(plugin), output.text(_origin(plugin)))
+    return rows
+
+
+def _provided(plugin: Plugin) -> Text:
+    if plugin.error:
+        return output.text(f"BROKEN: {plugin.error}", style="red")
+    return output.text(", ".join(plugin.provides) or "nothing")
+
+
+def _origin(plugin: Plugin) -> str:
+    return f"{plugin.distribution} {plugin.version}" if plugin.distribution else plugin.file

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from prunebench.cli import options
-from prunebench.cli.output import say
+from prunebench.cli.shared import options
+from prunebench.cli.shared.output import say
 
 
 @click.command()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from prunebench.cli import options, output
+from prunebench.cli.shared import options, output
 
 if TYPE_CHECKING:
     from prunebench.api.layers import Network
@@ -69,7 +69,7 @@ def _share(label: str, network: Network) -> str:
 
 
 def _lines(found: Any) -> list[tuple[str, str]]:
-    from prunebench.cli.progress import bytes_of
+    from prunebench.cli.shared.progress import bytes_of
     from prunebench.messages.durations import rounded
 
     saved = 1 - found.flops_shared / found.flops_alone if found.flops_alone else 0.0

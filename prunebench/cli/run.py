@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from prunebench.cli import INTERRUPTED, options, output
-from prunebench.cli.executor_options import PlacedCommand
-from prunebench.cli.output import say
+from prunebench.cli import INTERRUPTED
+from prunebench.cli.shared import options, output
+from prunebench.cli.shared.executor_options import PlacedCommand
+from prunebench.cli.shared.output import say
 from prunebench.messages import durations
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def command(
     suite, the options or the store, 3 if the budget was used up, and 130 if the run was stopped.
     """
     from prunebench import session
-    from prunebench.cli.progress import Watcher
+    from prunebench.cli.shared.progress import Watcher
     from prunebench.session import RunOptions
     from prunebench.store.entries import Store
 

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from prunebench.cli import options
+from prunebench.cli.shared import options
 
 
 @click.command()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.padding import Padding
 
-from prunebench.cli import options, output
+from prunebench.cli.shared import options, output
 from prunebench.messages.durations import rounded
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _time_left(found: Progress) -> str:
 
 
 def _disk(found: Progress) -> str:
-    from prunebench.cli.progress import bytes_of
+    from prunebench.cli.shared.progress import bytes_of
 
     total = sum(size.bytes for size in found.disk.values())
     parts = [f"{bytes_of(size.bytes)} {kind}" for kind, size in found.disk.items() if size.bytes]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from prunebench.cli import options, output
-from prunebench.cli.output import say
+from prunebench.cli.shared import options, output
+from prunebench.cli.shared.output import say
 
 if TYPE_CHECKING:
     from prunebench.session import SyncReport

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import click
 
 from prunebench.api.errors import BoardError
-from prunebench.cli import options
-from prunebench.cli.output import say
-from prunebench.cli.requested import SuiteRequest, as_options, trials_of
+from prunebench.cli.shared import options
+from prunebench.cli.shared.output import say
+from prunebench.cli.shared.requested import SuiteRequest, as_options, trials_of
 from prunebench.messages.suggestions import nearest
 
 if TYPE_CHECKING:

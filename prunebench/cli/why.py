@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from prunebench.cli import options, output
+from prunebench.cli.shared import options, output
 
 if TYPE_CHECKING:
     from prunebench.execution.explain import Change, Reason

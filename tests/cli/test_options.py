@@ -6,7 +6,7 @@ import click
 from click.testing import CliRunner
 
 from prunebench.api.errors import PluginError
-from prunebench.cli import options
+from prunebench.cli.shared import options
 
 
 def call(option, *arguments, env=None):

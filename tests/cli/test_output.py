@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 import prunebench.cli
-from prunebench.cli import output
-from prunebench.cli.progress import Watcher
+from prunebench.cli.shared import output
+from prunebench.cli.shared.progress import Watcher
 
 HOSTILE = "a\x1b]0;title\x07b\x9b2J\u202ec\u200bd"
 SHOWN = r"a\x1b]0;title\x07b\x9b2J\u202ec\u200bd"
@@ -48,7 +48,7 @@ def test_lines_under_the_progress_bar_show_control_characters():
 
 
 def test_commands_make_text_only_where_control_characters_are_replaced():
-    for path in sorted(Path(prunebench.cli.__file__).parent.glob("*.py")):
+    for path in sorted(Path(prunebench.cli.__file__).parent.rglob("*.py")):
         names = [
             node.func.id
             for node in ast.walk(ast.parse(path.read_text("utf-8")))

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from prunebench.api.registry import Plugin, Registry
-from prunebench.cli.plugins import show_plugins
+from prunebench.cli.listings import show_plugins
 
 REGISTRY = Registry(
     plugins=(

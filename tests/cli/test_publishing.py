@@ -224,7 +224,7 @@ def test_a_board_that_cannot_be_written_is_an_error_before_anything_is_read(here
 
 
 def test_a_check_needs_no_writable_folder(board, prunebench, monkeypatch):
-    from prunebench.cli import options
+    from prunebench.cli.shared import options
 
     monkeypatch.setattr(options, "unwritable", lambda folder: "Read-only file system")
     assert prunebench("leaderboard", "./board", "--check").exit_code == 0

@@ -9,7 +9,7 @@ import click
 
 from prunebench.api.components import Component
 from prunebench.api.errors import PluginError
-from prunebench.cli import options
+from prunebench.cli.shared import options
 from prunebench.suite.descriptions import Parameter, parameters
 
 DEFAULT = "local"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunebench.api.errors import BoardError, SuiteError
-from prunebench.cli import options
+from prunebench.cli.shared import options
 
 if TYPE_CHECKING:
     from prunebench.api.tasks import Trial

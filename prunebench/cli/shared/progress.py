@@ -11,8 +11,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from prunebench.cli import output
-from prunebench.cli.output import say
+from prunebench.cli.shared import output
+from prunebench.cli.shared.output import say
 from prunebench.execution.open_trials import Event
 from prunebench.execution.scheduler import Scheduler
 from prunebench.messages.durations import rounded

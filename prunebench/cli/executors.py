@@ -1,5 +1,0 @@
-"""`prunebench executors`."""
-
-from prunebench.cli.listings import listing
-
-command = listing("executor", "List the executors, or describe one.")
