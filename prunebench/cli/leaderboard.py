@@ -99,7 +99,7 @@ def _published(suite: str | None) -> Path | None:
 
 
 def _write(board: Board, output: Path) -> None:
-    from prunebench.leaderboard import measured_overlaps, write
+    from prunebench.leaderboard.publishing import measured_overlaps, write
 
     overlaps = board.overlaps
     if board.uri is not None:

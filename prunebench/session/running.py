@@ -201,8 +201,8 @@ def _publish(loaded: LoadedSuite, results: Sequence[Result], board: Board | None
     """Make the leaderboard; what it was made from is noted if MLflow said the same before and after."""
     if board is None:
         return make_leaderboard(loaded.suite.name, loaded.asked)
-    from prunebench.leaderboard import publish
     from prunebench.leaderboard.boards.cache import note_down
+    from prunebench.leaderboard.publishing import publish
 
     source = _board_source(loaded, results)
     published = publish(loaded.suite.name, loaded.asked, board.folder)

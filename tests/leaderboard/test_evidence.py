@@ -53,6 +53,25 @@ def test_a_deployed_network_stands_beside_the_dense_one(page, result):
     assert "not applicable: no sparse path" in none
 
 
+def test_a_latency_that_lacks_its_range_or_the_dense_one_says_no_more_than_was_measured(page, result):
+    metrics = {"size_bytes": 2000.0, "size_bytes_dense": 8000.0, "latency_ms": 1.0}
+    assert _latencies(page([result(metrics=metrics)])) == ["1", "not measured", ""]
+    assert _latencies(page([result(metrics=metrics | {"latency_ms_dense": 2.0})])) == ["1", "2", "2.00×"]
+    # A range of exactly 0 was measured, and is shown.
+    both = {"latency_ms_iqr": 0.0, "latency_ms_dense": 2.0, "latency_ms_dense_iqr": 0.5}
+    assert _latencies(page([result(metrics=metrics | both)])) == ["1 ± 0", "2 ± 0.5", "2.00×"]
+
+
+def test_a_ratio_of_latencies_has_its_deviation(page, result):
+    metrics = {"size_bytes": 2000.0, "size_bytes_dense": 8000.0, "latency_ms_dense": 6.0}
+    rows = [result(seed=seed, metrics=metrics | {"latency_ms": ms}) for seed, ms in enumerate((2.0, 3.0))]
+    assert _latencies(page(rows)) == ["2.5", "6", "2.50× ± 0.71"]  # 3 and 2
+
+
+def _latencies(page):
+    return [cell.strip() for cell in _line(page, "2.0 ").split("|")[5:8]]
+
+
 def _line(page, text):
     after = page.partition("### Deployed")[2]
     return next(line for line in after.splitlines() if line.startswith("| snipper") and text in line)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from prunebench.cli import main
-from prunebench.leaderboard import as_json, markdown, select, table, text, trials
+from prunebench.leaderboard import as_json, markdown, select, table, text
 from prunebench.leaderboard import csv as as_csv
 from prunebench.leaderboard.boards import published
 from prunebench.leaderboard.boards.comparison import as_json as compared_json
@@ -20,6 +20,7 @@ from prunebench.leaderboard.boards.comparison import as_markdown, as_text, compa
 from prunebench.leaderboard.boards.markers import fill
 from prunebench.leaderboard.boards.published import Board, read_board
 from prunebench.leaderboard.overlaps import Overlap, dump, parse
+from prunebench.leaderboard.publishing import trials
 from prunebench.leaderboard.tables.latex import as_latex
 from prunebench.messages import plain_text
 

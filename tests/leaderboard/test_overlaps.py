@@ -15,7 +15,12 @@ from prunebench.api.errors import BoardError
 from prunebench.cli import main
 from prunebench.leaderboard import overlaps, select, table
 from prunebench.leaderboard.overlaps import FILE, Overlap, chosen, current, dump, intersections, measure, parse
-from prunebench.leaderboard.plots.maps import overlap_caption, overlap_map, overlap_map_card, shown_overlaps
+from prunebench.leaderboard.plots.mask_overlaps import (
+    overlap_caption,
+    overlap_map,
+    overlap_map_card,
+    shown_overlaps,
+)
 from prunebench.leaderboard.plots.rendering import svg
 from prunebench.leaderboard.tables.sections import sections
 from prunebench.tracking import MaskFile, Tracker, tracking_uri

@@ -105,6 +105,15 @@ def test_the_share_of_the_network_that_is_prunable_is_shown_where_it_was_measure
     assert line_of(page, "prunable")[1] == "weights that are 99 % of all 1,010 parameters and 75 % of the FLOPs"
 
 
+@pytest.mark.parametrize("lacking", ["parameters_total", "inference_flops_dense", "parameters_prunable"])
+def test_the_prunable_share_is_that_of_the_rows_that_have_all_of_its_figures(result, lacking):
+    whole = result(metrics={"inference_flops_prunable": 1500.0})
+    metrics = {name: value for name, value in whole.metrics.items() if name != lacking}
+    page = page_of([whole, replace(result(seed=1), metrics=metrics)])
+    assert line_of(page, "prunable")[1] == "weights that are 99 % of all 1,010 parameters and 75 % of the FLOPs"
+    assert "of the FLOPs" not in page_of([replace(whole, metrics=metrics)])
+
+
 def test_several_machines_are_listed_or_counted(seeds):
     def on_machines(count):
         return [

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from prunebench.leaderboard import select, trials
+from prunebench.leaderboard import select
+from prunebench.leaderboard.publishing import trials
 from prunebench.leaderboard.rows import COLUMNS, OPTIONAL, framed, records, rows
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from prunebench.leaderboard.overlaps import Overlap
-from prunebench.leaderboard.plots import costs, maps
+from prunebench.leaderboard.plots import costs, layers
 from prunebench.leaderboard.plots.curves import ACCURACY, EARLY_ACCURACY, EARLY_STOP, TITLES, curves, curves_card
 from prunebench.leaderboard.plots.diagrams import diagram, diagram_card
 from prunebench.leaderboard.plots.marks import Measure, is_plotted, points
+from prunebench.leaderboard.plots.mask_overlaps import overlap_caption, overlap_map, overlap_map_card
 from prunebench.leaderboard.plots.rendering import svg
 from prunebench.leaderboard.plots.style import Spec
 from prunebench.leaderboard.ranks import Ranking, ranking
@@ -80,10 +81,10 @@ def _curves(section: Section, ending: str, measure: Measure) -> Iterator[Plot]:
 
 
 def _layers(section: Section, results: list[Result]) -> Iterator[Plot]:
-    densities = maps.layer_densities(section, results)
-    specification, card = maps.layer_map(section, results), maps.layer_map_card(section, results)
+    densities = layers.layer_densities(section, results)
+    specification, card = layers.layer_map(section, results), layers.layer_map_card(section, results)
     if specification and card:
-        shown = maps.shown_densities(densities)
+        shown = layers.shown_densities(densities)
         panels = ", ".join(percent(sparsity) for sparsity in shown)
         alt = f"Share of weights kept in each layer by method, at {panels} % sparsity: {section.title}"
         caption = "Means over seeds; the highest sparsities that fit are shown." * (len(shown) < len(densities))
@@ -91,7 +92,7 @@ def _layers(section: Section, results: list[Result]) -> Iterator[Plot]:
 
 
 def _overlaps(section: Section, overlaps: list[Overlap]) -> Iterator[Plot]:
-    specification, card = maps.overlap_map(section, overlaps), maps.overlap_map_card(section, overlaps)
+    specification, card = overlap_map(section, overlaps), overlap_map_card(section, overlaps)
     if specification and card:
-        alt, caption = f"Overlap of the masks of methods and of seeds: {section.title}", maps.overlap_caption(overlaps)
-        yield Plot(f"{section.file}-overlap.svg", alt, specification, card, caption)
+        alt = f"Overlap of the masks of methods and of seeds: {section.title}"
+        yield Plot(f"{section.file}-overlap.svg", alt, specification, card, overlap_caption(overlaps))

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prunebench.leaderboard.plots.style import CONFIG, FAINT, INK, Spec, listed, rounded
-from prunebench.leaderboard.tables.evidence import deviating
-from prunebench.leaderboard.tables.sections import Row, Section, percent, spread
+from prunebench.leaderboard.tables.sections import Row, Section, deviating, percent, spread
 
 COLORS = 8
 """Series of the style sheet: Okabe and Ito's colours, and three of Tol's, which differ for any colour vision. On paper

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from prunebench.leaderboard.ranks import Ranking
 from prunebench.leaderboard.statistics import CONFIDENCE, FEWEST_PAIRS, SIGNIFICANCE
 from prunebench.leaderboard.tables.checklist import checklist
-from prunebench.leaderboard.tables.sections import Row, Section, percent
+from prunebench.leaderboard.tables.sections import Row, Section, deviating, interval, percent
 from prunebench.records.results import Result
 
 TICKETS = f"""\
@@ -50,9 +50,9 @@ def tickets(section: Section) -> Grid | None:
             row["method"],
             percent(row["target_sparsity"]),
             deviating(row, "early_stop_step", 1, 0),
-            _interval(row, "early_stop_step_difference", 1, 0),
+            interval(row, "early_stop_step_difference", 1, 0),
             deviating(row, "early_stop_accuracy", 100, 2),
-            _interval(row, "early_stop_accuracy_difference", 100, 2),
+            interval(row, "early_stop_accuracy_difference", 100, 2),
             row["ticket"] or "",
         ]
         for row in rows
@@ -80,12 +80,23 @@ def deployed(section: Section) -> Grid | None:
 def _latency(row: Row) -> list[str]:
     if row["latency_ms"] is None:
         return [f"not applicable: {row['latency_note'] or 'not measured'}", "", ""]
-    ratio = f"{row['latency_ratio']:.2f}×" if row["latency_ratio"] is not None else ""
-    deviation = f" ± {row['latency_ratio_std']:.2f}" if row["latency_ratio_std"] is not None else ""
     return [
-        *(f"{row[name]:.3g} ± {row[name + '_iqr'] or 0:.2g}" for name in ("latency_ms", "latency_ms_dense")),
-        ratio + deviation,
+        _measured(row["latency_ms"], row["latency_ms_iqr"]),
+        _measured(row["latency_ms_dense"], row["latency_ms_dense_iqr"]) or "not measured",
+        _ratio(row),
     ]
+
+
+def _measured(median: float | None, range_: float | None) -> str:
+    """A latency with its interquartile range, where there is one."""
+    if median is None:
+        return ""
+    return f"{median:.3g}" if range_ is None else f"{median:.3g} ± {range_:.2g}"
+
+
+def _ratio(row: Row) -> str:
+    center, _, deviation = deviating(row, "latency_ratio", 1, 2).partition(" ")
+    return " ".join(filter(None, (f"{center}×" if center else "", deviation)))
 
 
 def answers(section: Section, results: Sequence[Result]) -> Grid:
@@ -104,18 +115,3 @@ def ranks(ranked: Ranking) -> tuple[Grid, str]:
     body = [[label, f"{rank:.2f}", ""] for label, rank in ranked.ranks.items()]
     body += [[label, "", why] for label, why in ranked.left_out.items()]
     return Grid(["method", "mean rank", "no rank, because"], body), said
-
-
-def deviating(row: Row, name: str, scale: float, digits: int) -> str:
-    """A figure with its sample standard deviation, where there is one."""
-    center = f"{scale * row[name]:,.{digits}f}"
-    return center if row[f"{name}_std"] is None else f"{center} ± {scale * row[f'{name}_std']:,.{digits}f}"
-
-
-def _interval(row: Row, name: str, scale: float, digits: int) -> str:
-    if row[name] is None:
-        return ""
-    center = f"{scale * row[name]:+,.{digits}f}"
-    if row[f"{name}_low"] is None:
-        return center
-    return f"{center} [{scale * row[f'{name}_low']:+,.{digits}f}, {scale * row[f'{name}_high']:+,.{digits}f}]"

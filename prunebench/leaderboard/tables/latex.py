@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pandas as pd
 
 from prunebench.leaderboard.tables.markdown import fragments
-from prunebench.leaderboard.tables.page import COST
+from prunebench.leaderboard.tables.pivots import COST
 from prunebench.leaderboard.tables.sections import Row, Section, percent, sections, spread, state
 
 HEAD = "% Tables of prunebench; they need \\usepackage{booktabs}."

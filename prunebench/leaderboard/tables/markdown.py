@@ -9,7 +9,8 @@ from tabulate import tabulate
 
 from prunebench.leaderboard.rows import records
 from prunebench.leaderboard.selection import Selection
-from prunebench.leaderboard.tables import page as content
+from prunebench.leaderboard.tables import pivots, protocol
+from prunebench.leaderboard.tables.columns import every_row
 from prunebench.leaderboard.tables.model import (
     Block,
     Commands,
@@ -24,6 +25,7 @@ from prunebench.leaderboard.tables.model import (
     said,
     text_of,
 )
+from prunebench.leaderboard.tables.page import board_page
 from prunebench.leaderboard.tables.sections import Section
 from prunebench.messages.plain_text import code, escaped_json
 from prunebench.messages.plain_text import markdown as escaped
@@ -36,7 +38,7 @@ def markdown(frame: pd.DataFrame, selection: Selection) -> str:
         frame: the rows, from `table(selection)`.
         selection: whose results say what the rows share, and what is not comparable with them.
     """
-    return as_markdown(content.board_page(frame, selection))
+    return as_markdown(board_page(frame, selection))
 
 
 def as_markdown(page: Page) -> str:
@@ -46,13 +48,13 @@ def as_markdown(page: Page) -> str:
 def fragments(section: Section) -> dict[str, str]:
     """Tables and sentences of a task's section by name, for other pages to show."""
     return {
-        "caption": inline(content.caption(section)),
-        "pivot": _table(content.accuracies(section)) if section.methods else "",
-        "cost-caption": inline(content.cost_caption(section)),
-        "cost": _table(content.pivot(section, content.cost)) if section.methods else "",
-        "rows": _table(content.every_row(section)),
-        "seeds": content.seeds(section),
-        "denominator": content.denominator(section),
+        "caption": inline(pivots.caption(section)),
+        "pivot": _table(pivots.accuracies(section)) if section.methods else "",
+        "cost-caption": inline(pivots.cost_caption(section)),
+        "cost": _table(pivots.costs(section)) if section.methods else "",
+        "rows": _table(every_row(section)),
+        "seeds": pivots.seeds(section),
+        "denominator": protocol.denominator(section),
         "title": escaped(section.title),
     }
 

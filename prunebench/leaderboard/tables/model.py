@@ -59,6 +59,10 @@ def said(template: str, *values: Words) -> Text:
     return Text(tuple(span for span in (*spans, Span(template[end:])) if span.text))
 
 
+def code(text: str) -> Text:
+    return Text((Span(text, "code"),))
+
+
 def joined(parts: Sequence[Words], separator: str = ", ") -> Text:
     """Parts with a separator between them."""
     return said(separator.join(["{}"] * len(parts)), *parts)

@@ -106,10 +106,24 @@ def percent(share: float, digits: int = 4) -> str:
 
 def spread(row: Row, digits: int = 1) -> str:
     """An accuracy in percent with its sample standard deviation, where there is one."""
-    if row["accuracy_mean"] is None:
-        return ""
-    center = f"{100 * row['accuracy_mean']:.{digits}f}"
-    return center if row["accuracy_std"] is None else f"{center} ± {100 * row['accuracy_std']:.{digits}f}"
+    return _deviating(row["accuracy_mean"], row["accuracy_std"], 100, digits)
+
+
+def deviating(row: Row, name: str, scale: float, digits: int) -> str:
+    """A figure with its sample standard deviation, where there is one; nothing where there is no figure."""
+    return _deviating(row[name], row[f"{name}_std"], scale, digits)
+
+
+def _deviating(center: float | None, deviation: float | None, scale: float, digits: int) -> str:
+    shown = [f"{scale * value:,.{digits}f}" for value in (center, deviation) if value is not None]
+    return " ± ".join(shown) if center is not None else ""
+
+
+def interval(row: Row, name: str, scale: float, digits: int) -> str:
+    """A difference with its confidence interval, where there is one."""
+    shown = [row[f"{name}{end}"] for end in ("", "_low", "_high")]
+    center, low, high = ("" if value is None else f"{scale * value:+,.{digits}f}" for value in shown)
+    return f"{center} [{low}, {high}]" if low else center
 
 
 def state(row: Row) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pandas as pd
 
 from prunebench.leaderboard.tables.markdown import aligned, fragments
-from prunebench.leaderboard.tables.page import cell, cost
+from prunebench.leaderboard.tables.pivots import cell, cost
 from prunebench.leaderboard.tables.sections import Row, Section, percent, sections, spread, state
 from prunebench.messages.plain_text import visible
 

@@ -3,7 +3,8 @@
 import pytest
 
 from prunebench.leaderboard import select, table
-from prunebench.leaderboard.plots.maps import layer_map, overlap_map
+from prunebench.leaderboard.plots.layers import layer_map
+from prunebench.leaderboard.plots.mask_overlaps import overlap_map
 from prunebench.leaderboard.tables.sections import sections
 
 

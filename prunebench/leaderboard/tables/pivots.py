@@ -1,0 +1,82 @@
+"""Methods by sparsities: accuracies and training costs, with their captions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prunebench.leaderboard.statistics import FEWEST_PAIRS
+from prunebench.leaderboard.tables.model import Span, Table, Text, Words, joined, said
+from prunebench.leaderboard.tables.sections import Row, Section, percent, spread, state
+
+SAME_SPARSITY = 5e-4
+"""Rounding to whole weights stays below this."""
+COST = "Training cost: FLOPs of everything that the method needed, relative to one dense training."
+
+
+def caption(section: Section) -> Text:
+    """What the accuracies are, and of how many seeds."""
+    text = said("Test accuracy in percent, {}.", said(seeds(section)))
+    for row in section.controls:
+        text += said(" Dense network ({}): {}.", row["method"], spread(row) or state(row))
+    if section.tiered:
+        text += said(" **Bold**: the best tier at this sparsity.")
+    elif len(section.methods) > 1:
+        text += said(f" No tiers are claimed: that takes {FEWEST_PAIRS} shared seeds.")
+    return text
+
+
+def seeds(section: Section) -> str:
+    counts = sorted({row["n"] for row in section.rows if row["status"] == "done"})
+    if counts in ([], [1]):
+        return "one seed"
+    return f"mean ± sample standard deviation over {' or '.join(map(str, counts))} seeds"
+
+
+def accuracies(section: Section, caption: Text | None = None) -> Table:
+    """The accuracies of the methods by sparsity."""
+    return _pivot(section, _bold, caption)
+
+
+def costs(section: Section, caption: Text | None = None) -> Table:
+    """The training costs of the methods by sparsity."""
+    return _pivot(section, cost, caption)
+
+
+def _pivot(section: Section, show: Callable[[Row | None], Words], caption: Text | None) -> Table:
+    """The methods by the sparsities."""
+    header = ("method", *(f"{percent(sparsity)} %" for sparsity in section.sparsities))
+    body = tuple(
+        (label, *(show(rows.get(sparsity)) for sparsity in section.sparsities))
+        for label, rows in section.methods.items()
+    )
+    return Table(header, body, ("left", *["center"] * len(section.sparsities)), caption)
+
+
+def cost(row: Row | None) -> str:
+    """Training cost; nothing where there is none."""
+    return "–" if row is None or row["training_cost"] is None else f"{row['training_cost']:.3g}×"
+
+
+def cost_caption(section: Section) -> Text:
+    """What the costs are, and what the sparsities turned out to be."""
+    off = [
+        said("{} {} % at {} %", row["method"], percent(row["sparsity"]), percent(row["target_sparsity"]))
+        for row in section.rows
+        if row["sparsity"] is not None and abs(row["sparsity"] - row["target_sparsity"]) > SAME_SPARSITY
+    ]
+    counted = f"{COST} Sparsity, counted from the weights after training, is as asked for"
+    return said(counted + ", but for {}.", joined(off)) if off else said(f"{counted} in every row.")
+
+
+def _bold(row: Row | None) -> Words:
+    text = cell(row)
+    return Text((Span(text, "strong"),)) if row is not None and row["tier"] == 1 else text
+
+
+def cell(row: Row | None) -> str:
+    """Accuracy; or what there is instead."""
+    if row is None:
+        return "–"
+    if not spread(row):
+        return state(row)
+    return spread(row) if row["status"] == "done" else f"{spread(row)} ({row['n']} of {row['seeds']})"
