@@ -24,7 +24,7 @@ from typing_extensions import Doc
 import prunebench
 from prunebench.api.errors import PrunebenchError
 from prunebench.api.executors import ExitCode
-from prunebench.api.registry import foreign_names
+from prunebench.api.plugins import foreign_names
 from prunebench.execution import Messages, end_server, start_server, start_template
 from prunebench.records import cores
 

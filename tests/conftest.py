@@ -15,7 +15,7 @@ from hypothesis import settings
 from torch import nn
 
 import prunebench
-from prunebench.api import registry as plugins
+from prunebench.api import plugins
 from prunebench.api.layers import Layer
 from prunebench.api.tasks import Entry, Optimizer, Recipe, Schedule, Task, Trial
 from prunebench.api.weights import prunable_by_default

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import prunebench
-from prunebench.api import registry
+from prunebench.api import plugins
 
 ROOT = Path(prunebench.__file__).parent
 PROJECT = Path(__file__).parents[1]
@@ -100,7 +100,7 @@ def test_the_core_imports_no_plugin(module):
 
 
 def test_the_core_knows_no_method_by_name():
-    loaded = registry.load()
+    loaded = plugins.load()
     built_in = {cls.name for cls in loaded.components["method"].values() if loaded.origins[cls].distribution}
     assert built_in
     found = [(module, word) for module, tree in MODULES.items() for word in compared(tree) if word in built_in]

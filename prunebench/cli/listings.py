@@ -24,7 +24,7 @@ def listing(kind: Kind, short_help: str) -> click.Command:
     @click.command(name=f"{kind}s", help=short_help)
     @click.argument("name", required=False)
     @options.json
-    @options.plugins
+    @options.loaded_plugins
     def command(name: str | None, as_json: bool, plugins: options.Plugins) -> None:
         if name is None:
             show_all(plugins.registry, kind, as_json)
@@ -42,7 +42,7 @@ executors = listing("executor", "List the executors, or describe one.")
 
 @click.command()
 @options.json
-@options.plugins
+@options.loaded_plugins
 def plugins(as_json: bool, plugins: options.Plugins) -> None:
     """List the plugins, with what they provide or why they do not."""
     show_plugins(plugins.registry, as_json)

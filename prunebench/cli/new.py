@@ -12,7 +12,7 @@ from string import Template
 
 import click
 
-from prunebench.api import __version__, registry
+from prunebench.api import __version__, plugins
 from prunebench.api.errors import PluginError
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -66,7 +66,7 @@ def check_name(name: str) -> None:
         raise PluginError(f"leave out {_PREFIX!r}: the distribution of {name.removeprefix(_PREFIX)!r} is called so")
     if keyword.iskeyword(class_name(name)):
         raise PluginError(f"{name!r} cannot be the name of a method: its class cannot be called {class_name(name)}")
-    loaded = registry.load(registry.loose_files())
+    loaded = plugins.load(plugins.loose_files())
     if ("method", name) in loaded.conflicts:
         raise PluginError(loaded.conflicts["method", name])
     if name in loaded.names("method"):

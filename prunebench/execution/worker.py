@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from prunebench.api import registry
+from prunebench.api import plugins
 from prunebench.api.errors import CorruptEntry, DamagedData, MissingEntry, PrunebenchError, StoreError
 from prunebench.api.executors import ExitCode, JobSpec
 from prunebench.api.stages import Train
@@ -94,7 +94,7 @@ def _plugin_files(job: JobSpec) -> set[Path]:
 
 
 def _assignment(job: JobSpec) -> Assignment:
-    return Assignment(job, registry.load(job.plugins, frozenset(job.blocked)))
+    return Assignment(job, plugins.load(job.plugins, frozenset(job.blocked)))
 
 
 def _perform_job(job: JobSpec, store: Store) -> int:

@@ -22,7 +22,7 @@ import torch
 from annotated_types import Ge
 from torch import nn
 
-from prunebench.api import registry as plugins
+from prunebench.api import plugins
 from prunebench.api.components import Model
 from prunebench.api.errors import TicketError
 from prunebench.api.files import File

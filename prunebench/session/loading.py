@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from prunebench.api import registry as plugins
+from prunebench.api import plugins
 from prunebench.api.layers import Network
 from prunebench.api.methods import Method
 from prunebench.api.registry import Registry

@@ -17,7 +17,7 @@ from annotated_types import Predicate
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
-from prunebench.api import registry as plugins
+from prunebench.api import plugins
 from prunebench.api.errors import CorruptEntry, PrunebenchError, StoreError, SuiteError
 from prunebench.api.registry import Registry
 from prunebench.api.tasks import Suite

@@ -5,7 +5,7 @@ import shutil
 import pytest
 from click.testing import CliRunner
 
-from prunebench.api import registry
+from prunebench.api import plugins
 from prunebench.cli import main
 from tests import installing, runs
 
@@ -23,11 +23,11 @@ def called():
     """Calls the command line with what is installed now."""
 
     def call(*arguments):
-        registry.load.cache_clear()
+        plugins.load.cache_clear()
         return CliRunner().invoke(main, list(arguments))
 
     yield call
-    registry.load.cache_clear()
+    plugins.load.cache_clear()
 
 
 @pytest.mark.parametrize("source", BROKEN.values(), ids=BROKEN)
@@ -76,7 +76,7 @@ def test_the_trace_shows_every_hook_call_with_its_plugin_and_its_answer(called, 
     lines = called("methods", "imp").stderr.splitlines()
     calls = [line for line in lines if line.startswith("[hook] register_")]
     answers = [line for line in lines if line.startswith("[hook]   register_")]
-    loaded = [plugin for plugin in registry.load().plugins if plugin.provides]
+    loaded = [plugin for plugin in plugins.load().plugins if plugin.provides]
     assert len(calls) == len(answers) >= len(loaded)
     assert [line for line in calls if line.startswith("[hook] register_methods of prunebench:imp:")]
     assert "[hook]   register_methods: [[<class 'prunebench_plugins.imp.IMP'>]]" in answers

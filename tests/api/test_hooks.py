@@ -7,7 +7,7 @@ import pluggy
 import pytest
 
 import prunebench
-from prunebench.api import hooks, registry
+from prunebench.api import hooks, plugins, registry
 
 HOOKS = sorted(name for name in vars(hooks) if name.startswith("register_"))
 
@@ -54,7 +54,7 @@ def test_what_a_hook_returns_is_found_by_its_name(kind, tmp_path):
             return [Mine]
     """
     path.write_text(textwrap.dedent(source))
-    loaded = registry.load.__wrapped__((str(path),), frozenset(registry.installed_names()))
+    loaded = plugins.load.__wrapped__((str(path),), frozenset(plugins.installed_names()))
     cls, _ = loaded.find(kind, "mine")
     assert issubclass(cls, registry.KINDS[kind])
     assert [kind for kind in registry.KINDS if loaded.names(kind)] == [kind]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from prunebench import testing
-from prunebench.api import registry
+from prunebench.api import plugins
 
 SOUND = '''
     import torch
@@ -44,7 +44,7 @@ MODELS = SOUND.replace("register_methods", "register_models").replace("return [S
 def _on_one_network(monkeypatch):
     """As much as these tests need."""
     monkeypatch.setattr(testing, "conformance", functools.partial(testing.conformance, networks=testing.NETWORKS[:1]))
-    registry.load.cache_clear()
+    plugins.load.cache_clear()
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_one_method_of_a_file_can_be_named(prunebench, plugin):
 
 
 def test_an_installed_plugins_own_file_is_not_loaded_a_second_time(prunebench):
-    loaded = registry.load()
+    loaded = plugins.load()
     file = loaded.origins[loaded.find("method", "random")[0]].file
     result = prunebench("check", file)
     assert result.exit_code == 0, result.output

@@ -20,7 +20,7 @@ import pytest
 from click.testing import CliRunner
 
 from prunebench import cli, session
-from prunebench.api import registry
+from prunebench.api import plugins
 from prunebench.plan.planning import make_plan
 from tests import installing, runs
 
@@ -126,7 +126,7 @@ def test_python_is_a_plugin_that_loads_or_a_script(snippet, folder):
         done = installing.pytest(path, path.parent, "--collect-only")
         assert done.returncode == 0, done.stdout
         return
-    options = registry.load((str(path.resolve()),))
+    options = plugins.load((str(path.resolve()),))
     [plugin] = [plugin for plugin in options.plugins if plugin.file == str(path.resolve())]
     assert plugin.error == ""
     assert plugin.provides
@@ -211,7 +211,7 @@ def check_command(words, top):
             assert names
             assert {given[key] for key in ("trial", "other") if given.get(key)} <= names
         return
-    registry.load.cache_clear()
+    plugins.load.cache_clear()
     result = CliRunner().invoke(cli.main, [name, *rest])
     assert result.exit_code == 0, result.output
 

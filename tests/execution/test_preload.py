@@ -6,11 +6,11 @@ import sys
 CODE = """
 import sys, threading
 import prunebench.execution.processes.preload
-from prunebench.api import registry
+from prunebench.api import plugins
 from prunebench.network.description import describe
 from prunebench.api.tasks import Optimizer, Recipe, Task
 
-loaded = registry.load()
+loaded = plugins.load()
 dataset, model = loaded.find("dataset", "digits")[0](), loaded.find("model", "mlp")[0](hidden=(4,))
 recipe = Recipe(optimizer=Optimizer(name="adam", lr=0.1), batch_size=8, epochs=1)
 before = set(sys.modules)

@@ -6,9 +6,10 @@ import json
 import pytest
 
 from prunebench import session
-from prunebench.api import registry as plugins
+from prunebench.api import plugins
 from prunebench.api.errors import PrunebenchError
 from prunebench.api.executors import JobSpec
+from prunebench.api.registry import Registry
 from prunebench.execution import worker
 from prunebench.execution.job_specs import Assignment
 from prunebench.execution.values import NotPlain, from_values, to_values
@@ -96,13 +97,13 @@ def test_a_trial_is_equal_after_the_journey_and_so_is_its_network(loaded):
 
 @pytest.mark.parametrize("value", [None, True, 3, 3.0, 1e-320, 0.1, "", (1, ("a", 2.0)), [1, (2,)], {"a": (1,)}])
 def test_plain_values_keep_their_types(value):
-    assert repr(travelled(value, plugins.Registry())) == repr(value)
+    assert repr(travelled(value, Registry())) == repr(value)
 
 
 @pytest.mark.parametrize("value", [{1, 2}, {1: 2}, object(), 1j])
 def test_other_values_are_refused(value):
     with pytest.raises(NotPlain):
-        to_values(value, plugins.Registry())
+        to_values(value, Registry())
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_other_values_are_refused(value):
 )
 def test_text_that_names_anything_else_is_refused(plain):
     with pytest.raises((ValueError, PrunebenchError)):
-        from_values(plain, plugins.Registry())
+        from_values(plain, Registry())
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from torch import nn
 
 import prunebench
 from prunebench import Deploy, Initialize, Prune, Reinitialize, Rewind, Shuffle, Structure, Train
-from prunebench.api import registry
+from prunebench.api import plugins
 from prunebench.api.components import Component, Dataset
 from prunebench.api.files import File
 from prunebench.api.layers import Layer
@@ -59,7 +59,7 @@ def all_cases() -> dict[str, Case]:
 
 def loaded():
     """The built-in plugins, whatever else is installed."""
-    return registry.load((), frozenset(registry.foreign_names()))
+    return plugins.load((), frozenset(plugins.foreign_names()))
 
 
 # --- the core

@@ -96,12 +96,10 @@ def test_a_folder_that_is_not_there_is_an_error(ticket, tmp_path):
 @pytest.fixture
 def known(tiny, monkeypatch):
     """The model of the ticket, in the registry."""
-    from prunebench.api import registry
+    from prunebench.api.registry import Registry
 
     components = {"model": {"tiny-mlp": tiny.MLP}, "method": {}, "dataset": {"blobs": tiny.Blobs}}
-    monkeypatch.setattr(
-        "prunebench.inspection.tickets.plugins.load", lambda *_: registry.Registry(components=components)
-    )
+    monkeypatch.setattr("prunebench.inspection.tickets.plugins.load", lambda *_: Registry(components=components))
 
 
 def test_the_model_has_the_final_weights_and_is_ready_for_use(ticket, known):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from prunebench.api import registry as plugins
+from prunebench.api import plugins
 
 METHODS = plugins.load().components["method"]
 PAGE = (Path(__file__).parents[2] / "docs" / "methods.md").read_text("utf-8")

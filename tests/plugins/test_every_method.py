@@ -2,7 +2,7 @@
 
 import pytest
 
-from prunebench.api import registry as plugins
+from prunebench.api import plugins
 from prunebench.api.errors import Unreachable
 from prunebench.network.description import describe
 from prunebench.suite.descriptions import parameters

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from prunebench import session
-from prunebench.api import registry
+from prunebench.api import plugins
 from prunebench.plan.planning import make_plan
 from tests import installing, runs
 
@@ -18,8 +18,8 @@ FILE = EXAMPLE / "prunebench_lamp.py"
 
 
 def test_its_method_is_none_of_the_built_in_ones():
-    assert "lamp" not in registry.load().names("method")
-    (plugin,) = [one for one in registry.load((str(FILE),)).plugins if one.file == str(FILE)]
+    assert "lamp" not in plugins.load().names("method")
+    (plugin,) = [one for one in plugins.load((str(FILE),)).plugins if one.file == str(FILE)]
     assert plugin.provides == ("method lamp",)
     assert plugin.error == ""
 

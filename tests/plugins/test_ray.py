@@ -258,6 +258,6 @@ def test_without_ray_the_error_says_how_to_get_it(monkeypatch, tmp_path):
 
 
 def test_no_command_imports_ray_that_does_not_use_it():
-    code = "import sys, prunebench.api.registry as r; print(r.load().names('executor'), 'ray' in sys.modules)"
+    code = "import sys, prunebench.api.plugins as r; print(r.load().names('executor'), 'ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['local', 'ray'] False"

@@ -9,7 +9,7 @@ import torch
 
 import prunebench
 from prunebench import Initialize, Prune, Train
-from prunebench.api import registry
+from prunebench.api import plugins
 from prunebench.api.components import DataFacts
 from prunebench.api.errors import Unreachable
 from prunebench.network.description import describe
@@ -65,7 +65,7 @@ def small(task):
 
 def combinations():
     """Each model with each method that prunes it by scores; and each model whose masks a training changes."""
-    known = registry.load()
+    known = plugins.load()
     pruned, trained = {}, {}
     for path in SUITES:
         for trial in read_suite(path, known, ["seeds=1"]).trials():

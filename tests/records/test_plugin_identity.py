@@ -6,7 +6,7 @@ import pytest
 
 import prunebench
 from prunebench import session
-from prunebench.api import registry
+from prunebench.api import plugins
 from prunebench.plan.planning import make_plan
 from prunebench.records import sources
 from prunebench.records.keys import canonical_digest
@@ -53,7 +53,7 @@ def folder(tmp_path):
 
 def keys(folder):
     """The keys of each method's chain, as a new process sees them."""
-    for cached in (registry.load, sources._module_hash, canonical_digest):
+    for cached in (plugins.load, sources._module_hash, canonical_digest):
         cached.cache_clear()
     loaded = session.load_suite(folder / "tiny.yaml", plugin_files=[folder / "mine.py", folder / "yours.py"])
     return {planned.trial.entry.label: planned.chain for planned in make_plan(loaded.trials, {}).trials}

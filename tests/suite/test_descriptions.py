@@ -12,7 +12,8 @@ from typing_extensions import Doc
 
 import prunebench
 from prunebench.api.errors import PluginError
-from prunebench.api.registry import Plugin, Registry, load
+from prunebench.api.plugins import load
+from prunebench.api.registry import Plugin, Registry
 from prunebench.suite.descriptions import as_json, describe, describe_all, parameters, plain, written
 
 PLUGIN = Plugin("mine", "/plugins/mine.py", "mine-dist", "1.2")

@@ -362,9 +362,9 @@ def test_pipelines_are_told_apart_by_what_their_methods_are(planned, registry):
 
 
 def prunebench_registry():
-    from prunebench.api import registry
+    from prunebench.api import plugins
 
-    return registry.load()
+    return plugins.load()
 
 
 def test_the_parts_of_a_pipeline_are_the_methods_in_it(method):

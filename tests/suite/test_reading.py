@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import prunebench
-from prunebench.api import registry as plugins
+from prunebench.api import plugins
 from prunebench.api.errors import SuiteError
 from prunebench.api.registry import Registry
 from prunebench.api.tasks import Optimizer, Prunable, Recipe, Schedule

@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import prunebench
-from prunebench.api import registry as plugins
+from prunebench.api import plugins
 from prunebench.api.tasks import Recipe
 from prunebench.suite import suite_schema
 from prunebench.suite.checking import phrase

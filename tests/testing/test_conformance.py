@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 import prunebench
 import prunebench.testing
 from prunebench import Initialize, Prune, Train
-from prunebench.api import registry
+from prunebench.api import plugins
 from prunebench.api.components import Preset
 from prunebench.api.errors import PluginError, Unreachable
 from prunebench.api.tasks import Task
@@ -27,7 +27,7 @@ from prunebench.testing.spies import SpiedUpdater, Spy
 
 METHODS = [
     name
-    for name, cls in sorted(registry.load().components["method"].items())
+    for name, cls in sorted(plugins.load().components["method"].items())
     if not any(one.required for one in parameters(cls))  # what needs a file conforms in tests of its own
 ]
 QUICK = ("dense", "random", "nm")
@@ -648,7 +648,7 @@ def test_a_check_is_called_by_its_name_and_its_network():
     assert found[:6] == ["listing", "parameters", "reach", "chain-mlp", "chain-conv", "chain-vit"]
     assert "inversion-mlp" in found
     assert "deploy-mlp" not in found
-    assert "deploy-mlp" in map(str, checks(registry.load().find("method", "int8")[0]))
+    assert "deploy-mlp" in map(str, checks(plugins.load().find("method", "int8")[0]))
 
 
 def test_a_check_raises_what_pytest_understands():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from prunebench.api import registry
+from prunebench.api import plugins
 from prunebench.api.errors import PluginError
 from prunebench.api.registry import Registry
 from prunebench.messages import durations
@@ -41,9 +41,9 @@ def load_plugins(files: Iterable[str | os.PathLike[str]] = (), blocked: Iterable
     Raises PluginError for a loose file that cannot be used, and for a blocked name that no installed plugin has. A
     broken installed plugin is kept with its error, as this command may not need it.
     """
-    loose, names = registry.loose_files(files), frozenset(blocked)
+    loose, names = plugins.loose_files(files), frozenset(blocked)
     _check_names(names)
-    loaded = registry.load(loose, names)
+    loaded = plugins.load(loose, names)
     broken = [plugin for plugin in loaded.plugins if plugin.error and plugin.file in loose]
     if broken:
         raise PluginError("\n".join(f"{plugin.origin} could not be loaded: {plugin.error}" for plugin in broken))
@@ -51,7 +51,7 @@ def load_plugins(files: Iterable[str | os.PathLike[str]] = (), blocked: Iterable
 
 
 def _check_names(blocked: frozenset[str]) -> None:
-    installed = registry.installed_names()
+    installed = plugins.installed_names()
     for name in sorted(blocked.difference(installed)):
         near = nearest(name, installed, cutoff=0.6)
         hint = f"did you mean {near[0]!r}?" if near else "`prunebench plugins` lists them"
@@ -113,7 +113,7 @@ def plugin_names(function: Command) -> Command:
     )
 
 
-def plugins(function: Command) -> Command:
+def loaded_plugins(function: Command) -> Command:
     """`--plugin` and `--no-plugin`, loaded: the command gets them as `plugins: Plugins`."""
 
     @plugin_names

@@ -11,7 +11,7 @@ from importlib import import_module
 import safetensors.torch  # noqa: F401  which reading a state needs
 import torch
 
-from prunebench.api import registry
+from prunebench.api import plugins
 from prunebench.execution import worker
 from prunebench.execution.processes import descendants
 from prunebench.records.environment import installed
@@ -20,9 +20,9 @@ from prunebench.records.sources import core_source, source_hash
 import_module("torch._dynamo")  # a second or two, which the counting of FLOPs would cost each worker
 
 
-def load(plugins: Sequence[str], blocked: Sequence[str]) -> None:
+def load(files: Sequence[str], blocked: Sequence[str]) -> None:
     """Load the plugins of a run, and work out what does not change from job to job."""
-    found = registry.load(tuple(plugins), frozenset(blocked))
+    found = plugins.load(tuple(files), frozenset(blocked))
     installed()
     core_source()
     for cls in found.origins:
@@ -41,6 +41,6 @@ def unfit() -> str:
     return ""
 
 
-load((), registry.foreign_names())
+load((), plugins.foreign_names())
 
 __all__ = ["load", "unfit", "worker"]

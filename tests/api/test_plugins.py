@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from prunebench.api import registry
+from prunebench.api import plugins, registry
 from prunebench.api.errors import PluginError
 
-BUILT_IN = frozenset(registry.installed_names())
+BUILT_IN = frozenset(plugins.installed_names())
 
 GOOD = """
     from __future__ import annotations
@@ -72,7 +72,7 @@ def install(tmp_path, monkeypatch):
 
 def load(*files, blocked=()):
     """A fresh registry of these files and of what `install` left, without the built-in plugins."""
-    return registry.load.__wrapped__(registry.loose_files(files), BUILT_IN | frozenset(blocked))
+    return plugins.load.__wrapped__(plugins.loose_files(files), BUILT_IN | frozenset(blocked))
 
 
 def error_of(source, loose):
@@ -270,9 +270,9 @@ def test_the_same_name_for_a_method_and_a_model_is_no_conflict(loose):
 def test_a_blocked_plugin_is_not_imported(install, tmp_path):
     mark = tmp_path / "imported"
     install("plugin_a", f"open({str(mark)!r}, 'w').close()\n")
-    assert "plugin_a" in registry.installed_names()
-    assert "plugin_a" in registry.foreign_names()
-    assert not {"snip", "dense"} & set(registry.foreign_names())
+    assert "plugin_a" in plugins.installed_names()
+    assert "plugin_a" in plugins.foreign_names()
+    assert not {"snip", "dense"} & set(plugins.foreign_names())
     assert load(blocked={"plugin_a"}).plugins == ()
     assert not mark.exists()
 
@@ -298,7 +298,7 @@ def test_loose_files_come_from_the_variable_and_the_command_line_each_once(loose
     first, second = loose(GOOD.format(name="first"), "first.py"), loose(GOOD.format(name="second"), "second.py")
     monkeypatch.setenv("PRUNEBENCH_PLUGINS", os.pathsep.join([first, ""]))
     monkeypatch.chdir(tmp_path)
-    assert registry.loose_files(["second.py", Path(first)]) == (first, second)
+    assert plugins.loose_files(["second.py", Path(first)]) == (first, second)
     assert load().names("method") == ["first"]
 
 
@@ -402,7 +402,7 @@ def test_an_empty_registry_knows_nothing_and_says_so():
 
 def test_loading_twice_gives_the_same_registry(loose):
     path = loose(GOOD.format(name="good"))
-    assert registry.load((path,), BUILT_IN) is registry.load((path,), BUILT_IN)
+    assert plugins.load((path,), BUILT_IN) is plugins.load((path,), BUILT_IN)
 
 
 def test_the_trace_shows_hook_calls(loose, monkeypatch, capsys):
@@ -412,13 +412,13 @@ def test_the_trace_shows_hook_calls(loose, monkeypatch, capsys):
 
 
 def test_importing_the_registry_imports_no_plugin():
-    code = "import sys, prunebench.api.registry; print([m for m in sys.modules if m.startswith('prunebench_plugins')])"
+    code = "import sys, prunebench.api.plugins; print([m for m in sys.modules if m.startswith('prunebench_plugins')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_every_built_in_plugin_loads():
-    loaded = registry.load()
+    loaded = plugins.load()
     assert [plugin.error for plugin in loaded.plugins if plugin.distribution == "prunebench" and plugin.error] == []
     assert {cls.origin for cls, plugin in loaded.origins.items() if plugin.distribution == "prunebench"} == {""}
     assert loaded.conflicts == {}
