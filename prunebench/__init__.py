@@ -29,7 +29,7 @@ from prunebench.api.times import Time
 from prunebench.api.versions import added_later
 
 if TYPE_CHECKING:
-    from prunebench.execution.run_job import run_job
+    from prunebench.execution.worker import run_job
     from prunebench.inspection.tickets import Ticket, load_ticket
     from prunebench.leaderboard import load_leaderboard
     from prunebench.session import RunOptions, load_suite, run_suite
@@ -83,7 +83,7 @@ __all__ = [
 _LATER = {
     "RunOptions": "prunebench.session",
     "Ticket": "prunebench.inspection.tickets",
-    "run_job": "prunebench.execution.run_job",
+    "run_job": "prunebench.execution.worker",
     "load_leaderboard": "prunebench.leaderboard",
     "load_suite": "prunebench.session",
     "load_ticket": "prunebench.inspection.tickets",

@@ -10,7 +10,6 @@ from typing import Literal
 from prunebench.api.errors import CorruptEntry, PrunebenchError, StoreError
 from prunebench.api.tasks import Trial
 from prunebench.execution.key_inputs import DATA, PROTOCOL, VERSION, Inputs, in_no_key, inputs_of, is_of_code
-from prunebench.execution.wording import described
 from prunebench.messages.durations import is_date
 from prunebench.messages.suggestions import nearest
 from prunebench.plan.jobs import Job, missing_jobs
@@ -107,7 +106,7 @@ def _missing(planned: PlannedTrial, plan: Plan, jobs: Mapping[str, Job], first: 
     # Another trial may split a training of this one, so that its first half is no stage of this chain.
     place = next((chain.index(key) for key in first.path if key in chain), len(chain) - 1)
     steps = sum(plan.nodes[key].steps for job in jobs.values() for key in job.path)
-    return Missing(described(node), place + 1, len(chain), len(jobs), steps)
+    return Missing(node.summary, place + 1, len(chain), len(jobs), steps)
 
 
 def _obstacle(store: Store, jobs: Mapping[str, Job], first: Job) -> Reason | None:

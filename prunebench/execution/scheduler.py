@@ -35,8 +35,8 @@ from prunebench.execution.running_jobs import Retries, Retry, RunningJobs, failu
 from prunebench.messages import durations
 from prunebench.plan.jobs import Job, ReadyQueue, missing_jobs
 from prunebench.plan.planning import Plan, PlannedTrial
+from prunebench.store.collection import remove_leftovers
 from prunebench.store.entries import Store
-from prunebench.store.leftovers import sweep
 
 LOSSES = 5
 """How often the input of a job is computed again, before the disk is taken to be at fault."""
@@ -154,7 +154,7 @@ class Scheduler:
 
         Raises StoreError when the store cannot be written to.
         """
-        sweep(self.store)
+        remove_leftovers(self.store)
         yield from self._trials.open()
         self._plan_jobs()
         yield from self._fail_what_failed_before()

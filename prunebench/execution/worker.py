@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import sys
 import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -21,9 +23,9 @@ from prunebench.data.prepared import Data, Prepared
 from prunebench.execution.job_specs import Assignment
 from prunebench.execution.key_inputs import components
 from prunebench.execution.performing import measured, perform
+from prunebench.execution.processes import descendants
 from prunebench.execution.processes.memory import keep_freed
 from prunebench.execution.throughput import throughput, watched
-from prunebench.execution.wording import described
 from prunebench.messages.redaction import redacted
 from prunebench.plan.planning import Node
 from prunebench.records import tracebacks
@@ -38,10 +40,32 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def run_job(job: JobSpec) -> int:
-    """Perform a job; returns an `ExitCode`, and prints the reason if it is not ExitCode.DONE.
+    """Perform a job in this process, which should be a new one; returns an `ExitCode`.
 
-    An exception of the work itself is written to the store as a failure, with ExitCode.FAILED.
+    The state goes into the store, and so does the reason of a failure (`ExitCode.FAILED`). The reasons of other exit
+    codes are printed; what is printed belongs in `job.log`.
     """
+    try:
+        return _run_job(job)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else ExitCode.FAILED
+    except BaseException:
+        traceback.print_exc()
+        return ExitCode.FAILED
+
+
+def main() -> NoReturn:
+    """Perform the job whose JSON is on standard input, and end this process with its exit code."""
+    descendants.adopt_orphans()
+    code = run_job(JobSpec.from_json(sys.stdin.read()))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads and processes that a method has left are not waited for.
+    descendants.kill_children()
+    os._exit(code)
+
+
+def _run_job(job: JobSpec) -> int:
     torch.set_num_threads(job.threads)
     keep_freed()
     store = Store(Path(job.store))
@@ -115,7 +139,7 @@ def _perform_job(job: JobSpec, store: Store) -> int:
 
 def _work(node: Node) -> Work:
     trains = isinstance(node.stage, Train)
-    return Work(str(node.trial), described(node), node.start if trains else node.stop, node.stop)
+    return Work(str(node.trial), node.summary, node.start if trains else node.stop, node.stop)
 
 
 def _is_stored(store: Store, key: str) -> bool:

@@ -56,6 +56,19 @@ class Node:
     def steps(self) -> int:
         return self.stop - self.start if isinstance(self.stage, Train) else 0
 
+    @property
+    def summary(self) -> str:
+        """The stage in a few words, such as `train from step 0 to 100 by rigl`."""
+        stage, by = self.stage, getattr(self.stage, "by", None)
+        text = type(stage).__name__.lower()
+        if isinstance(stage, Train):
+            text = f"train from step {self.start} to {self.stop}"
+        elif isinstance(stage, Prune):
+            text = f"prune to density {stage.density:.4g}"
+        elif isinstance(stage, Rewind):
+            text = f"rewind to step {self.stop}"
+        return f"{text} by {by.name}" if by else text
+
 
 @dataclass(frozen=True)
 class PlannedTrial:

@@ -26,7 +26,8 @@ from prunebench.api.tasks import Trial
 from prunebench.api.versions import PROTOCOL_VERSION
 from prunebench.data.prepared import Prepared, damage, noted_fingerprint
 from prunebench.plan.planning import make_plan
-from prunebench.records.files import read_json
+from prunebench.records.files import read_json, remove
+from prunebench.store import locks
 from prunebench.store.checkpoints import kept_steps
 from prunebench.store.entries import Store, is_older
 from prunebench.store.locks import Running, running
@@ -376,3 +377,20 @@ def discard(damage: Damage) -> None:
     if damage.item.kind == CHECKPOINTS:
         with contextlib.suppress(OSError):  # there are others of that training
             damage.item.path.parent.rmdir()
+
+
+def remove_leftovers(store: Store) -> None:
+    """Remove locks, notes and checkpoints of processes that were killed after their job was done.
+
+    Those of unfinished jobs stay, to be continued.
+    """
+    locks.sweep(store)
+    for renamed in store.root.glob("*/.*.gone"):  # on its way to removal when its process was killed
+        if renamed.is_dir() and not renamed.is_symlink():
+            shutil.rmtree(renamed, ignore_errors=True)
+        else:
+            renamed.unlink(missing_ok=True)
+    for checkpoints in (store.root / "checkpoints").glob("*"):
+        if store.has(checkpoints.name):
+            with contextlib.suppress(OSError):
+                remove(checkpoints)

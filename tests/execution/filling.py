@@ -12,7 +12,6 @@ from prunebench.execution import worker
 from prunebench.execution.key_inputs import inputs_of
 from prunebench.execution.open_trials import TaskData
 from prunebench.execution.scheduler import Scheduler, SchedulerOptions
-from prunebench.execution.wording import described
 from prunebench.plan.jobs import missing_jobs
 from prunebench.plan.planning import make_plan
 from prunebench.store.entries import Store
@@ -44,7 +43,7 @@ def fill(store, plan, names=None, *, fingerprint=PRINT, began=1000.0, seconds=2.
         del jobs[key]
         node = plan.nodes[key]
         record = {
-            "stage": described(node),
+            "stage": node.summary,
             "trial": str(node.trial),
             "parent": node.parent,
             "inputs": inputs_of(node.trial, fingerprint),

@@ -2,8 +2,8 @@
 
 import pytest
 
+from prunebench.store.collection import remove_leftovers
 from prunebench.store.entries import Store
-from prunebench.store.leftovers import sweep
 
 DONE, BEGUN = "ab" + "0" * 30, "cd" + "0" * 30
 
@@ -19,7 +19,7 @@ def test_checkpoints_of_what_is_done_go_and_those_of_what_is_not_stay(store):
     for key in (DONE, BEGUN):
         store.checkpoints(key).write("000000000512", {}, {})
     (store.checkpoints(DONE).root / "000000000512").rename(store.checkpoints(DONE).root / ".000000000512.gone")
-    sweep(store)
+    remove_leftovers(store)
     assert [path.name for path in (store.root / "checkpoints").iterdir()] == [BEGUN]
     assert store.checkpoints(BEGUN).has("000000000512")
     assert store.has(DONE)
@@ -29,7 +29,7 @@ def test_what_was_on_its_way_to_removal_goes(store):
     store.checkpoints(BEGUN).write("000000000512", {}, {})
     store.checkpoints(BEGUN).root.rename(store.root / "checkpoints" / f".{BEGUN}.abc.gone")
     (store.root / "failures" / ".x.abc.gone").write_text("x", "utf-8")
-    sweep(store)
+    remove_leftovers(store)
     assert [path for folder in ("checkpoints", "failures") for path in (store.root / folder).iterdir()] == []
 
 
@@ -37,10 +37,10 @@ def test_claims_are_swept_too(store):
     for key in (DONE, BEGUN):
         (store.root / "running" / f"{key}.lock").touch()
         (store.root / "running" / f"{key}.json").touch()
-    sweep(store)
+    remove_leftovers(store)
     assert sorted(path.name for path in (store.root / "running").iterdir()) == [f"{BEGUN}.json", f"{BEGUN}.lock"]
 
 
 def test_a_store_that_is_not_there_has_none(tmp_path):
-    sweep(Store(tmp_path / "nowhere"))
+    remove_leftovers(Store(tmp_path / "nowhere"))
     assert list(tmp_path.iterdir()) == []

@@ -578,3 +578,26 @@ def test_a_model_that_the_data_does_not_fit_is_named_with_both(tiny, built_in, d
     told = "'small': model 'vgg16' with inputs of 1x8x8 .'digits'. and 10 classes raised RuntimeError: .*too small"
     with pytest.raises(PluginError, match=told):
         make_plan([trial], {})
+
+
+def test_every_stage_is_a_few_words_with_its_steps(tiny):
+    chance = tiny.ByChance()
+    chain = (
+        Initialize(),
+        Train(until="3it"),
+        Train(until="9it", by=chance, density=0.5),
+        Prune(by=chance, density=1 / 3),
+        Shuffle(),
+        Rewind(to="3it"),
+        Reinitialize(),
+    )
+    trial = tiny.trial(tiny.Chained(chain=chain), task=tiny.task(steps=20))
+    assert [node.summary for node in resolve(trial, protocol(trial.task, "data"))] == [
+        "initialize",
+        "train from step 0 to 3",
+        "train from step 3 to 9 by by-chance",
+        "prune to density 0.3333 by by-chance",
+        "shuffle",
+        "rewind to step 3",
+        "reinitialize",
+    ]

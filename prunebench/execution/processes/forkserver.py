@@ -31,7 +31,6 @@ from typing import Any, NoReturn
 
 from prunebench.api.executors import ExitCode, JobSpec
 from prunebench.execution.processes import descendants
-from prunebench.execution.run_job import run_job
 from prunebench.records.files import remove
 
 GRACE = 5.0
@@ -289,12 +288,16 @@ def _end_with(lifeline: int) -> None:
 
 def _run_with_log(spec: JobSpec) -> int:
     """Perform a job, with what is printed going to its log; returns the exit code."""
+    from prunebench.execution import (
+        worker,  # loaded by the template; the driver, which imports this module, needs no torch
+    )
+
     try:
         log = _open_log(spec)
     except OSError as error:
         traceback.print_exc()
         return ExitCode.STORE_FULL if error.errno in NO_ROOM else ExitCode.FAILED
-    code = run_job(spec)
+    code = worker.run_job(spec)
     with contextlib.suppress(OSError, ValueError):  # nothing that was printed is worth a result
         sys.stdout.flush()
         sys.stderr.flush()

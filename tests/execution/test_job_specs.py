@@ -11,8 +11,7 @@ from prunebench.api.errors import PrunebenchError
 from prunebench.api.executors import JobSpec
 from prunebench.api.registry import Registry
 from prunebench.execution import worker
-from prunebench.execution.job_specs import Assignment
-from prunebench.execution.values import NotPlain, from_values, to_values
+from prunebench.execution.job_specs import Assignment, NotPlain, from_values, to_values
 from prunebench.network.description import describe
 from prunebench.store.entries import Store
 from tests import orders, runs
