@@ -141,7 +141,7 @@ class Dataset(Component):
     def facts(self) -> DataFacts:
         """Return sizes and shapes without reading the data; called often, while suites are read and planned.
 
-        Whatever it raises is an error of the suite.
+        An exception fails only the tasks of this data set.
         """
         raise NotImplementedError
 

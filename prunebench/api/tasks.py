@@ -16,7 +16,8 @@ from annotated_types import Ge, Gt, Interval, Len
 from typing_extensions import Doc
 
 from prunebench.api import times
-from prunebench.api.components import Component, Dataset, Model
+from prunebench.api.components import Component, DataFacts, Dataset, Model
+from prunebench.api.data_facts import facts_of
 from prunebench.api.errors import PrunebenchError
 from prunebench.api.executors import Resources
 from prunebench.api.layers import Network
@@ -142,8 +143,13 @@ class Task:
     prunable: Prunable = field(default_factory=Prunable)
 
     @cached_property
+    def facts(self) -> DataFacts:
+        """What is known of the data before it is read. Raises DataError, see `prunebench.api.data_facts.facts_of`."""
+        return facts_of(self.dataset)
+
+    @cached_property
     def clock(self) -> times.Clock:
-        return self.recipe.clock(self.dataset.facts().train)
+        return self.recipe.clock(self.facts.train)
 
 
 @dataclass(frozen=True, kw_only=True)

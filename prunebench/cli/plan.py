@@ -42,8 +42,9 @@ def command(
         return
     click.echo(f"{loaded.suite.name}: {suite}\n")
     output.show(output.grid([*_lines(found), *(("prunable", _share(*one)) for one in networks.items())]))
-    for reason, trials in found.skipped.items():
-        click.echo(f"skipped: {len(trials)} trials, such as {trials[0]}: {reason}")
+    for status, reasons in (("skipped", found.skipped), ("fail", found.failed)):
+        for reason, trials in reasons.items():
+            click.echo(f"{status}: {len(trials)} trials, such as {trials[0]}: {reason}")
 
 
 def _counts(network: Network) -> dict[str, Any]:

@@ -40,13 +40,15 @@ def command(
     prepared = session.prepared_already(loaded, chosen.data, chosen.store)
     store = Store(chosen.store.resolve())
     failures = session.data_failures(loaded, prepared, store)
-    found = progress(session.plan_suite(loaded, prepared), store, failures)
+    plan = session.plan_suite(loaded, prepared)
+    found = progress(plan, store, failures)
     if as_json:
         output.show_json({"suite": loaded.suite.name, **found.as_json()})
         return
     output.say(f"{loaded.suite.name}: {suite}\n")
     output.show(output.grid(_lines(found)))
-    unread = sorted({trial.task.label for trial in loaded.trials} - prepared.keys() - failures.keys())
+    planned = {one.trial.task.label for one in plan.trials if not one.failed}
+    unread = sorted(planned - prepared.keys() - failures.keys())
     if unread:
         output.note(f"the data of {', '.join(unread)} was not read here yet: its trials count as left")
     if found.left:

@@ -42,7 +42,7 @@ def command(
     planned = trial_named(plan, trial)
     label, store = planned.trial.task.label, Store(chosen.store.resolve())
     failure = session.data_failures(loaded, prepared, store).get(label)
-    if failure is not None and not planned.skipped:
+    if failure is not None and planned.chain:
         reason = Reason("without-data", str(failure["reason"]), since=float(failure["time"]))
     else:
         reason = why(planned, plan, store, prepared[label].fingerprint if label in prepared else UNKNOWN_DATA)
@@ -56,6 +56,7 @@ def command(
 HEADLINES = {
     "stored": "in the store, and taken from there",
     "skipped": "skipped in every run",
+    "broken": "fails in every run",
     "running": "being made now",
     "failed": "failed before; --retry-failed tries again",
     "without-data": "failed before: its data could not be read; every run tries again",

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from prunebench.api.components import Arrays, DataFacts, Dataset, Files
-from prunebench.api.errors import BrokenDataset, DataError
-from prunebench.records import tracebacks
+from prunebench.api.data_facts import broken, facts_of, guarded, in_short
+from prunebench.api.errors import DataError
 
 
 def called(dataset: Dataset, name: str, root: Path | None) -> Any:
@@ -21,43 +20,14 @@ def called(dataset: Dataset, name: str, root: Path | None) -> Any:
         DataError: the data set's own.
         BrokenDataset: for whatever else it raises, an exit included.
     """
-    try:
-        return getattr(dataset, name)(root)
-    except (DataError, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        text = tracebacks.description(error, tracebacks.files_of([dataset]))
-        raise _broken(dataset, f"`{name}` raised {text}") from error
-
-
-def _broken(dataset: Dataset, text: str) -> BrokenDataset:
-    return BrokenDataset(f"data set {dataset.name!r}: {text}")
-
-
-def checked_facts(dataset: Dataset) -> DataFacts:
-    """The facts of a data set; raises BrokenDataset for what no network can be trained or tested on."""
-    facts = dataset.facts()
-    numbers = (*facts.shape, facts.classes)
-    if len(facts.shape) != 3 or not all(isinstance(number, (int, np.integer)) and number > 0 for number in numbers):
-        raise _broken(dataset, f"its facts are {facts}: the shape is (channels, height, width), all numbers above 0")
-    for split in ("train", "test"):
-        if getattr(facts, split) < 1:
-            raise _broken(dataset, f"its {split} set is empty")
-    for name in ("mean", "std"):
-        values = getattr(dataset, name, ())
-        if len(values) != facts.shape[0] or not all(isfinite(value) for value in values):
-            raise _broken(dataset, f"`{name}` is {values}, and should be one finite number for each of "
-                          f"{facts.shape[0]} channels")  # fmt: skip
-    if min(dataset.std) <= 0:
-        raise _broken(dataset, f"`std` is {dataset.std}, and should be above 0")
-    return facts
+    return guarded(dataset, f"`{name}`", lambda: getattr(dataset, name)(root))
 
 
 def checked_arrays(dataset: Dataset, arrays: Any) -> Arrays:
     """The arrays that `load` returned; raises BrokenDataset for others than the facts say."""
-    facts = checked_facts(dataset)
+    facts = facts_of(dataset)
     if not isinstance(arrays, Arrays):
-        raise _broken(dataset, f"`load` must return prunebench.Arrays, and returned {_short(arrays)}")
+        raise broken(dataset, f"`load` must return prunebench.Arrays, and returned {in_short(arrays)}")
     expected: Mapping[str, tuple[tuple[int, ...], Any]] = {
         "train_inputs": ((facts.train, *facts.shape), np.uint8),
         "train_labels": ((facts.train,), np.int64),
@@ -68,9 +38,9 @@ def checked_arrays(dataset: Dataset, arrays: Any) -> Arrays:
         array = getattr(arrays, part)
         should = f"and should be {np.dtype(kind)} of shape {shape}"
         if not isinstance(array, np.ndarray):
-            raise _broken(dataset, f"{part} is {_short(array)}, {should}")
+            raise broken(dataset, f"{part} is {in_short(array)}, {should}")
         if array.shape != shape or array.dtype != kind:
-            raise _broken(dataset, f"{part} is {array.dtype} of shape {array.shape}, {should}")
+            raise broken(dataset, f"{part} is {array.dtype} of shape {array.shape}, {should}")
     for part in ("train_labels", "test_labels"):
         _check_labels(dataset, facts, part, getattr(arrays, part))
     return arrays
@@ -78,9 +48,9 @@ def checked_arrays(dataset: Dataset, arrays: Any) -> Arrays:
 
 def checked_files(dataset: Dataset, files: Any) -> Files:
     """The files that `files` returned; raises BrokenDataset for others than the facts say."""
-    facts = checked_facts(dataset)
+    facts = facts_of(dataset)
     if not isinstance(files, Files):
-        raise _broken(dataset, f"`files` must return prunebench.Files or None, and returned {_short(files)}")
+        raise broken(dataset, f"`files` must return prunebench.Files or None, and returned {in_short(files)}")
     _check_split(dataset, facts, "train", files.train, files.train_labels)
     _check_split(dataset, facts, "test", files.test, files.test_labels)
     return files
@@ -90,22 +60,22 @@ def _check_split(dataset: Dataset, facts: DataFacts, split: str, names: Sequence
     expected = getattr(facts, split)
     if not len(names) == len(labels) == expected:
         text = f"there are {len(names)} {split} files with {len(labels)} labels, and should be {expected}"
-        raise _broken(dataset, text)
+        raise broken(dataset, text)
     _check_labels(dataset, facts, f"{split}_labels", np.asarray(labels))
 
 
 def _check_labels(dataset: Dataset, facts: DataFacts, part: str, labels: np.ndarray) -> None:
     if labels.dtype.kind not in "iu":
-        raise _broken(dataset, f"{part} are {labels.dtype}, and should be whole numbers")
+        raise broken(dataset, f"{part} are {labels.dtype}, and should be whole numbers")
     if labels.min() < 0 or labels.max() >= facts.classes:
-        raise _broken(dataset, f"{part} are not all in 0..{facts.classes - 1}")
+        raise broken(dataset, f"{part} are not all in 0..{facts.classes - 1}")
 
 
 def checked_signature(dataset: Dataset, root: Path | None) -> str:
     """The data set's signature; raises BrokenDataset for one that is not text."""
     signature = called(dataset, "signature", root)
     if not isinstance(signature, str):
-        raise _broken(dataset, f"`signature` must return text, and returned {_short(signature)}")
+        raise broken(dataset, f"`signature` must return text, and returned {in_short(signature)}")
     return signature
 
 
@@ -116,14 +86,9 @@ def checked_picture(dataset: Dataset, path: Path, draw: int | None) -> np.ndarra
     except (DataError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise _broken(dataset, f"`decode` of {path} raised {type(error).__name__}: {error}") from error
-    shape = dataset.facts().shape
+        raise broken(dataset, f"`decode` of {path} raised {type(error).__name__}: {error}") from error
+    shape = facts_of(dataset).shape
     if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.shape != shape:
-        found = f"{picture.dtype} of shape {picture.shape}" if isinstance(picture, np.ndarray) else _short(picture)
-        raise _broken(dataset, f"`decode` of {path} returned {found}, and should return uint8 of shape {shape}")
+        found = f"{picture.dtype} of shape {picture.shape}" if isinstance(picture, np.ndarray) else in_short(picture)
+        raise broken(dataset, f"`decode` of {path} returned {found}, and should return uint8 of shape {shape}")
     return picture
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return "None" if value is None else text if len(text) <= 60 else f"a {type(value).__name__}"

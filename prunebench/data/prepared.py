@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from prunebench.api.components import Arrays, Dataset, Files
-from prunebench.api.errors import BrokenDataset, DamagedData, StoreError
+from prunebench.api.errors import DamagedData, DataError, StoreError
 from prunebench.api.tasks import Task
 from prunebench.data import seeds, streaming
 from prunebench.data.augmentation import augment
@@ -49,7 +49,7 @@ def find(dataset: Dataset, root: Path | None, cache: Path) -> Prepared | None:
     """The data set if it was prepared here before; touches no data."""
     try:
         return _noted(_index(dataset, root, cache), cache)
-    except BrokenDataset:  # which preparing it reports
+    except DataError:  # which preparing it reports
         return None
 
 
@@ -242,7 +242,7 @@ class Data:
         validation = full.part(order[:held_out].sort().values).to(device)
         train = (full.part(order[held_out:].sort().values) if held_out else full).to(device)
         self.recipe = task.recipe
-        self.classes = task.dataset.facts().classes
+        self.classes = task.facts.classes
         self.train, self.validation, self.test = train, validation, test.to(device)
         self._order = EpochOrder(len(train), task.recipe.batch_size, task.clock.steps_per_epoch)
         self._prefetcher = streaming.Prefetcher(train) if isinstance(train, streaming.Stream) else None

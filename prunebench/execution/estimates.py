@@ -10,6 +10,7 @@ from typing import Any
 from prunebench.api.errors import StoreError
 from prunebench.api.layers import Network
 from prunebench.api.stages import Train
+from prunebench.api.tasks import Trial
 from prunebench.messages.durations import LATEST
 from prunebench.network.description import describe
 from prunebench.plan.jobs import Job, kept_keys, missing_jobs
@@ -34,6 +35,8 @@ class Estimate:
     cached: int
     skipped: dict[str, list[str]] = field(repr=False)
     """Trials by the reason why they are skipped."""
+    failed: dict[str, list[str]] = field(repr=False)
+    """Trials by the reason why they fail before anything is run."""
     stages_alone: int
     stages: int
     jobs: int
@@ -54,14 +57,11 @@ def estimate(plan: Plan, store: Store) -> Estimate:
     jobs = missing_jobs(plan, store.has, (planned.key for planned in plan.trials if planned.chain))
     nodes = [plan.nodes[key] for job in jobs.values() for key in job.path]
     step_seconds, basis = _step_seconds(plan, store)
-    skipped: dict[str, list[str]] = {}
-    for planned in plan.trials:
-        if planned.skipped:
-            skipped.setdefault(planned.skipped, []).append(str(planned.trial))
     return Estimate(
         trials=len(plan.trials),
         cached=sum(bool(planned.chain) and store.has(planned.key) for planned in plan.trials),
-        skipped=skipped,
+        skipped=_by_reason((one.trial, one.skipped) for one in plan.trials),
+        failed=_by_reason((one.trial, one.failed) for one in plan.trials),
         stages_alone=sum(len(planned.chain) for planned in plan.trials),
         stages=len(plan.nodes),
         jobs=len(jobs),
@@ -72,6 +72,15 @@ def estimate(plan: Plan, store: Store) -> Estimate:
         basis=basis,
         bytes=sum(_bytes(plan.nodes[key]) for key in jobs),
     )
+
+
+def _by_reason(trials: Iterable[tuple[Trial, str]]) -> dict[str, list[str]]:
+    """The names of trials by the reasons given with them; those without one are left out."""
+    found: dict[str, list[str]] = {}
+    for trial, reason in trials:
+        if reason:
+            found.setdefault(reason, []).append(str(trial))
+    return found
 
 
 def seconds_of(plan: Plan, store: Store, device: str) -> tuple[Callable[[Job], float], str]:

@@ -19,10 +19,20 @@ from prunebench.store.entries import Record, Store
 from prunebench.store.locks import running
 
 Kind = Literal[
-    "stored", "skipped", "running", "failed", "without-data", "damaged", "changed", "unfinished", "unread", "never"
+    "stored",
+    "skipped",
+    "broken",
+    "running",
+    "failed",
+    "without-data",
+    "damaged",
+    "changed",
+    "unfinished",
+    "unread",
+    "never",
 ]
-"""The status of a trial. `unread`: its data was not read here, so that its keys are not known. `without-data`: its data
-could not be read."""
+"""The status of a trial. `broken`: the code of its data set fails while it is planned. `unread`: its data was not read
+here, so that its keys are not known. `without-data`: its data could not be read."""
 NOT_SET = "not set"
 
 
@@ -79,6 +89,8 @@ def why(planned: PlannedTrial, plan: Plan, store: Store, fingerprint: str = UNKN
     """
     if planned.skipped:
         return Reason("skipped", planned.skipped)
+    if planned.failed:
+        return Reason("broken", planned.failed)
     if store.has(planned.key):
         trouble = _damage(store, planned.key)
         return Reason("damaged", trouble) if trouble else Reason("stored", str(store.folder(planned.key)))

@@ -113,7 +113,7 @@ class OpenTrials:
         """The result of a trial that needs no work."""
         if planned.skipped:
             return self._unfinished(planned, "skipped", planned.skipped)
-        if reason := self._data.why_missing(planned.trial.task):
+        if reason := planned.failed or self._data.why_missing(planned.trial.task):
             return self._unfinished(planned, "failed", reason)
         return self._result(planned) if self._store.has(planned.key) else None
 

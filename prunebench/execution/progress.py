@@ -92,7 +92,7 @@ def progress(plan: Plan, store: Store, without_data: Mapping[str, Record] = Mapp
     return Progress(
         trials=len(plan.trials),
         done=sum(bool(planned.chain) and planned.key not in jobs for planned in plan.trials),
-        failed=ends,
+        failed=ends | {name: planned.failed for name, planned in names.items() if planned.failed},
         skipped={name: planned.skipped for name, planned in names.items() if planned.skipped},
         running=ours,
         others=len(marks) - len(ours),

@@ -113,6 +113,8 @@ def stored_result(
         return None
     if planned.skipped:
         return unfinished(planned, "skipped", planned.skipped, registry, fingerprint, 0.0)
+    if planned.failed:
+        return unfinished(planned, "failed", planned.failed, registry, fingerprint, 0.0)
     if store.has(planned.key):
         return result_of(planned, store, registry, fingerprint)
     if (failure := failures.get(planned.key)) is None:

@@ -26,9 +26,10 @@ from prunebench.execution.performing import measured, perform
 from prunebench.execution.processes import descendants
 from prunebench.execution.processes.memory import keep_freed
 from prunebench.execution.throughput import throughput, watched
+from prunebench.messages import tracebacks
 from prunebench.messages.redaction import redacted
 from prunebench.plan.planning import Node
-from prunebench.records import tracebacks
+from prunebench.records.sources import files_of
 from prunebench.store.checkpoints import Checkpoints, forget, newest, say
 from prunebench.store.entries import Record, Store
 from prunebench.store.locks import Lock, Work, lock
@@ -114,7 +115,7 @@ def _plugin_files(job: JobSpec) -> set[Path]:
         trial = _assignment(job).trial
     except PrunebenchError:
         return set()
-    return tracebacks.files_of(component for _, component in components(trial))
+    return files_of(component for _, component in components(trial))
 
 
 def _assignment(job: JobSpec) -> Assignment:

@@ -27,7 +27,7 @@ FORMATS = ("ticket", "state-dict", "onnx")
 def ticket_of(finished: Finished) -> Ticket:
     """The masks of a trial, the weights that it finished with, and those that they were trained from."""
     end, origin = finished.end, finished.origin(len(finished.nodes))
-    facts = finished.trial.task.dataset.facts()
+    facts = finished.trial.task.facts
     return Ticket(
         Facts(
             trial=str(finished.trial),
@@ -90,7 +90,7 @@ def _onnx(model: nn.Module, finished: Finished) -> bytes:
         raise PrunebenchError(f"ONNX needs {' and '.join(missing)}: pip install 'prunebench[onnx]'")
     import onnx
 
-    example = torch.zeros(2, *finished.trial.task.dataset.facts().shape)
+    example = torch.zeros(2, *finished.trial.task.facts.shape)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter about its own parts
         path = Path(folder) / "model.onnx"
@@ -114,14 +114,14 @@ def _onnx(model: nn.Module, finished: Finished) -> bytes:
 
 def _metadata(finished: Finished) -> dict[str, object]:
     """What is needed to use the network without this package."""
-    dataset = finished.trial.task.dataset
+    task = finished.trial.task
     return {
         "trial": str(finished.trial),
         "key": finished.last.key,
         "input": "(bytes - mean) / std, per channel",
-        "mean": list(dataset.mean),
-        "std": list(dataset.std),
-        "shape": list(dataset.facts().shape),
-        "classes": dataset.facts().classes,
+        "mean": list(task.dataset.mean),
+        "std": list(task.dataset.std),
+        "shape": list(task.facts.shape),
+        "classes": task.facts.classes,
         **{name: value for name, value in _figures(finished).items() if name == "accuracy"},
     }

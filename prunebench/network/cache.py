@@ -52,7 +52,7 @@ class NetworkCache:
 
 
 def _key(task: Task) -> str:
-    facts = task.dataset.facts()
+    facts = task.facts
     code = _code(), source_hash(type(task.model))  # a version may not have been raised yet
     return digest(task.model, facts.shape, facts.classes, task.prunable, code, installed())
 

@@ -31,7 +31,7 @@ LEAVE_OUT = "leave them out with `prunable: {exclude: [...]}` of the task, or in
 
 def describe(task: Task) -> Network:
     """The network of a task, with the layers that the task allows to be pruned."""
-    facts = task.dataset.facts()
+    facts = task.facts
     return _describe(task.model, facts.shape, facts.classes, task.prunable)
 
 

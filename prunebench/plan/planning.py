@@ -14,19 +14,20 @@ from itertools import pairwise
 
 from prunebench.api import times
 from prunebench.api.components import Component
-from prunebench.api.errors import PluginError, PrunebenchError, Unreachable
+from prunebench.api.errors import DataError, PluginError, PrunebenchError, Unreachable
 from prunebench.api.layers import Network
 from prunebench.api.methods import Method
 from prunebench.api.stages import Prune, Reinitialize, Rewind, Shuffle, Stage, Train
 from prunebench.api.tasks import Entry, Task, Trial
 from prunebench.api.versions import PROTOCOL_VERSION
+from prunebench.messages import tracebacks
 from prunebench.network.description import alone, describe
 from prunebench.network.modules import called
 from prunebench.plan.chain import Link, linked
 from prunebench.pruning.allocation import check_shares, total_kept
-from prunebench.records import tracebacks
 from prunebench.records.keys import canonical_digest, digest, field_values
 from prunebench.records.results import UNKNOWN_DATA
+from prunebench.records.sources import files_of
 from prunebench.training.cost import examples_between, training_flops
 from prunebench.training.recipes import resolved_options
 
@@ -72,12 +73,13 @@ class Node:
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """A trial and the keys of its chain; or the reason why it is skipped."""
+    """A trial and the keys of its chain; or the reason why it is skipped, or fails before anything is run."""
 
     trial: Trial
     protocol: str
     chain: tuple[str, ...] = ()
     skipped: str = ""
+    failed: str = ""
     network: Network | None = field(default=None, compare=False, repr=False)
     """The task's, where it is known already."""
 
@@ -120,7 +122,7 @@ def protocol(task: Task, fingerprint: str) -> str:
 def make_plan(
     trials: Iterable[Trial], fingerprints: Mapping[str, str], described: Callable[[Task], Network] = describe
 ) -> Plan:
-    """The plan of some trials.
+    """The plan of some trials. Those of a data set whose facts cannot be used fail, each with the reason.
 
     Args:
         fingerprints: of the data, by task label; a task that is missing here gets UNKNOWN_DATA.
@@ -129,10 +131,15 @@ def make_plan(
     planned: list[PlannedTrial] = []
     nodes: dict[str, Node] = {}
     protocols: dict[str, str] = {}
+    broken: dict[str, str] = {}
     for trial in trials:
         label = trial.task.label
         if label not in protocols:
             protocols[label] = protocol(trial.task, fingerprints.get(label, UNKNOWN_DATA))
+            broken[label] = _why_broken(trial.task)
+        if reason := broken[label]:
+            planned.append(PlannedTrial(trial, protocols[label], failed=reason))
+            continue
         network = _network(trial.task, described)
         try:
             chain = list(_resolved(trial, protocols[label], network))
@@ -144,6 +151,15 @@ def make_plan(
             nodes.setdefault(node.key, node)
         planned.append(PlannedTrial(trial, protocols[label], tuple(node.key for node in chain), network=network))
     return Plan(tuple(planned), _joined(nodes))
+
+
+def _why_broken(task: Task) -> str:
+    """What is wrong with the facts of a task's data set, in one line; nothing where they can be used."""
+    try:
+        task.facts  # noqa: B018
+    except DataError as error:
+        return " ".join(str(error).split())
+    return ""
 
 
 def _joined(nodes: dict[str, Node]) -> dict[str, Node]:
@@ -191,7 +207,7 @@ def _resolved(trial: Trial, root: str, network: Network) -> Iterator[Node]:
 
 def _check_last_batch(task: Task, chain: Sequence[Node]) -> None:
     """Raises PrunebenchError where a training would come to a batch of one example that the model cannot train on."""
-    facts, recipe = task.dataset.facts(), task.recipe
+    facts, recipe = task.facts, task.recipe
     if recipe.batch_size > 1 and (recipe.drop_last or (facts.train - recipe.validation) % recipe.batch_size != 1):
         return
     if max((node.stop for node in chain if node.steps), default=0) < task.clock.steps_per_epoch:
@@ -220,7 +236,7 @@ def _network(task: Task, described: Callable[[Task], Network]) -> Network:
     except PrunebenchError:
         raise
     except Exception as error:
-        facts, model = task.dataset.facts(), task.model
+        facts, model = task.facts, task.model
         data = f"inputs of {'x'.join(map(str, facts.shape))} ({task.dataset.name!r}) and {facts.classes} classes"
         raise PluginError(
             f"task {task.label!r}: model {called(model)!r} with {data} {_blamed(error, model)}"
@@ -229,7 +245,7 @@ def _network(task: Task, described: Callable[[Task], Network]) -> Network:
 
 def _blamed(error: Exception, component: Component) -> str:
     """What a component's code raised, and where."""
-    return f"raised {tracebacks.description(error, tracebacks.files_of([component]))}"
+    return f"raised {tracebacks.description(error, files_of([component]))}"
 
 
 def _node(link: Link, trial: Trial, last: Node, source: Node | None, network: Network) -> Node:

@@ -81,6 +81,11 @@ def source_files(cls: type) -> list[Path]:
     return [] if _package(cls) == CORE else _files_of(_modules(cls))
 
 
+def files_of(components: Iterable[Component]) -> set[Path]:
+    """The files that the authors of some components wrote."""
+    return {file for component in components for file in source_files(type(component))}
+
+
 def _files_of(modules: Iterable[str]) -> list[Path]:
     paths = [(module, _file_of(module)) for module in modules]
     return sorted({file for module, path in paths if path is not None for file in _closure(module, path)})

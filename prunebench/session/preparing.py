@@ -54,6 +54,7 @@ def prepare_data(loaded: LoadedSuite, data: Path | None, store: Store) -> Data:
     errors: dict[str, DataError] = {}
     for label, task in tasks.items():
         try:
+            task.facts  # noqa: B018 (a data set that cannot be planned need not be read)
             prepared[label] = prepared_of(task.dataset, data_folder(data), store.data, loaded.registry)
             store.forget_failure(_key(task.dataset))
         except DataError as error:

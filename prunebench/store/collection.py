@@ -160,6 +160,8 @@ def needs(trials: Iterable[Trial], prepared: Mapping[str, Prepared], store: Stor
 
     Args:
         prepared: the data that was read, by task label.
+
+    Raises DataError where a task cannot be planned, so that what it needs is not known.
     """
     of_task: defaultdict[str, list[Trial]] = defaultdict(list)
     for trial in trials:
@@ -167,6 +169,7 @@ def needs(trials: Iterable[Trial], prepared: Mapping[str, Prepared], store: Stor
     keys: set[str] = set()
     prints: set[str] = set()
     for label, some in of_task.items():
+        some[0].task.facts  # noqa: B018
         found = {prepared[label].fingerprint} if label in prepared else _prints(store, some[0].task.dataset.name)
         for fingerprint in found:
             keys |= make_plan(some, {label: fingerprint}).nodes.keys()

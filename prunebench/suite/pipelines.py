@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from prunebench.api.errors import PrunebenchError
+from prunebench.api.errors import DataError, PrunebenchError
 from prunebench.api.methods import Method
 from prunebench.api.registry import Registry
 from prunebench.api.stages import Stage
@@ -104,9 +104,13 @@ def _part(stage: str, calls: str, node: Node, registry: Registry, errors: SuiteE
 def check_chain(composed: Pipeline, nodes: Sequence[Node], tasks: Sequence[Task], errors: SuiteErrors) -> None:
     """Add an error for the first stage that cannot follow those before it, by the clock of each task."""
     for task in tasks:
+        try:
+            clock = task.clock
+        except DataError:  # the task fails, the suite does not
+            continue
         for length, node in enumerate(nodes, 1):
             try:
-                linked(composed.chain[:length], task.clock)
+                linked(composed.chain[:length], clock)
             except PrunebenchError as error:
                 errors.add(node, f"{error} (task {task.label})")
                 break

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from operator import index
 from pathlib import Path
 from typing import Any
 
-from prunebench.api.components import DataFacts, Dataset, Model
-from prunebench.api.errors import SuiteError
+from prunebench.api.components import Dataset, Model
+from prunebench.api.data_facts import facts_of
+from prunebench.api.errors import DataError, SuiteError
 from prunebench.api.methods import Method
 from prunebench.api.registry import Registry
 from prunebench.api.tasks import Entry, Prunable, Recipe, Suite, Task, Trial
@@ -28,7 +28,7 @@ from prunebench.suite.input_models import (
     SuiteInput,
     TaskInput,
 )
-from prunebench.suite.lookup import brief, component, name_of, named, part
+from prunebench.suite.lookup import component, name_of, named, part
 from prunebench.suite.lookup import to_plain as component_to_plain
 from prunebench.suite.nodes import Location, Node, SuiteErrors, kind_of, written
 from prunebench.suite.overrides import apply
@@ -205,30 +205,17 @@ def _recipe(node: Node | None, errors: SuiteErrors) -> Recipe | None:
 def _check_validation(dataset: Dataset, recipe: Recipe, task: Node, errors: SuiteErrors) -> None:
     """Some training examples must be left; their number comes from the plugin's code."""
     try:
-        examples = _train_examples(dataset.facts())
-    except (Exception, SystemExit) as error:
-        errors.add(task.value["dataset"], f"dataset {dataset.name!r} failed in facts(): {brief(error)}")
+        examples = facts_of(dataset).train
+    except DataError:  # the task fails, the suite does not
         return
-    if recipe.drop_last and 0 < examples - recipe.validation < recipe.batch_size:
-        left = examples - recipe.validation
+    node = task.value["recipe"]
+    left = examples - recipe.validation
+    if recipe.drop_last and 0 < left < recipe.batch_size:
         message = f"drop_last leaves no batch of the {left} training examples: at most {left}, or without drop_last"
-        errors.add(task.value["recipe"].get("batch_size") or task.value["recipe"], message)
-    if 0 < examples <= recipe.validation:  # an empty set fails only its task, when the data is prepared
-        node = task.value["recipe"].get("validation") or task.value["recipe"]
+        errors.add(node.get("batch_size") or node, message)
+    if left <= 0:
         message = f"must be below {examples}, the training examples of {dataset.name!r}, not {recipe.validation}"
-        errors.add(node, message)
-
-
-def _train_examples(facts: DataFacts) -> int:
-    """The number of training examples. Raises TypeError for facts that planning cannot use."""
-    if not isinstance(facts, DataFacts):
-        raise TypeError(f"it must return a prunebench.DataFacts, not {facts!r}")
-    numbers = (facts.shape, facts.classes, facts.train, facts.test)
-    try:
-        *_, train, _ = (*map(index, facts.shape), *map(index, numbers[1:]))
-    except TypeError:
-        raise TypeError(f"sizes and shapes must be whole numbers, not {numbers}") from None
-    return train
+        errors.add(node.get("validation") or node, message)
 
 
 def _entry(node: Node, registry: Registry, errors: SuiteErrors) -> Entry | None:

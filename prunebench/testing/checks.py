@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from prunebench.api.components import Model
 from prunebench.api.errors import PluginError, PrunebenchError, Unreachable
 from prunebench.api.methods import Method
+from prunebench.messages import tracebacks
 from prunebench.messages.suggestions import near, shown
-from prunebench.records import tracebacks
 from prunebench.testing import chain_checks, global_state, metadata_checks
 from prunebench.testing.harness import Harness
 from prunebench.testing.networks import NETWORKS

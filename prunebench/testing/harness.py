@@ -23,7 +23,7 @@ from prunebench.api.tasks import Entry, Optimizer, Prunable, Recipe, Task, Trial
 from prunebench.data.prepared import Data, Prepared, prepare
 from prunebench.execution.performing import measured, perform
 from prunebench.plan.planning import Node, protocol, resolve
-from prunebench.records import tracebacks
+from prunebench.records.sources import files_of
 from prunebench.suite.reading import trial_from_plain, trial_to_plain
 from prunebench.testing import global_state
 from prunebench.testing.pictures import Pictures
@@ -107,7 +107,7 @@ class Harness:
     @cached_property
     def files(self) -> set[Path]:
         """The files of the method's author."""
-        return tracebacks.files_of([self.method])
+        return files_of([self.method])
 
     @cached_property
     def registry(self) -> Registry:

@@ -45,7 +45,7 @@ def training_flops(forward: float, examples: int) -> float:
 def examples_between(task: Task, start: int, stop: int) -> int:
     """How many examples steps start..stop-1 use, counted from 0; the last batch of an epoch may be smaller."""
     per_epoch, size = task.clock.steps_per_epoch, task.recipe.batch_size
-    total = min(task.dataset.facts().train - task.recipe.validation, per_epoch * size)
+    total = min(task.facts.train - task.recipe.validation, per_epoch * size)
 
     def seen(step: int) -> int:
         epochs, batches = divmod(step, per_epoch)

@@ -49,6 +49,6 @@ class TrialContext:
 
 def fresh_model(trial: Trial, purpose: str) -> nn.Module:
     """The task's network with new weights, drawn from (seed, purpose)."""
-    facts = trial.task.dataset.facts()
+    facts = trial.task.facts
     with seeds.seeded(trial.seed, purpose):
         return build(trial.task.model, facts.shape, facts.classes)

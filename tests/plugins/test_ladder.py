@@ -17,6 +17,7 @@ class Scans(prunebench.Dataset):
     """As large as MNIST, and nowhere to be read."""
 
     name = "scans"
+    mean = std = (64.0,)
 
     def facts(self):
         return prunebench.DataFacts(shape=(1, 28, 28), classes=10, train=60, test=10)

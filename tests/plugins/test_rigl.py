@@ -113,6 +113,7 @@ class ImageNet(prunebench.Dataset):
     """The sizes alone."""
 
     name = "imagenet-sizes"
+    mean = std = (64.0, 64.0, 64.0)
 
     def facts(self):
         return prunebench.DataFacts(shape=(3, 224, 224), classes=1000, train=1281167, test=50000)

@@ -52,6 +52,26 @@ WAYS = {
     "no-train": lambda: prunebench.Arrays(*(part[:0] for part in arrays()[:2]), *arrays()[2:]),
 }
 
+def facts(**changes):
+    return prunebench.DataFacts(**{"shape": (1, 4, 4), "classes": 3, "train": 20, "test": 10, **changes})
+
+FACTS = {
+    "facts-raise": lambda: {}["nothing"],
+    "facts-exit": lambda: sys.exit("enough"),
+    "facts-odd": odd,
+    "facts-nothing": lambda: None,
+    "facts-tuple": lambda: ((1, 4, 4), 3, 20, 10),
+    "facts-no-shape": lambda: facts(shape=None),
+    "facts-flat": lambda: facts(shape=(16,)),
+    "facts-word": lambda: facts(shape=(1, "4", 4)),
+    "facts-zero": lambda: facts(shape=(1, 0, 4)),
+    "facts-no-class": lambda: facts(classes=0),
+    "facts-half": lambda: facts(train=20.5),
+    "facts-unknown": lambda: facts(test=None),
+    "facts-no-test": lambda: facts(test=0),
+    "facts-no-train": lambda: facts(train=-1),
+}
+
 class Moody(prunebench.Dataset):
     name = "moody"
     mean = (128.0,)
@@ -59,6 +79,8 @@ class Moody(prunebench.Dataset):
     how: str = ""
 
     def facts(self):
+        if self.how in FACTS:
+            return FACTS[self.how]()
         train, test = 0 if self.how == "no-train" else 20, 0 if self.how == "no-test" else 10
         return prunebench.DataFacts(shape=(1, 4, 4), classes=3, train=train, test=test)
 
@@ -80,9 +102,24 @@ class Still(Moody):
     name = "still"
     std = (0.0,)
 
+class Undefined(Moody):
+    name = "undefined"
+    mean = (float("nan"),)
+
+class Single(Moody):
+    name = "single"
+    std = 64.0
+
+class Wordy(Moody):
+    name = "wordy"
+
+    @property
+    def mean(self):
+        return {}["mean"]
+
 @prunebench.hookimpl
 def register_datasets():
-    return [Moody, Wide, Still]
+    return [Moody, Wide, Still, Undefined, Single, Wordy]
 """
 INPUTS = r"train_inputs is .*, and should be uint8 of shape \(20, 1, 4, 4\)"
 REASONS = {
@@ -105,6 +142,20 @@ REASONS = {
     "empty": r"test_inputs is uint8 of shape \(0, 1, 4, 4\), and should be uint8 of shape \(10, 1, 4, 4\)",
     "no-test": "its test set is empty",
     "no-train": "its train set is empty",
+    "facts-raise": r"`facts` raised KeyError: 'nothing' \(mood\.py:\d+\)",
+    "facts-exit": r"`facts` raised SystemExit: enough \(mood\.py:\d+\)",
+    "facts-odd": r"`facts` raised Odd: strange \(mood\.py:\d+\)",
+    "facts-nothing": r"`facts` must return prunebench\.DataFacts, and returned None",
+    "facts-tuple": r"`facts` must return prunebench\.DataFacts, and returned \(\(1, 4, 4\), 3, 20, 10\)",
+    "facts-no-shape": r"its facts are DataFacts\(shape=None, .*\): sizes and shapes must be whole numbers",
+    "facts-flat": r"its facts are .*: the shape is \(channels, height, width\), all numbers above 0",
+    "facts-word": r"its facts are .*: sizes and shapes must be whole numbers",
+    "facts-zero": r"its facts are .*: the shape is \(channels, height, width\), all numbers above 0",
+    "facts-no-class": r"its facts are .*: the shape is \(channels, height, width\), all numbers above 0",
+    "facts-half": r"its facts are .*: sizes and shapes must be whole numbers",
+    "facts-unknown": r"its facts are .*: sizes and shapes must be whole numbers",
+    "facts-no-test": "its test set is empty",
+    "facts-no-train": "its train set is empty",
     "signature": r"`signature` raised ZeroDivisionError: .* \(mood\.py:\d+\)",
     "no-signature": "`signature` must return text, and returned None",
 }
@@ -133,6 +184,17 @@ def suite(tmp_path):
     return write
 
 
+class AnyMatch(str):
+    """Equal to each text that matches this pattern."""
+
+    __slots__ = ()
+
+    def __eq__(self, other):
+        return re.match(self, other) is not None
+
+    __hash__ = str.__hash__
+
+
 def test_what_a_data_set_does_fails_its_own_task_with_the_reason(suite, tmp_path):
     store = Store.open(tmp_path / "store")
     loaded = suite("", *REASONS)
@@ -149,11 +211,27 @@ def test_what_a_data_set_does_fails_its_own_task_with_the_reason(suite, tmp_path
     [
         ("wide", r"`mean` is \(1\.0, 2\.0\), and should be one finite number for each of 1 channels"),
         ("still", r"`std` is \(0\.0,\), and should be above 0"),
+        ("undefined", r"`mean` is \(nan,\), and should be one finite number for each of 1 channels"),
+        ("single", r"`std` is 64\.0, and should be one finite number for each of 1 channels"),
+        ("wordy", r"`mean` raised KeyError: 'mean' \(mood\.py:\d+\)"),
     ],
 )
 def test_a_normalization_that_does_not_fit_is_refused(suite, tmp_path, name, reason):
     found = prepare_data(suite("", name=name), None, Store.open(tmp_path / "store"))
     assert re.fullmatch(f"data set '{name}': {reason}", found.failed["fine"])
+
+
+def test_planning_fails_the_trials_of_a_data_set_without_usable_facts(suite, tmp_path):
+    loaded = suite("", *(how for how in REASONS if how.startswith("facts-")), "no-test")
+    plan = session.plan_suite(loaded, {})
+    failed = {str(one.trial): one.failed for one in plan.trials if one.trial.task.label != "fine"}
+    assert failed == {
+        f"{how}/{trial}/0": AnyMatch(f"data set 'moody': {REASONS[how]}")
+        for how in {one.trial.task.label for one in plan.trials} - {"fine"}
+        for trial in ("dense/0", "random/0.5")
+    }
+    assert all(one.chain and not one.failed for one in plan.trials if one.trial.task.label == "fine")
+    assert {node.trial.task.label for node in plan.nodes.values()} == {"fine"}
 
 
 def test_data_that_no_task_has_ends_the_run_before_it_begins(suite, tmp_path):
@@ -197,3 +275,53 @@ def test_a_failed_task_lets_the_others_go_on_and_the_next_run_tries_it_again(sui
     assert "unprepared" not in page
     assert json.loads(called("status", "--json").output)["failed"] == {}
     assert "in the store, and taken from there" in called("why", "moody/random/0.5/0").output
+
+
+def test_facts_that_fail_are_a_failed_task_in_every_command_and_the_other_task_is_run(suite, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    suite("", "facts-exit", "facts-no-test")
+    options = ["suite.yaml", "--plugin", "mood.py"]
+
+    def called(command, *more):
+        return CliRunner().invoke(main, [command, *options, *more], catch_exceptions=False)
+
+    exits, no_test = r"data set 'moody': `facts` raised SystemExit: enough (mood.py:", "data set 'moody': its test set"
+    before = called("plan")
+    assert before.exit_code == 0
+    assert f"fail: 2 trials, such as facts-exit/dense/0/0: {exits}" in before.output
+    estimated = json.loads(called("plan", "--json").output)
+    assert (estimated["trials"], [len(one) for one in estimated["failed"].values()]) == (6, [2, 2])
+    status = json.loads(called("status", "--json").output)
+    assert (len(status["failed"]), status["done"], status["left"]) == (4, 0, 2)
+    assert "the data of fine was not read here yet" in called("status").output
+    why = called("why", "facts-exit/random/0.5/0")
+    assert "fails in every run" in why.output
+    assert exits in why.output
+
+    run = called("run")
+    assert run.exit_code == 1
+    assert "6 trials: 2 done, 0 cached, 4 failed, 0 skipped" in run.output
+    page = (tmp_path / "results" / "moods" / "README.md").read_text()
+    assert "raised SystemExit: enough (mood.py:" in page
+    assert no_test in page
+
+    status = json.loads(called("status", "--json").output)
+    assert (len(status["failed"]), status["done"], status["left"]) == (4, 2, 0)
+    assert json.loads(called("why", "facts-no-test/random/0.5/0", "--json").output)["kind"] == "broken"
+    again = called("run")
+    assert again.exit_code == 1
+    assert "6 trials: 0 done, 2 cached, 4 failed, 0 skipped" in again.output
+    assert called("sync").exit_code == 0
+
+    collecting = called("cache", "--collect", "--yes")  # what the failed tasks need of the store is not known
+    assert collecting.exit_code == 2
+    assert exits in collecting.output
+    assert "6 trials: 0 done, 2 cached" in called("run").output
+
+
+def test_a_suite_whose_data_sets_are_all_broken_has_failed_rows(suite, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    suite("facts-nothing")
+    run = CliRunner().invoke(main, ["run", "suite.yaml", "--plugin", "mood.py"], catch_exceptions=False)
+    assert run.exit_code == 1
+    assert "2 trials: 0 done, 0 cached, 2 failed, 0 skipped" in run.output

@@ -100,6 +100,7 @@ class Family(prunebench.Model):
 
 class Scans(prunebench.Dataset):
     name = "scans"
+    mean = std = (64.0,)
     size: Annotated[int, Ge(1)] = 1000
 
     def facts(self) -> prunebench.DataFacts:

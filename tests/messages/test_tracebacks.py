@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import prunebench
-from prunebench.records import tracebacks
+from prunebench.messages import tracebacks
+from prunebench.records.sources import files_of
 
 
 class Failing(prunebench.Method):
@@ -36,12 +37,12 @@ def error():
 
 
 def files():
-    return tracebacks.files_of([Failing()])
+    return files_of([Failing()])
 
 
 def test_the_files_of_a_component_are_those_that_its_key_hashes():
     assert files() == {Path(__file__)}
-    assert tracebacks.files_of([prunebench.Method()]) == set()
+    assert files_of([prunebench.Method()]) == set()
 
 
 def test_only_the_authors_frames_are_left(error):

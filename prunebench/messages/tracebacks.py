@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
-
-from prunebench.api.components import Component
-from prunebench.records.sources import source_files
 
 LONGEST = 500
 """Characters of a message that are shown."""
-
-
-def files_of(components: Iterable[Component]) -> set[Path]:
-    """The files that the authors of some components wrote."""
-    return {file for component in components for file in source_files(type(component))}
 
 
 def own_frames(error: BaseException, files: Collection[Path]) -> list[traceback.FrameSummary]:
