@@ -31,7 +31,7 @@ from prunebench.data.augmentation import on_device
 from prunebench.data.checks import checked_picture
 from prunebench.data.splits import Split
 from prunebench.records.environment import cores
-from prunebench.records.files import flushed_file, read_json
+from prunebench.records.files import flushed_file, open_file, read_json
 
 PARTS = ("train_names", "train_starts", "train_labels", "test_names", "test_starts", "test_labels")
 """The arrays of each split: all names as one run of bytes, where each begins and the last one ends, the labels."""
@@ -49,7 +49,7 @@ def fingerprint(files: components.Files) -> str:
     def hashed(name: str) -> bytes:
         path = files.folder / name
         try:
-            with path.open("rb") as file:
+            with open_file(path) as file:
                 return hashlib.file_digest(file, "sha256").digest()
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}") from error

@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, NoReturn
 from uuid import uuid4
@@ -142,11 +143,17 @@ def remove_unless_folder(path: Path) -> None:
         remove(path)
 
 
-def read_bytes(path: Path) -> bytes:
-    """The bytes of a file. Raises OSError also for a pipe or a device, which could block."""
+def open_file(path: Path) -> BufferedReader:
+    """Open a file for reading. Raises OSError also for a pipe or a device, which could block."""
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "it is not a file")
-    return path.read_bytes()
+    return path.open("rb")
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file. Raises OSError also for a pipe or a device, which could block."""
+    with open_file(path) as file:
+        return file.read()
 
 
 def read_json(path: Path) -> Any:

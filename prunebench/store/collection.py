@@ -26,7 +26,7 @@ from prunebench.api.tasks import Trial
 from prunebench.api.versions import PROTOCOL_VERSION
 from prunebench.data.prepared import Prepared, damage, noted_fingerprint
 from prunebench.plan.planning import make_plan
-from prunebench.records.files import read_json, remove
+from prunebench.records.files import read_bytes, read_json, remove
 from prunebench.store import locks
 from prunebench.store.checkpoints import kept_steps
 from prunebench.store.entries import Store, is_older
@@ -272,7 +272,7 @@ def _is_older(item: Item) -> bool:
 
 def _is_older_failure(path: Path) -> bool:
     try:
-        failure = json.loads(path.read_bytes())
+        failure = json.loads(read_bytes(path))
         return "reason" in failure and int(failure.get("protocol", 0)) < PROTOCOL_VERSION
     except (OSError, ValueError, TypeError, RecursionError):
         return False

@@ -34,6 +34,7 @@ from prunebench.messages.redaction import redacted_all
 from prunebench.records.files import (
     flush_folder,
     flushed_file,
+    open_file,
     read_bytes,
     read_json,
     remove,
@@ -57,9 +58,9 @@ def is_older(path: Path) -> bool:
     Only the record's beginning is read, so that thousands can be looked through.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             head = _HEAD.match(file.read(200))
-    except OSError:  # it went away meanwhile
+    except OSError:  # it was removed meanwhile, or is not a file
         return False
     return head is not None and int(head["protocol"] or 0) < PROTOCOL_VERSION
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from prunebench.api.errors import CorruptEntry, StoreError
-from prunebench.records.files import flush_folder, flushed_file
+from prunebench.records.files import flush_folder, flushed_file, read_bytes
 from prunebench.store.entries import Store
 
 PackedState = dict[str, bytes]
@@ -41,7 +41,7 @@ def unpack(store: Store, key: str, packed: PackedState) -> None:
 
 def _files(folder: Path) -> PackedState:
     try:
-        return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+        return {path.name: read_bytes(path) for path in sorted(folder.iterdir())}
     except OSError as error:
         raise CorruptEntry(f"{folder} cannot be read: {error.strerror}") from error
 

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import os
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 from prunebench.api.errors import CorruptEntry, StoreError
 from prunebench.api.versions import PROTOCOL_VERSION
 from prunebench.store import entries as store_module
+from prunebench.store import transfer
 from prunebench.store.entries import Store
 
 KEY = "ab" + "0" * 30
@@ -230,3 +232,14 @@ def test_a_record_says_the_version_of_the_protocol_and_an_entry_without_one_is_o
     for damaged in ("", "{}", written[:10]):
         path.write_text(damaged, "utf-8")
         assert not store.has_older()
+
+
+@pytest.mark.timeout(30)
+def test_a_pipe_in_the_place_of_a_record_is_not_waited_for(store):
+    store.write(KEY, {}, {})
+    path = store.folder(KEY) / "record.json"
+    path.unlink()
+    os.mkfifo(path)
+    assert not store.has_older()
+    with pytest.raises(CorruptEntry, match="not a file"):
+        transfer.pack(store, KEY)

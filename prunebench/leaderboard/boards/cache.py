@@ -17,7 +17,7 @@ import pandas as pd
 from prunebench.leaderboard.overlaps import FILE as OVERLAPS
 from prunebench.leaderboard.rows import framed
 from prunebench.records.environment import installed
-from prunebench.records.files import read_json, write_store_file
+from prunebench.records.files import read_bytes, read_json, write_store_file
 
 ROWS = "rows.json"
 _PACKAGE = Path(__file__).parents[1]
@@ -58,7 +58,7 @@ def note_down(note: Path, source: str, directory: Path, written: Iterable[Path],
 
 
 def _rows(directory: Path) -> pd.DataFrame:
-    return framed(json.loads((directory / ROWS).read_text("utf-8")))
+    return framed(json.loads(read_bytes(directory / ROWS)))
 
 
 def _seal(source: str, directory: Path, names: Iterable[str]) -> str:
