@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 import torch
 from annotated_types import Ge, Gt
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.functional import cross_entropy
 from torch.nn.init import xavier_normal_
 from typing_extensions import Doc
 
@@ -38,7 +37,7 @@ class GraSP(prunebench.Method):
     batches: Annotated[int, Ge(1), Doc("mini-batches that gradient and Hessian are summed over")] = 1
     batch_size: Annotated[int, Ge(1), Doc("examples in each; 100 are ten a class where there are ten classes")] = 100
     balanced: Annotated[bool, Doc("the same number of every class in a mini-batch")] = True
-    temperature: Annotated[float, Gt(0), Doc("what the logits are divided by before the loss")] = 200.0
+    temperature: Annotated[float, Gt(0), Doc("what the outputs are divided by before the loss")] = 200.0
     bn_mode: Annotated[Literal["eval", "train"], Doc("BatchNorm while scoring")] = "train"
     reinit_linear: Annotated[
         bool, Doc("score a copy whose linear layers have new Glorot-normal weights; the old ones are trained")
@@ -52,12 +51,12 @@ class GraSP(prunebench.Method):
         # The fused kernels of attention have no second derivative.
         with sdpa_kernel(SDPBackend.MATH), scoring.mode(self.bn_mode) as model:
             flow = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-            for inputs, labels in drawn:
-                loss = cross_entropy(model(inputs) / self.temperature, labels)
+            for inputs, targets in drawn:
+                loss = scoring.loss(model(inputs) / self.temperature, targets)
                 _add(flow, scoring.gradients(loss))
             product = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-            for inputs, labels in drawn:
-                loss = cross_entropy(model(inputs) / self.temperature, labels)
+            for inputs, targets in drawn:
+                loss = scoring.loss(model(inputs) / self.temperature, targets)
                 gradients = scoring.gradients(loss, create_graph=True)
                 along = torch.stack([(flow[name] * gradients[name]).sum() for name in weights]).sum()
                 _add(product, scoring.gradients(along))

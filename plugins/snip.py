@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge
-from torch.nn.functional import cross_entropy
 from torch.nn.init import xavier_normal_
 from typing_extensions import Doc
 
@@ -43,7 +42,7 @@ class SNIP(prunebench.Method):
             _redraw(scoring)
         with scoring.mode(self.bn_mode) as model:
             drawn = scoring.batches(self.batches, self.batch_size, self.balanced)
-            loss = torch.stack([cross_entropy(model(inputs), labels) for inputs, labels in drawn]).mean()
+            loss = torch.stack([scoring.loss(model(inputs), targets) for inputs, targets in drawn]).mean()
             gradients = scoring.gradients(loss)
         return {name: (weight * gradients[name]).abs() for name, weight in scoring.weights.items()}
 

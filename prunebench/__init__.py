@@ -1,6 +1,7 @@
 """prunebench: the benchmark suite for neural-network pruning methods.
 
-What a plugin needs is here: subclass `Method`, `Model`, `Dataset` or `Executor`, and register it with `hookimpl`.
+What a plugin needs is here: subclass `Method`, `Model`, `Dataset`, `Objective` or `Executor`, and register it with
+`hookimpl`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from prunebench.api.files import File
 from prunebench.api.hooks import hookimpl
 from prunebench.api.layers import Flops, Network
 from prunebench.api.methods import Deployed, Method, Updater
+from prunebench.api.objectives import Classification, Metric, Objective
 from prunebench.api.stages import (
     Allocation,
     Deploy,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Allocation",
     "Arrays",
+    "Classification",
     "DataFacts",
     "Dataset",
     "Deploy",
@@ -50,8 +53,10 @@ __all__ = [
     "JobResult",
     "JobSpec",
     "Method",
+    "Metric",
     "Model",
     "Network",
+    "Objective",
     "Preset",
     "Prune",
     "Reinitialize",

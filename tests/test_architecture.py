@@ -179,6 +179,7 @@ def test_the_public_names_are_these():
     assert prunebench.__all__ == [
         "Allocation",
         "Arrays",
+        "Classification",
         "DataFacts",
         "Dataset",
         "Deploy",
@@ -192,8 +193,10 @@ def test_the_public_names_are_these():
         "JobResult",
         "JobSpec",
         "Method",
+        "Metric",
         "Model",
         "Network",
+        "Objective",
         "Preset",
         "Prune",
         "Reinitialize",

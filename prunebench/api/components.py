@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, dataclass_transform
 
 from prunebench.api.versions import added_later
 
@@ -104,6 +104,8 @@ class DataFacts:
     """Number of training examples, validation included."""
     test: int
     """Number of test examples."""
+    targets: Literal["classes"] = field(default="classes", kw_only=True)
+    """What is predicted for an example: one of the classes."""
 
 
 @dataclass(frozen=True)

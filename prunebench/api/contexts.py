@@ -92,6 +92,9 @@ class Scoring(Protocol):
             balanced: the same number of every class in a batch (as near as `size` allows).
         """
 
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The task's loss of a batch: a scalar, the mean over its examples; without label smoothing."""
+
     def mode(self, mode: Mode) -> AbstractContextManager[nn.Module]:
         """The model with BatchNorm (and dropout) in the given mode; dropout is seeded."""
 

@@ -19,6 +19,7 @@ import pluggy
 from prunebench.api.components import Dataset, Model
 from prunebench.api.executors import Executor
 from prunebench.api.methods import Method
+from prunebench.api.objectives import Objective
 
 PROJECT = "prunebench"
 """The name of the pluggy project and of the entry-point group."""
@@ -40,6 +41,11 @@ def register_models() -> list[type[Model]]:  # type: ignore[empty-body]
 @hookspec
 def register_datasets() -> list[type[Dataset]]:  # type: ignore[empty-body]
     """Return data sets, as subclasses of `prunebench.Dataset`."""
+
+
+@hookspec
+def register_objectives() -> list[type[Objective]]:  # type: ignore[empty-body]
+    """Return what networks can be trained for, as subclasses of `prunebench.Objective`."""
 
 
 @hookspec

@@ -1,4 +1,4 @@
-"""The components that plugins provide: methods, models, data sets and executors by name, each with its origin."""
+"""The components that plugins provide: methods, models, data sets, objectives and executors, with their origins."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from prunebench.api.components import Component, Dataset, Model
 from prunebench.api.errors import PluginError
 from prunebench.api.executors import Executor
 from prunebench.api.methods import Method
+from prunebench.api.objectives import Objective
 from prunebench.messages.suggestions import nearest
 
-Kind = Literal["method", "model", "dataset", "executor"]
+Kind = Literal["method", "model", "dataset", "objective", "executor"]
 KINDS: Mapping[Kind, type[Component]] = {
     "method": Method,
     "model": Model,
     "dataset": Dataset,
+    "objective": Objective,
     "executor": Executor,
 }
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
@@ -73,6 +75,11 @@ class Registry:
         """The controls, with which all other methods are compared."""
         methods = (self.components["method"][name] for name in self.names("method"))
         return [cls for cls in methods if issubclass(cls, Method) and cls.control]
+
+    def default_objectives(self, targets: str) -> list[type[Objective]]:
+        """The objectives that are the default for targets of a kind; a task needs that there is exactly one."""
+        objectives = (self.components["objective"][name] for name in self.names("objective"))
+        return [cls for cls in objectives if issubclass(cls, Objective) and targets in cls.default_for]
 
     def _hint(self, kind: Kind, name: str) -> str:
         near = self._near(kind, name)

@@ -22,6 +22,8 @@ from prunebench.api.errors import PrunebenchError
 from prunebench.api.executors import Resources
 from prunebench.api.layers import Network
 from prunebench.api.methods import Method
+from prunebench.api.objectives import Classification, Metric, Objective
+from prunebench.api.versions import added_later
 
 _CLOSED = {"extra": "forbid"}
 Beta = Annotated[float, Interval(ge=0, lt=1)]
@@ -134,13 +136,14 @@ class Prunable:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A data set, a model and a recipe, with which every method of the suite is run."""
+    """A data set, a model, an objective and a recipe, with which every method of the suite is run."""
 
     label: str
     dataset: Dataset
     model: Model
     recipe: Recipe
     prunable: Prunable = field(default_factory=Prunable)
+    objective: Objective = added_later(Classification())  # noqa: RUF009
 
     @cached_property
     def facts(self) -> DataFacts:
@@ -150,6 +153,16 @@ class Task:
     @cached_property
     def clock(self) -> times.Clock:
         return self.recipe.clock(self.facts.train)
+
+    @cached_property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What the objective reports besides the loss, the primary metric first."""
+        return tuple(self.objective.metrics(self.facts))
+
+    @cached_property
+    def outputs(self) -> tuple[int, ...]:
+        """The shape of the network's output for one example."""
+        return tuple(self.objective.outputs(self.facts))
 
 
 @dataclass(frozen=True, kw_only=True)

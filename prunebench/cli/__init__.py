@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "methods": ("prunebench.cli.listings:methods", "List the pruning methods, or describe one."),
     "models": ("prunebench.cli.listings:models", "List the models, or describe one."),
     "datasets": ("prunebench.cli.listings:datasets", "List the data sets, or describe one."),
+    "objectives": ("prunebench.cli.listings:objectives", "List what can be trained for, or describe one."),
     "executors": ("prunebench.cli.listings:executors", "List the executors, or describe one."),
     "check": ("prunebench.cli.check:command", "Check that a method keeps the rules, on small networks."),
     "new": ("prunebench.cli.new:command", "Write a new plugin: a method that works, with test and suite."),

@@ -1,4 +1,4 @@
-"""`prunebench methods`, `models`, `datasets` and `executors`, which list components; and `prunebench plugins`."""
+"""`prunebench methods`, `models`, `datasets`, `objectives`, `executors`, which list components, and `plugins`."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def listing(kind: Kind, short_help: str) -> click.Command:
 methods = listing("method", "List the pruning methods, or describe one.")
 models = listing("model", "List the models, or describe one.")
 datasets = listing("dataset", "List the data sets, or describe one.")
+objectives = listing("objective", "List what can be trained for, or describe one.")
 executors = listing("executor", "List the executors, or describe one.")
 
 

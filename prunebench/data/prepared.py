@@ -228,7 +228,7 @@ class EpochOrder:
 
 
 class Data:
-    """A task's data on a device: splits, normalization, and the batch of any step.
+    """A task's data on a device: splits, normalization, the batch of any step, and the objective for it.
 
     Raises DamagedData when the prepared bytes are not those that were written.
     """
@@ -241,7 +241,8 @@ class Data:
         order = torch.randperm(len(full), generator=seeds.generator("validation", prepared.fingerprint))
         validation = full.part(order[:held_out].sort().values).to(device)
         train = (full.part(order[held_out:].sort().values) if held_out else full).to(device)
-        self.recipe = task.recipe
+        self.task, self.recipe = task, task.recipe
+        self.objective = task.objective.fitted(train.labels.cpu())
         self.classes = task.facts.classes
         self.train, self.validation, self.test = train, validation, test.to(device)
         self._order = EpochOrder(len(train), task.recipe.batch_size, task.clock.steps_per_epoch)

@@ -13,7 +13,14 @@ from collections.abc import Iterator, Mapping
 from prunebench.api.components import Component
 from prunebench.api.tasks import Trial
 from prunebench.api.versions import PROTOCOL_VERSION
-from prunebench.records.sources import base_versions, core_hashes, declared_version, keyed_hashes, source_hashes
+from prunebench.records.sources import (
+    base_versions,
+    core_hashes,
+    declared_version,
+    keyed_hashes,
+    source_files,
+    source_hashes,
+)
 from prunebench.suite.pipelines import Pipeline
 from prunebench.suite.reading import trial_to_plain
 
@@ -100,6 +107,8 @@ def components(trial: Trial) -> Iterator[tuple[str, Component]]:
         yield f"method.{part.name}", part
     yield "model", trial.task.model
     yield "dataset", trial.task.dataset
+    if source_files(type(trial.task.objective)):  # the core's own is what the core is
+        yield "objective", trial.task.objective
 
 
 def flattened(plain: Mapping[str, object], prefix: str = "") -> Inputs:

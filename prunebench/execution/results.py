@@ -9,9 +9,10 @@ from annotated_types import Ge, Le
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from prunebench.api.errors import CorruptEntry
+from prunebench.api.errors import CorruptEntry, DataError
+from prunebench.api.objectives import ACCURACY, Metric
 from prunebench.api.registry import Registry
-from prunebench.api.tasks import Trial
+from prunebench.api.tasks import Task, Trial
 from prunebench.api.versions import PROTOCOL_VERSION
 from prunebench.execution.key_inputs import components, flattened, inputs_of, sources
 from prunebench.execution.throughput import reported
@@ -19,7 +20,7 @@ from prunebench.messages.durations import LATEST
 from prunebench.network.description import describe
 from prunebench.plan.planning import PlannedTrial
 from prunebench.records.keys import digest
-from prunebench.records.results import DENSITY, OF_PROTOCOL, Result, Status
+from prunebench.records.results import DENSITY, OF_PROTOCOL, Result, Status, early_stop_name
 from prunebench.records.sources import declared_version, source_files
 from prunebench.store.entries import Record, Store
 from prunebench.suite.reading import trial_to_plain
@@ -149,6 +150,7 @@ def _result(
         seed=trial.seed,
         control=trial.entry.method.control,
         params=flattened(trial_to_plain(trial)),
+        objective=_objective(trial.task),
         provenance={
             "key": planned.chain[-1] if planned.chain else "",
             "data": fingerprint,
@@ -157,6 +159,14 @@ def _result(
         },
         **fields,
     )
+
+
+def _objective(task: Task) -> tuple[Metric, ...]:
+    """The metrics of the task's objective; those of the default one for a task that fails because of its facts."""
+    try:
+        return task.metrics
+    except DataError:
+        return (ACCURACY,)
 
 
 def variant(planned: PlannedTrial) -> str:
@@ -184,20 +194,21 @@ def _metrics(planned: PlannedTrial, record: Record) -> dict[str, float]:
         "examples": cost.examples,
         "wall_seconds": cost.wall_seconds,
         "collapsed_layers": sum(layer["kept"] == 0 for layer in record["layers"]),
-        **early_stop(record["state"]["history"]),
+        **early_stop(record["state"]["history"], planned.trial.task.metrics[0]),
         **_choice(record),
         **reported(record),
         **{DENSITY + layer["name"]: layer["kept"] / layer["total"] for layer in record["layers"]},
     }
 
 
-def early_stop(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Where the validation loss of a training was lowest, and the test accuracy there; nothing without a validation."""
+def early_stop(history: Sequence[Mapping[str, float]], metric: Metric) -> dict[str, float]:
+    """Where the validation loss of a training was lowest, and the metric on the test set there; nothing without a
+    validation."""
     points = [point for point in history if "validation_loss" in point]
     if not points:
         return {}
     best = min(points, key=lambda point: (point["validation_loss"], point["step"]))
-    return {"early_stop_step": best["step"], "early_stop_accuracy": best["test_accuracy"]}
+    return {"early_stop_step": best["step"], early_stop_name(metric): best[f"test_{metric.name}"]}
 
 
 def _choice(record: Record) -> dict[str, float]:

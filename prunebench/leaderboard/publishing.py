@@ -21,7 +21,7 @@ from prunebench.leaderboard.tables.markdown import as_json, as_markdown
 from prunebench.leaderboard.tables.page import board_page
 from prunebench.messages.plain_text import cell
 from prunebench.records.files import has_content, remove, write_file
-from prunebench.records.results import CHOICE, DEPLOYED, EARLY_STOP, METRICS, Result
+from prunebench.records.results import CHOICE, DEPLOYED, EARLY_STOP, METRICS, Result, early_stop_name
 from prunebench.tracking import read_results
 
 
@@ -188,8 +188,11 @@ ADDED_LATER = ("inference_flops_prunable",)
 def trials(selection: Selection) -> pd.DataFrame:
     """The results behind the rows, one line each: what every figure of the leaderboard can be computed from."""
     present = {name for result in selection.results for name in result.metrics}
+    primary = dict.fromkeys(result.primary for result in selection.results)
     always = [name for name in METRICS if name not in ADDED_LATER or name in present]
-    named = (*always, *(name for name in (*EARLY_STOP, *DEPLOYED, *CHOICE) if name in present))
+    sometimes = (*EARLY_STOP, *map(early_stop_name, primary), *DEPLOYED, *CHOICE)
+    names = dict.fromkeys(metric.name for metric in primary)
+    named = dict.fromkeys((*names, *always, *(name for name in sometimes if name in present)))
     lines = [
         {
             "suite": result.suite,

@@ -23,7 +23,7 @@ from prunebench.leaderboard.statistics import (
     places,
     verdict,
 )
-from prunebench.records.results import DEPLOYED, EARLY_STOP, TIES_MATTER, Result
+from prunebench.records.results import DEPLOYED, TIES_MATTER, Result
 
 COLUMNS = {
     "task": "label of the task: data set, model and recipe",
@@ -303,10 +303,13 @@ def _interval(name: str, found: Difference | None) -> dict[str, float | None]:
     return {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high} if found else {}
 
 
+_STOPPED = ("early_stop_step", "early_stop_accuracy")
+
+
 def _stopped_early(cell: Cell, dense: Cell | None) -> dict[str, Any]:
-    steps, accuracy = (_difference(cell, dense, metric) for metric in EARLY_STOP)
+    steps, accuracy = (_difference(cell, dense, metric) for metric in _STOPPED)
     figures: dict[str, Any] = {"ticket": verdict(steps, accuracy) or ""}
-    for metric, found in zip(EARLY_STOP, (steps, accuracy), strict=True):
+    for metric, found in zip(_STOPPED, (steps, accuracy), strict=True):
         figures |= {**_spread(cell, metric), **_interval(f"{metric}_difference", found)}
     return figures
 

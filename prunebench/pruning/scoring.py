@@ -77,6 +77,10 @@ class ScoringContext:
             batch = data.train.take(chosen.to(self.device))
             yield data.normalized(batch.inputs), batch.labels
 
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The task's loss of a batch: a scalar, the mean over its examples; without label smoothing."""
+        return self.open_data().objective.loss(outputs, targets)
+
     @contextmanager
     def mode(self, mode: Mode) -> Iterator[nn.Module]:
         """The model with BatchNorm (and dropout) in the given mode; dropout is seeded."""

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Len
+
+from prunebench.api.objectives import ACCURACY, Metric
 
 Status = Literal["done", "failed", "skipped"]
 
@@ -41,10 +45,15 @@ class Result:
     reason: str = ""
     params: dict[str, str | int | float | bool] = field(default_factory=dict)
     """The resolved configuration, flattened: `recipe.optimizer.lr`, `method.batches`, ..."""
+    objective: Annotated[tuple[Metric, ...], Len(1)] = (ACCURACY,)
+    """What the task's objective reports besides the loss, the primary metric first: which of the `metrics` these are,
+    which direction is better, and how they are written. Results from before there were objectives are of accuracy."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """The final figures, see METRICS, EARLY_STOP, DEPLOYED, CHOICE and DENSITY."""
+    """The final figures: those of the objective by their names, and see METRICS, EARLY_STOP, DEPLOYED, CHOICE and
+    DENSITY."""
     history: list[dict[str, float]] = field(default_factory=list)
-    """The evaluations of the last training: `step`, `time` (Unix seconds), then figures such as `test_accuracy`."""
+    """The evaluations of the last training: `step`, `time` (Unix seconds), `train_loss`, then figures of the objective
+    such as `test_loss`, `validation_loss` and `test_accuracy`."""
     layers: list[dict[str, Any]] = field(default_factory=list)
     """One dict for each prunable layer: `name`, `shape`, `total`, `kept`, `flops` (dense, one example)."""
     provenance: dict[str, str] = field(default_factory=dict)
@@ -59,10 +68,14 @@ class Result:
     finished: float = 0.0
     """Unix seconds, of the trial's own last stages (shared stages may be older)."""
 
+    @property
+    def primary(self) -> Metric:
+        """The metric that methods are ranked by."""
+        return self.objective[0]
+
 
 METRICS = {
-    "accuracy": "test accuracy at the end, of 1",
-    "loss": "test cross-entropy at the end",
+    "loss": "the objective's loss on the test set at the end",
     "sparsity": "share of the prunable weights that is exactly zero, counted from the weights",
     "parameters_prunable": "the denominator of sparsity",
     "parameters_kept": "prunable weights that are not zero",
@@ -77,17 +90,23 @@ METRICS = {
     "wall_seconds": "measured seconds of the whole chain, shared stages counted in full",
     "collapsed_layers": "prunable layers without a single weight left",
 }
-"""Metrics of every finished trial, with their units."""
+"""Metrics of every finished trial besides those of its objective, with their units."""
 
 EARLY_STOP = {
     "early_stop_step": "iteration of the lowest validation loss in the last training, the earliest of equals, as a "
     "position in the recipe",
-    "early_stop_accuracy": "test accuracy at that iteration, before anything is deployed",
 }
-"""Additional metrics of a trial with a validation split that ends with trained weights.
+"""Additional metrics of a trial with a validation split that ends with trained weights; and `early_stop_name(metric)`,
+the objective's primary metric on the test set at that iteration, before anything is deployed.
 
 Iterations are those at which the network is evaluated. The test set is not used to choose one.
 """
+
+
+def early_stop_name(metric: Metric) -> str:
+    """The name of the primary metric's value at the iteration of the lowest validation loss: `early_stop_accuracy`."""
+    return f"early_stop_{metric.name}"
+
 
 DEPLOYED = {
     "size_bytes": "of the deployed network's file, zeros left out where that is shorter",
@@ -97,7 +116,7 @@ DEPLOYED = {
     "latency_ms_dense": "the same of the dense network, measured in turn with it",
     "latency_ms_dense_iqr": "their interquartile range",
 }
-"""Additional metrics of a trial that ends with Deploy; `accuracy` and `loss` are then those of the deployed network.
+"""Additional metrics of a trial that ends with Deploy; `loss` and the objective's are then the deployed network's.
 
 If a latency is not applicable, it is absent, and `note.latency_ms` says why.
 """

@@ -21,6 +21,7 @@ from prunebench.api.components import Component, Dataset, Model, Preset
 from prunebench.api.errors import PluginError
 from prunebench.api.files import File
 from prunebench.api.methods import Method
+from prunebench.api.objectives import Objective
 from prunebench.api.registry import Kind, Plugin, Registry
 
 _LIMITS = {
@@ -44,7 +45,7 @@ _WORDS: Mapping[Any, str] = {
     types.NoneType: "null",
     Any: "anything",
 }
-_KINDS: Mapping[type, str] = {Method: "method", Model: "model", Dataset: "dataset"}
+_KINDS: Mapping[type, str] = {Method: "method", Model: "model", Dataset: "dataset", Objective: "objective"}
 
 
 @dataclass(frozen=True)

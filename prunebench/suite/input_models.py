@@ -40,7 +40,7 @@ Seed = Annotated[int, Ge(0)]
 
 @dataclass(frozen=True, kw_only=True)
 class ComponentInput:
-    """A data set or a model, with its parameters besides these keys; or only its name."""
+    """A data set, a model or an objective, with its parameters besides these keys; or only its name."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
 
@@ -89,6 +89,7 @@ class TaskInput:
     model: Any
     recipe: Any
     label: Annotated[Label, Doc("its name in results; DATASET-MODEL by default")] | None = None
+    objective: Annotated[Any, Doc("what is trained for; by default what fits the targets of the data")] = None
     prunable: Any = None
 
 

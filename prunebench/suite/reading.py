@@ -15,9 +15,10 @@ from prunebench.api.components import Dataset, Model
 from prunebench.api.data_facts import facts_of
 from prunebench.api.errors import DataError, SuiteError
 from prunebench.api.methods import Method
+from prunebench.api.objectives import Classification
 from prunebench.api.registry import Registry
 from prunebench.api.tasks import Entry, Prunable, Recipe, Suite, Task, Trial
-from prunebench.suite import document, pipelines
+from prunebench.suite import document, objectives, pipelines
 from prunebench.suite.checking import checked, dumped
 from prunebench.suite.input_models import (
     ABLATIONS,
@@ -114,10 +115,13 @@ def task_from_plain(plain: Mapping[str, Any], registry: Registry) -> Task:
 
 
 def _task_to_plain(task: Task) -> dict[str, Any]:
+    """As in keys, the objective is left out where it is that of results from before there were objectives."""
+    objective = {} if task.objective == Classification() else {"objective": component_to_plain(task.objective)}
     return {
         "label": task.label,
         "dataset": component_to_plain(task.dataset),
         "model": component_to_plain(task.model),
+        **objective,
         "recipe": dumped(task.recipe),
         "prunable": dumped(task.prunable),
     }
@@ -181,16 +185,20 @@ def _task(node: Node, registry: Registry, errors: SuiteErrors) -> Task | None:
         errors.add(node, f"must be a mapping with dataset, model and recipe, not {kind_of(node)}")
         return None
     checked(TaskInput, node, errors)
-    nodes = {key: node.get(key) for key in ("dataset", "model")}  # a missing key is reported above
+    nodes = {key: node.get(key) for key in ("dataset", "model", "objective")}  # a missing key is reported above
     dataset = part(Dataset, "dataset", nodes["dataset"], registry, errors) if nodes["dataset"] else None
     model = part(Model, "model", nodes["model"], registry, errors) if nodes["model"] else None
     recipe = _recipe(node.get("recipe"), errors)
     prunable = checked(Prunable, node.get("prunable") or Node({}, node.location), errors)
+    objective = objectives.named_or_default(nodes["objective"], dataset, registry, node, errors)
     if dataset is not None and recipe is not None:
         _check_validation(dataset, recipe, node, errors)
-    if dataset is None or model is None or recipe is None or prunable is None:
+    if dataset is None or model is None or objective is None or recipe is None or prunable is None:
         return None
-    return Task(label=_task_label(node) or "", dataset=dataset, model=model, recipe=recipe, prunable=prunable)
+    label = _task_label(node) or ""
+    task = Task(label=label, dataset=dataset, model=model, objective=objective, recipe=recipe, prunable=prunable)
+    objectives.check(task, node, errors)
+    return task
 
 
 def _recipe(node: Node | None, errors: SuiteErrors) -> Recipe | None:

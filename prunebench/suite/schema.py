@@ -46,6 +46,7 @@ def suite_schema(registry: Registry | None = None) -> dict[str, Any]:
     task["properties"] |= {
         "dataset": _component("dataset", registry),
         "model": _component("model", registry),
+        "objective": _component("objective", registry) | task["properties"]["objective"],
         "recipe": schema_of(Recipe),
         "prunable": schema_of(Prunable),
     }

@@ -9,12 +9,17 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from sys import intern
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+from annotated_types import Len
+from pydantic import TypeAdapter
 
 from prunebench.api.errors import TrackingError
+from prunebench.api.objectives import Metric as ObjectiveMetric
 from prunebench.messages.durations import is_date
 from prunebench.messages.redaction import redacted, redacted_all
 from prunebench.records.files import read_json
@@ -39,8 +44,13 @@ def digest(result: Result) -> str:
     plain = {part.name: getattr(result, part.name) for part in fields(result)}
     made_with = {key: value for key, value in result.provenance.items() if not key.startswith(ASKED)}
     plain |= {"masks": result.masks is not None, "provenance": made_with}
-    text = json.dumps(plain, sort_keys=True, default=float)
+    text = json.dumps(plain, sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _plain(value: Any) -> Any:
+    """What json cannot write: metrics, and numbers that are not Python's own."""
+    return asdict(value) if isinstance(value, ObjectiveMetric) else float(value)
 
 
 @dataclass(frozen=True)
@@ -139,6 +149,7 @@ def _facts(result: Result) -> dict[str, str]:
         "control": encoded(result.control),
         "status": result.status,
         "reason": redacted(result.reason),
+        "objective": json.dumps([asdict(metric) for metric in result.objective]),
         "started": repr(float(result.started)),
         "finished": repr(float(result.finished)),
     }
@@ -228,6 +239,7 @@ def _result_of(client: MlflowClient, run: Run, with_history: bool, with_layers: 
         control=text["control"] == "true",
         status=cast(Status, text["status"]),
         reason=text["reason"],
+        **_objective(text["objective"]),
         params={intern(key): decoded(value) for key, value in run.data.params.items()},
         metrics={intern(key): _number(value) for key, value in run.data.metrics.items() if not key.startswith(CURVE)},
         history=_history(client, run) if with_history else [],
@@ -240,6 +252,18 @@ def _result_of(client: MlflowClient, run: Run, with_history: bool, with_layers: 
         started=_date(text["started"]) or 0.0,
         finished=_date(text["finished"]) or 0.0,
     )
+
+
+_Metrics = Annotated[tuple[ObjectiveMetric, ...], Len(1)]
+
+
+@cache
+def _objective(text: str) -> dict[str, Any]:
+    """The metrics of a result's objective; nothing for a result from before there were objectives.
+
+    Raises ValueError for anything but the JSON of metrics.
+    """
+    return {"objective": TypeAdapter(_Metrics).validate_json(text, strict=True)} if text else {}
 
 
 def _share(text: str) -> float:

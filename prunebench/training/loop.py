@@ -57,7 +57,7 @@ def train(
     task, data, seed, model = context.trial.task, context.data, context.trial.seed, context.model
     recipe, clock = task.recipe, task.clock
     training = TrainingContext(context, state, updater.trains_dense)
-    loss_of, precision = training_loss(recipe), _precision(recipe, training.device)
+    loss_of, precision = training_loss(recipe, data.objective), _precision(recipe, training.device)
     # A program for each shape: with dynamic ones the bits would depend on the shapes that came before.
     forward = torch.compile(model, dynamic=False) if recipe.compile else model
     log = MetricsLog(state, training.device)
@@ -71,16 +71,16 @@ def train(
         for step in range(state.step, stop):
             training.step = step
             seeds.reseed(training.device, seed, stream, "step", step)
-            inputs, labels = data.batch(seed, stream, step)
+            inputs, targets = data.batch(seed, stream, step)
             for group in training.optimizer.param_groups:
                 group["lr"] = learning_rate(recipe, clock, step)
             training.optimizer.zero_grad()
             updater.apply_masks(training)
             with precision:
-                loss = loss_of(forward(inputs), labels)
-            loss.backward()
+                loss = loss_of(forward(inputs), targets)
+            loss.backward()  # type: ignore[no-untyped-call]
             updater.restore_dense(training)
-            log.add(loss, len(labels), updater.flops(training))
+            log.add(loss, len(targets), updater.flops(training))
             if not updater.after_backward(training):
                 training.make_step(recipe.clip_norm)
             updater.after_step(training)

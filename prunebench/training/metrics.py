@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import math
 import time
+from math import prod
 from typing import TypedDict
 
 import torch
 from torch import nn
 
-from prunebench.api.errors import Diverged
+from prunebench.api.errors import Diverged, PluginError
 from prunebench.api.layers import Flops
 from prunebench.data.prepared import Data, Examples
 from prunebench.training.cost import Cost
 from prunebench.training.state import State
 
-EVALUATION_BATCH = 1000
+EVALUATION_BATCH, EVALUATION_OUTPUTS = 1000, 2**25
+"""The largest number of examples in a batch of an evaluation, and of what a network returns for them."""
 ADVICE = "try a lower learning rate, or clip_norm"
 """Of a training that diverges."""
-MANY_CLASSES = 100
-"""From this number of classes on, top-5 accuracy is measured too."""
 
 
 class LoggedFields(TypedDict):
@@ -89,9 +89,11 @@ class MetricsLog:
 
 
 def evaluate(model: nn.Module, data: Data, steps_made: int) -> dict[str, float]:
-    """Loss and accuracy on the validation split, if there is one, and on the test split.
+    """Loss and metrics of the task's objective on the validation split, if there is one, and on the test split.
 
-    Raises Diverged for a loss that is not finite: the very last step may have broken the weights.
+    Raises:
+        Diverged: for a loss that is not finite: the very last step may have broken the weights.
+        PluginError: for an objective that leaves out a value.
     """
     model.eval()
     figures: dict[str, float] = {}
@@ -104,18 +106,21 @@ def evaluate(model: nn.Module, data: Data, steps_made: int) -> dict[str, float]:
 
 @torch.no_grad()
 def _measured(model: nn.Module, data: Data, split: Examples) -> dict[str, float]:
-    """Summed over examples, so that a ragged last batch weighs what it holds; top-5 accuracy with many classes."""
-    loss = torch.zeros((), dtype=torch.float64, device=split.labels.device)
-    correct = torch.zeros((), dtype=torch.int64, device=split.labels.device)
-    among_five = torch.zeros_like(correct)
-    for inputs, labels in data.in_order(split, EVALUATION_BATCH):
-        logits = model(inputs).float()
-        loss += nn.functional.cross_entropy(logits, labels, reduction="sum")
-        correct += (logits.argmax(1) == labels).sum()
-        if data.classes >= MANY_CLASSES:
-            among_five += (logits.topk(5).indices == labels[:, None]).sum()
-    top5 = {"accuracy_top5": int(among_five) / len(split)} if data.classes >= MANY_CLASSES else {}
-    return {"loss": float(loss) / len(split), "accuracy": int(correct) / len(split), **top5}
+    """Summed over examples, so that a ragged last batch weighs what it holds."""
+    totals: dict[str, torch.Tensor] = {}
+    for inputs, targets in data.in_order(split, _batch_size(data)):
+        for name, value in data.objective.sums(model(inputs).float(), targets).items():
+            totals[name] = totals.get(name, 0.0) + value.detach().to(torch.float64)
+    found = data.objective.values({name: float(total) for name, total in totals.items()}, len(split))
+    expected = ("loss", *(metric.name for metric in data.task.metrics))
+    if missing := [name for name in expected if name not in found]:
+        raise PluginError(f"objective {data.task.objective.name!r}: its values lack {', '.join(map(repr, missing))}")
+    return {name: float(found[name]) for name in expected}
+
+
+def _batch_size(data: Data) -> int:
+    """How many examples an evaluation looks at at once: fewer where there are many outputs for each."""
+    return max(1, min(EVALUATION_BATCH, EVALUATION_OUTPUTS // max(1, prod(data.task.outputs))))
 
 
 def _check_finite(loss: float, steps_made: int, split: str = "training") -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import nn
 
 from prunebench.api import times
 from prunebench.api.errors import SuiteError
+from prunebench.api.objectives import Objective
 from prunebench.api.tasks import Optimizer, Recipe
 from prunebench.training import optimizers
 
@@ -87,6 +88,8 @@ def _takes_fused(parameter: nn.Parameter) -> bool:
     return parameter.layout == torch.strided and parameter.is_floating_point()
 
 
-def training_loss(recipe: Recipe) -> Any:
-    """Cross-entropy of (logits, labels), with the recipe's label smoothing."""
-    return partial(nn.functional.cross_entropy, label_smoothing=recipe.label_smoothing)
+def training_loss(recipe: Recipe, objective: Objective) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """The objective's loss of (outputs, targets), with the recipe's label smoothing."""
+    if recipe.label_smoothing:
+        return partial(objective.smoothed_loss, smoothing=recipe.label_smoothing)
+    return objective.loss

@@ -164,7 +164,8 @@ def test_a_misspelt_hook_is_answered_with_the_right_one(loose):
 def test_a_hook_of_no_known_kind_is_answered_with_all_there_are(loose):
     source = GOOD.format(name="good").replace("register_methods", "optimise")
     expected = (
-        "there is no hook optimise; there are register_datasets, register_executors, register_methods, register_models"
+        "there is no hook optimise; there are register_datasets, register_executors, register_methods, "
+        "register_models, register_objectives"
     )
     assert error_of(source, loose) == expected
 

@@ -58,6 +58,12 @@ def test_register_models_brings_a_model_whose_layers_can_be_pruned(loaded):
     assert [layer.shape for layer in network.layers] == [(4, 1, 3, 3), (8, 4, 3, 3), (6, 8)]
 
 
+def test_register_objectives_brings_an_error_that_training_reduces(chain_of):
+    first, *_, last = chain_of("dense").end.history
+    assert last["test_brier"] == last["test_loss"] < min(0.4, first["test_brier"])
+    assert last["test_accuracy"] == chain_of("dense").accuracy
+
+
 def test_the_updater_prunes_in_the_middle_of_one_training(chain_of):
     chain = chain_of("midway")
     assert [type(node.stage) for node in chain.nodes] == [Initialize, Train]

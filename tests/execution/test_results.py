@@ -2,7 +2,8 @@
 
 import pytest
 
-from prunebench import Initialize, Prune, Train
+from prunebench import Initialize, Metric, Prune, Train
+from prunebench.api.objectives import ACCURACY
 from prunebench.api.versions import PROTOCOL_VERSION
 from prunebench.execution import results as outcomes
 from prunebench.execution.key_inputs import inputs_of, sources
@@ -79,14 +80,21 @@ def evaluation(step, validation_loss, test_accuracy):
 
 def test_training_stops_early_where_the_validation_loss_is_lowest():
     history = [evaluation(100, 0.5, 0.80), evaluation(200, 0.2, 0.90), evaluation(300, 0.3, 0.95)]
-    assert early_stop(history) == {"early_stop_step": 200.0, "early_stop_accuracy": 0.90}
+    assert early_stop(history, ACCURACY) == {"early_stop_step": 200.0, "early_stop_accuracy": 0.90}
 
 
 def test_of_equal_losses_the_earliest_counts():
     history = [evaluation(300, 0.2, 0.95), evaluation(200, 0.2, 0.90), evaluation(100, 0.3, 0.80)]
-    assert early_stop(history) == {"early_stop_step": 200.0, "early_stop_accuracy": 0.90}
+    assert early_stop(history, ACCURACY) == {"early_stop_step": 200.0, "early_stop_accuracy": 0.90}
 
 
 def test_without_a_validation_split_or_a_training_nothing_stops_early():
-    assert early_stop([evaluation(100, None, 0.8)]) == {}
-    assert early_stop([]) == {}
+    assert early_stop([evaluation(100, None, 0.8)], ACCURACY) == {}
+    assert early_stop([], ACCURACY) == {}
+
+
+def test_the_early_stop_is_told_in_the_objectives_primary_metric():
+    metric = Metric(name="rmse", label="RMSE", direction="lower")
+    points = ((1.0, 3.0), (2.0, 1.0))
+    history = [{"step": step, "validation_loss": loss, "test_rmse": 2 * loss} for step, loss in points]
+    assert early_stop(history, metric) == {"early_stop_step": 2.0, "early_stop_rmse": 2.0}

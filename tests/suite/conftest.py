@@ -114,6 +114,34 @@ class Lost(prunebench.Dataset):
         raise RuntimeError("nobody\nknows")
 
 
+class Distance(prunebench.Objective):
+    name = "distance"
+    targets: ClassVar = ("classes",)
+    power: Annotated[int, Ge(1)] = 1
+
+    def metrics(self, facts):
+        return [prunebench.Metric(name="distance", label="distance", direction="lower")]
+
+
+class Ranks(prunebench.Objective):
+    name = "ranks"
+    targets: ClassVar = ("ranks",)
+
+
+class Nameless(Distance):
+    name = "nameless"
+
+    def metrics(self, facts):
+        return []
+
+
+class Taken(Distance):
+    name = "taken"
+
+    def metrics(self, facts):
+        return [prunebench.Metric(name="sparsity", label="sparsity", direction="lower")]
+
+
 class Ambiguous(prunebench.Method):
     name = "ambiguous"
     invert: bool = False
@@ -137,8 +165,10 @@ def fakes() -> Registry:
     methods = {cls.name: cls for cls in (Dense, Coin, Ladder, Saliency, Mover, Ambiguous, Unreadable, Opaque)}
     models = {cls.name: cls for cls in (Net, Family)}
     datasets = {cls.name: cls for cls in (Scans, Lost)}
+    objectives = {cls.name: cls for cls in (Distance, Ranks, Nameless, Taken)}
     broken = Plugin("spoilt", "spoilt.py", error="ImportError: no module")
-    return Registry((broken,), {"method": methods, "model": models, "dataset": datasets})
+    components = {"method": methods, "model": models, "dataset": datasets, "objective": objectives}
+    return Registry((broken,), components)
 
 
 @pytest.fixture

@@ -108,7 +108,7 @@ def done(suite, tmp_path):
             "control": False,
             "status": "done",
             "params": {"recipe.optimizer.lr": 0.0012, "recipe.epochs": 40, "method.name": "scores"},
-            "metrics": {name: index + 0.25 for index, name in enumerate(METRICS)},
+            "metrics": {name: index + 0.25 for index, name in enumerate(("accuracy", *METRICS))},
             "history": [
                 {"step": 10, "time": 1700000000.123, "test_accuracy": 0.5, "train_loss": 1.5},
                 {"step": 20, "time": 1700000001.456, "test_accuracy": 0.75, "train_loss": 0.5},

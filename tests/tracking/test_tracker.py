@@ -172,7 +172,7 @@ def test_a_run_whose_writer_was_killed_is_not_read_and_is_completed_in_place(
     assert Tracker(uri).publish(done()) == half.info.run_id
     assert read_results(uri, suite, with_history=True, with_layers=True) == [done(masks=None)]
     (whole,) = runs()
-    expected = {"curve/test_accuracy": 2, "curve/train_loss": 2, **dict.fromkeys(METRICS, 1)}
+    expected = {"curve/test_accuracy": 2, "curve/train_loss": 2, "accuracy": 1, **dict.fromkeys(METRICS, 1)}
     assert points(client, whole) == expected
 
 

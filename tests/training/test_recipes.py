@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from prunebench import Classification
 from prunebench.api.errors import SuiteError
 from prunebench.api.tasks import Optimizer, Recipe, Schedule
 from prunebench.api.times import Clock
@@ -253,7 +254,7 @@ def test_label_smoothing_shares_out_its_part_among_the_classes():
     logits = torch.tensor([[1.0, 2.0, 0.5]])
     target = torch.tensor([0.1, 0.8, 0.1])
     expected = -(target * logits.log_softmax(1)).sum()
-    assert training_loss(recipe)(logits, torch.tensor([1])) == pytest.approx(float(expected))
+    assert training_loss(recipe, Classification())(logits, torch.tensor([1])) == pytest.approx(float(expected))
 
 
 @pytest.mark.parametrize(("train", "steps"), [(60, 4), (64, 4), (65, 5), (15, 1), (16, 1)])

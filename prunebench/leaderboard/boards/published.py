@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -179,11 +179,12 @@ def _line(result: Result, common: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("params", "provenance"):
         values[name] = _sorted({k: v for k, v in values[name].items() if k not in common[name]})
     values["metrics"] = {name: float(value) for name, value in _sorted(values["metrics"]).items()}
+    values["objective"] = [asdict(metric) for metric in result.objective]
     skipped = (*PLACE, "masks")
     return {
         name: value
         for name, value in values.items()
-        if name not in skipped and not (name in _DEFAULTS and value == _DEFAULTS[name])
+        if name not in skipped and not (name in _DEFAULTS and getattr(result, name) == _DEFAULTS[name])
     }
 
 

@@ -1,0 +1,62 @@
+"""The objective of a task in a suite: named there or left to the data, and checked against it."""
+
+from __future__ import annotations
+
+from prunebench.api.components import Dataset
+from prunebench.api.data_facts import facts_of
+from prunebench.api.errors import DataError
+from prunebench.api.objectives import Classification, Objective
+from prunebench.api.registry import Registry
+from prunebench.api.tasks import Task
+from prunebench.records.results import METRICS
+from prunebench.suite.lookup import brief, part
+from prunebench.suite.nodes import Node, SuiteErrors
+
+
+def named_or_default(
+    node: Node | None, dataset: Dataset | None, registry: Registry, task: Node, errors: SuiteErrors
+) -> Objective | None:
+    """The objective that a task names, or the default one for the targets of its data."""
+    if node is not None and node.value is not None:
+        return part(Objective, "objective", node, registry, errors)
+    if dataset is None:
+        return None
+    try:
+        targets = facts_of(dataset).targets
+    except DataError:  # the task fails, the suite does not
+        return Classification()
+    if targets in Classification.default_for:
+        return Classification()
+    found = registry.default_objectives(targets)
+    if len(found) == 1:
+        return found[0]()
+    names = ", ".join(repr(cls.name) for cls in found) or "none"
+    errors.add(task, f"needs an `objective` for targets that are {targets}; the default ones are {names}")
+    return None
+
+
+def check(task: Task, node: Node, errors: SuiteErrors) -> None:
+    """The objective must fit the data, and have label smoothing if the recipe has some."""
+    if task.recipe.label_smoothing and not task.objective.smooths:
+        where = node.value["recipe"].get("label_smoothing") or node.value["recipe"]
+        errors.add(where, f"objective {task.objective.name!r} has no label smoothing")
+    where = node.get("objective") or node.value["dataset"]
+    try:
+        task.objective.check(task.facts)
+        _check_metrics(task)
+    except DataError:  # the task fails, the suite does not
+        return
+    except ValueError as error:
+        errors.add(where, str(error))
+    except (Exception, SystemExit) as error:  # of the plugin's code
+        errors.add(where, f"objective {task.objective.name!r} cannot be used: {brief(error)}")
+
+
+def _check_metrics(task: Task) -> None:
+    """Raise ValueError for an objective without a metric, or with names that other figures of a result have."""
+    names = [metric.name for metric in task.metrics]
+    if not names:
+        raise ValueError(f"objective {task.objective.name!r} reports no metric that methods could be ranked by")
+    for name in names:
+        if name in METRICS or names.count(name) > 1:
+            raise ValueError(f"objective {task.objective.name!r}: {name!r} is the name of another figure too")
