@@ -9,14 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from scipy import stats
 from tabulate import tabulate
 
 from prunebench.leaderboard.boards.published import Board
 from prunebench.leaderboard.rows import records, table
 from prunebench.leaderboard.selection import changes, grouped, other_sources, select
-from prunebench.leaderboard.statistics import FEWEST_PAIRS, SIGNIFICANCE, deviation, difference, holm, mean, p_value
-from prunebench.leaderboard.tables.sections import Row, percent, spread
+from prunebench.leaderboard.statistics import FEWEST_PAIRS, SIGNIFICANCE, difference, holm, mean, p_value, welch
+from prunebench.leaderboard.tables.sections import Row, interval, percent, spread
 from prunebench.messages.plain_text import escaped_json, visible
 from prunebench.messages.plain_text import markdown as escaped
 from prunebench.records.results import Result
@@ -156,15 +155,8 @@ def _compared(line: Line, old: _Side, new: _Side) -> Line:
         return replace(line, difference=found.mean, low=found.low, high=found.high, p=p, note=_joined(*notes))
     apart = (mean(list(ours.values())) or 0.0) - (mean(list(theirs.values())) or 0.0)
     if min(len(ours), len(theirs)) >= FEWEST_PAIRS:
-        return replace(line, difference=apart, p=_welch(ours, theirs), note=_joined(*notes, "seeds are not shared"))
+        return replace(line, difference=apart, p=welch(ours, theirs), note=_joined(*notes, "seeds are not shared"))
     return replace(line, difference=apart, note=_joined(*notes, "too few seeds to tell"))
-
-
-def _welch(ours: Mapping[int, float], theirs: Mapping[int, float]) -> float:
-    one, other = list(ours.values()), list(theirs.values())
-    if not deviation(one) and not deviation(other):  # without a spread there is no t
-        return 1.0 if one[0] == other[0] else 0.0
-    return float(stats.ttest_ind(one, other, equal_var=False).pvalue)
 
 
 def _outcomes(old: _Side, new: _Side) -> str:
@@ -256,14 +248,8 @@ def _row(line: Line) -> str:
 
 
 def _points(line: Line) -> str:
-    if not line.difference:
-        return ""
-    center = f"{100 * line.difference:+.2f}"
-    return (
-        center
-        if line.low is None or line.high is None
-        else (f"{center} [{100 * line.low:+.2f}, {100 * line.high:+.2f}]")
-    )
+    found = {"difference": line.difference, "difference_low": line.low, "difference_high": line.high}
+    return interval(found, "difference", 100, 2) if line.difference else ""
 
 
 def _p(line: Line) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from prunebench.leaderboard.ranks import Ranking
 from prunebench.leaderboard.statistics import CONFIDENCE, FEWEST_PAIRS, SIGNIFICANCE
 from prunebench.leaderboard.tables.checklist import checklist
+from prunebench.leaderboard.tables.model import Table, said
 from prunebench.leaderboard.tables.sections import Row, Section, deviating, interval, percent
 from prunebench.records.results import Result
 
@@ -33,20 +33,12 @@ critical difference do. Blocks of one task are alike, so this is evidence for th
 large. Only methods that are complete in all blocks have a rank."""
 
 
-@dataclass(frozen=True)
-class Grid:
-    """A table before anybody wrote it down."""
-
-    header: Sequence[str]
-    body: Sequence[Sequence[str]]
-
-
-def tickets(section: Section) -> Grid | None:
+def tickets(section: Section) -> Table | None:
     """Early stopping and its verdict; None where nothing stopped early."""
     rows = [row for row in section.rows if row["early_stop_step"] is not None]
-    header = ["method", "target %", "iteration", "above dense", "accuracy there %", "points above dense", "ticket"]
-    body = [
-        [
+    header = ("method", "target %", "iteration", "above dense", "accuracy there %", "points above dense", "ticket")
+    body = tuple(
+        (
             row["method"],
             percent(row["target_sparsity"]),
             deviating(row, "early_stop_step", 1, 0),
@@ -54,27 +46,27 @@ def tickets(section: Section) -> Grid | None:
             deviating(row, "early_stop_accuracy", 100, 2),
             interval(row, "early_stop_accuracy_difference", 100, 2),
             row["ticket"] or "",
-        ]
+        )
         for row in rows
-    ]
-    return Grid(header, body) if body else None
+    )
+    return Table(header, body, caption=said(TICKETS)) if body else None
 
 
-def deployed(section: Section) -> Grid | None:
+def deployed(section: Section) -> Table | None:
     """Size and latency of the networks that were deployed; None where none was."""
     rows = [row for row in section.rows if row["size_bytes"] is not None]
-    header = ["method", "target %", "size kB", "of dense", "latency ms", "dense ms", "dense / deployed"]
-    body = [
-        [
+    header = ("method", "target %", "size kB", "of dense", "latency ms", "dense ms", "dense / deployed")
+    body = tuple(
+        (
             row["method"],
             percent(row["target_sparsity"]),
             f"{row['size_bytes'] / 1000:,.1f}",
             f"{row['size_bytes'] / row['size_bytes_dense']:.1%}" if row["size_bytes_dense"] else "",
             *_latency(row),
-        ]
+        )
         for row in rows
-    ]
-    return Grid(header, body) if body else None
+    )
+    return Table(header, body, caption=said(DEPLOYED)) if body else None
 
 
 def _latency(row: Row) -> list[str]:
@@ -99,19 +91,19 @@ def _ratio(row: Row) -> str:
     return " ".join(filter(None, (f"{center}×" if center else "", deviation)))
 
 
-def answers(section: Section, results: Sequence[Result]) -> Grid:
+def answers(section: Section, results: Sequence[Result]) -> Table:
     """ShrinkBench's list, answered."""
     points = checklist(section, results)
-    return Grid(["ShrinkBench asks for", "answer", "because"], [[p.asked, p.answer, p.fact] for p in points])
+    return Table(("ShrinkBench asks for", "answer", "because"), tuple((p.asked, p.answer, p.fact) for p in points))
 
 
-def ranks(ranked: Ranking) -> tuple[Grid, str]:
+def ranks(ranked: Ranking) -> Table:
     """The methods by mean rank, and what the test says of them."""
-    said = f"{ranked.blocks} blocks; Friedman's p = {ranked.p_value:.2g}. "
+    tested = f"{ranked.blocks} blocks; Friedman's p = {ranked.p_value:.2g}. "
     if math.isinf(ranked.critical):
-        said += "No difference between the methods is shown."
+        tested += "No difference between the methods is shown."
     else:
-        said += f"Critical difference: {ranked.critical:.2f}."
-    body = [[label, f"{rank:.2f}", ""] for label, rank in ranked.ranks.items()]
-    body += [[label, "", why] for label, why in ranked.left_out.items()]
-    return Grid(["method", "mean rank", "no rank, because"], body), said
+        tested += f"Critical difference: {ranked.critical:.2f}."
+    body = [(label, f"{rank:.2f}", "") for label, rank in ranked.ranks.items()]
+    body += [(label, "", why) for label, why in ranked.left_out.items()]
+    return Table(("method", "mean rank", "no rank, because"), tuple(body), caption=said(tested))

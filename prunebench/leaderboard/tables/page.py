@@ -25,7 +25,6 @@ from prunebench.leaderboard.tables.model import (
     Page,
     Paragraph,
     Picture,
-    Table,
     Text,
     Words,
     code,
@@ -103,11 +102,11 @@ def _evidence(section: Section, results: Sequence[Result]) -> Iterator[Block]:
     if section.methods and results:
         found = evidence.tickets(section)
         yield Heading(3, "Early stopping and tickets")
-        yield _grid(found, said(evidence.TICKETS)) if found else Paragraph(said(evidence.NO_VALIDATION))
+        yield found or Paragraph(said(evidence.NO_VALIDATION))
     if (found := evidence.deployed(section)) is not None:
-        yield from (Heading(3, "Deployed"), _grid(found, said(evidence.DEPLOYED)))
+        yield from (Heading(3, "Deployed"), found)
     if results:
-        yield from (Heading(3, "What ShrinkBench asks for"), _grid(evidence.answers(section, results)))
+        yield from (Heading(3, "What ShrinkBench asks for"), evidence.answers(section, results))
     if commands := [row["command"] for row in section.rows if row["command"]]:
         yield Heading(3, "Do it again")
         yield Paragraph(
@@ -120,17 +119,12 @@ def _evidence(section: Section, results: Sequence[Result]) -> Iterator[Block]:
 
 def _across(ranked: Ranking | None) -> Iterator[Block]:
     if ranked is not None:
-        found, tested = evidence.ranks(ranked)
-        yield from (Heading(2, "Across tasks"), Paragraph(said(evidence.BLOCKS)), _grid(found, said(tested)))
+        yield from (Heading(2, "Across tasks"), Paragraph(said(evidence.BLOCKS)), evidence.ranks(ranked))
         yield from map(Picture, across(ranked))
 
 
 def _paragraphs(text: str) -> Iterator[Paragraph]:
     return (Paragraph(said(paragraph)) for paragraph in text.split("\n\n"))
-
-
-def _grid(grid: evidence.Grid, caption: Text | None = None) -> Table:
-    return Table(tuple(grid.header), tuple(map(tuple, grid.body)), caption=caption)
 
 
 def _notes(title: str, lines: Iterable[Words]) -> Iterator[Block]:
