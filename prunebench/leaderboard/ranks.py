@@ -95,7 +95,8 @@ def _scores(sections: Sequence[Section]) -> tuple[dict[str, dict[Block, float]],
     """
     found: dict[str, dict[Block, Row]] = defaultdict(dict)
     for section in sections:
-        for label, rows in section.methods.items():
+        alone = [(name, rows) for label, rows in section.methods.items() for name in section.names.get(label, (label,))]
+        for label, rows in alone:
             found[label] |= {(section.suite, section.task, sparsity): row for sparsity, row in rows.items()}
     asked = Counter(block for rows in found.values() for block in rows)
     blocks = sorted(block for block, count in asked.items() if 2 * count > len(found))

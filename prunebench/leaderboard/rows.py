@@ -12,18 +12,19 @@ from typing import Any
 import pandas as pd
 
 from prunebench.leaderboard.boards.commands import row_command
-from prunebench.leaderboard.selection import RequestedRow, Selection, grouped, select
+from prunebench.leaderboard.selection import MEASURED, RequestedRow, Selection, grouped, select
 from prunebench.leaderboard.statistics import (
     CONFIDENCE,
     Difference,
     Place,
     deviation,
     difference,
+    is_at_chance,
     mean,
     places,
     verdict,
 )
-from prunebench.records.results import DEPLOYED, TIES_MATTER, Result
+from prunebench.records.results import CHOICE, DEPLOYED, TIES_MATTER, Result
 
 COLUMNS = {
     "task": "label of the task: data set, model and recipe",
@@ -44,6 +45,11 @@ COLUMNS = {
     "significantly from the best of the current one; 1 is the best",
     "told_apart": "whether the row itself differs significantly from the best of the tier above; if not, it is "
     "below by its mean alone; empty in the first tier",
+    "against_best": "beside the method with the best mean at this sparsity: best; equivalent, if it does not differ "
+    "significantly and is shown to be at most one point behind; undecided, if these seeds cannot tell; worse, if it "
+    "differs significantly; empty where nothing is claimed, as where every method is at chance",
+    "identical": "all methods with exactly the same results, where there are several: the same metrics and densities "
+    "of layers at each seed and sparsity",
     "training_flops": "training and scoring FLOPs of the whole chain, as if it ran alone; mean",
     "examples": "training examples seen by the whole chain; mean",
     "inference_flops": "FLOPs (2 per multiply-add) of one example, zeros skipped: theory, not a measurement; mean",
@@ -90,6 +96,9 @@ COLUMNS = {
 }
 """What a row says, and what it means."""
 
+MARGIN = 0.01
+"""What is a small difference of the primary metric: one point."""
+
 OPTIONAL = ("unscored_share", "tied_share")
 """Columns that a table has only if one of its rows has something there."""
 
@@ -105,6 +114,8 @@ _TEXTS = (
     "latency_note",
     "machine",
     "command",
+    "against_best",
+    "identical",
 )
 _WHOLE = ("n", "pairs", "tier", "collapsed_layers", "parameters_prunable", "seeds")
 
@@ -126,8 +137,14 @@ def rows(results: Iterable[Result], expected: Iterable[RequestedRow] | None = No
 def table(selection: Selection) -> pd.DataFrame:
     """One row a method and sparsity: by task, the dense network first, by sparsity, the best first."""
     cells = _cells(selection)
-    ranks = _ranks(cells)
-    found = sorted((_row(cell, _dense(cell, cells), ranks.get(cell.place)) for cell in cells), key=_order)
+    identical = identical_methods(cells)
+    ranks = _ranks(cells, identical)
+    found = [
+        _row(cell, _dense(cell, cells), ranks.get(cell.place))
+        | {"identical": ", ".join(identical.get((cell.suite, cell.task, cell.method), ()))}
+        for cell in cells
+    ]
+    found.sort(key=_order)
     return framed(found)
 
 
@@ -249,17 +266,56 @@ def _dense(cell: Cell, cells: Sequence[Cell]) -> Cell | None:
     return next((one for one in cells if one.control and (one.suite, one.task) == (cell.suite, cell.task)), None)
 
 
-def _ranks(cells: Sequence[Cell]) -> dict[tuple[str, str, str, float], Place]:
-    """Tiers among the complete methods of one task and sparsity."""
+def identical_methods(cells: Sequence[Cell]) -> dict[tuple[str, str, str], tuple[str, ...]]:
+    """By suite, task and method all methods of the task with exactly the same results, where there are several.
+
+    Methods can share them for a reason: on a network without convolutions `random` with ER and with ERK allocation are
+    one method, and so is a static mask of the same densities.
+    """
+    methods: dict[tuple[str, str, str], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        if not cell.control:
+            methods[cell.suite, cell.task, cell.method].append(cell)
+    groups: dict[Any, list[tuple[str, str, str]]] = defaultdict(list)
+    for key, some in methods.items():
+        if all(cell.complete for cell in some):
+            groups[key[:2], frozenset(map(_outcome, some))].append(key)
+    shared = [keys for keys in groups.values() if len(keys) > 1]
+    return {key: tuple(sorted(method for _, _, method in keys)) for keys in shared for key in keys}
+
+
+def _outcome(cell: Cell) -> tuple[Any, ...]:
+    """What methods with the same results agree on: all that is not measured with a clock, of every seed."""
+    found = {name for result in cell.done for name in result.metrics}
+    names = sorted(name for name in found if not name.startswith(MEASURED) and name not in CHOICE)
+    figures = [(result.seed, *(result.metrics.get(name) for name in names)) for result in cell.done]
+    return (cell.sparsity, *names, *figures)
+
+
+def _ranks(
+    cells: Sequence[Cell], identical: Mapping[tuple[str, str, str], tuple[str, ...]]
+) -> dict[tuple[str, str, str, float], Place]:
+    """Tiers among the complete methods of one task and sparsity; methods with the same results are one."""
     fields: dict[tuple[str, str, float], dict[str, Cell]] = defaultdict(dict)
     for cell in cells:
         if cell.complete and not cell.control:
             fields[cell.suite, cell.task, cell.sparsity][cell.method] = cell
-    return {
-        some[label].place: place
-        for some in fields.values()
-        for label, place in places({label: cell.accuracies for label, cell in some.items()}).items()
-    }
+    found: dict[tuple[str, str, str, float], Place] = {}
+    for (suite, task, _), some in fields.items():
+        first = {label: identical.get((suite, task, label), (label,))[0] for label in some}
+        ranked = _places({label: some[label] for label in set(first.values())})
+        found |= {cell.place: ranked[first[label]] for label, cell in some.items() if first[label] in ranked}
+    return found
+
+
+def _places(cells: Mapping[str, Cell]) -> dict[str, Place]:
+    metric = next(cell.done[0].primary for cell in cells.values())
+    values = {label: cell.by_seed(metric.name) for label, cell in cells.items()}
+    if metric.chance is not None and metric.best is not None:
+        chance, best = metric.chance, metric.best
+        if all(is_at_chance(some, metric.sign, chance, best) for some in values.values()):
+            return {label: Place(None, None, "chance") for label in values}
+    return places(values, metric.sign, MARGIN)
 
 
 def _row(cell: Cell, dense: Cell | None, place: Place | None) -> dict[str, Any]:
@@ -279,6 +335,7 @@ def _row(cell: Cell, dense: Cell | None, place: Place | None) -> dict[str, Any]:
         "accuracy_std": deviation(accuracies),
         "tier": place.tier if place else None,
         "told_apart": place.told_apart if place else None,
+        "against_best": place.against_best if place else "",
         "status": cell.status,
         "reason": cell.reason,
         "machine": cell.said("machine"),

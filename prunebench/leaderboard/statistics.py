@@ -15,8 +15,8 @@ SIGNIFICANCE = 0.05
 FEWEST_PAIRS = 3
 """Fewer shared seeds than this cannot tell two methods apart, so no tier is claimed."""
 
-Accuracies = Mapping[int, float]
-"""Accuracy by seed."""
+Values = Mapping[int, float]
+"""A metric by seed."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def deviation(values: Sequence[float]) -> float | None:
     return statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else None
 
 
-def difference(ours: Accuracies, theirs: Accuracies) -> Difference | None:
+def difference(ours: Values, theirs: Values) -> Difference | None:
     """By how much `ours` is above `theirs`, over the seeds that both have; None if they share none."""
     values = _differences(ours, theirs)
     center, spread, pairs = mean(values), deviation(values), len(values)
@@ -77,7 +77,7 @@ def difference(ours: Accuracies, theirs: Accuracies) -> Difference | None:
     return Difference(center, center - reach, center + reach, pairs, error)
 
 
-def p_value(ours: Accuracies, theirs: Accuracies) -> float:
+def p_value(ours: Values, theirs: Values) -> float:
     """Of the two-sided paired t-test: how likely so large a difference is if there is none."""
     values = _differences(ours, theirs)
     if len(set(values)) == 1:  # without a spread there is no t; scipy would warn and answer nan
@@ -85,7 +85,7 @@ def p_value(ours: Accuracies, theirs: Accuracies) -> float:
     return float(scipy.stats.ttest_1samp(values, 0.0).pvalue)
 
 
-def welch(ours: Accuracies, theirs: Accuracies) -> float:
+def welch(ours: Values, theirs: Values) -> float:
     """Of Welch's two-sided t-test, in which each side has a spread of its own."""
     one, two = list(ours.values()), list(theirs.values())
     first, second = statistics.mean(one), statistics.mean(two)
@@ -96,7 +96,7 @@ def welch(ours: Accuracies, theirs: Accuracies) -> float:
     return float(test.pvalue)
 
 
-def games_howell(ours: Accuracies, theirs: Accuracies, count: int) -> float:
+def games_howell(ours: Values, theirs: Values, count: int) -> float:
     """Welch's test for two of `count` methods between which any pair might have been compared (Games & Howell 1976):
     the same t and degrees of freedom, beside the studentized range instead of Student's t. Takes some spread."""
     one, two = list(ours.values()), list(theirs.values())
@@ -115,38 +115,89 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+AgainstBest = Literal["best", "equivalent", "undecided", "worse", "chance"]
+"""A method beside the one with the best mean: significantly worse; not so, and shown to be at most a margin worse
+(equivalent); or neither, as there are too few seeds for their spread. Where all are at chance, none is compared."""
+
+
 @dataclass(frozen=True)
 class Place:
-    """The tier of a method."""
+    """The tier of a method, and what is known of it beside the best."""
 
-    tier: int
-    """1 is the best."""
+    tier: int | None
+    """1 is the best; None where all methods are at chance."""
     told_apart: bool | None
     """Whether the method differs significantly from the best of the tier above; None in the first tier."""
+    against_best: AgainstBest
 
 
-def places(methods: Mapping[str, Accuracies]) -> dict[str, Place]:
+def places(methods: Mapping[str, Values], sign: int = 1, margin: float = 0.0) -> dict[str, Place]:
     """Tiers of methods: sorted by mean, a new tier starts at the first that differs significantly from its best.
 
-    So no method is in a better tier than one with a higher mean. A method that varies so much that it does not differ
+    So no method is in a better tier than one with a better mean. A method that varies so much that it does not differ
     significantly from the tier above is marked.
+
+    Args:
+        methods: for each method its values by seed.
+        sign: 1 if higher values are better, -1 if lower ones are.
+        margin: a method that is shown to be at most so much worse than the best is equivalent to it.
 
     Returns:
         nothing where no tier can be claimed: fewer than two methods, or two that share fewer than three seeds.
     """
-    order = sorted(methods, key=lambda label: (-(mean(list(methods[label].values())) or 0.0), label))
+    means = {label: sign * (mean(list(values.values())) or 0.0) for label, values in methods.items()}
+    order = sorted(methods, key=lambda label: (-means[label], label))
     if len(order) < 2 or _fewest_pairs(methods) < FEWEST_PAIRS:
         return {}
-    found = {order[0]: Place(1, None)}
+    found = {order[0]: Place(1, None, "best")}
     above, best, tier = "", order[0], 1
     for label in order[1:]:
         if _told_apart(methods[best], methods[label], len(order)):
             above, best, tier = best, label, tier + 1
-        found[label] = Place(tier, _told_apart(methods[above], methods[label], len(order)) if above else None)
+        apart = _told_apart(methods[above], methods[label], len(order)) if above else None
+        beside = _against_best(methods[order[0]], methods[label], len(order), sign, margin)
+        found[label] = Place(tier, apart, beside)
     return found
 
 
-def _told_apart(one: Accuracies, other: Accuracies, count: int) -> bool:
+CHANCE_SHARE = 0.025
+"""A mean that is so far from chance, as a share of the way to the best possible value, is at chance: networks that
+always answer the most frequent of almost equally frequent classes are."""
+
+
+def is_at_chance(values: Values, sign: int, chance: float, best: float) -> bool:
+    """Whether the mean of a method is no better than chance, or hardly.
+
+    Args:
+        sign: 1 if higher values are better, -1 if lower ones are.
+        chance: the value of a network that has learnt nothing.
+        best: the best possible value.
+    """
+    return sign * ((mean(list(values.values())) or 0.0) - chance) <= CHANCE_SHARE * abs(best - chance)
+
+
+def _against_best(best: Values, other: Values, count: int, sign: int, margin: float) -> AgainstBest:
+    if _told_apart(best, other, count):
+        return "worse"
+    behind = sign * ((mean(list(best.values())) or 0.0) - (mean(list(other.values())) or 0.0))
+    if math.isclose(behind, 0.0, abs_tol=1e-12):
+        return "best"
+    return "equivalent" if behind + one_sided_reach(best, other) <= margin else "undecided"
+
+
+def one_sided_reach(ours: Values, theirs: Values) -> float:
+    """How far above the difference of two means its one-sided upper bound lies, at 95 %, by Welch's t (each side has a
+    spread of its own). A difference whose bound is below a margin is one half of an equivalence test (Schuirmann 1987);
+    the other half holds where `ours` is the better mean."""
+    one, two = list(ours.values()), list(theirs.values())
+    parts = statistics.variance(one) / len(one), statistics.variance(two) / len(two)
+    if not any(parts):
+        return 0.0
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / (len(one) - 1) + parts[1] ** 2 / (len(two) - 1))
+    return float(scipy.stats.t.ppf(CONFIDENCE, freedom)) * math.sqrt(sum(parts))
+
+
+def _told_apart(one: Values, other: Values, count: int) -> bool:
     """Whether the best of `count` methods and another of them differ, whichever of them may have come out as the best.
 
     Two methods alone are compared by the paired test.
@@ -160,11 +211,11 @@ def _told_apart(one: Accuracies, other: Accuracies, count: int) -> bool:
     return games_howell(one, other, count) < SIGNIFICANCE
 
 
-def _fewest_pairs(methods: Mapping[str, Accuracies]) -> int:
+def _fewest_pairs(methods: Mapping[str, Values]) -> int:
     seeds = [set(accuracies) for accuracies in methods.values()]
     return min(len(ours & theirs) for index, ours in enumerate(seeds) for theirs in seeds[:index])
 
 
-def _differences(ours: Accuracies, theirs: Accuracies) -> list[float]:
+def _differences(ours: Values, theirs: Values) -> list[float]:
     """Free of the last bits' noise, which would pass for a spread where there is none."""
     return [round(ours[seed] - theirs[seed], 12) for seed in sorted(ours.keys() & theirs.keys())]

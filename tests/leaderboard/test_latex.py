@@ -37,7 +37,7 @@ def test_the_caption_says_seeds_denominator_and_the_dense_network(board):
     assert "over 3 seeds" in caption
     assert "share of the 1,000 prunable weights that is exactly zero" in caption
     assert r"Dense network (unpruned): 94.1 $\pm$ 1.1." in caption
-    assert r"\textbf{Bold}: the best tier" in caption
+    assert r"1.1. \textbf{Bold}: the best mean at this sparsity. Sparsity: share" in caption
 
 
 def test_costs_have_a_table_of_their_own(board):

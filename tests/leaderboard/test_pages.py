@@ -9,6 +9,7 @@ import pytest
 from prunebench.leaderboard.rows import COLUMNS, OPTIONAL, table
 from prunebench.leaderboard.selection import select
 from prunebench.leaderboard.tables.markdown import as_json, markdown
+from prunebench.leaderboard.tables.page import board_page
 from prunebench.leaderboard.tables.terminal import text
 
 KEYS = ["task", "method", "target_sparsity", "sparsity", "n"]
@@ -64,7 +65,7 @@ def test_a_method_with_every_sparsity_comes_before_one_that_only_has_the_easy_on
 
 def test_without_enough_seeds_no_tier_is_claimed_and_the_page_says_so(seeds):
     page = page_of([*seeds(0.9, 0.8, method="a"), *seeds(0.1, 0.2, method="b")])
-    assert "No tiers are claimed: that takes 3 shared seeds." in page
+    assert "Nothing is marked: that takes 3 shared seeds." in page
     assert "**8" not in page
 
 
@@ -216,13 +217,13 @@ def test_json_has_a_row_each_with_nulls_for_what_is_empty(board):
 
 def test_the_terminal_shows_the_pivot_and_the_reasons(board):
     found = terminal_of(board)
-    assert "digits: test accuracy in percent, mean ± sample standard deviation over 3 seeds" in found
-    assert "dense network (unpruned): 94.1 ± 1.1" in found
+    assert "digits: Test accuracy in percent, mean ± sample standard deviation over 3 seeds." in found
+    assert "Dense network (unpruned): 94.1 ± 1.1." in found
     lines = [line.split() for line in found.splitlines()]
     assert ["method", "90", "%", "98", "%"] in lines
     assert ["good", "93.2", "±", "1.3*", "90.8", "±", "0.7"] in lines
     assert ["poor", "81.1", "±", "1.0", "failed"] in lines
-    assert "* the best tier at this sparsity" in found
+    assert "*: the best mean at this sparsity." in " ".join(found.split())
     assert "poor at 98 %: failed: out of memory" in found
 
 
@@ -242,7 +243,7 @@ def test_the_terminal_is_never_wider_than_it_is(result, seeds, width):
 
 def test_the_terminal_shows_a_lone_dense_network(seeds):
     found = terminal_of(seeds(0.9, 0.8, method="unpruned", control=True))
-    assert "dense network (unpruned): 85.0 ± 7.1" in found
+    assert "Dense network (unpruned): 85.0 ± 7.1." in found
 
 
 def test_the_page_and_the_terminal_say_what_each_method_cost(result):
@@ -270,3 +271,65 @@ def test_rows_of_more_than_one_source_are_marked_where_the_version_is_the_same(b
     assert "core.source" in page
     assert "### Other source" not in page_of(one)
     assert "### Other source" not in page_of(board)
+
+
+# What is known beside the best
+
+
+def test_a_page_marks_the_best_the_equivalent_and_the_uncertain(seeds):
+    results = [
+        *seeds(0.930, 0.931, 0.932, method="best"),
+        *seeds(0.929, 0.930, 0.931, method="close"),
+        *seeds(0.99, 0.85, 0.70, method="wide"),
+        *seeds(0.80, 0.81, 0.82, method="far"),
+    ]
+    page, printed = page_of(results), " ".join(terminal_of(results).split())
+    for label, cell in (("best", "**93.1 ± 0.1**"), ("close", "*93.0 ± 0.1*"), ("wide", "84.7 ± 14.5 ?")):
+        assert line_of(page, label, cell)
+    assert line_of(page, "far", "81.0 ± 1.0")
+    for sentence in ("the best mean at this sparsity", "at most one point behind", "too few seeds to tell whether"):
+        assert sentence in page
+        assert sentence in printed
+    assert "best 93.1 ± 0.1* close 93.0 ± 0.1~ wide 84.7 ± 14.5? far 81.0 ± 1.0" in printed
+    lines = page.partition("### Every row")[2].splitlines()
+    words = [cells(line)[8] for line in lines if line.endswith("| done     |")]
+    assert words == ["best", "within a point", "too few seeds to tell", "worse"]
+
+
+def test_a_page_states_how_likely_it_shows_a_false_difference(seeds):
+    def board(sparsities, methods):
+        return [
+            one
+            for sparsity in sparsities
+            for index in range(methods)
+            for one in seeds(0.9, 0.91 + index / 1e3, 0.92, method=f"m{index}", sparsity=sparsity)
+        ]
+
+    page = page_of(board((0.5, 0.9), 4))
+    # 1 - 0.93 ** 2 and 1 - 0.9 ** 3
+    assert "2 such comparisons of up to 4 methods" in page
+    assert "at least one would show a difference in up to 14% of cases" in page
+    assert "in up to 27% of cases" in page_of(board((0.5, 0.8, 0.9), 12))
+    assert "False differences" not in page_of(board((0.5,), 1))
+
+
+def test_methods_with_the_same_results_are_one_row_under_all_names(seeds, overlap):
+    twins = [*seeds(0.93, 0.94, 0.95, method="one"), *seeds(0.93, 0.94, 0.95, method="other")]
+    twins = [replace(r, metrics=r.metrics | {"loss": 0.5, "density/fc1": 0.1}) for r in twins]
+    results = [*twins, *seeds(0.90, 0.91, 0.92, method="third", metrics={"density/fc1": 0.2})]
+    selection = select(results)
+    found = (
+        overlap(results, "one", "other", 1.0, 0.1),
+        overlap(results, "one", "third", 0.5, 0.1),
+        overlap(results, "other", "third", 0.5, 0.1),
+    )
+    selection = replace(selection, overlaps=found)
+    page = markdown(table(selection), selection)
+    labels = [line.split("|")[1].strip() for line in page.splitlines() if line.startswith(("| one", "| other"))]
+    assert set(labels) == {"one, other"}
+    plots = {plot.file: plot.specification for plot in board_page(table(selection), selection).plots}
+    for name in ("digits.svg", "digits-layers.svg"):
+        methods = {value["method"] for value in plots[name]["data"]["values"]}
+        assert methods == {"one, other", "third"}
+    (pair,) = plots["digits-overlap.svg"]["data"]["values"]
+    assert (pair["method"], pair["other"], pair["overlap"]) == ("one, other", "third", 50.0)

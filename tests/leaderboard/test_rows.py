@@ -7,6 +7,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from prunebench.api.objectives import ACCURACY
 from prunebench.leaderboard import select
 from prunebench.leaderboard.publishing import trials
 from prunebench.leaderboard.rows import COLUMNS, OPTIONAL, framed, records, rows
@@ -277,3 +278,53 @@ def test_how_a_row_was_asked_for_makes_it_no_other(result):
     made = [result(seed=seed, provenance={"suite.file": f"{seed}.yaml"}) for seed in range(2)]
     assert not select(made).older
     assert rows(made)["n"].tolist() == [2]
+
+
+# Beside the best
+
+
+def beside(results):
+    return {row["method"]: row["against_best"] for row in records(rows(results))}
+
+
+def test_a_row_says_what_is_known_of_it_beside_the_best(seeds):
+    results = [
+        *seeds(0.930, 0.931, 0.932, method="best"),
+        *seeds(0.929, 0.930, 0.931, method="close"),
+        *seeds(0.99, 0.85, 0.70, method="wide"),
+        *seeds(0.80, 0.81, 0.82, method="far"),
+        *seeds(0.70, 0.71, method="unfinished"),
+    ]
+    assert beside(results) == {
+        "best": "best",
+        "close": "equivalent",
+        "wide": "undecided",
+        "far": "worse",
+        "unfinished": "",
+    }
+
+
+def test_where_every_method_is_at_chance_none_is_compared(seeds):
+    objective = (replace(ACCURACY, chance=0.1),)
+    poor = [
+        *seeds(0.10, 0.11, 0.12, method="a", objective=objective),
+        *seeds(0.1, 0.1, 0.1, method="b", objective=objective),
+    ]
+    assert beside(poor) == {"a": "chance", "b": "chance"}
+    assert [row["tier"] for row in records(rows(poor))] == [None, None]
+    assert beside([*poor, *seeds(0.9, 0.91, 0.92, method="c", objective=objective)])["c"] == "best"
+    assert beside(seeds(0.1, 0.1, 0.1, method="a") + seeds(0.1, 0.11, 0.12, method="b"))["b"] == "best"
+
+
+def test_methods_with_the_same_results_are_named_together_and_counted_once(seeds):
+    twins = [*seeds(0.93, 0.94, 0.95, method="one"), *seeds(0.93, 0.94, 0.95, method="other")]
+    twins = [replace(result, metrics=result.metrics | {"loss": 0.5, "wall_seconds": result.seed}) for result in twins]
+    others = seeds(0.90, 0.91, 0.92, method="third")
+    found = {row["method"]: row["identical"] for row in records(rows([*twins, *others]))}
+    assert found == {"one": "one, other", "other": "one, other", "third": ""}
+    # Of three methods it would be the test of Games & Howell, of two it is the paired one, which is certain here.
+    assert beside([*twins, *others]) == {"one": "best", "other": "best", "third": "worse"}
+    changed = [*twins[:-1], replace(twins[-1], metrics=twins[-1].metrics | {"density/fc1": 0.5})]
+    assert {row["identical"] for row in records(rows([*changed, *others]))} == {""}
+    elsewhere = replace(twins[0], sparsity=0.5)
+    assert {row["identical"] for row in records(rows([*twins, elsewhere, *others]))} == {""}

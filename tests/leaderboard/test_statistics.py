@@ -15,7 +15,9 @@ from prunebench.leaderboard.statistics import (
     difference,
     games_howell,
     holm,
+    is_at_chance,
     mean,
+    one_sided_reach,
     p_value,
     places,
     verdict,
@@ -134,7 +136,86 @@ def test_methods_that_are_not_told_apart_from_the_best_share_its_tier():
             "second": accuracies(0.80, 0.81, 0.83, 0.82),
         }
     )
-    assert found == {"best": Place(1, None), "tied": Place(1, None), "second": Place(2, True), "worst": Place(3, True)}
+    assert found == {
+        "best": Place(1, None, "best"),
+        "tied": Place(1, None, "undecided"),
+        "second": Place(2, True, "worse"),
+        "worst": Place(3, True, "worse"),
+    }
+
+
+# The means differ by 0.4 points; variances are 4e-6 and 16e-6 of 4 seeds each: the standard error is sqrt(5e-6) =
+# 2.2361e-3, the degrees of freedom are 25e-12 / (1e-12 / 3 + 16e-12 / 3) = 4.4118, where the 95 % quantile of t is
+# 2.0759: the bound is 0.4 + 0.4642 = 0.8642 points.
+BEST = {seed: 0.90 + 2e-3 * value for seed, value in enumerate((1.0, -1.0, 0.5**0.5, -(0.5**0.5)))}
+CLOSE = {seed: 0.896 + 4e-3 * value for seed, value in enumerate((1.0, -1.0, -(0.5**0.5), 0.5**0.5))}
+FAR = accuracies(0.5, 0.51, 0.52, 0.53)
+
+
+def test_the_one_sided_bound_is_welchs():
+    assert one_sided_reach(BEST, CLOSE) == pytest.approx(0.004642, abs=1e-6)
+    assert one_sided_reach(CLOSE, BEST) == one_sided_reach(BEST, CLOSE)
+    assert one_sided_reach(accuracies(0.5, 0.5), accuracies(0.4, 0.4)) == 0.0
+
+
+@pytest.mark.parametrize(("margin", "expected"), [(0.00865, "equivalent"), (0.00863, "undecided"), (0.0, "undecided")])
+def test_what_is_shown_to_be_at_most_a_margin_behind_is_equivalent(margin, expected):
+    found = places({"best": BEST, "close": CLOSE, "far": FAR}, margin=margin)
+    assert {label: place.against_best for label, place in found.items()} == {
+        "best": "best",
+        "close": expected,
+        "far": "worse",
+    }
+
+
+def test_a_significant_difference_is_worse_however_small_it_is():
+    best, close = accuracies(0.9, 0.9001, 0.9002), accuracies(0.895, 0.8951, 0.8952)
+    found = places({"best": best, "close": close, "far": accuracies(0.5, 0.51, 0.52)}, margin=0.01)
+    assert found["close"].against_best == "worse"
+
+
+def test_methods_with_the_same_mean_are_both_the_best():
+    found = places({"a": BEST, "b": dict(reversed(BEST.items())), "far": FAR}, margin=0.01)
+    assert [found[label].against_best for label in ("a", "b")] == ["best", "best"]
+
+
+def test_where_lower_is_better_the_lowest_is_the_best():
+    errors = {label: {seed: 1 - value for seed, value in values.items()} for label, values in METHODS.items()}
+    assert places(errors, sign=-1, margin=0.009) == places(METHODS, margin=0.009)
+    assert places(METHODS, sign=-1, margin=0.009)["far"].against_best == "best"
+
+
+METHODS = {"best": BEST, "close": CLOSE, "far": FAR}
+
+
+@pytest.mark.parametrize(
+    ("values", "sign", "chance", "best", "expected"),
+    [
+        ((0.1135, 0.0980, 0.1010), 1, 0.1, 1.0, True),  # the most and less frequent digits of MNIST
+        ((0.12, 0.13, 0.125), 1, 0.1, 1.0, False),
+        ((0.05, 0.06, 0.04), 1, 0.1, 1.0, True),
+        ((250.0, 251.0), -1, 256.0, 1.0, True),
+        ((249.0, 249.5), -1, 256.0, 1.0, False),
+        ((300.0, 310.0), -1, 256.0, 1.0, True),
+    ],
+)
+def test_what_hardly_differs_from_chance_is_at_chance(values, sign, chance, best, expected):
+    assert is_at_chance(accuracies(*values), sign, chance, best) is expected
+
+
+@pytest.mark.parametrize("spreads", [(0.5, 0.5), (0.1, 0.1), (1.0, 1.0), (0.2, 1.5), (1.5, 0.2)])
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_a_method_that_is_further_behind_than_the_margin_is_rarely_called_equivalent(seeds, spreads):
+    """The error rate that docs/numbers.md states, for two methods one point apart; 1,500 repetitions."""
+    random = np.random.default_rng(seeds)
+    wrong = 0
+    for _ in range(1500):
+        one = spreads[0] * random.standard_normal(seeds)
+        other = spreads[1] * random.standard_normal(seeds) - 1
+        if one.mean() > other.mean():
+            behind = float(one.mean() - other.mean())
+            wrong += behind + one_sided_reach(accuracies(*one), accuracies(*other)) <= 1.0
+    assert wrong / 1500 < 0.07  # 5 % and three standard errors
 
 
 def test_the_best_of_many_may_be_the_best_by_chance():
@@ -177,7 +258,11 @@ def test_a_wide_spread_does_not_lift_a_method_above_one_with_a_higher_mean():
             "wide": accuracies(0.95, 0.60, 0.50),
         }
     )
-    assert found == {"best": Place(1, None), "narrow": Place(2, True), "wide": Place(2, False)}
+    assert found == {
+        "best": Place(1, None, "best"),
+        "narrow": Place(2, True, "worse"),
+        "wide": Place(2, False, "undecided"),
+    }
 
 
 def test_too_few_shared_seeds_claim_no_tier():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from prunebench.leaderboard.boards.published import Board
 from prunebench.leaderboard.overlaps import Overlap
 from prunebench.leaderboard.selection import (
+    MEASURED,
     RequestedRow,
     cell,
     grouped,
@@ -15,10 +16,7 @@ from prunebench.leaderboard.selection import (
     protocol_name,
     protocol_version,
 )
-from prunebench.records.results import PACE, Result
-
-MEASURED = ("wall_seconds", "latency_", *PACE)
-"""Begins the names of metrics that are measured with a clock, and so never twice the same."""
+from prunebench.records.results import Result
 
 
 @dataclass(frozen=True)

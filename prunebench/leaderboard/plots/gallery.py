@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -69,9 +69,31 @@ def of_section(section: Section, selection: Selection) -> Iterator[Plot]:
         yield Plot(f"{section.file}-cost.svg", alt, costs.costs(section), costs.costs_card(section))
     yield from _curves(section, "-early-stop", EARLY_STOP)
     yield from _curves(section, "-early-accuracy", EARLY_ACCURACY)
-    place = (section.suite, section.task)
-    yield from _layers(section, [result for result in selection.results if (result.suite, result.task) == place])
-    yield from _overlaps(section, [one for one in selection.overlaps if (one.suite, one.task) == place])
+    yield from _layers(section, _results(section, selection))
+    yield from _overlaps(section, _mask_overlaps(section, selection))
+
+
+def _results(section: Section, selection: Selection) -> list[Result]:
+    """Those of a section, under its names of methods."""
+    own = [result for result in selection.results if (result.suite, result.task) == (section.suite, section.task)]
+    shown = _shown_names(section)
+    return [replace(one, method=shown.get(one.method, one.method)) for one in own if shown.get(one.method) != ""]
+
+
+def _mask_overlaps(section: Section, selection: Selection) -> list[Overlap]:
+    own = [one for one in selection.overlaps if (one.suite, one.task) == (section.suite, section.task)]
+    shown = _shown_names(section)
+    return [
+        replace(one, method=shown.get(one.method, one.method), other=shown.get(one.other, one.other))
+        for one in own
+        if "" not in (shown.get(one.method), shown.get(one.other))
+    ]
+
+
+def _shown_names(section: Section) -> dict[str, str]:
+    """By method its name in the section, where that is another; empty if another method stands for it."""
+    groups = section.names.items()
+    return {name: "" if place else label for label, names in groups for place, name in enumerate(names)}
 
 
 def _curves(section: Section, ending: str, measure: Measure) -> Iterator[Plot]:

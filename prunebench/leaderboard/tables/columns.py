@@ -22,6 +22,15 @@ class Column:
     show: Callable[[Row], str]
 
 
+AGAINST_BEST = {
+    "best": "best",
+    "equivalent": "within a point",
+    "undecided": "too few seeds to tell",
+    "worse": "worse",
+    "chance": "all at chance",
+}
+
+
 def every_row(section: Section) -> Table:
     """Every row, without the columns that the task has nothing for."""
     optional = {"top-5 %", "unscored %", "ties %"}
@@ -31,7 +40,9 @@ def every_row(section: Section) -> Table:
         if column.heading not in optional or any(row.get(column.figures[0]) is not None for row in section.rows)
     ]
     body = tuple(tuple(column.show(row) for column in columns) for row in section.rows)
-    sides = tuple("left" if column.heading in ("method", "status") else "right" for column in columns)
+    sides = tuple(
+        "left" if column.heading in ("method", "beside the best", "status") else "right" for column in columns
+    )
     return Table(tuple(column.heading for column in columns), body, sides)
 
 
@@ -88,6 +99,7 @@ PAGE = (
     ),
     Column("pairs", ("pairs",), _number("pairs")),
     Column("tier", ("tier", "told_apart"), _tier),
+    Column("beside the best", ("against_best",), lambda row: AGAINST_BEST.get(row["against_best"], "")),
     Column("training cost", ("training_cost",), _number("training_cost", "×")),
     Column("training FLOPs", ("training_flops",), _large("training_flops")),
     Column("examples", ("examples",), _large("examples")),

@@ -206,6 +206,8 @@ def _span(span: Span) -> str:
 
     tag = span.style if span.style in ("strong", "em", "code") else ""
     text = str(escape(span.text))
+    if span.style == "unsure":
+        return f'{text} <abbr title="too few seeds to tell">?</abbr>'
     return f"<{tag}>{text}</{tag}>" if tag else text
 
 

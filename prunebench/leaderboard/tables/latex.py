@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from prunebench.leaderboard.tables.markdown import fragments
-from prunebench.leaderboard.tables.pivots import COST
-from prunebench.leaderboard.tables.sections import Row, Section, percent, sections, spread, state
+from prunebench.leaderboard.tables.model import Table, Words, text_of
+from prunebench.leaderboard.tables.pivots import COST, accuracies, caption, costs
+from prunebench.leaderboard.tables.protocol import denominator
+from prunebench.leaderboard.tables.sections import Section, sections
 
 HEAD = "% Tables of prunebench; they need \\usepackage{booktabs}."
+_NUMBER = re.compile(r"\d[\d.e+-]*(?: ± [\d.]+|×)?")
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     "^": r"\textasciicircum{}",
@@ -44,22 +46,14 @@ def escaped(text: str) -> str:
 def _tables(section: Section) -> Iterator[str]:
     if not section.methods:
         return
-    said = fragments(section)
-    accuracy = [
-        f"Test accuracy in percent on {section.title}, {said['seeds']}, by sparsity: {said['denominator']}.",
-        *(f"Dense network ({row['method']}): {spread(row) or state(row)}." for row in section.controls),
-    ]
-    caption = escaped(" ".join(accuracy)) + (r" \textbf{Bold}: the best tier at a sparsity." if section.tiered else "")
-    yield _table(section, caption, "accuracy", _accuracy)
-    yield _table(section, escaped(COST), "cost", _cost)
+    said = f"{_text(caption(section))} {escaped(f'Sparsity: {denominator(section)}.')}"
+    yield _table(section, said, "accuracy", accuracies(section))
+    yield _table(section, escaped(COST), "cost", costs(section))
 
 
-def _table(section: Section, caption: str, name: str, show: Callable[[Row | None], str]) -> str:
-    head = ["method", *(rf"{percent(sparsity)}\,\%" for sparsity in section.sparsities)]
-    body = [
-        [escaped(label), *(show(rows.get(sparsity)) for sparsity in section.sparsities)]
-        for label, rows in section.methods.items()
-    ]
+def _table(section: Section, caption: str, name: str, table: Table) -> str:
+    head = ["method", *(cell.replace(" %", r"\,\%") for cell in table.header[1:])]
+    body = [[escaped(text_of(row[0]).plain), *map(_cell, row[1:])] for row in table.body]
     lines = [
         r"\begin{table}[t]",
         r"  \centering",
@@ -81,16 +75,26 @@ def _line(cells: Sequence[str]) -> str:
     return f"    {' & '.join(cells)} \\\\"
 
 
-def _accuracy(row: Row | None) -> str:
-    if row is None:
-        return "--"
-    if not spread(row):
-        return escaped(state(row))
-    number = spread(row).replace("±", r"\pm")
-    if row["tier"] == 1:
-        return rf"$\mathbf{{{number}}}$"
-    return f"${number}$" + ("" if row["status"] == "done" else f" ({row['n']} of {row['seeds']})")
+def _text(words: Words) -> str:
+    """A sentence with its marks; LaTeX has its own for bold and italic."""
+    commands = {"strong": r"\textbf", "em": r"\textit"}
+    spans = [(commands.get(span.style), span.text) for span in text_of(words).spans]
+    found = "".join(f"{command}{{{escaped(text)}}}" if command else _set(text) for command, text in spans)
+    return found.replace("  ", " ")
 
 
-def _cost(row: Row | None) -> str:
-    return "--" if row is None or row["training_cost"] is None else rf"${row['training_cost']:.3g}\times$"
+def _set(text: str) -> str:
+    """Text that LaTeX sets as it is, with the blanks around it."""
+    return f"{' ' * text.startswith(' ')}{escaped(text)}{' ' * text.endswith(' ')}"
+
+
+def _cell(words: Words) -> str:
+    """A cell: its number in mathematics, bold or italic where it is marked."""
+    text = text_of(words)
+    unsure = " ?" if text.spans[0].style == "unsure" else ""
+    number = _NUMBER.match(text.plain)
+    if number is None:
+        return escaped(text.plain)
+    command = {"strong": r"\mathbf", "em": r"\mathit"}.get(text.spans[0].style, "")
+    shown = number[0].replace("±", r"\pm").replace("×", r"\times")
+    return (f"${command}{{{shown}}}$" if command else f"${shown}$") + _set(text.plain[number.end() :]) + unsure

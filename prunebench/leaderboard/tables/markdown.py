@@ -82,6 +82,8 @@ def _span(span: Span) -> str:
             return f"**{span.text}**"
         case "em":
             return f"*{span.text}*"
+        case "unsure":
+            return f"{escaped(span.text)} ?"
         case "code":
             return code(span.text)
     return span.text

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from prunebench.leaderboard.plots.gallery import Plot
 
-Style = Literal["said", "value", "strong", "em", "code"]
+Style = Literal["said", "value", "strong", "em", "unsure", "code"]
 _MARKED = re.compile(r"\*\*(?P<strong>[^*]+)\*\*|\*(?P<em>[^*]+)\*|`(?P<code>[^`]+)`|(?P<value>\{\})")
 
 

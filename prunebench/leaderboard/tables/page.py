@@ -40,20 +40,26 @@ STATISTICS = f"""\
 Figures are means over seeds; ± is the sample standard deviation. The difference to the dense network is paired: the
 two accuracies of a seed are subtracted, and the interval is Student's t interval ({CONFIDENCE:.0%}) of their mean.
 
-Tiers compare the methods of one task and sparsity by the test of Games & Howell (1976) at {SIGNIFICANCE:g}. It does not
-assume equal variances (pruned networks near collapse vary widely), and corrects for choosing the best method after
-seeing the results; two methods alone are compared by the paired t-test. Methods are sorted by mean; a new tier starts
-at the first method that differs significantly from the best of the current tier, so no method is in a better tier than
-one with a higher mean. A question mark: the method is in this tier by its mean, but varies so much that it does not
-differ significantly from the best of the tier above. In simulations with equal methods of equal and unequal variances,
-at most 7 % of boards of up to ten methods showed any difference, and at most 10 % of boards of thirty methods with
-three seeds. The test assumes normal accuracies, and that a seed does not favour one method over another; effects of a
-seed that all methods share are not removed, which costs power but gives no false differences. One tier means "not
-significantly different with these seeds", not "equal". With fewer than {FEWEST_PAIRS} shared seeds no tier is claimed.
-Incomplete rows are shown, and not ranked.
+Methods are compared with the best of their task and sparsity. *Worse*: the difference is significant at
+{SIGNIFICANCE:g} by the test of Games & Howell (1976), which does not assume equal variances (pruned networks near
+collapse vary widely) and corrects for choosing the best method after seeing the results; two methods alone are compared
+by the paired t-test. *Within a point*: the difference is not significant, and its one-sided 95 % bound (Welch's t) is
+at most one point. *Too few seeds to tell*: neither is shown. In simulations a method whose true mean is one point below
+the best was said to be within a point in at most 5 % of cases if spreads are alike, and one that is two points below in
+at most 2.4 % whatever the spreads. Where every method is at chance, none is compared.
+
+Tiers: methods are sorted by mean; a new tier starts at the first method that differs significantly from the best of the
+current tier, so no method is in a better tier than one with a better mean. A question mark: the method is in this tier
+by its mean, but varies so much that it does not differ significantly from the best of the tier above. The test assumes
+normal accuracies, and that a seed does not favour one method over another; effects of a seed that all methods share are
+not removed, which costs power but gives no false differences. With fewer than {FEWEST_PAIRS} shared seeds nothing is
+claimed. Incomplete rows are shown, and not ranked. Methods with exactly the same results are one row, under all of
+their names.
 
 FLOPs and speed-up are counted, not measured. Seconds are measured on the machines named above, and depend on their
 other load."""
+FALSE_DIFFERENCES = ((10, 0.07), (30, 0.10))
+"""Up to so many equal methods, the share of simulated comparisons (a task at a sparsity) that show any difference."""
 
 
 def board_page(frame: pd.DataFrame, selection: Selection) -> Page:
@@ -66,7 +72,7 @@ def board_page(frame: pd.DataFrame, selection: Selection) -> Page:
     found = sections(frame)
     blocks = [*_heading(frame), *(block for section in found for block in _section(section, selection))]
     blocks += [*_across(ranking(found)), Heading(2, "What the numbers mean")]
-    blocks += [*_paragraphs(STATISTICS), Heading(3, "Columns"), meanings(frame)]
+    blocks += [*_paragraphs(STATISTICS), *_false_differences(found), Heading(3, "Columns"), meanings(frame)]
     return Page(tuple(blocks))
 
 
@@ -121,6 +127,22 @@ def _across(ranked: Ranking | None) -> Iterator[Block]:
     if ranked is not None:
         yield from (Heading(2, "Across tasks"), Paragraph(said(evidence.BLOCKS)), evidence.ranks(ranked))
         yield from map(Picture, across(ranked))
+
+
+def _false_differences(found: Sequence[Section]) -> Iterator[Paragraph]:
+    """How likely a page with so many comparisons shows a difference that there is not."""
+    methods = [len(rows) for section in found for rows in section.compared.values()]
+    rates = [rate for most, rate in FALSE_DIFFERENCES if methods and max(methods) <= most]
+    if rates:
+        somewhere = 1 - (1 - rates[0]) ** len(methods)
+        yield Paragraph(
+            said(
+                f"False differences: if all methods of a task and sparsity were equal, any difference would be shown "
+                f"in at most {rates[0]:.0%} of cases (simulated, equal and unequal variances). This page makes "
+                f"{len(methods)} such comparisons of up to {max(methods)} methods: if the methods were equal in all "
+                f"of them, at least one would show a difference in up to {somewhere:.0%} of cases."
+            )
+        )
 
 
 def _paragraphs(text: str) -> Iterator[Paragraph]:

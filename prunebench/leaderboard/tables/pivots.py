@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prunebench.leaderboard.statistics import FEWEST_PAIRS
-from prunebench.leaderboard.tables.model import Span, Table, Text, Words, joined, said
+from prunebench.leaderboard.tables.model import Span, Style, Table, Text, Words, joined, said
 from prunebench.leaderboard.tables.sections import Row, Section, percent, spread, state
 
 SAME_SPARSITY = 5e-4
 """Rounding to whole weights stays below this."""
+STYLES: dict[str, Style] = {"best": "strong", "equivalent": "em", "undecided": "unsure"}
+MARKS: Mapping[Style, Words] = {"strong": said("**Bold**"), "em": said("*Italic*"), "unsure": "?"}
+"""How a page marks accuracies."""
+MEANINGS = {
+    "best": "the best mean at this sparsity",
+    "equivalent": "not significantly different from it, and shown to be at most one point behind",
+    "undecided": "too few seeds to tell whether it is worse",
+}
 COST = "Training cost: FLOPs of everything that the method needed, relative to one dense training."
 
 
-def caption(section: Section) -> Text:
-    """What the accuracies are, and of how many seeds."""
+def caption(section: Section, signs: Mapping[Style, Words] = MARKS) -> Text:
+    """What the accuracies are, of how many seeds, and what their marks mean.
+
+    Args:
+        signs: how they are marked.
+    """
     text = said("Test accuracy in percent, {}.", said(seeds(section)))
     for row in section.controls:
         text += said(" Dense network ({}): {}.", row["method"], spread(row) or state(row))
-    if section.tiered:
-        text += said(" **Bold**: the best tier at this sparsity.")
-    elif len(section.methods) > 1:
-        text += said(f" No tiers are claimed: that takes {FEWEST_PAIRS} shared seeds.")
-    return text
+    return joined([text, *_meanings(section, signs)], " ")
 
 
 def seeds(section: Section) -> str:
@@ -34,7 +42,7 @@ def seeds(section: Section) -> str:
 
 def accuracies(section: Section, caption: Text | None = None) -> Table:
     """The accuracies of the methods by sparsity."""
-    return _pivot(section, _bold, caption)
+    return _pivot(section, _marked, caption)
 
 
 def costs(section: Section, caption: Text | None = None) -> Table:
@@ -68,9 +76,25 @@ def cost_caption(section: Section) -> Text:
     return said(counted + ", but for {}.", joined(off)) if off else said(f"{counted} in every row.")
 
 
-def _bold(row: Row | None) -> Words:
+def _marked(row: Row | None) -> Words:
+    """A cell of accuracies with what is known of it beside the best at its sparsity."""
     text = cell(row)
-    return Text((Span(text, "strong"),)) if row is not None and row["tier"] == 1 else text
+    if row is None:
+        return text
+    return Text((Span(text, STYLES.get(row["against_best"], "value")),))
+
+
+def _meanings(section: Section, signs: Mapping[Style, Words]) -> list[Text]:
+    """What the marks of a section's cells mean, a sentence for each that it has, and where there are none."""
+    used = {row["against_best"] for row in section.rows}
+    found = [said(f"{{}}: {meaning}.", signs[STYLES[kind]]) for kind, meaning in MEANINGS.items() if kind in used]
+    at_chance = sorted({row["target_sparsity"] for row in section.rows if row["against_best"] == "chance"})
+    if at_chance:
+        places = ", ".join(f"{percent(sparsity)} %" for sparsity in at_chance)
+        found.append(said("At {} every method is at chance, and none is marked.", places))
+    if used == {""} and len(section.methods) > 1:
+        found.append(said(f"Nothing is marked: that takes {FEWEST_PAIRS} shared seeds."))
+    return found
 
 
 def cell(row: Row | None) -> str:

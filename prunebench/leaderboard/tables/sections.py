@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -37,6 +37,8 @@ class Section:
     file: str
     """What the names of this section's files start with."""
     rows: tuple[Row, ...]
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The methods behind each row's method that stands for several with the same results."""
 
     @cached_property
     def controls(self) -> list[Row]:
@@ -56,8 +58,13 @@ class Section:
         return {label: found[label] for label in sorted(found, key=lambda label: (*_merit(found[label]), label))}
 
     @property
-    def tiered(self) -> bool:
-        return any(row["tier"] is not None for row in self.rows)
+    def compared(self) -> dict[float, list[Row]]:
+        """The rows that are compared with each other, by sparsity."""
+        found: dict[float, list[Row]] = defaultdict(list)
+        for row in self.rows:
+            if row["tier"] is not None:
+                found[row["target_sparsity"]].append(row)
+        return dict(found)
 
 
 def sections(frame: pd.DataFrame) -> list[Section]:
@@ -68,7 +75,16 @@ def sections(frame: pd.DataFrame) -> list[Section]:
     several = len({suite for suite, _ in groups}) > 1
     titles = {(suite, task): f"{suite}: {task}" if several else task for suite, task in groups}
     files = _files(titles)
-    return [Section(*place, titles[place], files[place], tuple(some)) for place, some in groups.items()]
+    return [Section(*place, titles[place], files[place], *_merged(some)) for place, some in groups.items()]
+
+
+def _merged(rows: Sequence[Row]) -> tuple[tuple[Row, ...], dict[str, tuple[str, ...]]]:
+    """The rows with one for all methods that have the same results, under all of their names."""
+    names = {row["method"]: row["identical"] for row in rows if row["identical"]}
+    first = {label: min(method for method in names if names[method] == label) for label in names.values()}
+    kept = [row for row in rows if first.get(row["identical"], row["method"]) == row["method"]]
+    groups = {label: tuple(sorted(method for method in names if names[method] == label)) for label in first}
+    return tuple({**row, "method": row["identical"] or row["method"]} for row in kept), groups
 
 
 def _files(titles: Mapping[Place, str]) -> dict[Place, str]:

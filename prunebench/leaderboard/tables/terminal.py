@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from prunebench.leaderboard.tables.markdown import aligned, fragments
-from prunebench.leaderboard.tables.pivots import cell, cost
-from prunebench.leaderboard.tables.sections import Row, Section, percent, sections, spread, state
+from prunebench.leaderboard.tables.markdown import aligned
+from prunebench.leaderboard.tables.model import Style, Table, Text, Words, text_of
+from prunebench.leaderboard.tables.pivots import accuracies, caption, cost_caption, costs
+from prunebench.leaderboard.tables.sections import Row, Section, percent, sections, state
 from prunebench.messages.plain_text import visible
+
+SIGNS: Mapping[Style, str] = {"strong": "*", "em": "~", "unsure": "?"}
+"""Behind an accuracy, for bold, italic and uncertain."""
 
 
 def text(frame: pd.DataFrame, width: int = 80) -> str:
@@ -23,20 +27,19 @@ def _visible(value: object) -> object:
 
 
 def _lines(section: Section, width: int) -> Iterator[str]:
-    said = fragments(section)
-    yield from textwrap.wrap(f"{section.title}: test accuracy in percent, {said['seeds']}", width)
-    for row in section.controls:
-        yield f"dense network ({row['method']}): {spread(row) or state(row)}"
-    yield from _blocks(section, width, _starred)
-    if section.tiered:
-        yield "* the best tier at this sparsity"
+    yield from textwrap.wrap(f"{section.title}: {_plain(caption(section, SIGNS))}", width)
+    yield from _blocks(accuracies(section), width)
     if section.methods:
         yield ""
-        yield from textwrap.wrap(said["cost-caption"], width)
-        yield from _blocks(section, width, cost)
+        yield from textwrap.wrap(_plain(cost_caption(section)), width)
+        yield from _blocks(costs(section), width)
     for row in section.rows:
         if row["status"] != "done":
             yield from textwrap.wrap(_complaint(row), width, subsequent_indent="  ")
+
+
+def _plain(words: Words) -> str:
+    return text_of(words).plain
 
 
 def _complaint(row: Row) -> str:
@@ -44,21 +47,33 @@ def _complaint(row: Row) -> str:
     return f"{row['method']} at {percent(row['target_sparsity'])} %: {state(row)}{reason}"
 
 
-def _blocks(section: Section, width: int, show: Callable[[Row | None], str]) -> Iterator[str]:
-    """The pivot, in as many tables below each other as its sparsities need."""
-    cells = {label: [show(rows.get(s)) for s in section.sparsities] for label, rows in section.methods.items()}
+def _blocks(table: Table, width: int) -> Iterator[str]:
+    """The table, in as many tables below each other as its columns need; whole, if it fits without blanks around ±."""
+    cells = [[_plain(label), *map(_signed, row)] for label, *row in table.body]
     if not cells:
         return
-    heads = [f"{percent(sparsity)} %" for sparsity in section.sparsities]
-    widest = max(len(cell) for row in (heads, *cells.values()) for cell in row)
-    label = min(max(map(len, cells)), max(width // 3, 12))
-    fitting = max(1, (width - label) // (widest + 2))
-    for start in range(0, len(section.sparsities), fitting):
-        header = ["method", *heads[start : start + fitting]]
-        body = [[textwrap.fill(name, label), *row[start : start + fitting]] for name, row in cells.items()]
+    label = min(max(len(row[0]) for row in cells), max(width // 3, 12))
+    if sum(_widths(table, cells)) > width - label:
+        cells = [[row[0], *(cell.replace(" ± ", "±") for cell in row[1:])] for row in cells]
+    widths = _widths(table, cells)
+    start = 1
+    while start < len(table.header):
+        end = start + 1
+        while end < len(table.header) and label + sum(widths[start - 1 : end]) <= width:
+            end += 1
+        body = [[textwrap.fill(row[0], label), *row[start:end]] for row in cells]
         yield ""
-        yield aligned(body, header, ["left", *["right"] * (len(header) - 1)], "simple")
+        yield aligned(body, ["method", *table.header[start:end]], ["left", *["right"] * (end - start)], "simple")
+        start = end
 
 
-def _starred(row: Row | None) -> str:
-    return cell(row) + ("*" if row is not None and row["tier"] == 1 else " ")
+def _widths(table: Table, cells: Sequence[Sequence[str]]) -> list[int]:
+    """Of the columns behind the first, with the blanks before them."""
+    heads = [f"{head}  " for head in table.header]  # tabulate leaves room around them
+    return [2 + max(map(len, column)) for column in zip(*(row[1:] for row in (heads, *cells)), strict=True)]
+
+
+def _signed(words: Words) -> str:
+    """A cell with its sign, for which every cell of accuracies has a place."""
+    text = text_of(words)
+    return text.plain + (SIGNS.get(text.spans[0].style, " ") if isinstance(words, Text) else "")
