@@ -13,7 +13,7 @@ from prunebench import load_ticket, session, tracking
 from prunebench.api.errors import PrunebenchError
 from prunebench.cli import main
 from prunebench.inspection.tickets import Facts, Ticket
-from prunebench.records.results import ASKED
+from prunebench.records.results import OPTION
 from prunebench.session import outbox as unsent
 from prunebench.store.entries import Store
 from tests import runs
@@ -133,7 +133,7 @@ def note(tmp_path, evil, **changes):
         "prints": {},
         "files": [str(evil)],
         "blocked": [],
-        "origin": {ASKED + "plugins": json.dumps([str(evil)])},
+        "origin": {OPTION + "plugins": json.dumps([str(evil)])},
     }
     folder = Store.open(tmp_path / ".prunebench").root / session.UNSENT
     folder.mkdir()
@@ -187,7 +187,7 @@ def test_a_plugin_that_is_named_is_loaded_and_no_other(evil, tmp_path):
     own.parent.mkdir()
     own.write_text(MINE, "utf-8")
     code, said = prunebench("sync", "--plugin", own)
-    assert (code, said) == (0, "tiny: 0 sent, 0 there already, 2 not done yet")
+    assert (code, said) == (0, "tiny: 0 sent, 0 sent before, 2 not finished")
     assert not path.exists()
 
 
@@ -211,7 +211,7 @@ def board(evil, tmp_path):
     """A published board that says it was made with the file."""
     folder = tmp_path / "board"
     folder.mkdir()
-    said = {ASKED + "file": str(evil), ASKED + "plugins": json.dumps([str(evil)]), ASKED + "settings": '["seeds=1"]'}
+    said = {OPTION + "file": str(evil), OPTION + "plugins": json.dumps([str(evil)]), OPTION + "settings": '["seeds=1"]'}
     lines = []
     for line in BOARD.read_text("utf-8").splitlines():
         values = json.loads(line)

@@ -22,19 +22,19 @@ Mode = Literal["train", "eval"]
 
 
 class Trial(Protocol):
-    """The trial that a method makes a chain of stages for."""
+    """The trial for which `Method.stages` yields a chain."""
 
     @property
     def sparsity(self) -> float:
-        """The share of the prunable weights to remove."""
+        """Share of the prunable weights to remove."""
 
     @property
     def density(self) -> float:
-        """The share of the prunable weights to keep: 1 - sparsity."""
+        """Share of the prunable weights to keep: 1 - sparsity."""
 
     @property
     def seed(self) -> int:
-        """The seed that everything in the trial is drawn from."""
+        """Seed of all random draws of the trial."""
 
     @property
     def network(self) -> Network:
@@ -42,10 +42,10 @@ class Trial(Protocol):
 
 
 class Scoring(Protocol):
-    """The network at one point of a trial, data to look at, and the method's own randomness.
+    """The network at one point of a chain, training examples, and a random generator.
 
-    The network is a copy: changes that a method makes to it are lost afterwards. Pruned weights are zero in it. Every
-    tensor is on `device`. The gradient of a weight that the model has frozen is 0, however it is taken.
+    The network is a copy, so a method may modify it. Pruned weights are zero in it. All tensors are on `device`. The
+    gradient of a weight that the model has frozen is always 0.
     """
 
     @property
@@ -62,7 +62,7 @@ class Scoring(Protocol):
 
     @property
     def masks(self) -> dict[str, torch.Tensor]:
-        """Bool, of each weight's shape: True where it is not pruned yet."""
+        """By name, a bool tensor of the weight's shape: True where it is not pruned."""
 
     @property
     def seed(self) -> int:
@@ -81,56 +81,56 @@ class Scoring(Protocol):
         """A CPU generator that depends on the trial's seed and the method's name alone; the same at each access."""
 
     def batches(self, count: int, size: int, balanced: bool = False) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Training examples, drawn without replacement and not augmented, as (inputs, labels).
+        """Yield mini-batches of training examples as (inputs, labels), without replacement and without augmentation.
 
-        Where there are fewer than count * size examples, the last batch is smaller. One of a single example is left
-        out, because BatchNorm cannot be trained on it, unless `size` is 1 or there is no other example.
+        If there are fewer than count * size examples, the last batch is smaller. A last batch of one example is
+        omitted, because BatchNorm cannot be trained on it, unless `size` is 1 or there is no other example.
 
         Args:
-            count: of mini-batches.
-            size: examples in each; float32 inputs of shape (size, channels, height, width).
-            balanced: the same number of every class in a batch (as near as `size` allows).
+            count: number of mini-batches.
+            size: examples in each; the inputs are float32 of shape (size, channels, height, width).
+            balanced: whether a batch has the same number of examples of each class, as far as `size` allows.
         """
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The task's loss of a batch: a scalar, the mean over its examples; without label smoothing."""
 
     def mode(self, mode: Mode) -> AbstractContextManager[nn.Module]:
-        """The model with BatchNorm (and dropout) in the given mode; dropout is seeded."""
+        """Context in which the model is in the given mode (BatchNorm, dropout); dropout is seeded."""
 
     def gradients(self, loss: torch.Tensor, **options: Any) -> dict[str, torch.Tensor]:
-        """The gradient of a scalar with respect to each prunable weight, dense: pruned weights have one too.
+        """Return the dense gradient of a scalar with respect to each prunable weight, pruned positions included.
 
-        It is 0 for a frozen weight, and for a weight that the scalar does not depend on.
+        It is 0 for a frozen weight and for a weight that the scalar does not depend on.
 
         Args:
-            options: of torch.autograd.grad, such as create_graph=True.
+            options: options of torch.autograd.grad, such as create_graph=True.
         """
 
 
 class Training(Protocol):
-    """A training while it runs: what is passed to the hooks of an updater, which may change it."""
+    """A running training, which is passed to the hooks of an updater; they may modify it."""
 
     model: nn.Module
     network: Network
     clock: Clock
     step: int
-    """The step that is being made, counted from 0: in `after_step` `step + 1` steps have been made."""
+    """The current step, counted from 0; in `after_step`, `step + 1` steps have been made."""
     seed: int
     """The trial's."""
     parameters: dict[str, nn.Parameter]
     """All parameters of the model by name."""
     device: torch.device
     masks: dict[str, torch.Tensor]
-    """Bool, of each masked weight's shape. Change them with `set_masks` only."""
+    """By name, a bool tensor of the weight's shape. Change masks only by `set_masks` or `keep_highest`."""
     memory: dict[str, torch.Tensor]
-    """Tensors that the updater keeps from step to step; saved with the state."""
+    """Tensors that the updater keeps from step to step; they are saved with the state."""
     optimizer: torch.optim.Optimizer
     trains_dense: bool
-    """Whether the optimizer works on dense weights (or scores): masks are then applied, not enforced."""
+    """See `Updater.trains_dense`."""
     sparse_flops: Flops
-    """Forward FLOPs of one example under the present masks. A tensor on the device, for which no step waits, if
-    `trains_dense`."""
+    """Forward FLOPs of one example under the current masks. If `trains_dense` is set, this is a tensor on the
+    device, so that no step has to wait for its value."""
 
     @property
     def dense_gradient_flops(self) -> Flops:
@@ -142,13 +142,13 @@ class Training(Protocol):
 
     @property
     def weights(self) -> dict[str, nn.Parameter]:
-        """The prunable weights by name; after the backward pass with their dense gradient."""
+        """The prunable weights by name; after the backward pass, `weight.grad` is the dense gradient."""
 
     def generator(self, purpose: str) -> torch.Generator:
-        """A CPU generator of this step's own."""
+        """Return a CPU generator that is seeded by the trial, the step and `purpose`."""
 
     def step_of(self, time: str | int) -> int:
-        """The optimizer step that a time such as `75%` names."""
+        """Return the optimizer step of a time such as `75%`."""
 
     def keep_highest(
         self,
@@ -157,16 +157,16 @@ class Training(Protocol):
         allocation: Allocation = "global",
         structure: Structure | None = None,
     ) -> None:
-        """Make the masks keep exactly round(density * N) weights: the highest of `scores`, pruned ones among them.
+        """Set the masks to the round(density * N) weights with the highest scores; pruned weights can return.
 
-        With a structure they keep N of every M, as far as it fits. No step waits for an accelerator here; whether all
-        scores were finite is checked at the next evaluation.
+        With a structure, N of every M weights are kept in each layer that it fits. The call does not wait for the
+        device: whether all scores were finite is checked at the next evaluation.
 
         Raises:
-            PrunebenchError: for scores that lack a layer, have another shape, or are not all finite.
-            Diverged: likewise, if the weights are not finite either.
+            PrunebenchError: if scores of a layer are missing, have another shape, or are not finite.
+            Diverged: if scores are not finite because the weights are not.
         """
 
     def set_masks(self, masks: Mapping[str, torch.Tensor]) -> None:
-        """Replace the masks. Newly pruned weights become zero; so does the optimizer's memory of every weight that
-        changed sides, so that a grown weight starts from nothing."""
+        """Replace the masks. Newly pruned weights are set to zero, and the optimizer state (such as momentum) of every
+        weight that was pruned or grown is reset."""

@@ -1,7 +1,7 @@
 """Where jobs run: `Executor`, the `WorkerPool` that it opens for a run, and the values that pass between them.
 
-The scheduler decides what runs, when, and what a failure means; an executor decides only where. It gets a `JobSpec`,
-a plain value that any process with the same code can run, and returns how the job ended.
+The scheduler decides which job runs next and what a failure means; an executor decides only where a job runs. It is
+passed a `JobSpec`, a plain value that any process with the same code can run, and returns how the job ended.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from typing_extensions import Doc
 from prunebench.api.components import Component
 
 CHECKPOINT_EVERY = 60.0
-"""Seconds between two checkpoints of a training, unless one asks for others."""
+"""The default number of seconds between two checkpoints of a training."""
 
 
 class ExitCode(IntEnum):
-    """How a worker ends, and what the scheduler does then."""
+    """How a worker ended; the scheduler acts on it."""
 
     DONE = 0
     FAILED = 1
-    """An exception of the work itself: final, its reason is in the store."""
+    """The job raised an exception. It is not retried; the reason is in the store."""
     STORE_FULL = 73
-    """The store cannot be written: the run stops at once and records no failure; the last line of the log says why."""
+    """The store cannot be written. The run stops at once and records no failure; the last line of the log says why."""
     INPUT_MISSING = 74
-    """An entry that the job needs was missing or damaged, and is discarded: it is computed again."""
+    """An entry that the job needs was missing or damaged. It is discarded and computed again."""
     OUT_OF_MEMORY = 72
-    """A GPU had too little free memory, which others may have used: tried again as if the worker was killed."""
+    """A GPU had too little free memory, which other processes may have used. The job is retried as if it was killed."""
     LOCKED = 75
-    """Another run that is alive holds the lock of this job: it is tried again in about a second."""
+    """Another active run holds the lock of this job. It is retried in about a second."""
     NOT_RUN = 76
-    """The worker, or the process that starts workers, died for a reason unrelated to the job: tried again, not counted
-    as an attempt."""
+    """The worker, or the process that starts workers, died for a reason unrelated to the job. The job is retried, and
+    this does not count as an attempt."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What one running stage takes of a machine. It decides where a stage runs and never what comes out."""
+    """Resources of one running stage. They determine where it runs, and do not affect the result."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
@@ -54,34 +54,34 @@ class Resources:
 
 @dataclass(frozen=True, kw_only=True)
 class JobSpec:
-    """All that a worker needs, as plain values: it may run in another process or on another machine."""
+    """A job as plain values, with everything that a worker in another process or on another machine needs."""
 
     trial: dict[str, Any]
-    """The trial that is worked on, as values."""
+    """The trial, as plain values."""
     network: dict[str, Any] = field(default_factory=dict)
-    """The network of its task without the weights, as values."""
+    """The network of its task without the weights, as plain values."""
     stages: tuple[dict[str, Any], ...] = ()
-    """The stages to perform, as values; without them the worker asks the trial's method for its chain."""
+    """The stages to perform, as plain values; if empty, the worker asks the trial's method for its chain."""
     checksum: str = ""
-    """Of parameters, stages and code: a worker that has other code refuses the job."""
+    """Hash of parameters, stages and code; a worker with other code refuses the job."""
     protocol: str
     path: tuple[str, ...]
-    """Keys of the stages to perform, first to last; the last one's state goes into the store."""
+    """Keys of the stages to perform, in order; the state of the last one is stored."""
     parent: str | None
-    """Key of the state to begin from."""
+    """Key of the state to start from."""
     needs: tuple[str, ...] = ()
-    """Keys of all entries that are read from the store, the parent's among them."""
+    """Keys of all entries that are read from the store, the parent included."""
     plugins: tuple[str, ...]
-    """Loose plugin files."""
+    """Paths of plugin files that are not installed."""
     blocked: tuple[str, ...]
-    """Plugins that are left out."""
+    """Names of installed plugins that are not loaded."""
     store: str
     data: str
     """Folder of the prepared arrays."""
     fingerprint: str
-    """Of those arrays."""
+    """Hash of the contents of those arrays."""
     seal: str = ""
-    """Of the arrays' files when they were verified; a worker that sees other files reads and verifies them itself."""
+    """Sizes and times of the verified array files. A worker that finds others verifies the files itself."""
     device: str = "cpu"
     threads: int = 1
     environment: tuple[tuple[str, str], ...] = ()
@@ -93,21 +93,21 @@ class JobSpec:
 
     @property
     def key(self) -> str:
-        """The name of the job: the key of its last stage."""
+        """The key of the last stage, which identifies the job."""
         return self.path[-1]
 
     @property
     def log(self) -> Path:
-        """The file for what its worker prints."""
+        """The file that the output of the worker is written to."""
         return Path(self.store) / "logs" / f"{self.key}.log"
 
     def to_json(self) -> str:
-        """As text; `from_json` gives an equal job."""
+        """The job as JSON; `from_json` returns an equal job."""
         return json.dumps({one.name: getattr(self, one.name) for one in fields(self)})
 
     @classmethod
     def from_json(cls, text: str) -> JobSpec:
-        """The job that `to_json` wrote."""
+        """The job in a text that `to_json` returned."""
         return cls(**{name: _frozen(name, value) for name, value in json.loads(text).items()})
 
 
@@ -126,13 +126,13 @@ class JobResult:
 
     key: str
     exitcode: int
-    """As the worker's process gave it: 0 is done; below 0 it was killed from outside, by the signal -exitcode."""
+    """Exit code of the worker process (see `ExitCode`); if it is negative, the signal -exitcode killed the process."""
     cause: str = ""
-    """What the executor knows of an end that the worker could not report itself, for the reason of a failed row."""
+    """Why the worker ended, if it could not report that itself; it becomes the reason of a failed row."""
 
     @property
     def killer(self) -> str:
-        """What killed the worker; nothing if it ended by itself."""
+        """What killed the worker; empty if it was not killed."""
         if self.exitcode >= 0:
             return ""
         return self.cause or _signal_name(-self.exitcode)
@@ -147,18 +147,18 @@ def _signal_name(number: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """The run that an executor opens a worker pool for."""
+    """Settings of the run that an executor opens a worker pool for."""
 
     store: Path
     workers: int | None = None
-    """Jobs at a time, if the user gave a number."""
+    """Number of jobs at a time, if the user specified it."""
     threads: int = 1
-    """Of each worker."""
+    """Threads of each worker."""
     device: str = "cpu"
     plugins: tuple[str, ...] = ()
-    """Loose plugin files."""
+    """Paths of plugin files that are not installed."""
     blocked: tuple[str, ...] = ()
-    """Plugins that are left out."""
+    """Names of installed plugins that are not loaded."""
     resources: Resources = field(default_factory=Resources)
 
 
@@ -166,33 +166,33 @@ class Executor(Component):
     """A place where jobs run. Its parameters are options of `prunebench run --executor NAME`."""
 
     def prepare(self) -> None:
-        """Start what takes time to start, if anything; called while the plan is made, where jobs will have to run.
+        """Start anything that takes time to start. Called while the suite is planned, if jobs will have to run.
 
-        `open` follows, unless no job has to run after all or the run fails before it. Calling it twice is harmless.
+        `open` is called afterwards, unless no job has to run or the run fails first. A second call must be harmless.
         """
 
     def open(self, context: RunContext) -> WorkerPool:
-        """A new worker pool, for one run.
+        """Return a new worker pool for one run.
 
         Raises:
-            PrunebenchError: what is not there, and what to do about it.
+            PrunebenchError: what is missing, and how to provide it.
         """
         raise NotImplementedError(f"executor {self.name!r} opens no worker pool")
 
 
 class WorkerPool:
-    """Runs the jobs of one run. A context manager: leaving it stops all jobs that still run.
+    """Runs the jobs of one run. It is a context manager, which stops all running jobs on exit.
 
     A worker process calls `prunebench.run_job(job)`, which performs the job and returns the exit code;
     `python -m prunebench.execution` does the same with the JSON of a job on its standard input.
     """
 
     place: str = ""
-    """Where jobs run, for people: `4 processes on this machine`."""
+    """Description of where jobs run, such as `4 processes on this machine`."""
 
     @property
     def free(self) -> int:
-        """How many more jobs could begin now."""
+        """Number of jobs that can be submitted now."""
         raise NotImplementedError
 
     def submit(self, job: JobSpec) -> None:
@@ -200,22 +200,22 @@ class WorkerPool:
         raise NotImplementedError
 
     def wait(self, timeout: float | None) -> list[JobResult]:
-        """The jobs that ended: as soon as there is one, or none after `timeout` seconds.
+        """Wait until a job has ended, for at most `timeout` seconds, and return the results of all jobs that ended.
 
-        A job whose worker is lost has ended too; the scheduler decides whether it is tried again.
+        A job whose worker is lost has ended too; the scheduler decides whether to retry it.
         """
         raise NotImplementedError
 
     def cancel(self, key: str) -> None:
-        """Kill a job's worker and forget the job: `wait` no longer returns it."""
+        """Kill the worker of a job; `wait` does not return the job any more."""
         raise NotImplementedError
 
     def begun(self, key: str) -> bool:
-        """Whether a job that was submitted has begun: its time limit counts from then."""
+        """Return whether a submitted job has started; its time limit counts from then."""
         return True
 
     def shutdown(self) -> None:
-        """Stop all workers, politely and then for good, within seconds."""
+        """Stop all workers within seconds: ask them to terminate, then kill them."""
         raise NotImplementedError
 
     def __enter__(self) -> WorkerPool:
@@ -226,5 +226,5 @@ class WorkerPool:
 
 
 def chosen(resources: Resources, other: Mapping[str, float | None]) -> Resources:
-    """The resources, changed by those of `other` that are given."""
+    """The resources, with the values of `other` that are not None."""
     return Resources(**{**asdict(resources), **{name: value for name, value in other.items() if value is not None}})

@@ -1,4 +1,4 @@
-"""A file as a parameter of a component, with its content in every key."""
+"""Files as parameters of components; keys contain the hash of their content."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _PINNED = re.compile(r"(?P<path>.+)@sha256:(?P<digest>[0-9a-f]{64})", re.DOTALL)
 
 @dataclass(frozen=True)
 class File:
-    """A file as a parameter, `ticket: prunebench.File`: its path in a suite, the hash of its content in every key.
+    """A file as a parameter, `ticket: prunebench.File`. A suite has its path; keys contain the hash of its content.
 
-    A relative path begins in the folder that the command runs in. `PATH@sha256:DIGEST` says which content is meant, and
-    is refused when another is there; that is how it travels to workers. Two files of the same content are equal.
+    A relative path is resolved from the current folder. `PATH@sha256:DIGEST` is accepted only if the file has this
+    content; workers are passed files in this form. Two files with the same content are equal.
     """
 
     path: str = field(compare=False)
@@ -32,16 +32,16 @@ class File:
 
     @classmethod
     def at(cls, text: str) -> File:
-        """The file that a text names. Raises ValueError when it is not there, or not the one that was pinned."""
+        """The file at a path, which may end with `@sha256:DIGEST`. Raises ValueError if it is missing or differs."""
         pinned = _PINNED.fullmatch(text)
         path, expected = (pinned["path"], pinned["digest"]) if pinned else (text, "")
         found = _digest(path)
         if expected and found != expected:
-            raise ValueError(f"{path!r} is not the file that is meant: its SHA-256 is {found}, and not {expected}")
+            raise ValueError(f"{path!r} is not the expected file: its SHA-256 is {found}, not {expected}")
         return cls(path, found)
 
     def read(self) -> bytes:
-        """Its content, which is that of the key. Raises PrunebenchError when it is gone or another meanwhile."""
+        """Return its content. Raises PrunebenchError if the file was removed or changed since the suite was read."""
         try:
             content = Path(self.path).read_bytes()
         except OSError as error:
@@ -64,7 +64,7 @@ class File:
 def _digest(path: str) -> str:
     try:
         if not Path(path).is_file():
-            raise ValueError(f"{path!r} is no file{'' if Path(path).exists() else ': there is nothing'}")
+            raise ValueError(f"{path!r} {'is not a file' if Path(path).exists() else 'does not exist'}")
         with Path(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A dense network as a plan sees it: its prunable weights, their sizes, and the FLOPs of one example."""
+"""Descriptions of dense networks: their prunable weights with sizes, and the FLOPs of one example."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Count = TypeVar("Count", int, "torch.Tensor")
 
 Flops: TypeAlias = "float | torch.Tensor"
-"""A number of FLOPs, or a tensor of it on a device that is not waited for; arithmetic with both is the same."""
+"""A number of FLOPs, or a scalar tensor on a device whose value is not read."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class Layer:
     name: str
     shape: tuple[int, ...]
     flops: float
-    """Of all multiplications by it in the dense forward pass of one example."""
+    """FLOPs of all multiplications by the weight in the dense forward pass of one example."""
     used: bool = True
-    """Whether a forward pass reads it at all."""
+    """Whether a forward pass uses the weight."""
     input_dim: int = 1
-    """The dimension of the weight along which its inputs are: 0 in a transposed convolution."""
+    """Dimension of the weight for its inputs: 1, or 0 in a transposed convolution."""
     groups: int = 1
-    """Of a convolution: its inputs and outputs are connected within each group only."""
+    """Number of groups of a convolution; inputs and outputs are connected within each group only."""
 
     @property
     def inputs(self) -> int:
@@ -48,17 +48,17 @@ class Layer:
 
 @dataclass(frozen=True)
 class Network:
-    """A dense network."""
+    """Description of a dense network."""
 
     layers: tuple[Layer, ...]
     flops: float
-    """Of one example's forward pass, layers that are not prunable included."""
+    """FLOPs of the forward pass of one example, layers that are not prunable included."""
     parameters: int
-    """All of them: biases and norms too."""
+    """Number of all parameters, biases and norms included."""
     output: str = ""
-    """Name of the model's last prunable weight, whether or not the task leaves it alone."""
+    """Name of the last prunable weight of the model, whether or not the task excludes it."""
     left_out: tuple[Layer, ...] = ()
-    """Large matrices that the model does not let be pruned."""
+    """Large matrices that `Model.prunable` does not include."""
 
     @property
     def size(self) -> int:
@@ -71,13 +71,13 @@ class Network:
         return sum(layer.flops for layer in self.layers)
 
     def flops_at(self, kept: Mapping[str, Count]) -> Count | float:
-        """Forward FLOPs of one example when zeros are skipped.
+        """Forward FLOPs of one example without multiplications by zero.
 
         Args:
-            kept: number of weights kept in each layer, each a number or a float64 tensor of one; a layer that is not
-                named is dense.
+            kept: number of weights that are kept in each layer, as a number or a scalar float64 tensor; layers that are
+                not named are dense.
         """
         pruned = ((layer, layer.size - kept[layer.name]) for layer in self.layers if layer.name in kept)
-        # A number over a number: a GPU divides a tensor by one with another last bit than a CPU.
+        # Divide numbers, not tensors: a division on a GPU can give another last bit than on a CPU.
         skipped = sum(layer.flops / layer.size * count for layer, count in pruned)
         return self.flops - skipped

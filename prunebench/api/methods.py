@@ -1,8 +1,8 @@
-"""What the author of a pruning method subclasses: `Method`, and `Updater` for masks that change during a training.
+"""Base classes of pruning methods: `Method`, and `Updater` for masks that change during a training.
 
-A method yields `Train(by=self)` in its chain and returns an `Updater` from `Method.updater`. The loop in
-`prunebench.training.loop` calls it; everything that it must remember from step to step it keeps in `training.memory`,
-which is saved and restored with the state, so that a training may stop and go on anywhere.
+A method with such masks yields `Train(by=self)` in its chain and returns an `Updater` from `Method.updater`, whose
+hooks the training loop calls. Whatever the updater needs from step to step belongs into `training.memory`, which is
+saved and restored with the state, so that a training can be interrupted at any step.
 """
 
 from __future__ import annotations
@@ -23,66 +23,67 @@ if TYPE_CHECKING:
 
 
 class Updater:
-    """Base class of what changes the masks during a training; by default they are static.
+    """Base class of objects that change the masks during a training; by default the masks are static.
 
     Override the hooks that a method needs. The training loop calls them in this order::
 
-        begin                    once; `restore_dense` instead in a training that goes on after an interruption
+        begin                    once; in a training that continues after an interruption, `restore_dense` instead
         for each step:
             apply_masks          put the sparse weights in place
-            forward, backward    which leave a dense gradient in each weight
+            forward, backward    compute the dense gradient of each weight
             restore_dense        undo apply_masks
-            flops                the cost of this step, under the masks that it was made with
-            after_backward       use or change the gradients; True leaves out the optimizer's step
-            optimizer            gradients are masked and clipped, weights change, pruned weights are zero again
-            after_step           change the masks: `training.step + 1` steps have been made
+            flops                return the cost of this step, under its masks
+            after_backward       use or change the gradients; return True to skip the optimizer's step
+            optimizer            mask and clip the gradients, update the weights, set pruned weights to zero
+            after_step           change the masks; `training.step + 1` steps have been made
             if an evaluation or a checkpoint is due:
                 apply_masks
                 evaluate
                 restore_dense
-        apply_masks              once, for the weights that the next stage begins with
+        apply_masks              once, for the weights that the next stage starts with
     """
 
     trains_dense: ClassVar[bool] = False
-    """True if the optimizer trains dense weights (or scores), which `restore_dense` puts back.
+    """Whether the optimizer trains dense weights (or scores), which `restore_dense` restores.
 
-    Masks are then applied before each pass, and not enforced after each step. A later stage begins from the masked
-    weights, with a new optimizer.
+    Masks are then applied before each pass instead of enforced after each step. A later stage starts from the masked
+    weights with a new optimizer.
     """
 
     def begin(self, training: Training) -> None:
-        """Called once, before the first step: make a first mask, or what is remembered in `training.memory`."""
+        """Called once before the first step, to make the first masks or to initialize `training.memory`."""
 
     def apply_masks(self, training: Training) -> None:
         """Called before each forward pass, evaluation and snapshot.
 
-        A method whose optimizer works on something else than the sparse weights (straight-through: the dense ones;
-        learned masks: the scores) keeps that in the weights between steps, and puts the sparse weights there now.
+        A method whose optimizer trains something other than the sparse weights (the dense weights of a straight-through
+        estimator, the scores of learned masks) keeps it in the weights between steps, and replaces it by the sparse
+        weights here.
         """
 
     def restore_dense(self, training: Training) -> None:
-        """Undo `apply_masks`: called after the backward pass, with the gradients of the masked weights, and after an
+        """Undo `apply_masks`. Called after the backward pass, with the gradients of the masked weights, and after an
         evaluation."""
 
     def after_backward(self, training: Training) -> bool:
-        """Called with the dense gradient of each weight, of its shape, in `weight.grad`.
+        """Called when `weight.grad` of each weight has its dense gradient, of the shape of the weight.
 
-        Returns whether this replaces the optimizer's step; `training.step` steps have been made before.
+        Return True to skip the step of the optimizer. `training.step` steps have been made before this one.
         """
         return False
 
     def after_step(self, training: Training) -> None:
-        """Called when the optimizer has made its step and pruned weights are zero again: the place to change the masks.
+        """Called after the step of the optimizer, when pruned weights are zero again; change the masks here.
 
         `training.step` is the step just made, counted from 0, so that `training.step + 1` steps have been made.
         """
 
     def flops(self, training: Training) -> Flops:
-        """Called before masks change in this step: its forward and backward FLOPs for one example.
+        """Return the forward and backward FLOPs of one example in this step. Called before the masks change.
 
-        By default 3 * f_S, zeros skipped. `training.dense_gradient_flops` is the cost of a step that needs the gradient
-        of every weight. Return a number or a tensor of one: `training.sparse_flops` is a tensor if `trains_dense`, and
-        reading its value makes each step wait for a GPU.
+        By default 3 * f_S, without multiplications by zero. `training.dense_gradient_flops` is the cost of a step that
+        needs the gradient of every weight. Return a number or a scalar tensor: `training.sparse_flops` is a tensor if
+        `trains_dense` is set, and reading its value would make each step wait for the GPU.
         """
         return 3 * training.sparse_flops
 
@@ -101,67 +102,67 @@ def _float32() -> torch.dtype:
 
 @dataclass(frozen=True)
 class Deployed:
-    """What `Method.deploy` makes of a network."""
+    """A network that `Method.deploy` converted."""
 
     model: nn.Module
-    """In evaluation mode, and on `device`."""
+    """The converted network, in evaluation mode and on `device`."""
     device: torch.device = field(default_factory=_cpu)
     dtype: torch.dtype = field(default_factory=_float32)
-    """Of the inputs; and of the dense network, for its latency to be compared with like."""
+    """Type of the inputs. The latency of the dense network is measured with the same type."""
     notes: Mapping[str, str] = field(default_factory=dict)
-    """Short remarks by topic; one on `latency_ms` says why that is not applicable here, and it is left out."""
+    """Remarks by topic. A remark on `latency_ms` says why the latency is not applicable; it is then not measured."""
 
 
 class Method(Component):
-    """A pruning method. Override `scores` and nothing else for most methods; `stages` for a chain of your own."""
+    """Base class of a pruning method. Most methods only override `scores`; override `stages` for another chain."""
 
     control: ClassVar[bool] = False
-    """True for the unpruned network that every other method is compared with."""
+    """Whether this is the unpruned network that all other methods are compared with."""
     exempt: ClassVar[Mapping[str, str]] = {}
-    """Checks of `prunebench check` that are not meant for it, each with the reason: a report shows both."""
+    """Checks of `prunebench check` that do not apply to the method, each with the reason that a report shows."""
 
     def scores(self, scoring: Scoring) -> dict[str, torch.Tensor]:
-        """How much each weight matters; the highest are kept.
+        """Return a score for each weight; the weights with the highest scores are kept.
 
         Args:
             scoring: the network at this point of the chain (`scoring.weights`, `.gradients()`, `.generator`, ...).
 
         Returns:
-            for every name in `scoring.weights` a finite tensor of that weight's shape. What is pruned already
-            stays pruned whatever its score.
+            a finite tensor of the weight's shape for every name in `scoring.weights`. Pruned weights stay pruned,
+            whatever their scores are.
         """
         raise NotImplementedError(f"method {self.name!r} has no scores")
 
     def scoring_flops(self, network: Network, density: float) -> float:
-        """Floating-point operations of one `scores` call, for the cost ledger; 0 for scores that run no network.
+        """Return the FLOPs of one `scores` call, which count as training cost; 0 if `scores` does not run the network.
 
         Args:
             network: the dense network's layers and its forward FLOPs for one example.
-            density: share of the weights that is kept before the call.
+            density: share of the weights that are kept before the call.
         """
         return 0.0
 
     def updater(self, density: float | None) -> Updater:
-        """A new object that changes masks during a training, for `Train(by=self, density=density)` in the chain."""
+        """Return a new updater for a training, for `Train(by=self, density=density)` in the chain."""
         raise NotImplementedError(f"method {self.name!r} has no updater")
 
     def deploy(self, scoring: Scoring) -> Deployed:
-        """The network as it is delivered, for `Deploy(by=self)` in the chain; only on kernels that are really there.
+        """Convert the network for deployment, for `Deploy(by=self)` in the chain. Use only kernels that exist.
 
         Args:
-            scoring: the network at this point of the chain, in evaluation mode; it may be changed.
+            scoring: the network at this point of the chain, in evaluation mode; it may be modified.
         """
         raise NotImplementedError(f"method {self.name!r} deploys nothing")
 
     def stages(self, trial: Trial) -> Iterator[stages.Stage]:
-        """The chain of a trial; by default the weights are scored and pruned at initialization, then trained."""
+        """Yield the stages of a trial; by default the network is pruned by `scores` at initialization, then trained."""
         yield stages.Initialize()
         yield stages.Prune(by=self, density=trial.density)
         yield stages.Train()
 
 
 def method_of(stage: stages.Stage) -> Method | None:
-    """The method that a stage names, if it names one. Raises PluginError for what is not a method."""
+    """The method in `by` of a stage, if it has one. Raises PluginError if that is not a `Method`."""
     by = getattr(stage, "by", None)
     if by is not None and not isinstance(by, Method):
         raise PluginError(f"`by` of {type(stage).__name__} must be a prunebench.Method, and is {by!r}")

@@ -22,12 +22,11 @@ Allocation = Literal["global", "uniform", "er", "erk"]
 
 Share = Annotated[float, Interval(gt=0, le=1)]
 Shares = tuple[tuple[str, Share], ...]
-"""An allocation by hand, as (layer, share): that layer keeps share ** x of its weights, where x is the one number at
-which the density is exact. A layer that is not named stays dense.
+"""An explicit allocation, as (layer, share) pairs: each layer keeps share ** x of its weights, with the same x for all
+layers, chosen so that the density is exact. Layers that are not named stay dense.
 
-Shares that are densities, and add up to the requested density, are kept as they are (x = 1). Shares that are
-what a pruning round leaves of each layer (0.8, and 0.9 of the last one) give the same ladder as the rounds (x = 1, 2,
-...), and what lies between two of its rungs.
+If the shares are densities that add up to the requested density, x is 1. If they are the shares that one pruning round
+keeps (0.8, and 0.9 of the last layer), x is the number of rounds, which need not be a whole number.
 """
 
 
@@ -37,7 +36,7 @@ class Structure:
 
     A group is `m` weights of one output and, in a convolution, of one place of the kernel: along dimension 1, and in a
     transposed convolution along dimension 0. A layer in which the number of inputs of an output is not divisible by `m`
-    (a stem of three channels, a depthwise convolution) stays as dense as it is.
+    (a stem of three channels, a depthwise convolution) is not pruned.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
@@ -47,63 +46,62 @@ class Structure:
 
     def __post_init__(self) -> None:
         if self.n > self.m:
-            raise ValueError(f"{self} would keep more than all: n is at most m")
+            raise ValueError(f"{self} keeps more than all weights: n must be at most m")
 
     def __str__(self) -> str:
         return f"{self.n}:{self.m}"
 
     @property
     def density(self) -> float:
-        """Of a layer that it fits."""
+        """The share of weights that is kept in a layer that the structure fits."""
         return self.n / self.m
 
     def fits(self, layer: Layer) -> bool:
-        """Whether a layer has whole groups."""
+        """Whether the weights of a layer can be divided into groups of m."""
         return layer.inputs % self.m == 0
 
     def kept(self, layers: Iterable[Layer]) -> int:
-        """How many weights of some dense layers are kept; those of the layers that it does not fit among them."""
+        """Number of weights of dense layers that are kept; layers that the structure does not fit keep all weights."""
         return sum(layer.size * self.n // self.m if self.fits(layer) else layer.size for layer in layers)
 
     def check(self, density: float, layers: Sequence[Layer]) -> None:
-        """Raise Unreachable for a density that is not n/m, or that the layers which it does not fit put out of reach.
+        """Raise Unreachable if the density is not n/m, or if too many weights are in layers that it does not fit.
 
-        A twentieth of the weights may be in such layers.
+        At most a twentieth of the weights may be in such layers.
         """
         size = sum(layer.size for layer in layers)
         if abs(density - self.density) > 1e-4:
-            raise Unreachable(f"{self} has a sparsity of {1 - self.density:g}, and no other")
+            raise Unreachable(f"{self} has a sparsity of {1 - self.density:g} and no other")
         if size > 1.05 * sum(layer.size for layer in layers if self.fits(layer)):
             reached = 1 - self.kept(layers) / size
             misfits = ", ".join(layer.name for layer in layers if not self.fits(layer))
             raise Unreachable(
-                f"{self} has a sparsity of {reached:.4g} here, and no other: the input channels of {misfits} are not "
+                f"{self} has a sparsity of {reached:.4g} here and no other: the input channels of {misfits} are not "
                 f"divisible by {self.m}"
             )
 
 
 class Stage:
-    """Base class of the stages of a chain, which are the classes below."""
+    """Base class of the stages of a chain."""
 
     calls: ClassVar[str] = ""
-    """The function of the method in `by` that the stage calls, if it has one."""
+    """The function that the stage calls of the method in its `by`; empty for stages without one."""
 
 
 @dataclass(frozen=True)
 class Initialize(Stage):
-    """Fresh weights, drawn from the trial's seed; step 0, no mask, no cost."""
+    """Draw new weights from the seed of the trial. Starts at step 0, without masks and without cost."""
 
 
 @dataclass(frozen=True)
 class Train(Stage):
-    """Train by the task's recipe from the state's step on.
+    """Train with the recipe of the task, from the current step on.
 
     Args:
-        until: time at which to stop; beyond the recipe's end the learning rate stays at its last value (fine-tuning).
-        stream: name of the random stream of data order, augmentation and dropout; another name gives another draw from
-            the same state.
-        by: the method whose `updater` changes the masks during the training; None for fixed masks.
-        density: share of all prunable weights that this method is to keep in the end, if it makes masks of its own.
+        until: time at which to stop; after the end of the recipe the learning rate keeps its last value (fine-tuning).
+        stream: name of the random stream of data order, augmentation and dropout; another name gives other draws.
+        by: method whose `updater` changes the masks during the training; None for fixed masks.
+        density: share of all prunable weights that this method keeps at the end, if it makes its masks itself.
     """
 
     calls = "updater"
@@ -116,15 +114,15 @@ class Train(Stage):
 
 @dataclass(frozen=True)
 class Prune(Stage):
-    """Keep the weights that score highest; exactly round(density * N) of them, ties broken by index.
+    """Keep the round(density * N) weights with the highest scores; ties are broken by index.
 
     Args:
-        by: the method whose `scores` rank the weights. Pruned weights stay pruned.
-        density: share of all prunable weights that is kept afterwards.
-        allocation: how that number is distributed over the layers: the name of a rule, or `Shares`.
-        rounds: prune in this many rounds, scoring again before each; the density falls geometrically.
-        invert: keep the lowest instead (the ablation that shows that a score matters).
-        structure: keep N of every M weights in each layer that this fits; `allocation` is then ignored.
+        by: method whose `scores` rank the weights. Pruned weights stay pruned.
+        density: share of all prunable weights that are kept.
+        allocation: how this number is distributed over the layers: the name of a rule, or `Shares`.
+        rounds: number of rounds, with new scores before each; the density decreases geometrically.
+        invert: keep the lowest scores instead (an ablation that shows whether the scores matter).
+        structure: keep N of every M weights in each layer that it fits; `allocation` is then ignored.
     """
 
     calls = "scores"
@@ -139,21 +137,21 @@ class Prune(Stage):
 
 @dataclass(frozen=True)
 class Shuffle(Stage):
-    """The same number of weights in each layer, at random places (the random-mask control).
+    """Move the mask of each layer to random positions (the random-mask control).
 
-    Their values are those of the last state that was not pruned.
+    The weights there get their values from the last state that was not pruned.
     """
 
 
 @dataclass(frozen=True)
 class Rewind(Stage):
-    """Go back to an earlier point of this chain, keeping the mask and the cost so far.
+    """Return to an earlier step of the chain; the masks and the cost so far are kept.
 
     Args:
-        to: the step to go back to; the chain must have stopped there.
-        weights: restore weights and BatchNorm statistics; without it only the step, hence the learning rate, goes back.
-        optimizer: restore the optimizer's state too (momentum); otherwise it starts at zero with restored weights, and
-            is kept with the present ones.
+        to: step to return to, at which a training of the chain stopped.
+        weights: restore weights and BatchNorm statistics; otherwise only the step, and so the learning rate, is reset.
+        optimizer: restore the state of the optimizer (momentum) too. Otherwise it is reset if the weights are restored,
+            and kept if they are not.
     """
 
     to: times.Time = 0
@@ -163,19 +161,19 @@ class Rewind(Stage):
 
 @dataclass(frozen=True)
 class Reinitialize(Stage):
-    """New random weights under the same mask, back to step 0 (the random-reinitialization control)."""
+    """Draw new weights under the same masks and return to step 0 (the random-reinitialization control)."""
 
 
 @dataclass(frozen=True)
 class Deploy(Stage):
-    """Measure the network as it would be deployed; the state, and everything after it, is not changed.
+    """Measure the network as it would be deployed. The state is not changed.
 
-    The accuracy and loss at this point of the chain are then those of the deployed network. Its size on disk and its
-    latency are recorded too, both with those of the dense float32 network.
+    The accuracy and loss of the trial are then those of the deployed network. Its size on disk and its latency are
+    recorded next to those of the dense float32 network.
 
     Args:
-        by: the method whose `deploy` converts the network, such as to 8-bit integers; None for the float32 network,
-            whose zeros are left out of the file and multiplied like any other number.
+        by: method whose `deploy` converts the network, for example to 8-bit integers; None for the float32 network,
+            whose zeros are omitted from the file and multiplied like other numbers.
         batch: number of examples in a pass whose latency is measured.
     """
 

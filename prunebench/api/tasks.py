@@ -44,7 +44,9 @@ class Optimizer:
     weight_decay: Annotated[float, Ge(0)] = 0.0
     momentum: Annotated[float, Interval(ge=0, lt=1)] | None = None
     nesterov: bool | None = None
-    betas: Annotated[tuple[Beta, ...], Len(2, 3), Doc("adam and its kin: decay of the running means")] | None = None
+    betas: Annotated[tuple[Beta, ...], Len(2, 3), Doc("adam and its variants: decay of the running means")] | None = (
+        None
+    )
     eps: Annotated[float, Gt(0)] | None = None
 
     def __post_init__(self) -> None:
@@ -91,11 +93,13 @@ class Recipe:
             "resized-crop: 8 to 100 % of the area, enlarged (ImageNet)"
         ),
     ] = ()
-    drop_last: Annotated[bool, Doc("leave out the last batch of an epoch where it is smaller than batch_size")] = False
+    drop_last: Annotated[bool, Doc("omit the last batch of an epoch if it is smaller than batch_size")] = False
     clip_norm: Annotated[float, Gt(0), Doc("gradients are scaled down to this norm")] | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
-    channels_last: Annotated[bool, Doc("convolutions on channels-last memory: faster on GPUs, other last bits")] = False
-    compile: Annotated[bool, Doc("torch.compile the training: a minute to begin with, then faster on GPUs")] = False
+    channels_last: Annotated[
+        bool, Doc("channels-last memory format for convolutions: faster on GPUs, other last bits")
+    ] = False
+    compile: Annotated[bool, Doc("use torch.compile: about a minute to start, then faster on GPUs")] = False
 
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):
@@ -105,9 +109,9 @@ class Recipe:
             raise ValueError("evaluate_every is a time between evaluations, such as 1ep, 100it or end")
 
     def clock(self, train_examples: int) -> times.Clock:
-        """Steps of an epoch and of the whole recipe, validation examples held out.
+        """Steps of an epoch and of the whole recipe, without the validation examples.
 
-        A last batch that is smaller counts, unless `drop_last` leaves it out.
+        A smaller last batch counts as a step, unless `drop_last` omits it.
         """
         whole, ragged = divmod(train_examples - self.validation, self.batch_size)
         per_epoch = whole if self.drop_last or not ragged else whole + 1
@@ -116,7 +120,7 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Prunable:
-    """Prunable weights of the model that a task keeps dense; sparsities do not count them."""
+    """Layers that a task excludes from pruning; sparsities do not count their weights."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
 
@@ -128,7 +132,7 @@ class Prunable:
         for pattern in self.exclude:
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # of what a later Python may read otherwise
+                    warnings.simplefilter("ignore")  # FutureWarning for syntax that later versions may read differently
                     re.compile(pattern)
             except (re.error, OverflowError, RecursionError) as error:
                 raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
@@ -136,7 +140,7 @@ class Prunable:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A data set, a model, an objective and a recipe, with which every method of the suite is run."""
+    """A data set, a model, an objective and a recipe; each method of the suite is run on each task."""
 
     label: str
     dataset: Dataset
@@ -167,7 +171,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A method as a suite lists it: its parameters, and the ablations that the harness applies to any method.
+    """An entry in the methods of a suite: a method with its parameters, and the ablations that apply to any method.
 
     `shuffle`, `reinitialize` and `invert` change the method's chain (see `prunebench.plan.planning.ablated`), so an
     ablated method shares everything up to the change with the method itself.
@@ -184,7 +188,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One cell of the grid."""
+    """One task, method, sparsity and seed of a suite."""
 
     suite: str
     task: Task
@@ -192,18 +196,18 @@ class Trial:
     sparsity: float
     seed: int
     describe: Callable[[Task], Network] | None = field(default=None, compare=False, repr=False)
-    """Describes the task's network; set by planning, because suites are read without torch."""
+    """Describes the network of a task; planning sets it, because suites are read without torch."""
 
     @property
     def density(self) -> float:
-        """Share of the prunable weights that is kept: 1 - sparsity, without the error of the subtraction."""
+        """Share of the prunable weights that is kept: 1 - sparsity, without rounding errors."""
         return round(1.0 - self.sparsity, 12)
 
     @property
     def network(self) -> Network:
-        """The task's network without its weights, for chains that depend on its layers; known once it is planned."""
+        """The network of the task without its weights, for chains that depend on its layers; set by planning."""
         if self.describe is None:
-            raise PrunebenchError(f"{self}: the network of a trial is known once the trial is planned")
+            raise PrunebenchError(f"{self}: the network of a trial is available only after planning")
         return self.describe(self.task)
 
     def __str__(self) -> str:
@@ -212,7 +216,7 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """A grid: each task with each method at each sparsity and seed, and the dense control."""
+    """A grid of each task with each method at each sparsity and seed, and the dense control."""
 
     name: Annotated[str, Len(1)]
     tasks: tuple[Task, ...]
@@ -221,10 +225,10 @@ class Suite:
     seeds: tuple[int, ...]
     description: str = ""
     resources: Resources = field(default_factory=Resources)
-    """Resources of each running stage; they are in no key."""
+    """Resources of each running stage; they are not part of keys."""
 
     def trials(self) -> Iterator[Trial]:
-        """The grid in a fixed order; controls have one sparsity, 0."""
+        """Yield the trials in a fixed order; controls have one sparsity, 0."""
         for task in self.tasks:
             for entry in self.entries:
                 own = replace(entry, sparsities=None)  # a trial does not depend on the other sparsities

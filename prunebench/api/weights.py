@@ -43,7 +43,7 @@ def _own(layer: nn.Module) -> Iterator[str]:
 def stored(module: nn.Module, name: str) -> list[str]:
     """Names of the parameters that a weight is stored in: its own name, or those behind a parametrization.
 
-    Of a weight norm that is the direction, which is zero where the weight is; its magnitude is no weight.
+    For weight normalization this is the direction, which is zero where the weight is zero.
     """
     path, _, weight = name.rpartition(".")
     try:

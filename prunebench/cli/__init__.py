@@ -18,35 +18,35 @@ from prunebench.messages.redaction import redacted
 from prunebench.messages.suggestions import nearest
 
 INTERRUPTED = 130
-"""The exit code of a command that was stopped by Ctrl-C."""
+"""Exit code of a command that was stopped by Ctrl-C."""
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("prunebench.cli.run:command", "Run a suite; results in the store are reused."),
-    "plan": ("prunebench.cli.plan:command", "Show what a suite would run, and what it would cost."),
-    "status": ("prunebench.cli.status:command", "Show the progress of a suite, whether it is running or not."),
-    "why": ("prunebench.cli.why:command", "Explain why a trial is not taken from the store."),
-    "sync": ("prunebench.cli.sync:command", "Send the results that wait in the store to MLflow; run nothing."),
-    "cache": ("prunebench.cli.cache:command", "Show what the store holds; check it; collect what no suite needs."),
-    "leaderboard": ("prunebench.cli.leaderboard:command", "Turn tracked results into tables and plots."),
+    "plan": ("prunebench.cli.plan:command", "Show what a suite would run, and its cost."),
+    "status": ("prunebench.cli.status:command", "Show the progress of a suite."),
+    "why": ("prunebench.cli.why:command", "Explain why a trial runs again."),
+    "sync": ("prunebench.cli.sync:command", "Send results that wait in the store to MLflow."),
+    "cache": ("prunebench.cli.cache:command", "Show, verify or clean up the store."),
+    "leaderboard": ("prunebench.cli.leaderboard:command", "Make tables and plots from tracked results."),
     "compare": ("prunebench.cli.compare:command", "Compare two boards: better, worse, new, gone or not comparable."),
-    "merge": ("prunebench.cli.merge:command", "Make one board of the results of several machines or people."),
-    "verify": ("prunebench.cli.verify:command", "Run a published row again, and check that it is reproduced."),
+    "merge": ("prunebench.cli.merge:command", "Merge the results of several machines or people into one board."),
+    "verify": ("prunebench.cli.verify:command", "Run a published row again, and check whether it is reproduced."),
     "export": ("prunebench.cli.export:command", "Write a trial's ticket, or its pruned network, to a file."),
-    "inspect": ("prunebench.cli.inspect:command", "Look into a trial: curves, layers, masks, weights, stability."),
+    "inspect": ("prunebench.cli.inspect:command", "Show a trial: curves, layers, masks, weights, stability."),
     "methods": ("prunebench.cli.listings:methods", "List the pruning methods, or describe one."),
     "models": ("prunebench.cli.listings:models", "List the models, or describe one."),
     "datasets": ("prunebench.cli.listings:datasets", "List the data sets, or describe one."),
     "objectives": ("prunebench.cli.listings:objectives", "List what can be trained for, or describe one."),
     "executors": ("prunebench.cli.listings:executors", "List the executors, or describe one."),
-    "check": ("prunebench.cli.check:command", "Check that a method keeps the rules, on small networks."),
-    "new": ("prunebench.cli.new:command", "Write a new plugin: a method that works, with test and suite."),
-    "plugins": ("prunebench.cli.listings:plugins", "List the plugins, with what they provide or why they do not."),
+    "check": ("prunebench.cli.check:command", "Run the conformance checks on a method, with small networks."),
+    "new": ("prunebench.cli.new:command", "Write a package with a working method, its tests and a suite."),
+    "plugins": ("prunebench.cli.listings:plugins", "List the plugins, with their components or errors."),
     "schema": ("prunebench.cli.schema:command", "Print the JSON schema of a suite, for editors."),
 }
-"""Where each command lives, and its line in `prunebench --help`, which is printed without importing it."""
+"""The function of each command, and its line in `prunebench --help`, which is printed without importing it."""
 
 
 class Failure(click.ClickException):
-    """An expected error on its way to the terminal: its message, no traceback, exit code 2."""
+    """An expected error: its message is printed without a traceback, and the exit code is 2."""
 
     exit_code = 2
 
@@ -95,12 +95,12 @@ _OF_FILES |= {errno.EEXIST, errno.ENAMETOOLONG, errno.ENOENT, errno.ELOOP, errno
 
 
 def _of_a_file(error: OSError) -> str | None:
-    """The message for an error of a file or folder; None for any other error."""
+    """The message for an error of a file or folder; None for other errors."""
     if error.errno not in _OF_FILES:
         return None
     where = f"{error.filename}: " if error.filename is not None else ""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    advice = "make room, and the same command goes on" if full else "name another, or change what is there"
+    advice = "free some space, and the same command continues" if full else "name another, or remove it"
     return lines(f"{where}{error.strerror}; {advice}")
 
 

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from prunebench.store.entries import Store
 
 SHOWN = 12
-"""Methods whose states are named before `and n more`."""
+"""Maximum number of methods whose states are listed separately."""
 
 
 @click.command()
 @click.argument("suites", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--collect", is_flag=True, help="Show entries that none of the suites needs; with --yes, delete them.")
-@click.option("--older", is_flag=True, help="Show the results of older protocols; with --yes, delete them.")
-@click.option("--yes", is_flag=True, help="Delete it.")
+@click.option("--collect", is_flag=True, help="List entries that none of the suites needs; with --yes, delete them.")
+@click.option("--older", is_flag=True, help="List results of older protocols; with --yes, delete them.")
+@click.option("--yes", is_flag=True, help="Delete the listed entries.")
 @click.option("--check", is_flag=True, help="Verify all checksums, and discard damaged entries.")
 @options.suite_options("store", "data", "json")
 def command(
@@ -39,24 +39,25 @@ def command(
     chosen: options.SuiteOptions,
     as_json: bool,
 ) -> None:
-    """Show what the store holds; check it; collect what no suite needs.
+    """Show, verify or clean up the store.
 
-    With SUITES it shows how much of it they need. `--collect` lists all entries that none of them needs: states,
-    failures and logs of other suites and of earlier code, and data sets. Nothing is deleted without --yes, nothing that
-    one of the suites needs, and nothing while a run uses the store. Pass the same --set, --data and --plugin as to the
-    runs, because a changed suite needs other states. `--older` lists results of older protocols, which no run reads.
+    Without options, the number and size of its entries are shown; with SUITES, also how many of them these suites need.
+    `--collect` lists all entries that none of them needs: states, failures and logs of other suites and of earlier
+    code, and data sets. `--older` lists results of older protocols, which no run reads. Entries are deleted only with
+    --yes, and never while a run uses the store. Pass the same --set, --data and --plugin as to the runs, because a
+    changed suite needs other states.
     """
     from prunebench.store.collection import sizes
     from prunebench.store.entries import Store
 
     if (collect or older or yes) and check:
-        raise click.UsageError("--check looks at everything: call it without --collect, --older and --yes")
+        raise click.UsageError("--check cannot be combined with --collect, --older or --yes")
     if collect and older:
-        raise click.UsageError("--collect and --older are about different entries: call one after the other")
+        raise click.UsageError("--collect and --older cannot be combined")
     if yes and not (collect or older):
-        raise click.UsageError("--yes belongs to --collect or --older")
+        raise click.UsageError("--yes needs --collect or --older")
     if collect and not suites:
-        raise click.UsageError("--collect needs the suites whose results are to stay, such as suites/*.yaml")
+        raise click.UsageError("--collect needs the suites whose results are kept, such as suites/*.yaml")
     opened = Store(chosen.store.resolve())
     if check:
         sys.exit(_check(opened, as_json))
@@ -132,7 +133,7 @@ def _collect(store: Store, wanted: Needs, delete: bool, as_json: bool) -> None:
     if as_json:
         output.show_json({"deleted": delete, "size": _plain(found.sizes), "held": [asdict(one) for one in found.held]})
         return
-    output.say("no suite needs these:\n" if found.items else "the suites need all that is there")
+    output.say("no suite needs these:\n" if found.items else "the suites need all entries")
     for line in lines:
         output.say(f"  {line}")
     _say_held(found)
@@ -142,19 +143,19 @@ def _collect(store: Store, wanted: Needs, delete: bool, as_json: bool) -> None:
 
 
 def _older(store: Store, delete: bool, as_json: bool) -> None:
-    """Entries of older protocols; a run computes anew those that it needs."""
+    """List entries of older protocols, or delete them; a run computes what it needs of them again."""
     from prunebench.cli.shared.progress import bytes_of
     from prunebench.store.collection import older, remove_older
 
     found = older(store)
-    lines = [] if as_json else list(_whose(found.items))  # before it goes
+    lines = [] if as_json else list(_whose(found.items))  # before they are deleted
     if delete and found.items:
         found = remove_older(store)
     if as_json:
         output.show_json({"deleted": delete, "size": _plain(found.sizes)})
         return
     if not found.items:
-        click.echo("nothing is of an older protocol")
+        click.echo("no results are of an older protocol")
         return
     click.echo("these are of an older protocol, and no run reads them:\n")
     for line in lines:
@@ -165,13 +166,11 @@ def _older(store: Store, delete: bool, as_json: bool) -> None:
 
 def _say_held(found: Surplus) -> None:
     if found.held:
-        output.note(
-            f"{found.held[0].trial} is being run, and none of the suites has it: nothing is deleted till it ends"
-        )
+        output.note(f"{found.held[0].trial} is running and in none of the suites: nothing is deleted until it ends")
 
 
 def _whose(items: Iterable[Item]) -> Iterable[str]:
-    """One line for each kind of entry to delete; the states by task and method."""
+    """A line for each kind of entry; states are grouped by task and method."""
     from prunebench.cli.shared.progress import bytes_of
     from prunebench.store.collection import trial_of
 
@@ -199,17 +198,17 @@ def _whose(items: Iterable[Item]) -> Iterable[str]:
 
 
 def _check(store: Store, as_json: bool) -> int:
-    """Lists damaged entries, then discards them; exits with 1 if there were any."""
+    """List damaged entries and discard them; returns 1 if there are any."""
     from prunebench.store.collection import damages, discard
 
     found = []
     for damage in damages(store):
         found.append({"kind": damage.item.kind, "name": damage.item.name, "reason": damage.text})
         if not as_json:
-            output.say(f"damaged: {damage.text}; discarded, and a run makes it again")
+            output.say(f"damaged: {damage.text}; it is discarded, and a run computes it again")
         discard(damage)
     if as_json:
         output.show_json({"damaged": found})
     elif not found:
-        output.say("every state, checkpoint and data set is what was written")
+        output.say("all states, checkpoints and data sets are intact")
     return 1 if found else 0

@@ -27,13 +27,13 @@ _STYLES = {"ok": "green", "warn": "yellow", "FAIL": "bold red", "skip": "dim"}
 @click.command()
 @click.argument("target", metavar="NAME|FILE")
 @click.option(
-    "--set", "settings", metavar="PARAMETER=VALUE", multiple=True, help="A parameter of the method, or preset=NAME."
+    "--set", "settings", metavar="PARAMETER=VALUE", multiple=True, help="Set a parameter of the method, or preset=NAME."
 )
 @click.option(
     "--markdown",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write a report for a pull request there too.",
+    help="Also write a report for a pull request to this file.",
 )
 @options.json
 @options.plugin_names
@@ -45,10 +45,10 @@ def command(
     files: tuple[str, ...],
     blocked: tuple[str, ...],
 ) -> None:
-    """Check that a method keeps the rules, on small networks.
+    """Run the conformance checks on a method, with small networks.
 
-    NAME is a method's; FILE is a plugin, all of whose methods are checked. It takes a few seconds, and exits with 1
-    when a check fails, or when nothing could be run.
+    NAME is the name of a method; FILE is a plugin file, of which all methods are checked. This takes a few seconds. The
+    exit code is 1 if a check fails or if nothing could be run.
     """
     methods = _methods(target, settings, files, blocked)
     import torch
@@ -65,7 +65,7 @@ def command(
     if markdown is not None:
         _write(markdown, testing.markdown(reports))
     if not reports:
-        click.echo(f"nothing could be run: {target} registers no methods", err=True)
+        click.echo(f"nothing could be checked: {target} registers no methods", err=True)
     sys.exit(0 if reports and all(report.ok for report in reports) else 1)
 
 
@@ -88,13 +88,13 @@ def _split(provided: str) -> tuple[str, str, str]:
 
 
 def _plugin(registry: Registry, path: Path) -> Plugin | None:
-    """The plugin that a file is; an installed one is not loaded a second time."""
+    """The plugin of a file, if it is loaded; an installed plugin is not loaded a second time."""
     found = (one for one in registry.plugins if one.file and not one.error and Path(one.file).resolve() == path)
     return next(found, None)
 
 
 def _method(registry: Registry, name: str, settings: Sequence[str]) -> Method:
-    """A method by its name, parameters as in a suite; raises SuiteError with all errors in them."""
+    """A method with parameters as in a suite. Raises SuiteError with all errors in them."""
     from prunebench.suite import lookup, overrides
     from prunebench.suite.nodes import Location, Node, SuiteErrors
 

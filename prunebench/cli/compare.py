@@ -21,12 +21,14 @@ KINDS = ("worse", "gone", "not comparable", "better", "new")
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")
 @click.option("--format", "form", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True)
-@click.option("--all", "everything", is_flag=True, help="List the rows that are the same too.")
+@click.option("--all", "everything", is_flag=True, help="Also list the rows that are the same.")
 @click.option(
-    "--any-variant", is_flag=True, help="Compare rows of one protocol though their method's code or parameters changed."
+    "--any-variant",
+    is_flag=True,
+    help="Also compare rows of one protocol if the code or parameters of their method changed.",
 )
 @click.option(
-    "--fail-on", type=click.Choice(KINDS), multiple=True, help="Exit with 1 when there is such a row; may be repeated."
+    "--fail-on", type=click.Choice(KINDS), multiple=True, help="Exit with 1 if there is such a row; may be repeated."
 )
 @options.plugin_names
 def command(
@@ -41,9 +43,9 @@ def command(
 ) -> None:
     """Compare two boards: better, worse, new, gone or not comparable.
 
-    A and B are boards: a published folder; a folder with mlflow.db, or an address of MLflow, with #SUITE for one suite
-    of several; a suite's YAML file, or its name, in the MLflow that is the default. Accuracies are paired by seed. Rows
-    of another protocol or variant are not compared, and the reason is shown.
+    A and B are boards: a published folder; a folder with mlflow.db, or an address of MLflow, with #SUITE for one of
+    several suites; or a YAML file or name of a suite in the default MLflow. Accuracies are paired by seed. Rows of
+    another protocol or variant are not compared, and the reason is shown.
 
     \b
     ▲ better   ▼ worse   + new   − gone   ≠ not comparable   = equal, or not significantly different

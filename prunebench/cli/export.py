@@ -20,14 +20,14 @@ ENDINGS = {"ticket": ".safetensors", "state-dict": "-state-dict.safetensors", "o
     type=click.Choice(list(ENDINGS)),
     default="ticket",
     show_default=True,
-    help="ticket: masks, initial and final weights; the others: the pruned network.",
+    help="ticket: masks, initial and final weights; other formats: the pruned network.",
 )
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     callback=options.writable_file,
     metavar="FILE",
-    help="What to write.  [default: TASK-METHOD-SPARSITY-SEED and an ending]",
+    help="The file to write.  [default: TASK-METHOD-SPARSITY-SEED with an extension]",
 )
 @options.suite_options("store", "data")
 def command(
@@ -39,8 +39,8 @@ def command(
 ) -> None:
     """Write a trial's ticket, or its pruned network, to a file.
 
-    SUITE is a YAML file, TRIAL one that was run, as a run prints it: task/method/sparsity/seed. A ticket is loaded with
-    prunebench.load_ticket(FILE), and can be the mask that another trial begins with: {name: transfer, ticket: FILE}.
+    SUITE is a YAML file, TRIAL is a finished trial as a run prints it: task/method/sparsity/seed. A ticket is loaded
+    with prunebench.load_ticket(FILE); {name: transfer, ticket: FILE} starts another trial with its mask.
     """
     from prunebench.cli.shared.progress import bytes_of
     from prunebench.inspection import export, open_trial

@@ -22,29 +22,29 @@ if TYPE_CHECKING:
     "--other-suite",
     type=click.Path(path_type=Path),
     metavar="OTHER.yaml",
-    help="The suite that OTHER is of.  [default: SUITE]",
+    help="The suite of OTHER.  [default: SUITE]",
 )
 @click.option(
     "--other-set",
     "other_settings",
     metavar="PATH=VALUE",
     multiple=True,
-    help="As --set, for the suite that OTHER is of.  [default: for SUITE, what --set says]",
+    help="Like --set, for the suite of OTHER.  [default: those of --set, if it is SUITE]",
 )
 @click.option(
     "--other-store",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="DIR",
-    help="The store that has OTHER.  [default: that of --store]",
+    help="The store of OTHER.  [default: that of --store]",
 )
-@click.option("--stability", "stable", is_flag=True, help="Train twice more, and measure between the two.")
+@click.option("--stability", "stable", is_flag=True, help="Train twice more, and measure the error between the two.")
 @click.option(
     "--output",
     "directory",
     type=click.Path(file_okay=False, path_type=Path),
     callback=options.writable,
     metavar="DIR",
-    help="Write a page with plots there.",
+    help="Write a page with plots to this folder.",
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @options.json
@@ -62,12 +62,12 @@ def command(
     chosen: options.SuiteOptions,
     as_json: bool,
 ) -> None:
-    """Look into a trial: curves, layers, masks, weights, stability.
+    """Show a trial: curves, layers, masks, weights, stability.
 
-    SUITE is a YAML file, TRIAL one that was run, as a run prints it: task/method/sparsity/seed; with OTHER, one more of
-    them, their masks are compared. OTHER may be of another suite, of the same with another --set, or in another store;
-    without OTHER, the trial there with TRIAL's name is compared. --stability tests whether the last training ends in
-    one basin whatever the noise of SGD (Frankle et al. 2020); its trainings are kept in the store.
+    SUITE is a YAML file, TRIAL is a finished trial as a run prints it: task/method/sparsity/seed. With OTHER, the masks
+    of two trials are compared. OTHER can be of another suite, of the same suite with another --set, or in another
+    store; by default it is the trial there with the same name. --stability tests whether the last training is stable to
+    SGD noise (Frankle et al. 2020); its trainings are kept in the store.
     """
     import torch
 

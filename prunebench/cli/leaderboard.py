@@ -26,18 +26,23 @@ STALE = 1
 @click.command()
 @click.argument("suite", required=False)
 @click.option(
-    "--output", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Publish the board there."
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Publish the board in this folder.",
 )
-@click.option("--format", "form", type=click.Choice(FORMATS), help="Print it so.  [default: text]")
+@click.option("--format", "form", type=click.Choice(FORMATS), help="Print it in this format.  [default: text]")
 @click.option(
     "--into",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     multiple=True,
     metavar="FILE.md",
-    help="Fill the board's places there, between <!-- prunebench:begin digits/pivot --> and end.",
+    help="Fill the regions of the board in this file, between <!-- prunebench:begin digits/pivot --> and end.",
 )
 @click.option(
-    "--check", is_flag=True, help="Write nothing; name what --output and --into would change, and exit with 1."
+    "--check",
+    is_flag=True,
+    help="Write nothing; name the files that --output and --into would change, and exit with 1 if there are any.",
 )
 @options.suite_options("only")
 def command(
@@ -48,16 +53,16 @@ def command(
     check: bool,
     chosen: options.SuiteOptions,
 ) -> None:
-    """Turn tracked results into tables and plots.
+    """Make tables and plots from tracked results.
 
-    SUITE is a YAML file, whose cells are shown whether they are done or not; or the name of a suite, of which all is
-    shown that was tracked; or a folder that was published before, whose data its pages are made of anew. Without it
-    every suite is shown. Of tracked results only MLflow is read: the default file in this folder, or the server that
+    SUITE is a YAML file, whose trials are shown whether they are done or not; or the name of a suite, of which all
+    tracked results are shown; or a published folder, whose pages are made again from its data. Without SUITE all suites
+    are shown. Tracked results are read only from MLflow: the default file in this folder, or the server that
     MLFLOW_TRACKING_URI names.
 
-    A board is published as pages (README.md, and index.html, which needs no network), plots, rows, and trials.jsonl:
-    the data behind every row, a line a trial. The same results give the same bytes. With --check and a published folder
-    as SUITE, the folder itself is checked too.
+    A board is published as pages (README.md, and index.html, which needs no network), plots, rows, and trials.jsonl,
+    the data behind the rows with one trial per line. The same results give the same bytes. With --check and a published
+    folder as SUITE, the folder itself is checked too.
     """
     if output is not None and not check:
         options.check_writable(output)
@@ -123,7 +128,7 @@ def _checked(board: Board, folder: Path | None, into: Sequence[Path]) -> int:
 
 
 def _filled(board: Board, folder: Path | None, into: Sequence[Path]) -> dict[Path, str]:
-    """The pages with the board's places filled; all of them, before any is written."""
+    """The pages with their regions filled; all of them are made before one is written."""
     if not into:
         return {}
     from prunebench.leaderboard import select, table

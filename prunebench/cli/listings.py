@@ -45,7 +45,7 @@ executors = listing("executor", "List the executors, or describe one.")
 @options.json
 @options.loaded_plugins
 def plugins(as_json: bool, plugins: options.Plugins) -> None:
-    """List the plugins, with what they provide or why they do not."""
+    """List the plugins, with their components or errors."""
     show_plugins(plugins.registry, as_json)
 
 
@@ -53,7 +53,7 @@ def plugins(as_json: bool, plugins: options.Plugins) -> None:
 
 
 def show_all(registry: Registry, kind: Kind, in_json: bool = False) -> None:
-    """Every component of a kind, one in each row; notes about plugins that failed go to standard error."""
+    """List the components of a kind; notes about broken plugins go to standard error."""
     described = describe_all(registry, kind)
     if in_json:
         output.show_json([as_json(description) for description in described])
@@ -67,7 +67,7 @@ def show_all(registry: Registry, kind: Kind, in_json: bool = False) -> None:
 
 
 def show_one(registry: Registry, kind: Kind, name: str, in_json: bool = False) -> None:
-    """The full description of a component; raises PluginError, with the most similar name, for an unknown one."""
+    """Describe a component. Raises PluginError for an unknown name, with the most similar one."""
     cls, _ = registry.find(kind, name)
     description = describe(kind, cls, registry.origins[cls])
     if in_json:
@@ -115,7 +115,7 @@ def _page(description: Description) -> Group:
 
 
 def unwrapped(text: str) -> str:
-    """A docstring whose paragraphs are one line each, for the terminal to wrap; indented ones stay as they are."""
+    """A docstring with each paragraph on one line, which the terminal wraps; indented paragraphs are kept."""
     paragraphs = text.split("\n\n")
     return "\n\n".join(part if "\n " in part else part.replace("\n", " ") for part in paragraphs)
 
@@ -151,7 +151,7 @@ def suite_text(value: Any) -> str:
 
 
 def show_plugins(registry: Registry, in_json: bool = False) -> None:
-    """All plugins by name, broken ones with their error; then the names that two plugins register."""
+    """List all plugins by name, broken ones with their error; then the names that two plugins register."""
     if in_json:
         output.show_json(_plugins_as_json(registry))
         return

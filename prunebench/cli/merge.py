@@ -19,16 +19,16 @@ from prunebench.cli.shared.output import say
     callback=options.writable,
     required=True,
     metavar="DIR",
-    help="Publish the board there.",
+    help="Publish the board in this folder.",
 )
-@click.option("--name", metavar="NAME", help="Name of the suite for all results.  [default: each keeps its own]")
-@click.option("--fail-on-conflict", is_flag=True, help="Exit with 1, and write nothing, if results conflict.")
+@click.option("--name", metavar="NAME", help="Name of the suite for all results.  [default: that of each result]")
+@click.option("--fail-on-conflict", is_flag=True, help="Write nothing and exit with 1 if results conflict.")
 def command(sources: tuple[str, ...], output: Path, name: str | None, fail_on_conflict: bool) -> None:
-    """Make one board of the results of several machines or people.
+    """Merge the results of several machines or people into one board.
 
-    Each SOURCE is a published folder; a folder with mlflow.db, or an address of MLflow, with #SUITE for one suite of
-    several; or the name of a suite, in the MLflow that is the default. A trial that several sources have is in the
-    board once. If its figures differ, a conflict is reported, and the newest finished result is kept.
+    Each SOURCE is a published folder; a folder with mlflow.db, or an address of MLflow, with #SUITE for one of several
+    suites; or the name of a suite in the default MLflow. A trial that several sources have is in the board once. If its
+    figures differ, a conflict is reported, and the newest finished result is kept.
     """
     from prunebench.leaderboard import write
     from prunebench.leaderboard.boards.merging import merge, older_protocols

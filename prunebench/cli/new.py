@@ -1,4 +1,4 @@
-"""`prunebench new`: a distribution with a method in it that works before its author has written a line."""
+"""`prunebench new`: a distribution with a working method."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ TARGETS: Mapping[str, str] = {
     type=click.Path(file_okay=False, path_type=Path),
     default=".",
     metavar="DIR",
-    help="Where the folder NAME is made; by default here.",
+    help="Where the folder NAME is created; by default in the current folder.",
 )
 def command(name: str, directory: Path) -> None:
-    """Write a new plugin: a method that works, with test and suite.
+    """Write a package with a working method, its tests and a suite.
 
-    NAME is the method's, and the folder's: lower-case letters, digits and hyphens.
+    NAME is the name of the method and of the folder: lower-case letters, digits and hyphens.
     """
     check_name(name)
     folder = directory / name
@@ -63,7 +63,7 @@ def check_name(name: str) -> None:
             f"a letter first, at most {_LONGEST} of them"
         )
     if name.startswith(_PREFIX):
-        raise PluginError(f"leave out {_PREFIX!r}: the distribution of {name.removeprefix(_PREFIX)!r} is called so")
+        raise PluginError(f"leave out {_PREFIX!r}: it is added to the name of the distribution")
     if keyword.iskeyword(class_name(name)):
         raise PluginError(f"{name!r} cannot be the name of a method: its class cannot be called {class_name(name)}")
     loaded = plugins.load(plugins.loose_files())
@@ -71,9 +71,9 @@ def check_name(name: str) -> None:
         raise PluginError(loaded.conflicts["method", name])
     if name in loaded.names("method"):
         taken = loaded.origins[loaded.components["method"][name]]
-        raise PluginError(f"there is a method {name!r} already, from {taken.origin}; choose another name")
+        raise PluginError(f"the method {name!r} exists, from {taken.origin}; choose another name")
     if find_spec(module_name(name)):
-        raise PluginError(f"there is a module {module_name(name)!r} already; choose another name")
+        raise PluginError(f"the module {module_name(name)!r} exists; choose another name")
 
 
 def module_name(name: str) -> str:
@@ -102,13 +102,13 @@ def rendered(name: str) -> dict[str, str]:
 
 
 def write(folder: Path, contents: Mapping[str, str]) -> None:
-    """Write files into a folder that is not there yet; raises PluginError where that cannot be done."""
+    """Write files into a new folder. Raises PluginError if that is not possible."""
     try:
         folder.mkdir(parents=True)
         for path, text in contents.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text, "utf-8")
     except FileExistsError:
-        raise PluginError(f"{folder} is there already; choose another name, or --directory DIR") from None
+        raise PluginError(f"{folder} exists; choose another name, or --directory DIR") from None
     except OSError as error:
         raise PluginError(f"{folder} cannot be written: {error.strerror or error}") from None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from prunebench.api.layers import Network
 
 SHOWN = 3
-"""Weights that are named where more are left out."""
+"""Maximum number of weights that are named."""
 
 
 @click.command()
@@ -24,9 +24,9 @@ def command(
     chosen: options.SuiteOptions,
     as_json: bool,
 ) -> None:
-    """Show what a suite would run, and what it would cost.
+    """Show what a suite would run, and its cost.
 
-    Runs nothing and touches no data. Stages of data that was never read here count as not in the store.
+    Nothing is run, and no data is read. Stages on data that was never read here count as missing from the store.
     """
     from prunebench import session
     from prunebench.execution.estimates import estimate
@@ -58,10 +58,10 @@ def _counts(network: Network) -> dict[str, Any]:
 
 
 def _share(label: str, network: Network) -> str:
-    """How much of a task's network its prunable weights are, and which large ones are none."""
+    """The share of the network of a task that is prunable, and the large weights that are not."""
     names = [layer.name for layer in network.left_out]
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    left_out = f"; the model's `prunable` leaves out {', '.join(names[:SHOWN])}{more}" if names else ""
+    left_out = f"; not prunable: {', '.join(names[:SHOWN])}{more}" if names else ""
     flops = network.prunable_flops / network.flops if network.flops else 0.0
     return (
         f"{label}: {network.size:,} weights, {network.size / network.parameters:.1%} of all parameters and "

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from prunebench.api.executors import Executor
 
 FAILED, UNFINISHED = 1, 3
-"""Exit codes, besides 0 for success and 2 for a run that could not begin."""
+"""Exit codes, besides 0 for success and 2 for a run that could not start."""
 
 
 class StoppableCommand(PlacedCommand):
-    """Ends with one sentence on SIGINT or SIGTERM, from the parsing of its options on."""
+    """Prints one sentence on SIGINT or SIGTERM and exits, also while options are parsed."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         signal.signal(signal.SIGTERM, _interrupt)
@@ -49,7 +49,9 @@ class StoppableCommand(PlacedCommand):
     help="Where stages run; `prunebench executors` lists them, and `--executor NAME --help` shows their options.  "
     "[default: local]",
 )
-@click.option("--workers", type=click.IntRange(1), help="Number of stages that run at once; by default as many as fit.")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Number of stages that run at the same time; by default as many as fit."
+)
 @click.option(
     "--threads",
     type=click.IntRange(1),
@@ -61,8 +63,8 @@ class StoppableCommand(PlacedCommand):
 @click.option(
     "--num-cpus", type=click.FloatRange(0, min_open=True), help="Cores of a running stage, for executors that count."
 )
-@click.option("--num-gpus", type=click.FloatRange(0), help="Its GPUs: with 0.25, four stages share one.")
-@click.option("--retry-failed", is_flag=True, help="Run trials again that failed earlier.")
+@click.option("--num-gpus", type=click.FloatRange(0), help="GPUs of a running stage; with 0.25, four stages share one.")
+@click.option("--retry-failed", is_flag=True, help="Run failed trials again.")
 @click.option(
     "--timeout", callback=options.seconds, metavar="TIME", help="Stop a stage that takes longer, such as 30min."
 )
@@ -72,13 +74,13 @@ class StoppableCommand(PlacedCommand):
     default="1min",
     show_default=True,
     metavar="TIME",
-    help="Time between checkpoints: at most this much of a training is lost when it is killed.",
+    help="Time between checkpoints; a killed training loses at most this much.",
 )
 @click.option(
     "--budget",
     callback=options.seconds,
     metavar="TIME",
-    help="Stop after this time, such as 2h; begin only stages that end by then, or that need longer than any such run.",
+    help="Stop after this time, such as 2h; start only stages that will end by then, or that need more than this time.",
 )
 @click.option(
     "--output",
@@ -125,17 +127,17 @@ def command(
         say(f"MLflow: {outcome.untracked}; the same command sends them", err=True)
     if outcome.open:
         trials = f"{outcome.open} trial{'s are' if outcome.open > 1 else ' is'} open"
-        say(f"the budget is used up: {trials}, and the same command goes on from here", err=True)
+        say(f"the budget is used up: {trials}, and the same command continues", err=True)
         say(outcome.next, err=True)
         sys.exit(UNFINISHED)
     sys.exit(0 if outcome.ok else FAILED)
 
 
 def _say_stopped() -> NoReturn:
-    """Print the message of a stopped run, and exit; further signals are ignored."""
+    """Print the message of a stopped run and exit; further signals are ignored."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    say("\nstopped; the same command goes on from here", err=True)
+    say("\nstopped; the same command continues", err=True)
     sys.exit(INTERRUPTED)
 
 

@@ -27,10 +27,10 @@ def command(
     chosen: options.SuiteOptions,
     as_json: bool,
 ) -> None:
-    """Show the progress of a suite, whether it is running or not.
+    """Show the progress of a suite.
 
-    Only the store is read, so this works at any time, on any machine that can read the store. Pass the options of the
-    run: with another --set it is another suite.
+    Only the store is read, so this works on any machine that can read the store, whether the suite is running or not.
+    Pass the same options as to the run: with another --set it is another suite.
     """
     from prunebench import session
     from prunebench.execution.progress import progress
@@ -50,7 +50,7 @@ def command(
     planned = {one.trial.task.label for one in plan.trials if not one.failed}
     unread = sorted(planned - prepared.keys() - failures.keys())
     if unread:
-        output.note(f"the data of {', '.join(unread)} was not read here yet: its trials count as left")
+        output.note(f"the data of {', '.join(unread)} was not read here yet, so its trials count as left")
     if found.left:
         output.note_older(store)
     if failures:
@@ -91,10 +91,10 @@ def _time_left(found: Progress) -> str:
     if not found.left:
         return "nothing is left" + ("; --retry-failed tries again what failed" if found.failed else "")
     if seconds is None:
-        return "not known: nothing of this suite was measured yet"
+        return "unknown: no job of this suite was measured yet"
     if found.running:
-        return f"about {rounded(seconds)} left at the pace of the last jobs"
-    return f"about {rounded(seconds)} of running left; no run is active now"
+        return f"about {rounded(seconds)} left at the rate of the last jobs"
+    return f"about {rounded(seconds)} left; no run is active"
 
 
 def _disk(found: Progress) -> str:
@@ -106,7 +106,7 @@ def _disk(found: Progress) -> str:
 
 
 def _print_running(found: Progress) -> None:
-    for title, marks in (("running", found.running), ("died in the middle; a run takes them up", found.dead)):
+    for title, marks in (("running", found.running), ("killed; the next run continues them", found.dead)):
         if marks:
             output.say(f"\n{title}")
         for mark in marks:

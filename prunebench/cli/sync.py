@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     default="20s",
     show_default=True,
     metavar="TIME",
-    help="How long MLflow may fail without a break; it is retried at growing intervals.",
+    help="How long MLflow may fail without interruption; requests are retried at growing intervals.",
 )
 @options.suite_options("only", "store", "data")
 def command(
@@ -33,15 +33,15 @@ def command(
     patience: float,
     chosen: options.SuiteOptions,
 ) -> None:
-    """Send the results that wait in the store to MLflow; run nothing.
+    """Send results that wait in the store to MLflow. Nothing is run.
 
-    Without SUITE it sends those of every suite whose run was stopped, or could not reach the server. What MLflow has
-    already is not sent again; if the server fails, it is retried at growing intervals. Results that cannot be sent are
-    reported and dropped, with exit code 1: damaged ones, and those of code, plugins or files that have changed since. A
-    run makes them again, and sends them.
+    Without SUITE it sends the results of all suites whose run was stopped or could not reach the server. Results that
+    MLflow has are not sent again. If the server fails, requests are retried at growing intervals. Results that cannot
+    be sent are reported and dropped, with exit code 1: damaged ones, and those of code, plugins or files that have
+    changed since. A run computes them again and sends them.
 
-    Results that need a plugin file are sent when it is named again with --plugin: no file is loaded because a note in
-    the store names it.
+    Results that need a plugin file are sent only if you name the file with --plugin: no file is loaded because a note
+    in the store names it.
     """
     from prunebench import session
     from prunebench.store.entries import Store
@@ -49,7 +49,7 @@ def command(
     if suite is None:
         options.load_plugins(chosen.files, chosen.blocked)
         sent = session.sync_all(chosen.store, plugin_files=chosen.files, blocked=chosen.blocked, patience=patience)
-        sys.exit(_say(sent, f"nothing waits in {chosen.store}"))
+        sys.exit(_say(sent, f"no results wait in {chosen.store}"))
     loaded = chosen.load(suite)
     output.note_older(Store(chosen.store.resolve()))
     sys.exit(_say([session.sync_suite(loaded, store=chosen.store, data=chosen.data, patience=patience)], ""))
@@ -61,9 +61,9 @@ def _say(counts: Iterable[SyncReport], nothing: str) -> int:
     for sent in counts:
         nothing = ""
         if not sent.unread:
-            say(f"{sent.suite}: {sent.sent:,} sent, {sent.there:,} there already, {sent.open:,} not done yet")
+            say(f"{sent.suite}: {sent.sent:,} sent, {sent.there:,} sent before, {sent.open:,} not finished")
         if sent.waiting:
-            say(f"{sent.suite}: its run is on, and sends what comes", err=True)
+            say(f"{sent.suite}: a run of it is active and sends its results", err=True)
         for reason in _dropped(sent):
             code = 1
             say(f"{sent.suite}: {reason}", err=True)
@@ -73,9 +73,9 @@ def _say(counts: Iterable[SyncReport], nothing: str) -> int:
 
 
 def _dropped(sent: SyncReport) -> Iterator[str]:
-    again = "the next run of the suite makes them again, and sends them"
+    again = "the next run of the suite computes them again and sends them"
     if sent.unread:
-        yield f"not sent, and not waited for any more: {sent.unread}; `prunebench sync SUITE` sends what the store has"
+        yield f"not sent, and no longer waiting: {sent.unread}; `prunebench sync SUITE` sends what the store has"
     if sent.withheld:
         files = shlex.join(word for file in sent.waiting_for for word in ("--plugin", file))
         yield (
@@ -85,6 +85,6 @@ def _dropped(sent: SyncReport) -> Iterator[str]:
     if sent.damaged:
         yield f"{sent.damaged:,} not sent: they are damaged in the store; {again}"
     if sent.outdated:
-        yield f"{sent.outdated:,} not sent: they were made by other code, plugins or files than are here now; {again}"
+        yield f"{sent.outdated:,} not sent: they were computed with other code, plugins or files; {again}"
     if sent.older:
-        yield f"{sent.older:,} not sent: they are of an older protocol; the next run of the suite computes them anew"
+        yield f"{sent.older:,} not sent: they are of an older protocol; the next run of the suite computes them again"

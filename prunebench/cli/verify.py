@@ -30,14 +30,14 @@ DIFFERENT = 1
 @click.argument("suite", type=click.Path(path_type=Path))
 @click.argument("row")
 @click.option(
-    "--board", "source", metavar="BOARD", help="Where the row is published.  [default: what MLflow has of the suite]"
+    "--board", "source", metavar="BOARD", help="The board of the row.  [default: the results of the suite in MLflow]"
 )
-@click.option("--seed", "seeds", type=click.IntRange(0), multiple=True, help="Only this seed; may be repeated.")
+@click.option("--seed", "seeds", type=click.IntRange(0), multiple=True, help="Run only this seed; may be repeated.")
 @click.option(
     "--store",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Reuse the results in this store.  [default: a new one, so that everything is run again]",
+    help="Reuse the results in this store.  [default: a new store, so that everything is run again]",
 )
 @click.option("--workers", type=click.IntRange(1), help="Number of processes; by default one for each core.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of each process.")
@@ -54,14 +54,14 @@ def command(
     device: str,
     chosen: options.SuiteOptions,
 ) -> None:
-    """Run a published row again, and check that it is reproduced.
+    """Run a published row again, and check whether it is reproduced.
 
-    ROW is task/method/sparsity, as in digits-mlp/imp/0.9, of the SUITE's YAML file. BOARD is a published folder, an
-    address of MLflow, or the name of a suite. The --set options that the board records for the row are applied
-    first, those of this command after them. Nothing is tracked, and the store of this folder is not used.
+    SUITE is a YAML file, and ROW is task/method/sparsity, such as digits-mlp/imp/0.9. BOARD is a published folder, an
+    address of MLflow, or the name of a suite. The --set options that the board records for the row are applied first,
+    then those of this command. Nothing is tracked, and the store of this folder is not used.
 
-    A number is reproduced when every figure but those of a clock is the same bit for bit, or when the mean accuracy
-    lies in the 95 % prediction interval of the published seeds, mean ± t · s · √(1/n + 1/m); else the exit code is 1.
+    A number is reproduced if all figures except measured times are the same bit for bit, or if the mean accuracy is in
+    the 95 % prediction interval of the published seeds, mean ± t · s · √(1/n + 1/m). Otherwise the exit code is 1.
     """
     from prunebench import session
     from prunebench.leaderboard.boards.reproduction import judge
@@ -71,7 +71,7 @@ def command(
     published = _published(read_source(source or chosen.load(suite).suite.name), row)
     wanted, recorded = trials_of(SuiteRequest(suite, chosen), published, row, seeds)
     if recorded:
-        say(f"as it was run: {as_options(recorded)}", err=True)
+        say(f"recorded options: {as_options(recorded)}", err=True)
     with tempfile.TemporaryDirectory(prefix="prunebench-verify-") as name, _separate_tracking(Path(name)):
         place = store or Path(name) / "store"
         run_options = RunOptions(store=place, data=chosen.data, workers=workers, threads=threads, device=device)
@@ -82,7 +82,7 @@ def command(
 
 
 def _published(board: Board, row: str) -> list[Result]:
-    """The row's results. Raises BoardError when the board has no such row, or no number in it."""
+    """The results of the row. Raises BoardError if the board has no such row, or no number in it."""
     from prunebench.leaderboard import select
 
     groups: dict[str, list[Result]] = {}
@@ -92,7 +92,7 @@ def _published(board: Board, row: str) -> list[Result]:
         near = nearest(row, groups, cutoff=0)
         raise BoardError(f"{board.name} has no row {row!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     if len({result.suite for result in groups[row]}) > 1:
-        raise BoardError(f"{row!r} is a row of several suites in {board.name}: name one, as in {board.name}#SUITE")
+        raise BoardError(f"several suites in {board.name} have the row {row!r}: name one, as in {board.name}#SUITE")
     if not any(result.status == "done" for result in groups[row]):
         raise BoardError(f"{row!r} has no number in {board.name}: {groups[row][0].status}, {groups[row][0].reason}")
     return groups[row]
@@ -124,18 +124,18 @@ def _report(row: str, verdict: Verdict, published: Sequence[Result], again: Sequ
     yield f"{row}: {'reproduced, ' if verdict.reproduced else ''}{verdict.kind} ({seeds}: {numbers}{interval})"
     yield from (f"  {reason}" for reason in verdict.reasons)
     if verdict.differing:
-        yield f"  not the same bit for bit: {', '.join(verdict.differing)}"
+        yield f"  different: {', '.join(verdict.differing)}"
     yield from (f"  {change}" for change in _differences(published, again))
 
 
 def _differences(published: Sequence[Result], again: Sequence[Result]) -> Iterator[str]:
-    """Differences since the row was published: code, data, versions, machine."""
+    """Yield differences in code, data, versions and machine since the row was published."""
     from prunebench.leaderboard.selection import changes
 
     for kind in ("protocol", "variant"):
         old, new = {getattr(result, kind) for result in published}, {getattr(result, kind) for result in again}
         if old != new:
-            yield f"another {kind} than when it was published: " + ", ".join(changes(published, again, kind))
+            yield f"another {kind} than the published row: " + ", ".join(changes(published, again, kind))
     for name in ("torch", "threads", "machine", "device", "cuda"):
         before, after = (
             {r.provenance[name] for r in some if r.status == "done" and name in r.provenance}

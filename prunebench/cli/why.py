@@ -25,11 +25,11 @@ def command(
     chosen: options.SuiteOptions,
     as_json: bool,
 ) -> None:
-    """Explain why a trial is not taken from the store.
+    """Explain why a trial runs again.
 
-    TRIAL is a name as a run prints it: task/method/sparsity/seed. It is compared with earlier results under this name.
-    The output names the parameter, version, source file or data that changed; or says that the trial failed, is
-    damaged, is running, or was never run.
+    TRIAL is a name as a run prints it: task/method/sparsity/seed. It is compared with earlier results of this name. The
+    output names the parameter, version, source file or data that changed; or says that the trial failed, is damaged, is
+    running, or never ran.
     """
     from prunebench import session
     from prunebench.execution.explain import Reason, trial_named, why
@@ -54,16 +54,16 @@ def command(
 
 
 HEADLINES = {
-    "stored": "in the store, and taken from there",
+    "stored": "in the store; a run reuses it",
     "skipped": "skipped in every run",
     "broken": "fails in every run",
-    "running": "being made now",
-    "failed": "failed before; --retry-failed tries again",
-    "without-data": "failed before: its data could not be read; every run tries again",
-    "damaged": "its entry is damaged; a run makes it again",
+    "running": "running now",
+    "failed": "failed; --retry-failed runs it again",
+    "without-data": "failed: its data could not be read; each run tries again",
+    "damaged": "its entry is damaged; a run computes it again",
     "changed": "not in the store: something changed",
-    "unfinished": "not in the store: begun, and not finished",
-    "unread": "not known: its data was not read here",
+    "unfinished": "not in the store: started, and not finished",
+    "unread": "unknown: its data was not read here",
     "never": "not in the store: never run",
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from prunebench.records.results import PACE
+from prunebench.records.results import THROUGHPUT
 from prunebench.training.cost import Cost
 from prunebench.training.state import State
 
@@ -34,10 +34,10 @@ def throughput(before: State | None, after: State, samples: Iterable[float]) -> 
 
 
 def reported(record: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics of PACE that an entry's record gives."""
+    """The metrics of THROUGHPUT that an entry's record gives."""
     found = record.get("pace") or {}
     rate = {"examples_per_second": found["examples"] / found["seconds"]} if found else {}
-    return rate | {name: found[name] for name in PACE if name in found}
+    return rate | {name: found[name] for name in THROUGHPUT if name in found}
 
 
 @contextmanager

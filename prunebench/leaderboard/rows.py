@@ -81,7 +81,7 @@ COLUMNS = {
     "size_bytes_dense": "bytes of the dense network's file; mean",
     "latency_ms": "measured milliseconds of one pass of the deployed network, a median; mean over seeds",
     "latency_ms_iqr": "interquartile range of its passes; mean over seeds",
-    "latency_ms_dense": "the same of the dense network, measured in turn with it",
+    "latency_ms_dense": "the same for the dense network; both are measured alternately",
     "latency_ms_dense_iqr": "interquartile range of its passes; mean over seeds",
     "latency_ratio": "measured dense latency / deployed latency of the same seed; mean",
     "latency_ratio_std": "its sample standard deviation",

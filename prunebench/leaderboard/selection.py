@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 from prunebench.api.versions import NO_VERSION
 from prunebench.leaderboard.overlaps import Overlap
 from prunebench.messages.plain_text import visible
-from prunebench.records.results import ASKED, OF_PROTOCOL, PACE, UNKNOWN_DATA, Result
+from prunebench.records.results import OF_PROTOCOL, OPTION, THROUGHPUT, UNKNOWN_DATA, Result
 
 RequestedRow = tuple[str, str, float, int]
 """What a suite asks for: task label, method label, target sparsity, seed."""
@@ -30,7 +30,7 @@ CAUSES = ("code", "data")
 """What of the provenance a protocol is made of, beside the versions."""
 OF_VERSION, OF_SOURCE = ".version", ".source"
 """End the names in a provenance of versions, which are in a protocol or variant, and of hashes of source."""
-MEASURED = ("wall_seconds", "latency_", *PACE)
+MEASURED = ("wall_seconds", "latency_", *THROUGHPUT)
 """Begins the names of metrics that are measured with a clock, and so never twice the same."""
 SHOWN_CHANGES = 8
 
@@ -129,7 +129,7 @@ def _names(results: Sequence[Result]) -> list[str]:
 
 def _recorded(result: Result) -> dict[str, str]:
     params = {key.removeprefix("task."): _shown(value) for key, value in result.params.items()}
-    made_with = {key: value for key, value in result.provenance.items() if not key.startswith(ASKED)}
+    made_with = {key: value for key, value in result.provenance.items() if not key.startswith(OPTION)}
     return {**made_with, **params}
 
 

@@ -1,4 +1,4 @@
-"""Text of messages: suggestions, lengths of time, redaction, and plain text for each format."""
+"""Text of messages: suggestions, lengths of time, redaction, and escaping for each format."""
 
 from prunebench.messages.durations import rounded
 from prunebench.messages.suggestions import nearest

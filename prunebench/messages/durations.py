@@ -7,12 +7,12 @@ from typing import Any
 
 UNITS = {"d": 86400.0, "h": 3600.0, "min": 60.0, "s": 1.0}
 LATEST = 253402300799.0
-"""The end of the year 9999, in Unix seconds: no later date can be written."""
+"""The end of the year 9999 in Unix seconds, the latest date that can be formatted."""
 _PART = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(min|[dhs])"
 
 
 def parse(text: str) -> float:
-    """Seconds. Raises ValueError for any other form; a number without a unit is ambiguous."""
+    """Return seconds. Raises ValueError for any other form, also for a number without a unit."""
     spoken = text.replace(" ", "")
     if not re.fullmatch(f"(?:{_PART})+", spoken):
         raise ValueError(f"{text!r} is not a length of time: write 90s, 30min, 2h, 1.5d or 1h30min")
@@ -23,7 +23,7 @@ def parse(text: str) -> float:
 
 
 def written(seconds: float) -> str:
-    """The shortest text that `parse` reads as so many seconds."""
+    """The shortest text from which `parse` returns this number of seconds."""
     whole = (f"{seconds / size:g}{unit}" for unit, size in UNITS.items() if seconds >= size and not seconds % size)
     return next(whole, f"{seconds:g}s")
 
@@ -37,5 +37,5 @@ def rounded(seconds: float) -> str:
 
 
 def is_date(value: Any) -> bool:
-    """Whether a value is a date in Unix seconds, and not only a number or anything else."""
+    """Whether a value is a date in Unix seconds that can be formatted."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= LATEST

@@ -1,7 +1,7 @@
-"""Escaping of text of others for each format: terminal, Markdown, CSV and JSON.
+"""Escaping of untrusted text for each format: terminal, Markdown, CSV and JSON.
 
 Names, labels, reasons and provenance come from suites, plugins and published boards, so they may contain anything:
-control sequences, directions of writing, HTML, links, formulas. Ordinary text stays as it is.
+control sequences, writing directions, HTML, links, formulas. Ordinary text is not changed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0")
-"""Letters and marks that are printable by their kind, and show nothing."""
+"""Characters that count as printable and are invisible."""
 _LINKED = re.compile(
     r"(?:(?:[a-z][a-z0-9+.-]*://|www\.|(?:mailto|xmpp|data|javascript):)[^\s<>`|\\]*|[\w.+-]*@\w[\w.-]*)+",
     re.IGNORECASE,
@@ -20,13 +20,13 @@ _LINKED = re.compile(
 _BRACKETED = re.compile(r"\][(\[:]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?%?", re.IGNORECASE)
 _FORMULA = re.compile(r"'*\s*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
-"""The beginning of a cell that spreadsheets compute; a quote makes it text, and a second one keeps such a quote."""
+"""Start of a cell that spreadsheets evaluate. A quote in front makes it text; a quote that is there is doubled."""
 
 
 def visible(text: str) -> str:
-    """One line of visible characters: white space becomes a blank, and other invisible characters their numbers.
+    """Text as one line of visible characters: white space becomes a blank, other invisible characters are escaped.
 
-    So control sequences have no effect, and different names look different.
+    Control sequences then have no effect, and different names look different.
     """
     if text.isprintable() and _INVISIBLE.isdisjoint(text):
         return text
@@ -34,7 +34,7 @@ def visible(text: str) -> str:
 
 
 def lines(text: str) -> str:
-    """The same for text of several lines."""
+    """`visible` for each line of a text."""
     return "\n".join(map(visible, text.split("\n")))
 
 
@@ -48,7 +48,7 @@ def _numbered(character: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """One line that Markdown shows literally, also in a table: without HTML, pictures and links."""
+    """Text as one line that Markdown shows literally, also in a table: without HTML, images and links."""
     text, parts, start = visible(text), [], 0
     for found in _LINKED.finditer(text):
         parts += [_literal(text[start : found.start()]), f"`{found[0]}`"]
@@ -63,12 +63,12 @@ def _literal(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """One line as code in Markdown, in a table too."""
+    """Text as one line of code in Markdown, also in a table."""
     return f"`{visible(text).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
 
 
 def cell(value: Any) -> Any:
-    """A value as a cell of a CSV file: text is not read as a formula, and numbers stay numbers."""
+    """A value as a cell of a CSV file: text is not evaluated as a formula, and numbers stay numbers."""
     if not isinstance(value, str):
         return value
     text = visible(value)
@@ -81,7 +81,7 @@ def of_cell(text: str) -> str:
 
 
 def escaped_json(value: Any, **options: Any) -> str:
-    """JSON, from which the same value is read, without invisible characters."""
+    """JSON in which invisible characters are escaped."""
     text = json.dumps(value, ensure_ascii=False, **options)
     if text.isprintable():
         return text

@@ -1,6 +1,6 @@
-"""Passwords, tokens, keys and signatures, hidden in text that is shown, logged or published.
+"""Redaction of passwords, tokens, keys and signatures in text that is shown, logged or published.
 
-Errors of other libraries quote addresses and settings in many ways, so it is better to hide a word too many.
+Errors of other libraries quote addresses and settings in many ways, so it is better to hide too much than too little.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _ADDRESS = re.compile(
     )""",
     re.VERBOSE,
 )
-"""The user and the password of an address; a password may have any character, and a port with a path is none."""
+"""User and password of an address. A password may have any character; a port with a path is not a password."""
 _DATABASE = re.compile(
     r"((?:postgres\w*|mysql|mariadb|mssql|oracle|mongodb|redis|amqps?)(?:\+\w+)?://)(?!/)[^\s'\"<>]+@", re.IGNORECASE
 )
-"""The same of a database, whose addresses have no other `@`: a password may begin as a port does."""
+"""User and password of the address of a database, which has no other `@`; the password may start like a port."""
 _WORD = rf"[\w.%-]*(?:{_SECRET})(?![a-z])[\w-]*"
 _VALUE = r"""(?: \{[^}\n]*\}+ | "[^"\n]*" | '[^'\n]*' | (?:(?!%26)[^\s&;,'"<>)\]}])+ )"""
 _NAMED = re.compile(rf"""({_WORD}\s*(?:=|%3D)\s*)(?!=){_VALUE}""", re.VERBOSE | re.IGNORECASE)
@@ -44,10 +44,10 @@ _HEADER = re.compile(
 _SHAPED = re.compile(
     r"\b(?:gh[pousr]_|github_pat_|glpat-|hf_|sk-|xox[abprs]-|dapi|AKIA|ASIA|AIza)(?=\w*\d)[A-Za-z0-9_-]{16,}"
 )
-"""Tokens that are known by how they begin."""
+"""Tokens that are recognized by their prefix."""
 _OWN = re.compile(rf"(?:^|_)(?:{_SECRET}|key)(?:_|$)", re.VERBOSE | re.IGNORECASE)
 _SHORTEST = 6
-"""Values of fewer letters are not looked for elsewhere: they are parts of words."""
+"""Minimum length of values that are searched for elsewhere in a text; shorter ones are parts of words."""
 
 
 def redacted(text: str) -> str:
@@ -62,7 +62,7 @@ def redacted(text: str) -> str:
 
 
 def redacted_all(value: Any) -> Any:
-    """A plain value, each text in it redacted."""
+    """A plain value in which each text is redacted."""
     if isinstance(value, str):
         return redacted(value)
     if isinstance(value, dict):
@@ -71,7 +71,7 @@ def redacted_all(value: Any) -> Any:
 
 
 def _sensitive() -> Iterator[str]:
-    """The values of this process's environment that are secrets, or passwords of addresses."""
+    """Yield the values of environment variables that are secrets or contain passwords of addresses."""
     for name, value in os.environ.items():
         if _OWN.search(name):
             yield value
@@ -81,6 +81,6 @@ def _sensitive() -> Iterator[str]:
 
 @cache
 def _of_environment(values: tuple[str, ...]) -> tuple[str, ...]:
-    """These, and how they are written in addresses, the longest first."""
+    """These values and their encoded forms in addresses, the longest first."""
     forms = {form for one in values for form in (one, unquote(one), quote(one), quote(one, safe=""), quote_plus(one))}
     return tuple(sorted((form for form in forms if len(form) >= _SHORTEST), key=len, reverse=True))

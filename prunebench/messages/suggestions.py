@@ -7,19 +7,18 @@ from difflib import get_close_matches
 from typing import Any
 
 SEPARATORS = dict.fromkeys(map(ord, "-_ :"))
-"""Separators between the parts of a name; they are not compared."""
+"""Separators between the parts of a name, which are ignored in comparisons."""
 LONGEST = 100
-"""Number of characters of a word that are compared."""
+"""Number of characters of a word that are compared; the rest is ignored."""
 
 
 def nearest(word: str, words: Iterable[str], n: int = 1, cutoff: float = 0.5) -> list[str]:
-    """Up to `n` of the words that are most similar to `word`, the best first.
+    """Up to `n` of the words that are most similar to `word`, the most similar first.
 
-    Case, hyphens and other separators are not compared: SNIP and ResNet-20, as papers write them, find
-    snip and resnet20.
+    Case, hyphens and other separators are ignored, so that SNIP and ResNet-20, as in papers, find snip and resnet20.
 
     Args:
-        cutoff: least similarity, from 0 to 1.
+        cutoff: minimum similarity, from 0 to 1.
     """
     forms: dict[str, list[str]] = {}
     for known in words:
@@ -33,7 +32,7 @@ def _folded(word: str) -> str:
 
 
 def near(word: str, words: Sequence[str]) -> str:
-    """The end of a message about an unknown word: the most similar known one, or all of them."""
+    """The end of a message about an unknown word: the most similar known word, or else all known words."""
     found = nearest(word, words)
     if found:
         return f"; did you mean {found[0]!r}?"
@@ -41,13 +40,13 @@ def near(word: str, words: Sequence[str]) -> str:
 
 
 def choices(words: Sequence[str]) -> str:
-    """The end of a message about an unknown word: the known ones."""
+    """The end of a message about an unknown word: the known words."""
     more = [f"... ({len(words)} in all)"] if len(words) > 20 else []
     return f"; choose from {', '.join([*words[:20], *more])}" if words else ""
 
 
 def shown(value: Any) -> str:
-    """A value as a message quotes it: on one line, and short."""
+    """A value for a message, on one line and shortened."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Descriptions of errors that a plugin raised, with the lines of its author's own files."""
+"""Descriptions of errors in the code of plugins, with the lines of the plugin that raised them."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Collection
 from pathlib import Path
 
 LONGEST = 500
-"""Characters of a message that are shown."""
+"""Maximum number of characters of a message."""
 
 
 def own_frames(error: BaseException, files: Collection[Path]) -> list[traceback.FrameSummary]:
-    """The steps of a traceback that lie in these files, outermost first; or of that of the error's cause."""
+    """The frames of a traceback, or else of that of its cause, that are in these files, outermost first."""
     own = {str(file) for file in files}
     found = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in own]
     return own_frames(error.__cause__, files) if not found and error.__cause__ is not None else found
 
 
 def place(error: BaseException, files: Collection[Path]) -> str:
-    """The last of these steps, as `mine.py:12`; empty when there is none."""
+    """The innermost of these frames, as `mine.py:12`; empty if there is none."""
     frames = own_frames(error, files)
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
 
 def lines(error: BaseException, files: Collection[Path]) -> list[str]:
-    """These steps with their code, each as `mine.py:12, in scores: return weight / 0`."""
+    """These frames with their code, each as `mine.py:12, in scores: return weight / 0`."""
     return [
         f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}: {frame.line or ''}".rstrip(": ")
         for frame in own_frames(error, files)
@@ -32,9 +32,9 @@ def lines(error: BaseException, files: Collection[Path]) -> list[str]:
 
 
 def description(error: BaseException, files: Collection[Path] = ()) -> str:
-    """What was raised and where, as `ZeroDivisionError: division by zero (mine.py:12)`.
+    """An error and where it was raised, as `ZeroDivisionError: division by zero (mine.py:12)`.
 
-    An error without a message is described by the line of code that raised it, in a library if it must be.
+    If the error has no message, the line of code that raised it is given instead, even if it is in a library.
     """
     text = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")[:LONGEST]
     if str(error).strip():
@@ -48,6 +48,6 @@ def description(error: BaseException, files: Collection[Path] = ()) -> str:
 
 
 def _library_frames(error: BaseException) -> list[traceback.FrameSummary]:
-    """The steps of a traceback outside torch, outermost first: torch raises on behalf of its caller."""
+    """The frames of a traceback outside of torch, outermost first."""
     frames = traceback.extract_tb(error.__traceback__)
     return [frame for frame in frames if "torch" not in Path(frame.filename).parts]

@@ -32,7 +32,7 @@ class ScoringContext:
     input_shape: tuple[int, ...]
     """(channels, height, width)."""
     masks: dict[str, torch.Tensor]
-    """Bool, of each weight's shape: True where it is not pruned yet."""
+    """By name, a bool tensor of the weight's shape: True where it is not pruned."""
     seed: int
     """The trial's."""
     purpose: str
@@ -56,15 +56,15 @@ class ScoringContext:
         return seeds.generator(self.seed, self.purpose)
 
     def batches(self, count: int, size: int, balanced: bool = False) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Training examples, drawn without replacement and not augmented, as (inputs, labels).
+        """Yield mini-batches of training examples as (inputs, labels), without replacement and without augmentation.
 
-        Where there are fewer than count * size examples, the last batch is smaller. One of a single example is left
-        out, because BatchNorm cannot be trained on it, unless `size` is 1 or there is no other example.
+        If there are fewer than count * size examples, the last batch is smaller. A last batch of one example is
+        omitted, because BatchNorm cannot be trained on it, unless `size` is 1 or there is no other example.
 
         Args:
-            count: of mini-batches.
-            size: examples in each; float32 inputs of shape (size, channels, height, width).
-            balanced: the same number of every class in a batch (as near as `size` allows).
+            count: number of mini-batches.
+            size: examples in each; the inputs are float32 of shape (size, channels, height, width).
+            balanced: whether a batch has the same number of examples of each class, as far as `size` allows.
         """
         data = self.open_data()
         order = torch.randperm(len(data.train), generator=seeds.generator(self.seed, self.purpose, "batches"))
@@ -83,19 +83,19 @@ class ScoringContext:
 
     @contextmanager
     def mode(self, mode: Mode) -> Iterator[nn.Module]:
-        """The model with BatchNorm (and dropout) in the given mode; dropout is seeded."""
+        """Context in which the model is in the given mode (BatchNorm, dropout); dropout is seeded."""
         before = self.model.training
         with seeds.seeded(self.seed, self.purpose, "dropout"):
             yield self.model.train(mode == "train")
         self.model.train(before)
 
     def gradients(self, loss: torch.Tensor, **options: Any) -> dict[str, torch.Tensor]:
-        """The gradient of a scalar with respect to each prunable weight, dense: pruned weights have one too.
+        """Return the dense gradient of a scalar with respect to each prunable weight, pruned positions included.
 
-        It is 0 for a frozen weight, and for a weight that the scalar does not depend on.
+        It is 0 for a frozen weight and for a weight that the scalar does not depend on.
 
         Args:
-            options: of torch.autograd.grad, such as create_graph=True.
+            options: options of torch.autograd.grad, such as create_graph=True.
         """
         weights = self.weights
         if not loss.requires_grad:

@@ -1,4 +1,4 @@
-"""What is recorded, and how: content keys, sources, the environment, results, and files that are written atomically."""
+"""Records: content keys, hashes of source code, the environment, results, and atomic files."""
 
 from prunebench.records.environment import cores, describe_environment
 from prunebench.records.files import write_store_file

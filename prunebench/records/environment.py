@@ -1,4 +1,4 @@
-"""The environment: versions and machine, for the provenance of states, and the folder of data sets."""
+"""The environment: versions and the machine, which are recorded with states; and the folder of data sets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy")
 
 
 def describe_environment(threads: int) -> dict[str, str]:
-    """Versions of the software, the commit of this code if it is a checkout, and the machine."""
+    """Versions of the software, the git commit of a checkout, and the machine."""
     return {
         "prunebench": __version__,
         "commit": commit(),
@@ -29,7 +29,7 @@ def describe_environment(threads: int) -> dict[str, str]:
 
 
 def data_folder(given: Path | None) -> Path | None:
-    """The folder of data sets: the argument, or else PRUNEBENCH_DATA, or else None."""
+    """The folder of data sets: `given`, or else PRUNEBENCH_DATA, or else None."""
     named = os.environ.get("PRUNEBENCH_DATA")
     return Path(named) if given is None and named else given
 
@@ -64,7 +64,7 @@ def _processor() -> str:
 
 
 def commit() -> str:
-    """The git commit of the checkout that this package lies in, `+` if it was changed since; empty for a wheel."""
+    """The git commit of this checkout, followed by `+` if files were changed since; empty if it is not a checkout."""
     here = Path(__file__).parents[2]
     if not (here / ".git").exists():
         return ""

@@ -19,7 +19,7 @@ PROBE = bytes(4096)
 
 
 def write_file(path: Path, content: bytes) -> Path:
-    """Written aside and renamed: a reader sees the old file or the new one; what has these bytes is left alone."""
+    """Write a file atomically: readers see the old file or the new one. A file that has this content is not written."""
     if has_content(path, content):
         return path
     given, path = path, _target(path)
@@ -36,7 +36,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def write_store_file(path: Path, content: bytes) -> None:
-    """Replace a file of a store. Whatever else has its name, such as a folder or a link, is removed first."""
+    """Write a file of a store atomically. A folder or a link of the same name is removed first."""
     if path.is_symlink() or not path.is_file():
         remove(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def write_store_file(path: Path, content: bytes) -> None:
 
 
 def has_content(path: Path, content: bytes) -> bool:
-    """Whether a file has these bytes; one that cannot be read does not have them."""
+    """Whether a file can be read and has this content."""
     try:
         return path.is_file() and path.read_bytes() == content
     except OSError:
@@ -52,7 +52,7 @@ def has_content(path: Path, content: bytes) -> bool:
 
 
 def _target(path: Path) -> Path:
-    """The file that a link leads to, which is replaced so that the link stays; a link to nowhere is replaced itself."""
+    """The file that a link points to, so that the link is kept; a broken link is replaced itself."""
     with contextlib.suppress(OSError, RuntimeError):  # a link to itself
         target = path.resolve()
         if target.parent.is_dir():
@@ -103,7 +103,7 @@ def _nearest_folder(folder: Path) -> Path:
 
 
 def flush_folder(folder: Path) -> None:
-    """Have the names in a folder survive a power cut; a file system that cannot flush a folder does without."""
+    """Flush the names in a folder to the disk, if the file system supports it, so that they survive a power failure."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -114,7 +114,7 @@ def flush_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def flushed_file(path: Path) -> Iterator[Any]:
-    """A new binary file, flushed to the disk: a rename must never publish bytes that a power cut can still take."""
+    """Open a new binary file that is flushed to the disk when it is closed, so that it can be renamed safely."""
     with path.open("wb") as file:
         yield file
         file.flush()
@@ -122,9 +122,9 @@ def flushed_file(path: Path) -> Iterator[Any]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link or a whole folder: first out of the way and then for good, so that no half is ever read.
+    """Remove a file, a link or a folder. It is renamed first, so that a partly removed folder is never read.
 
-    Raises OSError for what cannot be removed.
+    Raises OSError if it cannot be removed.
     """
     aside = path.with_name(f".{path.name.lstrip('.')[:100]}.{uuid4().hex}.gone")
     try:
@@ -138,7 +138,7 @@ def remove(path: Path) -> None:
 
 
 def remove_unless_folder(path: Path) -> None:
-    """Remove a file or link with the name of a folder, so that the folder can be made."""
+    """Remove a file or link, so that a folder with this name can be created; a folder is kept."""
     if not path.is_dir():
         remove(path)
 

@@ -1,8 +1,7 @@
-"""Content keys: what a piece of work is, never where, when or by whom it was done.
+"""Content keys: hashes of canonical JSON, which identify work independently of where and when it is done.
 
-A key hashes canonical JSON. Code enters it by versions: the core's, and that of each component. A component that
-declares no version enters with the hash of its source, so that an edit of its file makes other keys for its stages,
-and for no others.
+Keys contain the version of the core and of each component instead of their code. For a component that declares no
+version they contain the hash of its source, so that an edit of its file changes the keys of its stages and no others.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from prunebench.records.sources import base_versions, declared_version, joint_ha
 
 
 def canonical(value: Any) -> Any:
-    """The plain value that stands for `value` in a key: dataclasses by their fields, components with their version."""
+    """The plain form of a value in keys: dataclasses as their fields, components with their version."""
     if isinstance(value, Component):
         return {"name": value.name, **code_of(type(value)), "parameters": field_values(value)}
     if is_dataclass(value) and not isinstance(value, type):
@@ -33,15 +32,15 @@ def canonical(value: Any) -> Any:
 
 
 def _kind(cls: type) -> str:
-    """A dataclass's name in keys: a class that is renamed keeps it by `__key_name__ = "OldName"`."""
+    """Name of a dataclass in keys; a renamed class keeps its old name by `__key_name__ = "OldName"`."""
     return str(vars(cls).get("__key_name__", cls.__name__))
 
 
 def field_values(value: Any) -> dict[str, Any]:
     """The canonical values of a dataclass's fields, by name.
 
-    What makes no two values unequal, such as where a file lies, makes no two keys either; and a field that was added
-    later is left out where it means what was computed before (see `prunebench.api.versions.added_later`).
+    Fields that are not compared, such as the path of a file, are omitted. So are fields that were added later, if their
+    value gives the behaviour from before (see `prunebench.api.versions.added_later`).
     """
     found = ((one, getattr(value, one.name)) for one in fields(value) if one.compare)
     return {one.name: canonical(item) for one, item in found if not as_before(one, item)}
@@ -60,10 +59,10 @@ def canonical_digest(value: Hashable) -> str:
 
 
 def code_of(cls: type[Component]) -> dict[str, Any]:
-    """What stands for the code of a component in a key.
+    """The part of a key that represents the code of a component.
 
-    `version` is the class's own, if it declares one; `source` the hash of the source of what declares none; `bases`
-    the versions of the classes of other packages that it builds on. The core's classes are of the protocol's version.
+    `version` is the version that the class declares; `source` is the hash of the source of classes without one; `bases`
+    has the versions of its base classes in other packages. Classes of the core have the protocol version.
     """
     found: dict[str, Any] = {}
     own = declared_version(cls)

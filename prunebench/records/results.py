@@ -1,4 +1,4 @@
-"""The result of a trial, as plain values: what execution hands to tracking, and tracking to MLflow."""
+"""The result of a trial as plain values, which tracking sends to MLflow and the leaderboard reads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Status = Literal["done", "failed", "skipped"]
 
 
 UNKNOWN_DATA = "unprepared"
-"""Placeholder for the fingerprint of data that this machine has not read, in keys for counting and for failures."""
+"""Used in keys instead of the fingerprint of data that this machine has not read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,19 +26,19 @@ class Result:
     """
 
     trial: str
-    """Content key of the trial: two runs of the same work have the same one, on any machine."""
+    """Content key of the trial, which is the same on any machine."""
     suite: str
     task: str
     """The task's label."""
     protocol: str
-    """Hash of everything that rows must share to be ranked together: data fingerprint, model, recipe, prunable layers,
-    and the versions of the protocol and of these."""
+    """Hash of everything that rows must have in common to be ranked together: the fingerprint of the data, the model,
+    the recipe, the prunable layers, and the versions of the core, the model and the data set."""
     method: str
     """The method's label in the suite."""
     variant: str
-    """Hash of the method's name, parameters, ablations and version: two methods under one label differ in it."""
+    """Hash of the name, parameters, ablations and version of the method."""
     sparsity: float
-    """The target; 0 for a control."""
+    """The target sparsity; 0 for a control."""
     seed: int
     control: bool
     status: Status
@@ -49,7 +49,7 @@ class Result:
     """What the task's objective reports besides the loss, the primary metric first: which of the `metrics` these are,
     which direction is better, and how they are written. Results from before there were objectives are of accuracy."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """The final figures: those of the objective by their names, and see METRICS, EARLY_STOP, DEPLOYED, CHOICE and
+    """The final figures: those of the objective by name, and METRICS, EARLY_STOP, DEPLOYED, THROUGHPUT, CHOICE and
     DENSITY."""
     history: list[dict[str, float]] = field(default_factory=list)
     """The evaluations of the last training: `step`, `time` (Unix seconds), `train_loss`, then figures of the objective
@@ -60,8 +60,8 @@ class Result:
     """Versions (`protocol.version`, `method.version`, those of the software), git commit, plugins, hashes of the source
     that made it (which may differ under one version), data fingerprint, machine, key of the final state.
 
-    Beside these, remarks on the figures under `note.<topic>`, such as why a latency is not applicable on this machine;
-    and under ASKED the options of the command that made it."""
+    Entries `note.<topic>` are remarks on the figures, such as why a latency is not applicable on this machine. Entries
+    that start with OPTION have the options of the command."""
     masks: Path | None = None
     """A safetensors file of bit-packed masks; None for a dense network."""
     started: float = 0.0
@@ -87,8 +87,8 @@ METRICS = {
     "inference_flops_prunable": "those of them that multiply by prunable weights",
     "steps": "optimizer steps of the whole chain",
     "examples": "training examples seen by the whole chain",
-    "wall_seconds": "measured seconds of the whole chain, shared stages counted in full",
-    "collapsed_layers": "prunable layers without a single weight left",
+    "wall_seconds": "measured seconds of the whole chain, shared stages included in full",
+    "collapsed_layers": "prunable layers of which no weight is left",
 }
 """Metrics of every finished trial besides those of its objective, with their units."""
 
@@ -109,21 +109,21 @@ def early_stop_name(metric: Metric) -> str:
 
 
 DEPLOYED = {
-    "size_bytes": "of the deployed network's file, zeros left out where that is shorter",
-    "size_bytes_dense": "of the dense float32 network's",
-    "latency_ms": "measured milliseconds of one pass of the deployed network, the median",
-    "latency_ms_iqr": "their interquartile range",
-    "latency_ms_dense": "the same of the dense network, measured in turn with it",
-    "latency_ms_dense_iqr": "their interquartile range",
+    "size_bytes": "size of the file of the deployed network, without zeros if that is smaller",
+    "size_bytes_dense": "size of the file of the dense float32 network",
+    "latency_ms": "median of the measured milliseconds of one pass of the deployed network",
+    "latency_ms_iqr": "interquartile range of these times",
+    "latency_ms_dense": "the same for the dense network; both are measured alternately",
+    "latency_ms_dense_iqr": "interquartile range of these times",
 }
 """Additional metrics of a trial that ends with Deploy; `loss` and the objective's are then the deployed network's.
 
 If a latency is not applicable, it is absent, and `note.latency_ms` says why.
 """
 
-PACE = {
+THROUGHPUT = {
     "examples_per_second": "training examples a second in the trial's last training, evaluations included",
-    "gpu_utilization": "share of that time in which the GPU worked, where its driver tells",
+    "gpu_utilization": "share of that time in which the GPU was busy, if its driver reports it",
 }
 """Additional metrics of a trial that ends with trained weights: they depend on the machine, not only on the method."""
 
@@ -165,9 +165,9 @@ DENSITY = "density/"
 """Prefix of the metrics for the share of weights kept in each prunable layer."""
 
 OF_PROTOCOL = "protocol.version"
-"""The name of the protocol's version in a provenance; results from before there was one lack it."""
+"""Name of the protocol version in a provenance; results from before versions were introduced lack it."""
 
-ASKED = "suite."
-"""Prefix of the command's options in a provenance: `file` as it was typed, never an absolute path, and as JSON
-`settings`, `plugins` and `blocked`. They do not identify a result: the same work by other options is the same result.
+OPTION = "suite."
+"""Prefix of entries of a provenance with the options of the command: `file` as it was typed, and `settings`, `plugins`
+and `blocked` as JSON. They do not identify a result, since other options can lead to the same trial.
 """

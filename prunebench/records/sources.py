@@ -19,28 +19,28 @@ from typing import Any
 from prunebench.api.components import Component
 
 CORE = __name__.partition(".")[0]
-"""The package whose code has the protocol's version."""
+"""The package whose code the protocol version represents."""
 
 
 def declared_version(cls: type) -> int | None:
-    """The version that a class declares itself; one that it inherits says nothing of what it overrides."""
+    """The version that a class declares itself; inherited ones do not cover the overridden code."""
     version = vars(cls).get("version")
     return version if isinstance(version, int) else None
 
 
 def base_versions(cls: type) -> dict[str, int]:
-    """The versions of the classes of other packages that a class builds on, by the names of these components."""
+    """Versions of the base classes of a class in other packages, by the names of these components."""
     found = ((base, declared_version(base)) for base in _layers(cls) if base is not cls)
     return {str(getattr(base, "name", base.__name__)): version for base, version in found if version is not None}
 
 
 def unversioned_modules(cls: type) -> list[str]:
-    """The modules of a class and of what it builds on, as far as these declare no version."""
+    """The modules of a class and its base classes that declare no version."""
     return sorted({base.__module__ for base in _layers(cls) if declared_version(base) is None}, key=_top)
 
 
 def _layers(cls: type) -> list[type]:
-    """The class and those of other packages that it builds on, without the core's and without what they inherit."""
+    """A class and its base classes in other packages, one for each package and none of the core."""
     found: list[type] = []
     for base in cls.__mro__:
         if not issubclass(base, Component) or _package(base) == CORE:
@@ -51,9 +51,9 @@ def _layers(cls: type) -> list[type]:
 
 
 def source_hash(cls: type) -> str:
-    """Hash of the code of a class's file and of the files of its own package that this one imports.
+    """Hash of the code in the file of a class and in the files of the same package that it imports.
 
-    A class that builds on one of another package is hashed with that one. The core's own classes are what the core is.
+    The hash covers base classes in other packages too. For classes of the core it is the hash of the core.
     """
     return core_source() if _package(cls) == CORE else joint_hash(_modules(cls))
 
@@ -64,7 +64,7 @@ def joint_hash(modules: Iterable[str]) -> str:
 
 
 def _modules(cls: type) -> list[str]:
-    """The modules of a class and of what it builds on, without the core."""
+    """The modules of a class and its base classes, without the core."""
     return sorted({base.__module__ for base in _layers(cls)}, key=_top)
 
 
@@ -77,7 +77,7 @@ def _package(cls: type) -> str:
 
 
 def source_files(cls: type) -> list[Path]:
-    """The files whose code `source_hash` covers; none for the core's own classes, and for one typed at a prompt."""
+    """The files that `source_hash` covers; none for classes of the core and for classes that were typed at a prompt."""
     return [] if _package(cls) == CORE else _files_of(_modules(cls))
 
 
@@ -92,12 +92,12 @@ def _files_of(modules: Iterable[str]) -> list[Path]:
 
 
 def keyed_hashes(cls: type) -> Mapping[str, str]:
-    """Hash of each file whose code is in the keys of a component, because it declares no version."""
+    """Hashes of the files that are in the keys of a component without a version, by their relative paths."""
     return _hashes_by_file(tuple(unversioned_modules(cls)))
 
 
 def source_hashes(cls: type) -> Mapping[str, str]:
-    """Hash of each of the `source_files`, by its place among them."""
+    """Hashes of the `source_files`, by their relative paths."""
     return {} if _package(cls) == CORE else _hashes_by_file(tuple(_modules(cls)))
 
 
@@ -117,23 +117,23 @@ def _module_hash(module: str) -> str:
 
 
 PRESENTATION = ("cli", "inspection", "leaderboard", "messages", "session", "testing", "tracking")
-"""The packages of the core that show, check and send what was computed."""
+"""The packages of the core that do not affect results."""
 
 
 @functools.cache
 def core_source() -> str:
-    """Hash of the code of the core, without its presentation: provenance, and in no key."""
+    """Hash of the code of the core without the packages in PRESENTATION; recorded as provenance, and not in keys."""
     return hashlib.sha256(json.dumps(core_hashes(), sort_keys=True).encode()).hexdigest()[:16]
 
 
 @functools.cache
 def core_hashes() -> Mapping[str, str]:
-    """Hash of each module of the core that plans or performs stages."""
+    """Hashes of the modules of the core that plan or perform stages, by their relative paths."""
     return {name: _hash_of([path]) for name, path in core_files().items()}
 
 
 def core_files() -> dict[str, Path]:
-    """The modules of the core that plan or perform stages, by their place in it."""
+    """Files of the modules of the core that plan or perform stages, by their relative paths."""
     root = Path(__file__).parents[1]
     files = {path.relative_to(root): path for path in sorted(root.rglob("*.py"))}
     return {name.as_posix(): path for name, path in files.items() if name.parts[0] not in PRESENTATION}
@@ -150,7 +150,7 @@ def code_text(source: str) -> str:
 
 
 def _written(node: Any) -> str:
-    """A tree by the fields that are set: later versions of Python add fields, and ast.dump shows them."""
+    """A tree as text with the fields that are set; `ast.dump` also shows fields that later versions of Python add."""
     if isinstance(node, list):
         return "[" + ",".join(map(_written, node)) + "]"
     if not isinstance(node, ast.AST):
@@ -164,11 +164,11 @@ def _written(node: Any) -> str:
 
 
 _UNSAID = ("ctx", "kind", "type_comment", "type_ignores")
-"""Fields that say nothing which the others do not."""
+"""Redundant fields."""
 
 
 def _merged(values: list[ast.expr]) -> list[ast.expr | str]:
-    """The parts of an f-string; some versions of Python split the text between two fields."""
+    """The parts of an f-string; some versions of Python split text that others have in one part."""
     merged: list[ast.expr | str] = []
     for value in values:
         text = value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else None
@@ -192,7 +192,7 @@ def _file_of(module: str) -> Path | None:
 
 
 def _closure(module: str, path: Path) -> set[Path]:
-    """The file and, followed through their imports, the files of the same top-level package."""
+    """The file, and the files of the same top-level package that it imports, directly or indirectly."""
     found, waiting = {path}, [(module, path)]
     while waiting:
         name, file = waiting.pop()

@@ -18,7 +18,7 @@ from prunebench.data.prepared import Prepared, find
 from prunebench.network.description import describe
 from prunebench.plan.planning import Plan, make_plan
 from prunebench.records.environment import data_folder
-from prunebench.records.results import ASKED, Result
+from prunebench.records.results import OPTION, Result
 from prunebench.suite.overrides import narrow, unlisted
 from prunebench.suite.reading import from_plain, read_suite, to_plain
 
@@ -81,8 +81,8 @@ def _origin(
     blocked: Sequence[str],
 ) -> dict[str, str]:
     lists = {"settings": settings, "plugins": [_as_typed(file) for file in given], "blocked": blocked}
-    found = {ASKED + name: json.dumps(list(values)) for name, values in lists.items() if values}
-    return {ASKED + "file": _as_typed(source), **found}
+    found = {OPTION + name: json.dumps(list(values)) for name, values in lists.items() if values}
+    return {OPTION + "file": _as_typed(source), **found}
 
 
 def _as_typed(file: str | os.PathLike[str]) -> str:

@@ -1,8 +1,7 @@
-"""Conversion of plain values to dataclasses, with an error message for each value that does not fit.
+"""Conversion of plain values to dataclasses, with an error message for each invalid value.
 
-Pydantic validates strictly and as for JSON (a list becomes a tuple; "0.5" is not a number, and true is not 1).
-Its errors are looked up in the JSON schema of the same class, so that each message says which values are allowed and
-which was found.
+Pydantic validates in strict JSON mode (a list becomes a tuple; "0.5" is not a number, and true is not 1). The messages
+are made from the JSON schema of the class: they say which values are allowed and which one was found.
 """
 
 from __future__ import annotations
@@ -40,28 +39,28 @@ _LIMITS = {
     "int_from_float",
     "missing",
 }
-"""Pydantic's error types, besides `*_type`, whose message is made of the schema."""
+"""Error types of pydantic, besides `*_type`, whose messages are made from the schema."""
 
 
 def dumped(value: Any) -> Any:
-    """A dataclass as plain values, floats to the last bit."""
+    """A dataclass as plain values; floats are exact."""
     return adapter(value.__class__).dump_python(value, mode="json", warnings=False)
 
 
 def exact(cls: Any, plain: Mapping[str, Any]) -> Any:
-    """An instance from plain values, equal to the one that its own dump gives.
+    """An instance from plain values, which is equal to the instance from its own dump.
 
-    Pydantic does not validate defaults: a float's default of 1 would be 1 here, and 1.0 after a round trip.
+    Pydantic does not validate defaults: the default 1 of a float would be 1 here, and 1.0 after a round trip.
     """
     first = adapter(cls).validate_json(json.dumps(plain), strict=True)
     return adapter(cls).validate_json(json.dumps(dumped(first), allow_nan=False), strict=True)
 
 
 def checked(cls: type[T], node: Node, errors: SuiteErrors, beside: Sequence[str] = ()) -> T | None:
-    """An instance of `cls` from a node; or None, and an error for each value in it that does not fit.
+    """An instance of `cls` from a node; or None, with an error for each invalid value.
 
     Args:
-        beside: keys that belong to the same mapping but not to `cls`, to be suggested for an unknown one.
+        beside: keys of the same mapping that do not belong to `cls`, which are suggested for unknown keys.
     """
     from pydantic import ValidationError
 
@@ -75,10 +74,10 @@ def checked(cls: type[T], node: Node, errors: SuiteErrors, beside: Sequence[str]
 
 
 def _rules(cls: type[Any], node: Node, found: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
-    """The error that `__post_init__` raises for the valid fields, if other fields are not valid.
+    """The error of `__post_init__` for the valid fields, if other fields are invalid.
 
-    Pydantic does not call it then, and the author of the suite would see one error after the other. If a key is missing
-    or unknown, the rule is not tried, as it may fail only because of that.
+    Pydantic does not call it in that case, and its error would appear only after the others are fixed. If a key is
+    missing or unknown, it is not called, because it may fail only for that reason.
     """
     lost = {error["loc"][0] for error in found if error["loc"]}
     keys = {"missing", "unexpected_keyword_argument"} & {error["type"] for error in found if len(error["loc"]) == 1}
@@ -106,7 +105,7 @@ class _Position:
         self.node, self.schema = node, _sole(schema)
 
     def at(self, loc: Keys) -> _Position:
-        """The position at the end of a path, or the last one before a missing node or a union."""
+        """The position at the end of a path, or the last position before a missing node or a union."""
         if not loc or "anyOf" in self.schema or "oneOf" in self.schema:
             return self
         child = self.node.get(loc[0])
@@ -124,7 +123,7 @@ def _explain(found: Sequence[Any], root: _Position, errors: SuiteErrors, beside:
             errors.missing(parent.node, loc[-1])
         else:
             node, message, own = _described(error, root.at(loc))
-            if own or node.path not in messages:  # a message of a class is more helpful than one about a union
+            if own or node.path not in messages:  # the message of a class is more helpful than that of a union
                 messages[node.path] = node, message
     for node, message in messages.values():
         errors.add(node, message)
@@ -137,7 +136,7 @@ def _unknown(parent: _Position, key: str | int, errors: SuiteErrors, beside: Seq
 
 
 def _described(error: Mapping[str, Any], position: _Position) -> tuple[Node, str, bool]:
-    """The node that an error is about, its message, and whether that is a class's own."""
+    """The node of an error, its message, and whether the message is from the class itself."""
     if error["type"] in ("value_error", "assertion_error"):
         message = " ".join(str(error["ctx"]["error"]).split()) or "is not allowed"
         return _quoted(position.node, message), message, True
@@ -149,7 +148,7 @@ def _described(error: Mapping[str, Any], position: _Position) -> tuple[Node, str
 
 
 def _suggestion(position: _Position) -> str:
-    """The allowed text that is most similar to the value, as a question."""
+    """The allowed text that is most similar to the value, as a suggestion."""
     given, values = position.node.value, list(_enumerated(position.schema))
     near = nearest(given, values) if isinstance(given, str) else []
     return f"; did you mean {near[0]!r}?" if near else ""
@@ -164,14 +163,14 @@ def _enumerated(schema: Schema) -> Iterator[str]:
 
 
 def _quoted(node: Node, message: str) -> Node:
-    """The value inside a node that a message begins with, when there is one such: `'5epp' is not a time`."""
+    """The value in a node that a message starts with, if there is exactly one: `'5epp' is not a time`."""
     scalars = [one for one in node.walk() if isinstance(one.value, (str, int, float))]
     found = [one for one in scalars if message.startswith(f"{one.value!r} ")]
     return found[0] if len(found) == 1 else node
 
 
 def _sole(schema: Schema) -> Schema:
-    """The schema of a value that may also be null, without the null."""
+    """The schema of an optional value without its null."""
     rest = [branch for branch in schema.get("anyOf", ()) if branch.get("type") != "null"]
     return _sole(rest[0]) if len(rest) == 1 else schema
 
@@ -188,7 +187,7 @@ def _schema(found: Any) -> Schema:
 
 
 def phrase(schema: Schema, many: bool = False) -> str:
-    """The values that a schema allows, to follow `must be`; empty if the schema allows anything."""
+    """The values that a schema allows, to be used after `must be`; empty if it allows anything."""
     branches = [branch for branch in schema.get("anyOf", ()) if branch.get("type") != "null"]
     values = schema.get("enum", [schema["const"]] if "const" in schema else [])
     if branches:

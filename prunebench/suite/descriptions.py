@@ -1,6 +1,6 @@
 """Descriptions of components: parameters with types, ranges and texts, presets and origin.
 
-They are read from the class itself, so that listings, schema and code agree.
+They are read from the classes, so that listings, schema and code agree.
 """
 
 from __future__ import annotations

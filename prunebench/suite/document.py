@@ -1,8 +1,8 @@
-"""YAML as nodes.
+"""Nodes of a YAML text.
 
-Only ruamel's composer is used. Its constructors stop at the first error, make objects of tags and dates, share what an
-alias expands to, and give scalars no position; here each error is collected with its position, and aliases count each
-time that they are expanded.
+Only the composer of ruamel is used. Its constructors stop at the first error, convert tags and dates to objects, share
+the value of an alias, and lose the positions of scalars. Here all errors are collected with their positions, and the
+limit on nodes counts each expansion of an alias.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _reason(source: Path, error: OSError | ValueError) -> str:
 
 
 def composed(text: str, start: Location, errors: SuiteErrors) -> Node | None:
-    """The nodes of a YAML text; None, and an error, if it cannot be parsed.
+    """The nodes of a YAML text; None, with an error, if it cannot be parsed.
 
     Args:
         text: one YAML document.
@@ -108,7 +108,7 @@ def _at(start: Location, mark: Any) -> Location:
 
 
 class _Builder:
-    """Turns ruamel's nodes into ours, with each alias expanded to a copy, up to a limit."""
+    """Converts nodes of ruamel. Aliases are expanded to copies, up to a limit."""
 
     def __init__(self, start: Location, errors: SuiteErrors) -> None:
         self.start, self.errors, self.spent = start, errors, 0
@@ -164,14 +164,14 @@ class _Builder:
         return found
 
     def _key(self, raw: Any, path: Keys) -> str | None:
-        if type(raw).__name__ != "ScalarNode":  # not expanded, as it could contain itself
+        if type(raw).__name__ != "ScalarNode":  # not expanded, because it could contain itself
             location = _at(self.start, raw.start_mark)
-            self.errors.add(Node(None, location, path), "a key is a word, not a list or a mapping")
+            self.errors.add(Node(None, location, path), "a key must be a word, not a list or a mapping")
             return None
         node = self.node(raw, path)
         if isinstance(node.value, str) and not node.broken:
             return node.value
-        self.errors.add(node, f"a key is a word, not {shown(node.value)}")
+        self.errors.add(node, f"a key must be a word, not {shown(node.value)}")
         return None
 
     def _repeated(self, key: Any, first: Node) -> None:
@@ -184,7 +184,7 @@ class _Builder:
         node = self.node(raw, path, depth=depth + 1)
         if isinstance(node.value, dict):
             return node.value
-        self.errors.add(node, f"<< takes a mapping or a list of mappings, not {shown(node.plain())}")
+        self.errors.add(node, f"<< needs a mapping or a list of mappings, not {shown(node.plain())}")
         return {}
 
     def _scalar(self, node: Node, text: str, tag: str) -> Any:
@@ -201,7 +201,7 @@ def _foreign(tag: str, text: str = "") -> str:
     if tag == "timestamp":
         return f"{shown(text)} is read as a date: write it in quotes"
     name = tag if tag.startswith("!") else f"!!{tag}"
-    return f"the tag {shown(name)} is not for suites; if it is text, write it in quotes"
+    return f"the tag {shown(name)} is not allowed; if it is text, write it in quotes"
 
 
 def _boolean(text: str) -> bool:
@@ -219,7 +219,7 @@ def _whole(text: str) -> int:
     except ValueError:
         raise ValueError("is not a number") from None
     if abs(number) > MAX_WHOLE:
-        raise ValueError("is too big a number")
+        raise ValueError("is too large")
     return number
 
 
@@ -231,7 +231,7 @@ def _decimal(text: str) -> float:
     except ValueError:
         raise ValueError("is not a number") from None
     if not math.isfinite(number):
-        raise ValueError("is too big a number")
+        raise ValueError("is too large")
     return number
 
 

@@ -1,4 +1,4 @@
-"""The keys of a suite's YAML, as dataclasses; names of components are looked up later."""
+"""The keys of a suite as dataclasses; names of components are looked up later."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class TaskInput:
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteInput:
-    """A grid: each task with each method at each sparsity and seed, and the dense control."""
+    """A grid of each task with each method at each sparsity and seed, and the dense control."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
 

@@ -18,7 +18,7 @@ C = TypeVar("C", bound=Component)
 
 
 def named(kind: Kind, node: Node, errors: SuiteErrors) -> Node | None:
-    """The mapping of a component; a name alone becomes a mapping with that name."""
+    """The mapping of a component; a name becomes a mapping with this name."""
     if isinstance(node.value, str):
         return replace(node, value={"name": node})
     if isinstance(node.value, dict):
@@ -36,10 +36,10 @@ def name_of(node: Node | None) -> str | None:
 def component(
     base: type[C], kind: Kind, node: Node, keys: Sequence[str], registry: Registry, errors: SuiteErrors
 ) -> C | None:
-    """The component of a mapping; or None, and its errors.
+    """The component of a mapping; or None, with errors.
 
     Args:
-        keys: those of the mapping that are not parameters of the component.
+        keys: keys of the mapping that are not parameters of the component.
     """
     name = node.value.get("name")
     if name is None or not isinstance(name.value, str):  # reported by the validation of the mapping
@@ -60,7 +60,7 @@ def component(
 
 
 def part(base: type[C], kind: Kind, node: Node, registry: Registry, errors: SuiteErrors) -> C | None:
-    """A component with nothing beside its parameters: the data set or the model of a task, the method of a stage."""
+    """A component without other keys: the data set or the model of a task, the method of a stage."""
     mapping = named(kind, node, errors)
     if mapping is None:
         return None
@@ -69,7 +69,7 @@ def part(base: type[C], kind: Kind, node: Node, registry: Registry, errors: Suit
 
 
 def to_plain(component: Component) -> dict[str, Any]:
-    """The mapping of a component, with all its parameters."""
+    """The mapping of a component with all parameters."""
     return {"name": component.name, **dumped(component)}
 
 
@@ -90,13 +90,13 @@ def _implied(implied: dict[str, str], node: Node, errors: SuiteErrors) -> dict[s
     """The parameters in the name itself, as in `timm/resnet18`."""
     name = node.value["name"]
     for key in implied.keys() & node.value.keys():
-        errors.add(node.value[key], f"the name {shown(name.value)} gives this already", at_key=True)
+        errors.add(node.value[key], f"the name {shown(name.value)} already sets this", at_key=True)
     return {key: Node.of(text, name.location, name.path) for key, text in implied.items()}
 
 
 def _refuse_ambiguous(cls: type[Component], keys: Sequence[str]) -> None:
     for name in sorted({one.name for one in fields(cls)} & set(keys)):
-        raise TypeError(f"its parameter {name!r} has the name of a key that every suite has beside the parameters")
+        raise TypeError(f"its parameter {name!r} has the name of a key that suites already use")
 
 
 def brief(error: BaseException) -> str:

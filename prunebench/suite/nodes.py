@@ -11,14 +11,14 @@ from prunebench.api.errors import SuiteError
 from prunebench.messages.suggestions import shown
 
 MAX_LINES = 200
-"""Of one error message."""
+"""Maximum number of errors in a message."""
 
 Keys = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, order=True)
 class Location:
-    """A position in a file (`order` 0), or in the n-th option of the command line (`line` 0)."""
+    """A position in a file (`order` is 0), or the n-th option of the command line (`line` is 0)."""
 
     order: int
     line: int
@@ -31,13 +31,13 @@ class Location:
 
 @dataclass(eq=False)
 class Node:
-    """A scalar, a list or a mapping, with its location and its way from the root.
+    """A scalar, a list or a mapping, with its location and its path from the root.
 
-    A `broken` node already has an error; further errors about it are dropped.
+    A `broken` node already has an error; further errors about it are ignored.
     """
 
     value: Any
-    """A plain scalar, or a list of nodes, or nodes by key."""
+    """A plain scalar, a list of nodes, or a dict of nodes."""
     location: Location
     path: Keys = ()
     key_location: Location | None = None
@@ -45,7 +45,7 @@ class Node:
 
     @classmethod
     def of(cls, plain: Any, location: Location, path: Keys = ()) -> Node:
-        """Plain values as nodes that all have one location."""
+        """Nodes of plain values, all with the same location."""
         if isinstance(plain, Mapping):
             return cls(
                 {key: cls.of(item, location, (*path, key)) for key, item in plain.items()}, location, path, location
@@ -64,7 +64,7 @@ class Node:
         return self.value
 
     def get(self, key: str | int) -> Node | None:
-        """The node under a key, if this is a mapping or a list that has it."""
+        """The node at a key of a mapping or at an index of a list; None if there is none."""
         found: Node | None = None
         if isinstance(self.value, dict):
             found = self.value.get(key)
@@ -73,7 +73,7 @@ class Node:
         return found
 
     def items(self, key: str) -> list[Node]:
-        """The items of the list under a key; none if there is no such list."""
+        """The items of the list at a key; empty if there is no such list."""
         found = self.get(key)
         return found.value if found is not None and isinstance(found.value, list) else []
 
@@ -100,7 +100,7 @@ class SuiteErrors:
         return len(self._found)
 
     def add(self, node: Node, message: str, *, at_key: bool = False) -> None:
-        """Add an error about a node; `at_key` locates it at the node's key, even if the value is broken."""
+        """Add an error about a node; with `at_key` at the location of its key, even if the value is broken."""
         if at_key or not node.broken:
             location = node.key_location if at_key and node.key_location else node.location
             self.at(location, f"{written(node.path)}: {message}" if node.path else message)
@@ -114,7 +114,7 @@ class SuiteErrors:
         self._found.append((location, message))
 
     def report(self) -> None:
-        """Raise SuiteError with all errors, in the order of their locations; do nothing when there are none."""
+        """Raise SuiteError with all errors in the order of their locations, if there are any."""
         lines = list(
             dict.fromkeys(f"{location}: {text}" for location, text in sorted(self._found, key=lambda one: one[0]))
         )
@@ -125,7 +125,7 @@ class SuiteErrors:
 
 
 def written(path: Keys) -> str:
-    """A path in the suite, as in messages and settings: `tasks.0.recipe.epochs`."""
+    """A path in a suite as text: `tasks.0.recipe.epochs`."""
     return ".".join(str(key) if re.fullmatch(r"[\w/-]{1,60}", str(key)) else shown(key) for key in path)
 
 

@@ -1,4 +1,4 @@
-"""`--set` changes a suite before it is checked; `--only` selects trials of it."""
+"""`--set`, which changes a suite before it is validated, and `--only`, which selects trials."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ KEYS = ("task", "method", "sparsity", "seed")
 
 
 def apply(settings: Sequence[str], root: Node, errors: SuiteErrors) -> None:
-    """Change a suite's nodes by settings `path=value`, in their order; each value is YAML.
+    """Change the nodes of a suite by settings `path=value`, in their order; each value is YAML.
 
-    A part of the path is a key, the number of an item of a list, or nothing at all for every item:
-    `tasks.0.recipe.epochs=2`, `tasks.recipe.epochs=2`. A key that the file leaves out is added.
+    A part of the path is a key or the index of an item of a list; without an index, all items are changed:
+    `tasks.0.recipe.epochs=2`, `tasks.recipe.epochs=2`. Keys that are not in the file are added.
     """
     for order, setting in enumerate(settings, 1):
         location = Location(order, 0, 0, f"--set {setting}")
@@ -42,7 +42,7 @@ class _Setting:
     errors: SuiteErrors
 
     def put(self, node: Node, keys: Sequence[str]) -> None:
-        """Set the value at the end of `keys`, seen from `node`."""
+        """Set the value at the end of `keys`, starting at `node`."""
         _expand_name(node)
         if isinstance(node.value, dict):
             self._fill(node, node.value, keys[0], keys[1:])
@@ -71,7 +71,7 @@ class _Setting:
 
 
 def _expand_name(node: Node) -> None:
-    """Turn a component that is only a name into a mapping, so that a parameter of it can be set."""
+    """Convert the name of a component to a mapping, so that its parameters can be set."""
     named = node.path[-1:] in (("dataset",), ("model",), ("by",)) or node.path[:-1] == ("methods",)
     if named and isinstance(node.value, str):
         node.value = {"name": Node(node.value, node.location, (*node.path, "name"), node.location, node.broken)}
@@ -103,13 +103,13 @@ def narrow(suite: Suite, only: Sequence[str]) -> Predicate:
     left = [_values(trial) for trial in suite.trials() if _selected(wanted, trial)] if requested else []
     for location, key, value, found in requested:
         if not any(actual[key] in found for actual in left):
-            errors.at(location, f"no trial with {key} {shown(value)} fits the other values: nothing of it is left")
+            errors.at(location, f"no trial with {key} {shown(value)} matches the other values")
     errors.report()
     return partial(_selected, wanted)
 
 
 def unlisted(suite: Suite, only: Sequence[str], names: Iterable[str]) -> list[str]:
-    """Those of some methods that `--only` options name and the suite does not list."""
+    """The names among `names` that `--only` options select and the suite does not list."""
     listed = {name for entry in suite.entries for name in (entry.label, entry.method.name)}
     pairs = (pair for option in only for pair in _pairs(option, Location(0, 0, 0, ""), SuiteErrors()))
     unknown = dict.fromkeys(value for key, value in pairs if key == "method" and value not in listed)
@@ -117,7 +117,7 @@ def unlisted(suite: Suite, only: Sequence[str], names: Iterable[str]) -> list[st
 
 
 def _values(trial: Trial) -> dict[str, object]:
-    """A trial's own value of every key."""
+    """The value of each key for a trial."""
     return {"task": trial.task.label, "method": trial.entry.label, "sparsity": trial.sparsity, "seed": trial.seed}
 
 
@@ -158,7 +158,7 @@ def _numbers(numbers: Iterable[float], value: str) -> list[float]:
 
 
 def _sparsities(suite: Suite) -> list[float]:
-    """All sparsities of the suite's trials, those of single entries after the suite's own."""
+    """All sparsities of the trials, those of the suite before those of single entries."""
     own = (number for entry in suite.entries for number in entry.sparsities or ())
     return list(dict.fromkeys([*suite.sparsities, *own]))
 
@@ -172,7 +172,7 @@ _FINDERS: Mapping[str, Callable[[Suite, str], Sequence[object]]] = {
 
 
 def _hint(suite: Suite, key: str, value: str) -> str:
-    if key in ("sparsity", "seed"):  # similarity of spelling means nothing for numbers
+    if key in ("sparsity", "seed"):  # numbers that are spelled similarly are not similar
         return choices([str(number) for number in (_sparsities(suite) if key == "sparsity" else suite.seeds)])
     names = [entry.method.name for entry in suite.entries]
     labels = [one.label for one in (suite.tasks if key == "task" else suite.entries)]

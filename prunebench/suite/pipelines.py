@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 class Pipeline(Method):
-    """A chain of stages from a suite; it has the keys of any other method with the same stages."""
+    """A method whose stages are listed in a suite; it has the same keys as other methods with these stages."""
 
     name = "pipeline"
 
     chain: tuple[Stage, ...]
-    """Complete stages, except that a density may be TARGET."""
+    """The stages; a density may be TARGET."""
 
     @property
     def parts(self) -> Iterator[Method]:
-        """The methods that the stages name, in their order."""
+        """The methods of the stages, in their order."""
         values = (getattr(stage, key) for stage in self.chain for key in method_keys(stage_name(type(stage))))
         return (value for value in values if value is not None)
 
@@ -51,7 +51,7 @@ def _is_target(stage: Stage) -> bool:
 
 
 def pipeline(node: Node, registry: Registry, errors: SuiteErrors) -> Pipeline | None:
-    """The method with a list of stages; or None, and its errors."""
+    """The method of a list of stages; or None, with errors."""
     stages = [_stage(item, registry, errors) for item in node.value]
     chain = tuple(stage for stage in stages if stage is not None)
     return Pipeline(chain=chain) if chain and len(chain) == len(stages) else None
@@ -94,15 +94,15 @@ def _filled(name: str, cls: type[Stage], node: Node, registry: Registry, errors:
 
 
 def _part(stage: str, calls: str, node: Node, registry: Registry, errors: SuiteErrors) -> Method | None:
-    """The method that a stage names, which must have what the stage calls."""
+    """The method of a stage, which must have the function that the stage calls."""
     method = lookup.part(Method, "method", node, registry, errors)
     if method is not None and getattr(type(method), calls) is getattr(Method, calls):
-        errors.add(node, f"method {method.name!r} has no {calls}, so that {stage} can do nothing by it")
+        errors.add(node, f"method {method.name!r} has no {calls}, which {stage} needs")
     return method
 
 
 def check_chain(composed: Pipeline, nodes: Sequence[Node], tasks: Sequence[Task], errors: SuiteErrors) -> None:
-    """Add an error for the first stage that cannot follow those before it, by the clock of each task."""
+    """Add an error for the first stage that cannot follow the stages before it, for the recipe of each task."""
     for task in tasks:
         try:
             clock = task.clock
@@ -117,7 +117,7 @@ def check_chain(composed: Pipeline, nodes: Sequence[Node], tasks: Sequence[Task]
 
 
 def to_plain(composed: Pipeline) -> list[dict[str, Any]]:
-    """The stages as in a suite, with all their keys."""
+    """The stages as in a suite, with all keys."""
     return [_stage_to_plain(stage) for stage in composed.chain]
 
 

@@ -77,7 +77,7 @@ def to_plain(suite: Suite) -> dict[str, Any]:
 
 
 def from_plain(plain: Mapping[str, Any], registry: Registry) -> Suite:
-    """Raises SuiteError for what `read_suite` would not have accepted, or this registry does not know."""
+    """The suite of plain values. Raises SuiteError as `read_suite` does."""
     errors = SuiteErrors()
     return _reported(_suite(Node.of(plain, Location(0, 0, 0, "suite")), registry, errors), errors)
 
@@ -94,7 +94,7 @@ def trial_to_plain(trial: Trial) -> dict[str, Any]:
 
 
 def trial_from_plain(plain: Mapping[str, Any], registry: Registry) -> Trial:
-    """Raises SuiteError for what this registry does not know."""
+    """The trial of plain values. Raises SuiteError for components that are not in the registry."""
     errors = SuiteErrors()
     node = Node.of(plain, Location(0, 0, 0, "trial"))
     task = _task(node.value["task"], registry, errors)
@@ -106,7 +106,7 @@ def trial_from_plain(plain: Mapping[str, Any], registry: Registry) -> Trial:
 
 
 def task_from_plain(plain: Mapping[str, Any], registry: Registry) -> Task:
-    """Raises SuiteError for what this registry does not know."""
+    """The task of plain values. Raises SuiteError for components that are not in the registry."""
     errors = SuiteErrors()
     task = _task(Node.of(plain, Location(0, 0, 0, "task")), registry, errors)
     errors.report()
@@ -143,7 +143,7 @@ def _reported(suite: Suite | None, errors: SuiteErrors) -> Suite:
 
 
 def _suite(root: Node, registry: Registry, errors: SuiteErrors) -> Suite | None:
-    """The suite; or None, and as many errors as can be found."""
+    """The suite; or None, with as many errors as can be found."""
     if not isinstance(root.value, dict):
         errors.add(root, f"must be a mapping with name, tasks, methods, sparsities and seeds, not {kind_of(root)}")
         return None
@@ -211,7 +211,7 @@ def _recipe(node: Node | None, errors: SuiteErrors) -> Recipe | None:
 
 
 def _check_validation(dataset: Dataset, recipe: Recipe, task: Node, errors: SuiteErrors) -> None:
-    """Some training examples must be left; their number comes from the plugin's code."""
+    """Check that training examples are left; the facts of the data set are computed by a plugin."""
     try:
         examples = facts_of(dataset).train
     except DataError:  # the task fails, the suite does not
@@ -243,7 +243,7 @@ def _entry(node: Node, registry: Registry, errors: SuiteErrors) -> Entry | None:
         return None
     for name in (*ABLATIONS, "sparsities") if method.control else ():
         if getattr(values, name):
-            errors.add(mapping.value[name], f"{method.name!r} is the control, which is never pruned: remove this")
+            errors.add(mapping.value[name], f"{method.name!r} is the control, which is not pruned: remove this")
     return _entry_of(node, values, method)
 
 
@@ -262,7 +262,9 @@ def _check_pipeline(entry: Entry, node: Node, tasks: Sequence[Task], errors: Sui
         return
     pipelines.check_chain(entry.method, node.items("stages"), tasks, errors)
     if not entry.method.has_target and len(entry.sparsities or ()) != 1:
-        message = "no density is `target`, so that all sparsities would be one: give `sparsities` with that one"
+        message = (
+            "no density is `target`, so all sparsities would be the same: give `sparsities` with this one sparsity"
+        )
         errors.add(node.value["stages"], message, at_key=True)
 
 
@@ -278,7 +280,7 @@ def _once(labelled: Iterable[tuple[Node, str | None]], errors: SuiteErrors) -> N
         if first is not node:
             owner = "the control in every suite" if first.path == ("methods",) else written(first.path)
             location = node.get("label") or node
-            errors.add(location, f"{label!r} is the label of {owner} too: give one of them a label of its own")
+            errors.add(location, f"{label!r} is also the label of {owner}: give one of them another label")
 
 
 def _numbers_once(nodes: Sequence[Node], errors: SuiteErrors) -> None:
@@ -300,7 +302,7 @@ def _method_label(node: Node) -> str | None:
 
 
 def _label(node: Node, default: str | None) -> str | None:
-    """The label in a mapping, or else the default with only the characters of a label."""
+    """The label of a mapping, or else the default with invalid characters replaced."""
     label = node.get("label")
     if label is not None and label.value is not None:
         return label.value if isinstance(label.value, str) else None

@@ -1,4 +1,4 @@
-"""JSON Schema of a suite, for editors and for the messages of `prunebench.suite.checking`; from the annotations."""
+"""JSON schema of a suite from the annotations, for editors and for the messages of `prunebench.suite.checking`."""
 
 from __future__ import annotations
 

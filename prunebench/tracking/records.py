@@ -23,7 +23,7 @@ from prunebench.api.objectives import Metric as ObjectiveMetric
 from prunebench.messages.durations import is_date
 from prunebench.messages.redaction import redacted, redacted_all
 from prunebench.records.files import read_json
-from prunebench.records.results import ASKED, Result, Status
+from prunebench.records.results import OPTION, Result, Status
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,7 +42,7 @@ def digest(result: Result) -> str:
     """Hash of everything that a run says of a result, but for how it was asked for: equal for equal results, in any
     process, so that asking otherwise renews nothing."""
     plain = {part.name: getattr(result, part.name) for part in fields(result)}
-    made_with = {key: value for key, value in result.provenance.items() if not key.startswith(ASKED)}
+    made_with = {key: value for key, value in result.provenance.items() if not key.startswith(OPTION)}
     plain |= {"masks": result.masks is not None, "provenance": made_with}
     text = json.dumps(plain, sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -37,7 +37,7 @@ class Remembered(TypedDict):
 
 
 class TrainingContext:
-    """A training while it runs: what is passed to the hooks of an updater, which may change it."""
+    """A running training, which is passed to the hooks of an updater; they may modify it."""
 
     def __init__(self, context: TrialContext, state: State, trains_dense: bool = False) -> None:
         task = context.trial.task
@@ -49,10 +49,10 @@ class TrainingContext:
         self.parameters = load(self.model, state)
         self.device = next(self.model.parameters()).device
         self.masks = {name: mask.to(self.device) for name, mask in state.masks.items()}
-        """Bool, of each masked weight's shape. Change them with `set_masks` only."""
+        """By name, a bool tensor of the weight's shape. Change masks only by `set_masks` or `keep_highest`."""
         memory = {name: value.to(self.device, copy=True) for name, value in state.memory.items()}
         self.memory = {name: value for name, value in memory.items() if not name.startswith(_OPTIMIZER)}
-        """Tensors that the updater keeps from step to step; saved with the state."""
+        """Tensors that the updater keeps from step to step; they are saved with the state."""
         dense = not any(getattr(module, "sparse", False) is True for module in self.model.modules())  # embeddings
         self.optimizer = make_optimizer(task.recipe.optimizer, self.parameters.values(), dense)
         self.trains_dense = trains_dense
@@ -73,15 +73,15 @@ class TrainingContext:
 
     @property
     def weights(self) -> dict[str, nn.Parameter]:
-        """The prunable weights by name; after the backward pass with their dense gradient."""
+        """The prunable weights by name; after the backward pass, `weight.grad` is the dense gradient."""
         return {layer.name: self.parameters[layer.name] for layer in self.network.layers}
 
     def generator(self, purpose: str) -> torch.Generator:
-        """A CPU generator of this step's own."""
+        """Return a CPU generator that is seeded by the trial, the step and `purpose`."""
         return seeds.generator(self.seed, purpose, self.step)
 
     def step_of(self, time: str | int) -> int:
-        """The optimizer step that a time such as `75%` names."""
+        """Return the optimizer step of a time such as `75%`."""
         return times.step_of(time, self.clock)
 
     def keep_highest(
@@ -131,8 +131,8 @@ class TrainingContext:
                     raise Diverged(f"{name!r} is not finite by step {self.step + 1}: {ADVICE}")
 
     def set_masks(self, masks: Mapping[str, torch.Tensor]) -> None:
-        """Replace the masks. Newly pruned weights become zero; so does the optimizer's memory of every weight that
-        changed sides, so that a grown weight starts from nothing."""
+        """Replace the masks. Newly pruned weights are set to zero, and the optimizer state (such as momentum) of every
+        weight that was pruned or grown is reset."""
         before, self.masks = self.masks, dict(masks)
         with torch.no_grad():
             for name, mask in self.masks.items():

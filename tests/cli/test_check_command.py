@@ -143,7 +143,7 @@ def test_a_file_without_methods_is_exit_code_1(prunebench, plugin):
     path = plugin(MODELS)
     result = prunebench("check", path)
     assert result.exit_code == 1
-    assert result.stderr == f"nothing could be run: {path} registers no methods\n"
+    assert result.stderr == f"nothing could be checked: {path} registers no methods\n"
 
 
 def test_a_method_that_reaches_nothing_was_not_checked(prunebench, plugin):

@@ -95,7 +95,7 @@ def test_a_parameter_without_a_default_must_be_given(prunebench, moon):
 def test_a_parameter_called_like_an_option_of_every_run_is_refused(prunebench, write):
     path = write(PLACE.replace("far_side", "workers").replace("{lander}", "str = ''"), "moon.py")
     result = prunebench("run", "suite.yaml", "--plugin", path, "--executor", "moon")
-    assert "executor 'moon': its parameter 'workers' has the name of an option of every run" in result.output
+    assert "executor 'moon': its parameter 'workers' has the name of another option" in result.output
 
 
 @pytest.mark.parametrize("error", ["SystemExit(3)", "RuntimeError('no rocket')"])

@@ -44,7 +44,7 @@ def test_a_file_that_cannot_be_written_is_an_error_before_the_suite_is_read(tmp_
     (tmp_path / "file").write_text("x", "utf-8")
     refused = prunebench("export", "no-suite.yaml", TRIAL, "--output", place)
     assert (refused.exit_code, "no-suite" in refused.output) == (2, False)
-    assert "Invalid value for '--output': nothing can be written to file" in " ".join(refused.output.split())
+    assert "Invalid value for '--output': cannot write to file" in " ".join(refused.output.split())
 
 
 def test_the_file_and_its_format_are_chosen(here, prunebench):

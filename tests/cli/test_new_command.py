@@ -86,21 +86,21 @@ def test_a_name_that_makes_no_class_is_refused(prunebench, tmp_path, name):
 def test_the_prefix_of_the_distribution_is_no_part_of_the_name(prunebench, tmp_path):
     result = prunebench("new", "prunebench-mine", "--directory", tmp_path)
     assert result.exit_code == 2
-    assert "leave out 'prunebench-': the distribution of 'mine' is called so" in result.stderr
+    assert "leave out 'prunebench-': it is added to the name of the distribution" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["imp", "magnitude-init"])
 def test_a_name_that_is_taken_is_refused_with_its_origin(prunebench, tmp_path, name):
     result = prunebench("new", name, "--directory", tmp_path)
     assert result.exit_code == 2
-    assert f"there is a method {name!r} already, from plugin " in result.stderr
+    assert f"the method {name!r} exists, from plugin " in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_module_that_is_there_already_is_not_shadowed(prunebench, tmp_path):
     result = prunebench("new", "plugins", "--directory", tmp_path)
     assert result.exit_code == 2
-    assert "there is a module 'prunebench_plugins' already" in result.stderr
+    assert "the module 'prunebench_plugins' exists" in result.stderr
 
 
 def test_what_is_there_already_is_left_alone(prunebench, tmp_path):
@@ -108,7 +108,7 @@ def test_what_is_there_already_is_left_alone(prunebench, tmp_path):
     (tmp_path / "mine" / "notes").write_text("important")
     result = prunebench("new", "mine", "--directory", tmp_path)
     assert result.exit_code == 2
-    assert f"{tmp_path / 'mine'} is there already" in result.stderr
+    assert f"{tmp_path / 'mine'} exists" in result.stderr
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes"]
 
 

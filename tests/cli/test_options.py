@@ -24,7 +24,7 @@ def call(option, *arguments, env=None):
 
 def test_plugin_files_come_as_plain_values_and_as_a_registry(write):
     path = write()
-    plugins = call(options.plugins, "--plugin", path, "--no-plugin", "snip")["plugins"]
+    plugins = call(options.loaded_plugins, "--plugin", path, "--no-plugin", "snip")["plugins"]
     assert plugins.files == (path,)
     assert plugins.blocked == {"snip"}
     assert "coin-flip" in plugins.registry.names("method")
@@ -38,14 +38,14 @@ def test_the_names_alone_load_nothing(tmp_path):
 
 def test_a_broken_plugin_file_is_an_error_at_once_with_its_name_and_reason(write):
     path = write("import prunebench\n\n1 / 0\n")
-    result = call(options.plugins, "--plugin", path)
+    result = call(options.loaded_plugins, "--plugin", path)
     assert isinstance(result.exception, PluginError)
     expected = f"plugin 'coin' ({path}) could not be loaded: ZeroDivisionError: division by zero (coin.py:3)"
     assert str(result.exception) == expected
 
 
 def test_every_broken_plugin_file_is_named(write, tmp_path):
-    result = call(options.plugins, "--plugin", write("1 / 0"), "--plugin", tmp_path / "nowhere.py")
+    result = call(options.loaded_plugins, "--plugin", write("1 / 0"), "--plugin", tmp_path / "nowhere.py")
     first, second = str(result.exception).splitlines()
     assert "coin.py" in first
     assert f"there is no file {tmp_path / 'nowhere.py'}" in second
@@ -53,11 +53,11 @@ def test_every_broken_plugin_file_is_named(write, tmp_path):
 
 def test_a_plugin_file_of_the_environment_counts_as_given(write, monkeypatch):
     monkeypatch.setenv("PRUNEBENCH_PLUGINS", write("1 / 0"))
-    assert isinstance(call(options.plugins).exception, PluginError)
+    assert isinstance(call(options.loaded_plugins).exception, PluginError)
 
 
 def test_leaving_out_a_plugin_that_is_not_there_is_an_error_with_the_nearest_name():
-    result = call(options.plugins, "--no-plugin", "snipp")
+    result = call(options.loaded_plugins, "--no-plugin", "snipp")
     assert str(result.exception) == "--no-plugin: no installed plugin is called 'snipp'; did you mean 'snip'?"
 
 

@@ -220,7 +220,7 @@ def test_a_board_that_cannot_be_written_is_an_error_before_anything_is_read(here
     result = prunebench("leaderboard", "no such suite", "--output", "file/board")
     assert (result.exit_code, "no such suite" in result.output) == (2, False)
     words = " ".join(result.output.split())
-    assert "Invalid value for '--output': nothing can be written to file/board: Not a directory" in words
+    assert "Invalid value for '--output': cannot write to file/board: Not a directory" in words
 
 
 def test_a_check_needs_no_writable_folder(board, prunebench, monkeypatch):

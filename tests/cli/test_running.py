@@ -150,7 +150,7 @@ def test_a_stopped_run_says_how_to_go_on(ending, tmp_path):
     running.send_signal(ending)
     _, said = running.communicate(timeout=120)
     assert running.returncode == 130
-    assert "the same command goes on from here" in said
+    assert "the same command continues" in said
     assert "Traceback" not in said
     assert not _workers_of(tmp_path)
 
@@ -160,7 +160,7 @@ def test_a_run_whose_budget_is_used_up_says_so_and_goes_on_later(tmp_path):
     how = ["run", "tiny.yaml", "--only", "method=random,sparsity=0.5", "--set", "seeds=1"]
     ended = runs.prunebench(*how, "--budget", "0.01s", cwd=tmp_path)
     assert ended.returncode == 3
-    assert "the budget is used up: 2 trials are open, and the same command goes on from here" in ended.stderr
+    assert "the budget is used up: 2 trials are open, and the same command continues" in ended.stderr
     assert "the shortest job that is left takes about " in ended.stderr
     assert "0 trials: 0 done" in ended.stdout
     assert runs.prunebench(*how, "--budget", "1h", cwd=tmp_path).returncode == 0

@@ -79,7 +79,7 @@ def verify(prunebench, monkeypatch):
 def test_the_settings_of_the_run_are_those_of_the_board(publish, verify):
     publish("tasks.recipe.epochs=1", "methods.1.rewind_to=5it")
     said, trials = verify("tiny/imp/0.5")
-    assert "as it was run: --set tasks.recipe.epochs=1 --set methods.1.rewind_to=5it" in said
+    assert "recorded options: --set tasks.recipe.epochs=1 --set methods.1.rewind_to=5it" in said
     assert [(trial.seed, trial.task.recipe.epochs, trial.entry.method.rewind_to) for trial in trials] == [
         (0, 1, "5it"),
         (1, 1, "5it"),
@@ -102,7 +102,7 @@ def test_settings_that_are_given_again_do_no_harm_and_others_come_after_them(pub
 def test_nothing_is_said_of_settings_where_there_were_none(publish, verify):
     publish()
     said, trials = verify("tiny/random/0.5", "--seed", "1")
-    assert "as it was run" not in said
+    assert "recorded options" not in said
     assert [trial.seed for trial in trials] == [1]
 
 

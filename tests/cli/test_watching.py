@@ -122,7 +122,7 @@ def test_why_names_the_file_of_a_method_whose_code_changed(say, folder, tmp_path
 
 def test_cache_collects_nothing_that_the_suite_needs_and_nothing_without_being_told(say, folder):
     states = set(folder.glob(".prunebench/states/*/*"))
-    assert "the suites need all that is there" in say("cache", "--collect", "small.yaml", "--yes")
+    assert "the suites need all entries" in say("cache", "--collect", "small.yaml", "--yes")
     dry = say("cache", "--collect", "small.yaml", "--set", "methods.0.finetune=3it")
     assert "small/mine" in dry
     assert "nothing was deleted" in dry
@@ -131,19 +131,19 @@ def test_cache_collects_nothing_that_the_suite_needs_and_nothing_without_being_t
 
 
 def test_cache_check_says_what_is_damaged_discards_it_and_exits_with_1(say, folder):
-    assert "every state, checkpoint and data set" in say("cache", "--check")
+    assert "all states, checkpoints and data sets are intact" in say("cache", "--check")
     weights = next(iter(folder.glob(".prunebench/states/*/*/weights.safetensors")))
     weights.write_bytes(weights.read_bytes()[:-1])
     assert weights.parent.name in say("cache", "--check", code=1, width=None)
     assert not weights.parent.exists()
-    assert "every state, checkpoint and data set" in say("cache", "--check")
+    assert "all states, checkpoints and data sets are intact" in say("cache", "--check")
 
 
 def test_cache_check_discards_a_damaged_checkpoint_and_keeps_the_others(say, folder):
     kept = Store.open(folder / ".prunebench").checkpoints("a" * 32)
     for step in ("000000000003", "000000000004"):
         kept.write(step, {"node": "a" * 32}, {"weights": {"w": torch.zeros(4)}})
-    assert "every state, checkpoint and data set" in say("cache", "--check")
+    assert "all states, checkpoints and data sets are intact" in say("cache", "--check")
     (kept.folder("000000000003") / "record.json").unlink()
     found = json.loads(say("cache", "--check", "--json", code=1, width=None))
     assert [(one["kind"], one["name"]) for one in found["damaged"]] == [("checkpoints", f"{'a' * 32}/000000000003")]
@@ -190,7 +190,7 @@ def old(tmp_path, monkeypatch, prunebench):
     return call
 
 
-OLDER = "results of an older protocol than 1: they are not used, and what a run needs is computed anew"
+OLDER = "results of an older protocol than 1, which are not used"
 
 
 def test_an_old_store_is_said_to_be_of_an_older_protocol_by_each_command_that_meets_it(old):
@@ -206,16 +206,16 @@ def test_what_is_of_an_older_protocol_is_listed_and_removed_when_told(old):
     assert "states of tiny/imp" in listed
     assert "nothing was deleted: --yes deletes them" in listed
     assert "deleted:" in old("cache", "--older", "--yes")
-    assert old("cache", "--older") == "nothing is of an older protocol\n"
+    assert old("cache", "--older") == "no results are of an older protocol\n"
     assert "older" not in old("status", "tiny.yaml")
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--older", "--check"), "--check looks at everything"),
-        (("--older", "--collect", "tiny.yaml"), "call one after the other"),
-        (("--yes",), "--yes belongs to --collect or --older"),
+        (("--older", "--check"), "--check cannot be combined"),
+        (("--older", "--collect", "tiny.yaml"), "--collect and --older cannot be combined"),
+        (("--yes",), "--yes needs --collect or --older"),
     ],
 )
 def test_options_of_cache_that_do_not_go_together_are_refused(old, arguments, words):

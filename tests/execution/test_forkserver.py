@@ -227,8 +227,8 @@ def test_what_fails_and_what_takes_too_long_leaves_no_process(scheduler_of, mark
 @pytest.mark.parametrize(
     ("number", "code", "words"),
     [
-        pytest.param(signal.SIGINT, 130, "stopped; the same command goes on from here", marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, 130, "stopped; the same command goes on from here", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 130, "stopped; the same command continues", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 130, "stopped; the same command continues", marks=pytest.mark.slow),
         (signal.SIGKILL, -signal.SIGKILL, ""),
     ],
 )

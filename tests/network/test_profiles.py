@@ -227,8 +227,8 @@ def test_large_matrices_that_are_not_prunable_are_named(tiny):
 def test_a_plan_says_what_is_prunable_and_what_is_left_out(tiny):
     total = 36 * 8 + 8 * 4 + 4 * CLASSES + CLASSES
     assert _share("t", described(tiny, listed)) == (
-        f"t: 12 weights, {12 / total:.1%} of all parameters and {12 / (total - CLASSES):.1%} of the FLOPs; the model's "
-        "`prunable` leaves out ps.0, ps.1"
+        f"t: 12 weights, {12 / total:.1%} of all parameters and {12 / (total - CLASSES):.1%} of the FLOPs; "
+        "not prunable: ps.0, ps.1"
     )
 
 

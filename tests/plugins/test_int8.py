@@ -165,5 +165,5 @@ def test_a_suite_says_it_of_any_chain_and_rows_have_the_deployed_figures(tmp_pat
     assert hardware.metrics["accuracy"] > 0.1
     assert "latency_ms" not in hardware.metrics
     assert hardware.provenance["note.latency_ms"].startswith("not applicable: 2:4 needs an NVIDIA GPU")
-    assert results["nowhere"].reason == "1:4 has a sparsity of 0.75, and no other"
+    assert results["nowhere"].reason == "1:4 has a sparsity of 0.75 and no other"
     assert results["two-four"].metrics["sparsity"] == 0.5

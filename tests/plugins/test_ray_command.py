@@ -124,7 +124,7 @@ def test_ctrl_c_stops_a_run_within_seconds_and_leaves_no_process(command, short)
     stopped = time.monotonic()
     assert run.code() == 130, run.said
     assert time.monotonic() - stopped < 20
-    assert "stopped; the same command goes on from here" in run.lines()
+    assert "stopped; the same command continues" in run.lines()
     assert not [line for line in run.lines() if "Traceback" in line]
     assert run.family() == []
     assert list(short.glob("prunebench-*")) == []

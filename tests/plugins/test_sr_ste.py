@@ -95,13 +95,13 @@ def test_a_sparsity_that_is_not_its_own_is_skipped_with_the_one_that_is(tiny, me
     trials.append(tiny.trial(method("sr-ste", n=1), sparsity=0.5, task=task))
     assert [planned.skipped for planned in make_plan(trials, {}).trials] == [
         "",
-        "2:4 has a sparsity of 0.5, and no other",
-        "1:4 has a sparsity of 0.75, and no other",
+        "2:4 has a sparsity of 0.5 and no other",
+        "1:4 has a sparsity of 0.75 and no other",
     ]
 
 
 def test_more_than_all_is_no_choice(method):
-    with pytest.raises(ValueError, match="5:4 would keep more than all"):
+    with pytest.raises(ValueError, match="5:4 keeps more than all weights"):
         method("sr-ste", n=5)
     assert str(Structure(2, 4)) == "2:4"
 

@@ -220,7 +220,7 @@ def test_a_worker_is_told_the_path_and_refuses_another_content(tiny, transfer, t
     registry = Registry(components=components | {"dataset": {"blobs": tiny.Blobs}})
     assert trial_from_plain(plain, registry) == ours
     transfer(ticket_on(trial, 0.25))
-    with pytest.raises(SuiteError, match=r"ticket: '.*t\.safetensors' is not the file that is meant"):
+    with pytest.raises(SuiteError, match=r"ticket: '.*t\.safetensors' is not the expected file"):
         trial_from_plain(plain, registry)
 
 

@@ -156,12 +156,12 @@ def test_what_nobody_has_done_is_not_waited_for_when_its_run_has_ended(suite, lo
     store = Store(STORE.resolve())
     with noted(suite("tasks.recipe.epochs=3", only=ONLY), store):
         code, said, beside = sync()
-        assert (code, said) == (0, "other: 0 sent, 0 there already, 2 not done yet\n")
-        assert beside == "other: its run is on, and sends what comes"
+        assert (code, said) == (0, "other: 0 sent, 0 sent before, 2 not finished\n")
+        assert beside == "other: a run of it is active and sends its results"
         assert len(notes()) == 1
-    assert sync() == (0, "other: 0 sent, 0 there already, 2 not done yet\n", "")
+    assert sync() == (0, "other: 0 sent, 0 sent before, 2 not finished\n", "")
     assert list((STORE / session.UNSENT).iterdir()) == []
-    assert sync() == (0, "nothing waits in .prunebench\n", "")
+    assert sync() == (0, "no results wait in .prunebench\n", "")
 
 
 def test_the_same_run_twice_at_once_has_two_notes_and_the_end_of_one_forgets_nothing_of_the_other(suite, loaded):
@@ -183,10 +183,8 @@ def test_results_of_code_that_is_no_longer_there_are_told_and_dropped_and_the_re
         pass
     Path("mine.py").write_text(PLUGIN.replace("weight.abs()", "-weight.abs()"), "utf-8")
     done = runs.prunebench("sync", "--plugin", "mine.py", cwd=here)  # a process of its own reads the file anew
-    assert (done.returncode, done.stdout) == (1, "other: 1 sent, 0 there already, 0 not done yet\n")
-    assert done.stderr.startswith(
-        "other: 1 not sent: they were made by other code, plugins or files than are here now; the"
-    )
+    assert (done.returncode, done.stdout) == (1, "other: 1 sent, 0 sent before, 0 not finished\n")
+    assert done.stderr.startswith("other: 1 not sent: they were computed with other code, plugins or files; the")
     assert notes() == []
     assert [result.method for result in tracking.read_results(suite="other")] == ["dense"]
 
@@ -200,9 +198,7 @@ def test_a_suite_whose_plugin_is_gone_keeps_no_other_from_being_sent(suite, load
     done = runs.prunebench("sync", cwd=here)
     assert done.returncode == 1
     assert sorted(line.partition(":")[0] for line in done.stdout.splitlines()) == ["other", "tiny"]
-    assert done.stderr.startswith(
-        "other: 1 not sent: they were made by other code, plugins or files than are here now; the"
-    )
+    assert done.stderr.startswith("other: 1 not sent: they were computed with other code, plugins or files; the")
     assert notes() == []
 
 
@@ -223,7 +219,7 @@ def test_results_of_a_loose_plugin_are_sent_once_it_is_named_and_until_then_the_
     assert len(notes()) == 1
     assert "dense" in {result.method for result in tracking.read_results(suite="marked")}
     done = runs.prunebench("sync", cwd=here, PRUNEBENCH_PLUGINS=str(here / "marking.py"))
-    assert (done.returncode, done.stdout) == (0, "marked: 1 sent, 1 there already, 0 not done yet\n")
+    assert (done.returncode, done.stdout) == (0, "marked: 1 sent, 1 sent before, 0 not finished\n")
     assert notes() == []
     assert {"dense", "mine"} <= {result.method for result in tracking.read_results(suite="marked")}
 
@@ -233,15 +229,15 @@ def test_a_note_that_is_none_is_named_and_dropped(here):
         (STORE / session.UNSENT / "broken.json").write_text(content, "utf-8")
         code, said, beside = sync()
         assert (code, said, notes()) == (1, "", [])
-        assert "broken.json: not sent, and not waited for any more: it is not the note of a run" in beside
+        assert "broken.json: not sent, and no longer waiting: it is not the note of a run" in beside
 
 
 def test_the_command_says_how_many_were_sent_and_how_many_were_there(here, loaded, monkeypatch):
     session.sync_suite(loaded)
     arguments = ["sync", "tiny.yaml", *(f"--only={one}" for one in ONLY), *(f"--set={one}" for one in SETTINGS)]
     said = CliRunner().invoke(main, arguments)
-    assert (said.exit_code, said.stdout) == (0, "tiny: 0 sent, 2 there already, 0 not done yet\n")
-    assert CliRunner().invoke(main, ["sync"]).stdout == "nothing waits in .prunebench\n"
+    assert (said.exit_code, said.stdout) == (0, "tiny: 0 sent, 2 sent before, 0 not finished\n")
+    assert CliRunner().invoke(main, ["sync"]).stdout == "no results wait in .prunebench\n"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
     away = CliRunner().invoke(main, arguments)
     assert away.exit_code == 2

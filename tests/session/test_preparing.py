@@ -263,7 +263,7 @@ def test_a_failed_task_lets_the_others_go_on_and_the_next_run_tries_it_again(sui
     assert "the data of moody could not be read; every run tries again" in called("status").output
     assert called("plan").exit_code == 0
     why = called("why", "moody/random/0.5/0")
-    assert "failed before: its data could not be read; every run tries again" in why.output
+    assert "failed: its data could not be read; each run tries again" in why.output
     assert reason in why.output
 
     (tmp_path / "mood.txt").write_text("")
@@ -274,7 +274,7 @@ def test_a_failed_task_lets_the_others_go_on_and_the_next_run_tries_it_again(sui
     assert reason not in page
     assert "unprepared" not in page
     assert json.loads(called("status", "--json").output)["failed"] == {}
-    assert "in the store, and taken from there" in called("why", "moody/random/0.5/0").output
+    assert "in the store; a run reuses it" in called("why", "moody/random/0.5/0").output
 
 
 def test_facts_that_fail_are_a_failed_task_in_every_command_and_the_other_task_is_run(suite, tmp_path, monkeypatch):

@@ -243,7 +243,7 @@ def test_what_no_trial_has_together_with_the_other_values_is_an_error(read, vali
     with pytest.raises(SuiteError) as caught:
         narrow(suite, only)
     assert [line.partition(": ")[2] for line in str(caught.value).split("\n")] == [
-        f"no trial with {key} '{value}' fits the other values: nothing of it is left" for key, value in unmatched
+        f"no trial with {key} '{value}' matches the other values" for key, value in unmatched
     ]
 
 

@@ -141,8 +141,8 @@ def test_ablations_and_sparsities_stand_beside_the_stages(entry):
         (
             "{label: p, stages: [initialize, {prune: {by: mover}}, {train: {by: saliency}}, {rewind: {to: +1ep}}]}",
             [
-                ("mover", "stages.1.prune.by: method 'mover' has no scores, so that prune can do nothing by it"),
-                ("saliency", "stages.2.train.by: method 'saliency' has no updater, so that train can do nothing by it"),
+                ("mover", "stages.1.prune.by: method 'mover' has no scores, which prune needs"),
+                ("saliency", "stages.2.train.by: method 'saliency' has no updater, which train needs"),
                 ("+1ep", f"stages.3.rewind.to: '+1ep' {FROM_THERE}"),
             ],
         ),
@@ -154,7 +154,7 @@ def test_ablations_and_sparsities_stand_beside_the_stages(entry):
             "{label: p, sparsities: [0.5, 0.5], stages: [{prune: {by: saliency, structure: {n: 5, m: 4}}}]}",
             [
                 ("0.5]", "sparsities.1: 0.5 is listed twice"),
-                ("{n: 5", "stages.0.prune.structure: 5:4 would keep more than all: n is at most m"),
+                ("{n: 5", "stages.0.prune.structure: 5:4 keeps more than all weights: n must be at most m"),
             ],
         ),
     ],
@@ -212,7 +212,9 @@ def test_a_chain_is_not_checked_by_the_clock_of_a_broken_task(read, valid):
 
 
 def test_a_chain_that_knows_no_target_has_one_sparsity(wrong, entry):
-    told = "stages: no density is `target`, so that all sparsities would be one: give `sparsities` with that one"
+    told = (
+        "stages: no density is `target`, so all sparsities would be the same: give `sparsities` with this one sparsity"
+    )
     settled = "stages: [initialize, {prune: {by: saliency, density: 0.5}}, train]"
     for own in ("", "sparsities: [0.5, 0.6], "):
         assert wrong(f"{{label: p, {own}{settled}}}") == [(f"{settled}}}", told)]

@@ -190,10 +190,10 @@ or a share like 5%
 20:84: tasks.3.recipe.validation: must be below 1000, the training examples of 'scans', not 1000
 21:23: tasks.3.prunable.first: must be true or false, not 1
 21:42: tasks.3.prunable.exclude.1: '(' is not a regular expression: missing ), unterminated subpattern at position 0
-22:45: tasks.4.model.member: the name 'family/a' gives this already
+22:45: tasks.4.model.member: the name 'family/a' already sets this
 22:92: tasks.4.recipe.optimizer.name: is missing
 23:5: tasks.5: must be a mapping with dataset, model and recipe, not 3
-26:5: methods.1: 'coin' is the label of methods.0 too: give one of them a label of its own
+26:5: methods.1: 'coin' is also the label of methods.0: give one of them another label
 26:30: methods.1.allocation: must be 'global' or 'erk', not 'globl'; did you mean 'global'?
 27:31: methods.2.rewind_to: '5x' is not a time: write 0, end, steps like 500it, epochs like 2ep, or a share like 5%
 27:41: methods.2.rate: must be a number above 0 and below 1, not 1
@@ -201,7 +201,7 @@ or a share like 5%
 27:66: methods.2.levels: must be a whole number of at least 1, not 0
 28:20: methods.3.reinitialise: unknown key; did you mean 'reinitialize'?
 28:47: methods.3.label: must be text, not 3
-29:28: methods.4.shuffle: 'dense' is the control, which is never pruned: remove this
+29:28: methods.4.shuffle: 'dense' is the control, which is not pruned: remove this
 30:28: methods.5.preset: unknown preset 'papr'; did you mean 'paper'?
 31:28: methods.6.preset.rat: unknown key; did you mean 'rate'?
 31:28: methods.6.preset.rate: must be a number above 0 and below 1, not 2
@@ -211,7 +211,7 @@ or a share like 5%
 35:5: methods.10: must be the name of a method, or a mapping with a name, not a list
 36:5: methods.11: must be the name of a method, or a mapping with a name, not nothing
 37:12: methods.12.name: method 'ambiguous' cannot be used: TypeError: its parameter 'invert' has the name of a key \
-that every suite has beside the parameters
+that suites already use
 38:5: methods.13: method 'unreadable' cannot be used: NameError: name 'NoSuchType' is not defined
 39:19: sparsities.1: 0.8 is listed twice
 39:25: sparsities.2: must be a number above 0 and below 1, not 1
@@ -265,7 +265,7 @@ def test_everything_that_is_wrong_is_told_at_once_with_its_place(mistakes):
         (
             "- coin\n",
             "- {name: coin, label: dense}\n",
-            "suite.yaml:7:25: methods.0.label: 'dense' is the label of the control in every suite too: give one",
+            "suite.yaml:7:25: methods.0.label: 'dense' is also the label of the control in every suite: give one",
         ),
         ("- coin\n", "- {name: coin, preset: p}\n", "suite.yaml:7:26: methods.0.preset: unknown preset 'p'; 'coin'"),
         ("- coin\n", "- {name: coin, depth: 1}\n", "suite.yaml:7:18: methods.0.depth: unknown key; choose from name, "),
@@ -280,7 +280,7 @@ def test_everything_that_is_wrong_is_told_at_once_with_its_place(mistakes):
         (
             "- coin\n",
             "- {name: dense, sparsities: [0.5]}\n",
-            "suite.yaml:7:31: methods.0.sparsities: 'dense' is the control, which is never pruned: remove this",
+            "suite.yaml:7:31: methods.0.sparsities: 'dense' is the control, which is not pruned: remove this",
         ),
     ],
 )  # fmt: skip
@@ -334,7 +334,7 @@ def test_two_tasks_of_one_label_are_a_mistake(mistake, replaced):
         "  - {dataset: scans, model: net, recipe: {epochs: 1, batch_size: 1, optimizer: {name: sgd, lr: 1}}}\nmethods:",
     )
     assert mistake(text) == (
-        "suite.yaml:6:5: tasks.1: 'scans-net' is the label of tasks.0 too: give one of them a label of its own"
+        "suite.yaml:6:5: tasks.1: 'scans-net' is also the label of tasks.0: give one of them another label"
     )
 
 

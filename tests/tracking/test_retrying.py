@@ -130,7 +130,7 @@ def test_sync_sends_everything_in_one_call(serve, database, tmp_path, monkeypatc
     with serve(in_turn) as (uri, _):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         done = CliRunner().invoke(main, ["sync", "--patience", "20s"])
-    assert (done.exit_code, done.stdout) == (0, "flaky: 3 sent, 0 there already, 0 not done yet\n"), done.stderr
+    assert (done.exit_code, done.stdout) == (0, "flaky: 3 sent, 0 sent before, 0 not finished\n"), done.stderr
     assert [run.info.status for run in of_suite(database, "flaky")] == ["FINISHED"] * 3
     assert list((store.root / session.UNSENT).glob("*.json")) == []
 

@@ -1,4 +1,4 @@
-"""A command with the options of its executor: `--executor NAME` adds the parameters of that executor."""
+"""Options of executors: `--executor NAME` adds the parameters of this executor to a command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PLACE = f"{__name__}.place"
 
 
 class PlacedCommand(click.Command):
-    """Passes the selected executor as `executor`, with parameters from its own options."""
+    """A command that is passed the selected executor as `executor`, with parameters from its options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         named, files, blocked = _peek(self, ctx, args)
@@ -37,14 +37,12 @@ class PlacedCommand(click.Command):
         return [*params, *ctx.meta.get(_PLACE, ()), last]
 
     def _own_options(self, cls: type[Component]) -> dict[str, click.Option]:
-        """An option for each parameter of an executor. Raises PluginError for the name of one that all have."""
+        """An option for each parameter of an executor. Raises PluginError if the command has an option of this name."""
         taken = {text for param in self.params for text in param.opts}
         found = {parameter.name: _option(cls, parameter) for parameter in parameters(cls)}
         for name, option in found.items():
             if taken & set(option.opts):
-                raise PluginError(
-                    f"executor {cls.name!r}: its parameter {name!r} has the name of an option of every run"
-                )
+                raise PluginError(f"executor {cls.name!r}: its parameter {name!r} has the name of another option")
         return found
 
 
@@ -69,7 +67,7 @@ def _option(cls: type[Component], parameter: Parameter) -> click.Option:
 
 
 def _made(cls: Any, own: Mapping[str, click.Option], values: Mapping[str, Any]) -> Component:
-    """The executor with these values, converted as its annotations say."""
+    """The executor with these values, converted to the annotated types."""
     from pydantic import ValidationError
 
     from prunebench.suite.lookup import brief

@@ -28,7 +28,7 @@ STORE = ".prunebench"
 
 @dataclass(frozen=True)
 class Plugins:
-    """The plugins that a command works with; `files` and `blocked` are plain values, to be sent to workers."""
+    """The plugins of a command; `files` and `blocked` are plain values that can be sent to workers."""
 
     files: tuple[str, ...]
     blocked: frozenset[str]
@@ -36,10 +36,10 @@ class Plugins:
 
 
 def load_plugins(files: Iterable[str | os.PathLike[str]] = (), blocked: Iterable[str] = ()) -> Plugins:
-    """The installed plugins without the blocked ones, and the loose files.
+    """Load the installed plugins except the blocked ones, and plugin files.
 
-    Raises PluginError for a loose file that cannot be used, and for a blocked name that no installed plugin has. A
-    broken installed plugin is kept with its error, as this command may not need it.
+    Raises PluginError for a file that cannot be used, and for a blocked name that no installed plugin has. A broken
+    installed plugin is kept with its error, because the command may not need it.
     """
     loose, names = plugins.loose_files(files), frozenset(blocked)
     _check_names(names)
@@ -70,7 +70,7 @@ class SuiteOptions:
     data: Path | None = None
 
     def load(self, source: str | os.PathLike[str]) -> LoadedSuite:
-        """The suite in a file, with these options."""
+        """Load the suite in a file with these options."""
         from prunebench import session  # imports torch
 
         load_plugins(self.files, self.blocked)
@@ -87,8 +87,8 @@ class SuiteOptions:
 
 
 def suite_options(*more: str) -> Callable[[Command], Command]:
-    """`--set`, `--plugin`, `--no-plugin`, and those of `only`, `store` and `data` that are named: the command gets them
-    as `chosen: SuiteOptions`; and `json`, as `as_json: bool`."""
+    """Add `--set`, `--plugin` and `--no-plugin`, and those of `only`, `store` and `data` in `more`; the command is
+    passed these as `chosen: SuiteOptions`; and `json`, as `as_json: bool`."""
     parts = {"only": only, "store": store, "data": data, "json": json}
     names = {"settings", "files", "blocked", *more} - {"json"}
 
@@ -104,17 +104,15 @@ def suite_options(*more: str) -> Callable[[Command], Command]:
 
 
 def plugin_names(function: Command) -> Command:
-    """`--plugin` and `--no-plugin` as they are typed, `files` and `blocked: tuple[str, ...]`; nothing is loaded."""
+    """`--plugin` and `--no-plugin`, as `files` and `blocked: tuple[str, ...]`; no plugin is loaded."""
     function = click.option(
-        "--no-plugin", "blocked", metavar="NAME", multiple=True, help="Leave this installed plugin out."
+        "--no-plugin", "blocked", metavar="NAME", multiple=True, help="Do not load this installed plugin."
     )(function)
-    return click.option("--plugin", "files", metavar="FILE.py", multiple=True, help="Load this plugin file too.")(
-        function
-    )
+    return click.option("--plugin", "files", metavar="FILE.py", multiple=True, help="Load this plugin file.")(function)
 
 
 def loaded_plugins(function: Command) -> Command:
-    """`--plugin` and `--no-plugin`, loaded: the command gets them as `plugins: Plugins`."""
+    """`--plugin` and `--no-plugin`; the plugins are loaded, as `plugins: Plugins`."""
 
     @plugin_names
     @functools.wraps(function)
@@ -177,7 +175,7 @@ def only(function: Command) -> Command:
 
 
 def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    """A length of time, in seconds."""
+    """Callback that converts a length of time to seconds."""
     try:
         return None if value is None else durations.parse(value)
     except ValueError as error:
@@ -185,7 +183,7 @@ def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> fl
 
 
 def writable(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
-    """A folder that can be written to; checked before the work begins."""
+    """Callback that checks before any work that a folder can be written to."""
     if value is not None:
         check_writable(value)
     return value
@@ -194,10 +192,10 @@ def writable(ctx: click.Context, param: click.Parameter, value: Path | None) -> 
 def check_writable(folder: Path) -> None:
     """Raise BadParameter if nothing can be written to the folder of `--output`."""
     if reason := unwritable(folder):
-        raise click.BadParameter(f"nothing can be written to {folder}: {reason}", param_hint="'--output'")
+        raise click.BadParameter(f"cannot write to {folder}: {reason}", param_hint="'--output'")
 
 
 def writable_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
-    """A file whose folder, by default the current one, can be written to; checked before the work begins."""
+    """Callback that checks before any work that the folder of a file, by default the current one, is writable."""
     check_writable(Path() if value is None else value.parent)
     return value

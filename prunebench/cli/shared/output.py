@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 
 def say(text: str = "", *, err: bool = False, nl: bool = True) -> None:
-    """Print lines that may contain text of others; control characters are shown, not sent to the terminal."""
+    """Print lines that may contain untrusted text; control characters are escaped."""
     click.echo(lines(text), err=err, nl=nl)
 
 
 def text(content: str = "", style: str = "") -> Text:
-    """Text for `show`; control characters are shown, not sent to the terminal."""
+    """Text for `show`; control characters are escaped."""
     return Text(lines(content), style=style)
 
 
 def show(*renderables: RenderableType) -> None:
-    """Print to standard output; without colours, boxes and trailing blanks unless it is a terminal.
+    """Print to standard output; without colours, boxes and trailing blanks if it is not a terminal.
 
-    Text of others must be made by `text`: rich passes escape sequences on.
+    Untrusted text must be passed through `text`, because rich does not escape control sequences.
     """
     console = Console(highlight=False)
     if console.is_terminal:
@@ -48,7 +48,7 @@ def show_json(value: Any) -> None:
 
 
 def note(message: str) -> None:
-    """Print a remark to standard error, so that it does not get into a pipe."""
+    """Print a remark to standard error."""
     say(f"note: {message}", err=True)
 
 
@@ -56,13 +56,13 @@ def note_older(store: Store) -> None:
     """Print a remark if a store has states of an older protocol."""
     if store.has_older():
         note(
-            f"{store.root} has results of an older protocol than {PROTOCOL_VERSION}: they are not used, and what a run "
-            "needs is computed anew; `prunebench cache --older` lists them, and removes them with --yes"
+            f"{store.root} has results of an older protocol than {PROTOCOL_VERSION}, which are not used; "
+            "`prunebench cache --older` lists them and, with --yes, deletes them"
         )
 
 
 def table(*headers: str, widest: int = -1) -> Table:
-    """An empty table; the first column is never wrapped, and the one at `widest` takes the room that is left."""
+    """An empty table. The first column is never wrapped; the column `widest` takes the remaining width."""
     lined = Console().is_terminal
     result = Table(box=box.SIMPLE_HEAD if lined else None, pad_edge=False, padding=(0, 2, 0, 0), expand=lined)
     for index, header in enumerate(headers):

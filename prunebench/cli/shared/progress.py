@@ -23,7 +23,7 @@ REFRESH = 0.5
 
 
 class Watcher:
-    """Follows a scheduler. In a log the lines are plain and start with the time; nothing is redrawn."""
+    """Shows the progress of a scheduler; if the output is not a terminal, as plain lines that start with the time."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)
@@ -49,7 +49,7 @@ class Watcher:
             self._bar.stop()
 
     def watch(self, scheduler: Scheduler) -> Watcher:
-        """Begin; returns the callback for the end of each trial."""
+        """Start; returns the callback for finished trials."""
         self._total = len(scheduler.plan.trials)
         say(f"{self._total} trials in {len(scheduler.plan.nodes)} stages", err=True)
         if self._console.is_terminal:
@@ -79,7 +79,7 @@ class Watcher:
             say(f"{time.strftime('%H:%M:%S')} {line}", err=True)
 
     def _follow(self, scheduler: Scheduler) -> None:
-        """Move the bar with the optimizer steps that are done, which is smoother than finished trials."""
+        """Update the bar by optimizer steps, which is smoother than by trials."""
         most = 0
         while not self._ended.wait(REFRESH):
             most = max(most, scheduler.steps_left)
@@ -94,7 +94,7 @@ class Watcher:
 
 
 class _Notices(logging.Handler):
-    """Shows what the package logs as lines among the others."""
+    """Prints the log messages of the package."""
 
     def __init__(self, show: Callable[[str], None]) -> None:
         super().__init__(logging.INFO)

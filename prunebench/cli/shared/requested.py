@@ -1,4 +1,4 @@
-"""The trials of a published row, from a suite file that is changed as the board records it."""
+"""The trials of a published row, from a suite with the settings that the board records."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from prunebench.session import LoadedSuite
 
 _IDENTITY = ("suite", "seed", "sparsity", "task.label", "method.label")
-"""Params that identify a trial; the others say how it is configured."""
+"""Params that identify a trial; the others are its configuration."""
 _PLAIN = re.compile(r"[A-Za-z0-9][\w./-]*")
-"""Text that YAML reads as text, unless it is also JSON."""
+"""Text that YAML reads as a string, unless it is also JSON."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class SuiteRequest:
     options: options.SuiteOptions
 
     def load(self, recorded: Sequence[str] = (), method: str = "", added: Sequence[str] = ()) -> LoadedSuite:
-        """The suite, changed by the recorded settings, then by the command's own, then by the added ones.
+        """Load the suite with the recorded settings, then those of the command, then the added ones.
 
         Args:
-            method: label of a method that is included even if only a file of `--plugin` has it.
+            method: label of a method that is included even if only a plugin file has it.
         """
         chosen = replace(self.options, settings=self._settings(recorded, added))
         loaded = chosen.load(self.suite)
@@ -80,19 +80,17 @@ def trials_of(
 
 
 def as_options(settings: Iterable[str]) -> str:
-    """Settings as options of the command line."""
+    """Settings as `--set` options."""
     return shlex.join(word for one in settings for word in ("--set", one))
 
 
 def _recorded(result: Result, row: str) -> tuple[str, ...]:
-    """The settings that the board records, which will be printed."""
+    """The settings that the board records. Raises BoardError if they cannot be printed."""
     from prunebench.leaderboard.boards.commands import settings
 
     found = settings(result)
     if not all(one.isprintable() for one in found):
-        raise BoardError(
-            f"the settings that {row!r} was run with have characters that cannot be shown: {list(found)!a}"
-        )
+        raise BoardError(f"the settings of {row!r} have characters that cannot be shown: {list(found)!a}")
     return found
 
 
@@ -110,7 +108,7 @@ def _loaded(request: SuiteRequest, settings: tuple[str, ...], result: Result, ro
 def _matching(
     request: SuiteRequest, loaded: LoadedSuite, settings: tuple[str, ...], results: Sequence[Result]
 ) -> Iterator[Trial]:
-    """The suite's trials of these results. Raises BoardError if settings would make a trial as it was published."""
+    """The trials of these results. Raises BoardError if a trial would need other settings to be as published."""
     trials = {trial.seed: trial for trial in loaded.trials if _row_of(trial) == _published_row(results[0])}
     for result in results:
         if (trial := trials.get(result.seed)) is None:
@@ -131,7 +129,7 @@ def _published_row(result: Result) -> tuple[str, str, float]:
 
 
 def _differing(result: Result, trial: Trial) -> dict[str, tuple[Any, Any]]:
-    """Each param with different values: as published, and in the suite; None where one side does not have it."""
+    """Params with different values, as (published, in the suite); None if one of them does not have the param."""
     from prunebench.execution.key_inputs import flattened
     from prunebench.suite.reading import trial_to_plain
 
@@ -141,7 +139,7 @@ def _differing(result: Result, trial: Trial) -> dict[str, tuple[Any, Any]]:
 
 
 def _configuration(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The params that say how a trial is configured; of a file only its content, as its path may differ."""
+    """The params that configure a trial; for a file only the hash of its content, as its path may differ."""
     return {
         name: re.sub(r'[^"]*@sha256:', "@sha256:", value) if isinstance(value, str) else value
         for name, value in params.items()
@@ -156,9 +154,9 @@ def _settings_for(
     trial: Trial,
     differing: Mapping[str, tuple[Any, Any]],
 ) -> list[str]:
-    """The settings that give params their published values; none if the suite does not accept them.
+    """The settings that give params their published values; empty if the suite does not accept them.
 
-    A param that the published row lacks was null, or is newer than the row: then it is left as it is.
+    A param that the published row does not have was null, or was added later and is not changed.
     """
     published = {name: before for name, (before, _) in differing.items()}
     present = {name: before for name, before in published.items() if before is not None}
@@ -214,7 +212,7 @@ def _printable(text: str) -> str:
 
 
 def _not_found(request: SuiteRequest, loaded: LoadedSuite, results: Sequence[Result], row: str) -> str:
-    """The message for a suite that has none of these trials, with the options that would add them."""
+    """The message for a suite without these trials, with the options that would add them."""
     from prunebench.leaderboard.boards.commands import plugins
 
     first, seeds = results[0], sorted(result.seed for result in results)

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from prunebench.records.results import ASKED, Result
+from prunebench.records.results import OPTION, Result
 
 
 def row_command(results: Sequence[Result]) -> str:
@@ -17,12 +17,12 @@ def row_command(results: Sequence[Result]) -> str:
         return command(newest)
     others = [one for one in settings(newest) if not one.startswith("seeds=")]
     everything = [*others, f"seeds={sorted(result.seed for result in results)}"]
-    return command(replace(newest, provenance=newest.provenance | {ASKED + "settings": json.dumps(everything)}))
+    return command(replace(newest, provenance=newest.provenance | {OPTION + "settings": json.dumps(everything)}))
 
 
 def command(result: Result) -> str:
     """A line for a shell, in the folder that the suite's path is seen from; empty if no suite was recorded."""
-    file = result.provenance.get(ASKED + "file", "")
+    file = result.provenance.get(OPTION + "file", "")
     words = ["prunebench", "run", file, *_options(result)]
     # Results may come from an untrusted file: a command that is not one printable line is not shown.
     return shlex.join(words) if file and all(word.isprintable() for word in words) else ""
@@ -30,12 +30,12 @@ def command(result: Result) -> str:
 
 def settings(result: Result) -> tuple[str, ...]:
     """The `--set` options that the run had."""
-    return tuple(_listed(result.provenance.get(ASKED + "settings", "[]")))
+    return tuple(_listed(result.provenance.get(OPTION + "settings", "[]")))
 
 
 def plugins(result: Result) -> tuple[str, ...]:
     """The `--plugin` options that the run had."""
-    return tuple(_listed(result.provenance.get(ASKED + "plugins", "[]")))
+    return tuple(_listed(result.provenance.get(OPTION + "plugins", "[]")))
 
 
 def _options(result: Result) -> Iterator[str]:
@@ -44,7 +44,7 @@ def _options(result: Result) -> Iterator[str]:
         chosen |= {"method": result.method, "sparsity": repr(result.sparsity)}
     yield from ("--only", ",".join(f"{key}={value}" for key, value in chosen.items()))
     for option, name in (("--set", "settings"), ("--plugin", "plugins"), ("--no-plugin", "blocked")):
-        for value in _listed(result.provenance.get(ASKED + name, "[]")):
+        for value in _listed(result.provenance.get(OPTION + name, "[]")):
             yield from (option, value)
     if (threads := result.provenance.get("threads", "1")) != "1":
         yield from ("--threads", threads)
