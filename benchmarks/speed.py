@@ -36,7 +36,8 @@ from prunebench.api.layers import Layer
 from prunebench.api.methods import Updater
 from prunebench.api.tasks import Trial
 from prunebench.data.augmentation import augment
-from prunebench.data.prepared import Data, Prepared, prepare
+from prunebench.data.prepared import Prepared, prepare
+from prunebench.data.task_data import Data
 from prunebench.execution.performing import perform
 from prunebench.execution.processes.memory import keep_freed
 from prunebench.plan.planning import protocol, resolve

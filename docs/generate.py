@@ -63,6 +63,8 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
         "Component",
         "Preset",
         "DataFacts",
+        "Input",
+        "Interface",
         "Arrays",
         "Files",
     ),

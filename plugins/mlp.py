@@ -1,5 +1,6 @@
 """Multilayer perceptrons, LeNet-300-100 among them."""
 
+from math import prod
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Len
@@ -23,7 +24,7 @@ class MLP(prunebench.Model):
     ] = "glorot-normal"
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
-        width = shape[0] * shape[1] * shape[2]
+        width = prod(shape)
         layers: list[nn.Module] = [nn.Flatten()]
         for hidden in self.hidden:
             layers += [nn.Linear(width, hidden), nn.ReLU()]

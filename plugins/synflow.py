@@ -50,7 +50,7 @@ class SynFlow(prunebench.Method):
             for tensor in (*model.parameters(), *model.buffers()):
                 if tensor.is_floating_point():
                     tensor.abs_()
-        ones = torch.ones(1, *scoring.input_shape, dtype=torch.float64, device=scoring.device)
+        ones = scoring.constant_inputs(1.0, dtype=torch.float64)
         with scoring.mode("eval"), _Unbounded():
             gradients = scoring.gradients(model(ones).sum())
         return {name: (weight * gradients[name]).abs() for name, weight in scoring.weights.items()}
@@ -73,6 +73,8 @@ class _Unbounded(TorchFunctionMode):
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is functional.embedding:  # tokens have no size: the ones are what stands for them in the network
+            return torch.ones_like(func(*args, **(kwargs or {})))
         if func in BOUNDED:
             return functional.relu(args[0] if args else (kwargs or {})["input"])
         return func(*args, **(kwargs or {}))

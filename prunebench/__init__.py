@@ -7,7 +7,7 @@ What a plugin needs is here: subclass `Method`, `Model`, `Dataset`, `Objective` 
 from typing import TYPE_CHECKING, Any
 
 from prunebench.api import __version__
-from prunebench.api.components import Arrays, DataFacts, Dataset, Files, Model, Preset
+from prunebench.api.components import Arrays, DataFacts, Dataset, Files, Input, Interface, Model, Preset
 from prunebench.api.contexts import Scoring, Training, Trial
 from prunebench.api.executors import Executor, ExitCode, JobResult, JobSpec, Resources, RunContext, WorkerPool
 from prunebench.api.files import File
@@ -50,6 +50,8 @@ __all__ = [
     "Files",
     "Flops",
     "Initialize",
+    "Input",
+    "Interface",
     "JobResult",
     "JobSpec",
     "Method",

@@ -16,10 +16,12 @@ from torch import nn
 
 import prunebench
 from prunebench.api import plugins
+from prunebench.api.components import Input
 from prunebench.api.layers import Layer
 from prunebench.api.tasks import Entry, Optimizer, Recipe, Schedule, Task, Trial
 from prunebench.api.weights import prunable_by_default
-from prunebench.data.prepared import Data, prepare
+from prunebench.data.prepared import prepare
+from prunebench.data.task_data import Data
 from prunebench.execution.performing import perform
 from prunebench.network import description as network
 from prunebench.plan.planning import protocol, resolve
@@ -183,7 +185,7 @@ class Chain:
         data = self.context.data
         with torch.no_grad():
             predicted = self.module(data.normalized(data.test.inputs)).argmax(1)
-        return float((predicted == data.test.labels).double().mean())
+        return float((predicted == data.test.targets).double().mean())
 
     @property
     def _facts(self):
@@ -305,7 +307,7 @@ def scoring_of(data_of):
         return ScoringContext(
             model=module,
             layers=layers,
-            input_shape=input_shape,
+            inputs=(Input(input_shape),),
             masks=dense | (masks or {}),
             seed=seed,
             purpose=purpose,

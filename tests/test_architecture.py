@@ -190,6 +190,8 @@ def test_the_public_names_are_these():
         "Files",
         "Flops",
         "Initialize",
+        "Input",
+        "Interface",
         "JobResult",
         "JobSpec",
         "Method",

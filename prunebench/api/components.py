@@ -63,23 +63,87 @@ class Component:
         dataclass(frozen=True, kw_only=True)(cls)
 
 
-class Model(Component):
-    """Base class of a network architecture. Override `build`, and `prunable` if other weights may be pruned."""
+Kind = Literal["images", "features", "tokens", "text"]
+"""What an input is: see `Input.kind`."""
+Targets = Literal["classes", "labels", "numbers", "tokens"]
+"""What a target is: see `DataFacts.targets`."""
 
-    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+
+@dataclass(frozen=True)
+class Input:
+    """One input of a network, for one example."""
+
+    shape: tuple[int, ...]
+    """(channels, height, width) of images, (length,) of tokens and text, any shape of features."""
+    kind: Kind = "images"
+    """What it is, how its arrays are stored, and what a network is given:
+
+    - `images`: uint8; the network is given float32, normalized by the data set's `mean` and `std` of each channel.
+    - `features`: float32, such as the columns of a table; the network is given float32, each feature with mean 0 and
+      standard deviation 1 over the training examples.
+    - `tokens`: uint8, int16, int32 or int64, numbers below `vocabulary`; the network is given int64.
+    - `text`: as tokens, but the examples are consecutive windows of one running text, in order. The last windows of
+      the training set are those held out for validation, and the augmentation `shift` moves windows.
+    """
+    vocabulary: int = 0
+    """How many different tokens there are; 0 for images and features."""
+    name: str = ""
+    """Its name, where a network has several inputs; they are then a dict of tensors by these names."""
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What a network is given and what it returns, for one example."""
+
+    inputs: tuple[Input, ...]
+    outputs: tuple[int, ...]
+    """The shape of the output, as the task's objective says: (classes,) for logits."""
+
+    @classmethod
+    def of_images(cls, shape: tuple[int, ...], classes: int) -> Interface:
+        """Images of a shape (channels, height, width), and a logit for each class."""
+        return cls((Input(shape),), (classes,))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the input, or of the first one."""
+        return self.inputs[0].shape
+
+
+class Model(Component):
+    """Base class of a network architecture. Override `build`, and `prunable` if other weights may be pruned.
+
+    A network is called with one argument: a tensor of shape (N, *shape), or a dict of such tensors by name where the
+    data has several inputs. What each input contains is said at `Input.kind`.
+    """
+
+    def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
         """Return a freshly initialized network, on the CPU and in float32.
 
         Called once for each network that is described, initialized or loaded. The global torch generator is seeded
         before the call and restored after it, so weights may be drawn from it.
 
         Args:
-            shape: of one input, without the batch: (channels, height, width).
-            classes: number of logits.
+            shape: of one input, without the batch: (channels, height, width) of images.
+            outputs: how many numbers the network returns for one example: for classes the number of logits.
 
         Returns:
-            a module that maps float32 inputs of shape (N, *shape) to logits of shape (N, classes).
+            a module that maps inputs of shape (N, *shape) to outputs of shape (N, outputs).
         """
         raise NotImplementedError
+
+    def build_for(self, interface: Interface) -> nn.Module:
+        """Return a freshly initialized network for these inputs and outputs; by default that of `build`.
+
+        Override it instead of `build` for a network that takes tokens, that has several inputs, or whose output for one
+        example is not a vector.
+
+        Raises:
+            ValueError: with the reason, for inputs or outputs that the network is not made for.
+        """
+        if len(interface.inputs) != 1 or interface.inputs[0].vocabulary or len(interface.outputs) != 1:
+            raise ValueError(f"the model is made for one input of numbers and a vector of outputs, not for {interface}")
+        return self.build(interface.shape, interface.outputs[0])
 
     def prunable(self, module: nn.Module) -> Sequence[str]:
         """Return the names of the weights that may be pruned, for a module that `build` returned.
@@ -96,34 +160,55 @@ class Model(Component):
 class DataFacts:
     """Sizes and shapes of a data set, which planning needs before the data is read."""
 
-    shape: tuple[int, ...]
-    """(channels, height, width) of one input."""
-    classes: int
-    """Number of classes; labels are 0 to classes - 1."""
-    train: int
+    shape: tuple[int, ...] = ()
+    """Of one input: (channels, height, width) of an image."""
+    classes: int = 0
+    """Number of classes, of which targets are 0 to classes - 1; or of labels, where targets are labels."""
+    train: int = 0
     """Number of training examples, validation included."""
-    test: int
+    test: int = 0
     """Number of test examples."""
-    targets: Literal["classes"] = field(default="classes", kw_only=True)
-    """What is predicted for an example: one of the classes."""
+    kind: Kind = field(default="images", kw_only=True)
+    """What the input is; see `Input.kind`."""
+    vocabulary: int = field(default=0, kw_only=True)
+    """How many different tokens there are, where the input or the targets are tokens."""
+    inputs: tuple[Input, ...] = field(default=(), kw_only=True)
+    """The inputs by name, where a network has several; `shape`, `kind` and `vocabulary` are then left out."""
+    targets: Targets = field(default="classes", kw_only=True)
+    """What is predicted for an example, and how its array is stored:
+
+    - `classes`: one of the classes; int64.
+    - `labels`: any number of labels; float32 of shape (classes,), 1 where a label applies and 0 elsewhere.
+    - `numbers`: numbers of shape `target_shape`; float32.
+    - `tokens`: a sequence of tokens of shape `target_shape`; of the types of tokens.
+    """
+    target_shape: tuple[int, ...] = field(default=(), kw_only=True)
+    """The shape of one target that is numbers or tokens."""
+
+    @property
+    def every_input(self) -> tuple[Input, ...]:
+        """The inputs, one or several."""
+        return self.inputs or (Input(self.shape, self.kind, self.vocabulary),)
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """A data set in memory, as bytes: a quarter of the size of floats, with an exact fingerprint.
+    """A data set in memory, as the facts say: inputs of shape (N, *shape), targets of shape (N, *target shape).
 
-    `train_inputs` and `test_inputs` are uint8 of shape (N, channels, height, width), labels are int64 of shape (N,).
+    For images and classes, inputs are uint8 of shape (N, channels, height, width) and labels int64 of shape (N,): bytes
+    are a quarter of the size of floats, and their fingerprint is exact. Where there are several inputs, they are a dict
+    of arrays by name. `labels` are targets of any kind.
     """
 
-    train_inputs: np.ndarray
+    train_inputs: np.ndarray | Mapping[str, np.ndarray]
     train_labels: np.ndarray
-    test_inputs: np.ndarray
+    test_inputs: np.ndarray | Mapping[str, np.ndarray]
     test_labels: np.ndarray
 
 
 @dataclass(frozen=True)
 class Files:
-    """A data set that is larger than memory: paths of its files relative to `folder`, and their labels."""
+    """A data set of images that is larger than memory: paths of its files relative to `folder`, and their labels."""
 
     folder: Path
     train: Sequence[str]
@@ -133,12 +218,12 @@ class Files:
 
 
 class Dataset(Component):
-    """Base class of a data set of images as bytes. Override `facts`, and `load`, or `files` and `decode`."""
+    """Base class of a data set. Override `facts`, and `load`, or `files` and `decode`; `mean` and `std` for images."""
 
     mean: ClassVar[tuple[float, ...]]
-    """Mean of each channel, from 0 to 255; the inputs of a network are (bytes - mean) / std."""
+    """Images: mean of each channel, from 0 to 255; the inputs of a network are (bytes - mean) / std."""
     std: ClassVar[tuple[float, ...]]
-    """Standard deviation of each channel, on the same scale."""
+    """Images: standard deviation of each channel, on the same scale."""
 
     def facts(self) -> DataFacts:
         """Return sizes and shapes without reading the data; called often, while suites are read and planned.
@@ -161,7 +246,7 @@ class Dataset(Component):
         raise NotImplementedError
 
     def files(self, root: Path | None) -> Files | None:
-        """Return the files of data that is too large to keep decoded; by default None, and `load` is called instead.
+        """Return the files of images that are too many to keep decoded; by default None, and `load` is called instead.
 
         The files are decoded during training, each time that an example is used.
 
@@ -171,7 +256,7 @@ class Dataset(Component):
         return None
 
     def decode(self, path: Path, draw: int | None) -> np.ndarray:
-        """Decode one of `files` to a uint8 array of the shape in `facts`; called in worker processes.
+        """Decode one of `files` to a uint8 array of the shape in `facts`; called in worker processes. Only for images.
 
         Args:
             path: of the file.

@@ -58,7 +58,15 @@ class Scoring(Protocol):
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """(channels, height, width)."""
+        """Of one input: (channels, height, width) of images."""
+
+    def constant_inputs(self, value: float, count: int = 1, dtype: torch.dtype = ...) -> Any:
+        """Inputs without data: all numbers have the same value; all tokens are number 0, as tokens have no size.
+
+        Args:
+            count: of examples.
+            dtype: of numbers; float32 by default.
+        """
 
     @property
     def masks(self) -> dict[str, torch.Tensor]:
@@ -80,16 +88,18 @@ class Scoring(Protocol):
     def generator(self) -> torch.Generator:
         """A CPU generator that depends on the trial's seed and the method's name alone; the same at each access."""
 
-    def batches(self, count: int, size: int, balanced: bool = False) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield mini-batches of training examples as (inputs, labels), without replacement and without augmentation.
+    def batches(self, count: int, size: int, balanced: bool = False) -> Iterator[tuple[Any, torch.Tensor]]:
+        """Yield mini-batches of training examples as (inputs, targets), without replacement and without augmentation.
 
         If there are fewer than count * size examples, the last batch is smaller. A last batch of one example is
         omitted, because BatchNorm cannot be trained on it, unless `size` is 1 or there is no other example.
 
         Args:
             count: number of mini-batches.
-            size: examples in each; the inputs are float32 of shape (size, channels, height, width).
-            balanced: whether a batch has the same number of examples of each class, as far as `size` allows.
+            size: examples in each; inputs as the network is given them, such as float32 of shape (size, channels,
+                height, width).
+            balanced: whether a batch has the same number of examples of each class, as far as `size` allows; ignored
+                where targets are not classes.
         """
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

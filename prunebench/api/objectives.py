@@ -142,7 +142,7 @@ class Objective(Component):
         return type(self).smoothed_loss is not Objective.smoothed_loss
 
     def sums(self, outputs: torch.Tensor, targets: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        """Return sums over the examples of one batch of an evaluation, as scalars on the device.
+        """Return sums over the examples of one batch of an evaluation, as tensors on the device, mostly scalars.
 
         The sums of all batches are added in float64 and passed to `values`: what a batch weighs is what it holds, also
         a last one that is smaller.
@@ -153,16 +153,16 @@ class Objective(Component):
         """
         raise NotImplementedError
 
-    def values(self, sums: Mapping[str, float], examples: int) -> Mapping[str, float]:
+    def values(self, sums: Mapping[str, torch.Tensor], examples: int) -> Mapping[str, float]:
         """Return the values of an evaluation: `loss`, and every metric by its name.
 
         By default each sum divided by the number of examples.
 
         Args:
-            sums: those of `sums`, added over all batches.
+            sums: those of `sums`, added over all batches; float64, on the CPU.
             examples: their number.
         """
-        return {name: value / examples for name, value in sums.items()}
+        return {name: float(value) / examples for name, value in sums.items()}
 
 
 ACCURACY = Metric(name="accuracy", label="accuracy", direction="higher", unit="%", factor=100.0, decimals=2, best=1.0)

@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt, Interval, Len
 from typing_extensions import Doc
 
 from prunebench.api import times
-from prunebench.api.components import Component, DataFacts, Dataset, Model
+from prunebench.api.components import Component, DataFacts, Dataset, Interface, Model
 from prunebench.api.data_facts import facts_of
 from prunebench.api.errors import PrunebenchError
 from prunebench.api.executors import Resources
@@ -87,10 +87,11 @@ class Recipe:
     evaluate_every: Annotated[times.Time, Doc("time between evaluations")] = "1ep"
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     augmentation: Annotated[
-        tuple[Literal["flip", "crop", "resized-crop"], ...],
+        tuple[Literal["flip", "crop", "resized-crop", "shift"], ...],
         Doc(
-            "flip: mirrored half of the time; crop: shifted by up to 4 pixels; "
-            "resized-crop: 8 to 100 % of the area, enlarged (ImageNet)"
+            "images: flip, mirrored half of the time; crop, shifted by up to 4 pixels; "
+            "resized-crop, 8 to 100 % of the area, enlarged (ImageNet). "
+            "text: shift, windows begin anywhere"
         ),
     ] = ()
     drop_last: Annotated[bool, Doc("omit the last batch of an epoch if it is smaller than batch_size")] = False
@@ -164,9 +165,9 @@ class Task:
         return tuple(self.objective.metrics(self.facts))
 
     @cached_property
-    def outputs(self) -> tuple[int, ...]:
-        """The shape of the network's output for one example."""
-        return tuple(self.objective.outputs(self.facts))
+    def interface(self) -> Interface:
+        """What the network is given and what it returns."""
+        return Interface(self.facts.every_input, tuple(self.objective.outputs(self.facts)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from prunebench.api.components import Arrays, DataFacts, Dataset, Files
+from prunebench.api.components import Arrays, DataFacts, Dataset, Files, Input
 from prunebench.api.data_facts import broken, facts_of, guarded, in_short
 from prunebench.api.errors import DataError
+from prunebench.data.arrays import SPLITS
+from prunebench.data.kinds import STORED, STORED_TARGETS, target_shape
 
 
 def called(dataset: Dataset, name: str, root: Path | None) -> Any:
@@ -28,27 +30,63 @@ def checked_arrays(dataset: Dataset, arrays: Any) -> Arrays:
     facts = facts_of(dataset)
     if not isinstance(arrays, Arrays):
         raise broken(dataset, f"`load` must return prunebench.Arrays, and returned {in_short(arrays)}")
-    expected: Mapping[str, tuple[tuple[int, ...], Any]] = {
-        "train_inputs": ((facts.train, *facts.shape), np.uint8),
-        "train_labels": ((facts.train,), np.int64),
-        "test_inputs": ((facts.test, *facts.shape), np.uint8),
-        "test_labels": ((facts.test,), np.int64),
-    }
-    for part, (shape, kind) in expected.items():
-        array = getattr(arrays, part)
-        should = f"and should be {np.dtype(kind)} of shape {shape}"
-        if not isinstance(array, np.ndarray):
-            raise broken(dataset, f"{part} is {in_short(array)}, {should}")
-        if array.shape != shape or array.dtype != kind:
-            raise broken(dataset, f"{part} is {array.dtype} of shape {array.shape}, {should}")
-    for part in ("train_labels", "test_labels"):
-        _check_labels(dataset, facts, part, getattr(arrays, part))
+    for split in SPLITS:
+        examples = getattr(facts, split)
+        for part, array, given in _inputs_of(dataset, facts, arrays, split):
+            _check_array(dataset, part, array, (examples, *given.shape), STORED[given.kind])
+            _check_tokens(dataset, part, array, given.vocabulary)
+            _check_finite(dataset, part, array)
+        part, targets = f"{split}_labels", getattr(arrays, f"{split}_labels")
+        _check_array(dataset, part, targets, (examples, *target_shape(facts)), STORED_TARGETS[facts.targets])
+        _check_finite(dataset, part, targets)
+        if facts.targets == "classes":
+            _check_labels(dataset, facts, part, targets)
+        elif facts.targets == "tokens":
+            _check_tokens(dataset, part, targets, facts.every_input[0].vocabulary)
+        elif facts.targets == "labels" and not np.isin(targets, (0.0, 1.0)).all():
+            raise broken(dataset, f"{part} are not all 0 or 1")
     return arrays
+
+
+def _inputs_of(
+    dataset: Dataset, facts: DataFacts, arrays: Arrays, split: str
+) -> Iterator[tuple[str, np.ndarray, Input]]:
+    """Each input of a split: what it is called, its array, and what it should be."""
+    part, inputs = f"{split}_inputs", getattr(arrays, f"{split}_inputs")
+    if not facts.inputs:
+        yield part, inputs, facts.every_input[0]
+        return
+    names = {given.name for given in facts.inputs}
+    if not isinstance(inputs, Mapping) or inputs.keys() != names:
+        found = f"a dict of {', '.join(sorted(map(str, inputs)))}" if isinstance(inputs, Mapping) else in_short(inputs)
+        raise broken(dataset, f"{part} is {found}, and should be a dict of {', '.join(sorted(names))}")
+    for given in facts.inputs:
+        yield f"{part}[{given.name!r}]", inputs[given.name], given
+
+
+def _check_array(dataset: Dataset, part: str, array: Any, shape: tuple[int, ...], types: Sequence[str]) -> None:
+    should = f"and should be {' or '.join(types)} of shape {shape}"
+    if not isinstance(array, np.ndarray):
+        raise broken(dataset, f"{part} is {in_short(array)}, {should}")
+    if array.shape != shape or str(array.dtype) not in types:
+        raise broken(dataset, f"{part} is {array.dtype} of shape {array.shape}, {should}")
+
+
+def _check_tokens(dataset: Dataset, part: str, array: np.ndarray, vocabulary: int) -> None:
+    if vocabulary and (array.min() < 0 or array.max() >= vocabulary):
+        raise broken(dataset, f"{part} has tokens that are not all in 0..{vocabulary - 1}")
+
+
+def _check_finite(dataset: Dataset, part: str, array: np.ndarray) -> None:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise broken(dataset, f"{part} has values that are not finite")
 
 
 def checked_files(dataset: Dataset, files: Any) -> Files:
     """The files that `files` returned; raises BrokenDataset for others than the facts say."""
     facts = facts_of(dataset)
+    if facts.inputs or (facts.kind, facts.targets) != ("images", "classes"):
+        raise broken(dataset, "`files` are for images with classes: return None, and the arrays from `load`")
     if not isinstance(files, Files):
         raise broken(dataset, f"`files` must return prunebench.Files or None, and returned {in_short(files)}")
     _check_split(dataset, facts, "train", files.train, files.train_labels)

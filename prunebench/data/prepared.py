@@ -11,27 +11,18 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from prunebench.api.components import Arrays, Dataset, Files
+from prunebench.api.components import Dataset, Files
 from prunebench.api.errors import DamagedData, DataError, StoreError
-from prunebench.api.tasks import Task
-from prunebench.data import seeds, streaming
-from prunebench.data.augmentation import augment
+from prunebench.data import arrays, streaming
 from prunebench.data.checks import called, checked_arrays, checked_files, checked_signature
-from prunebench.data.splits import Split
-from prunebench.records.files import flush_folder, flushed_file, read_json, remove, write_store_file
+from prunebench.records.files import flush_folder, read_json, remove, write_store_file
 from prunebench.records.keys import digest
 from prunebench.records.sources import source_hash
 
-PARTS = ("train_inputs", "train_labels", "test_inputs", "test_labels")
-Examples = Split | streaming.Stream
 _log = logging.getLogger(__name__)
 
 
@@ -59,7 +50,7 @@ def _noted(index: Path, cache: Path) -> Prepared | None:
         return None
     listing = index.with_suffix(".files")
     folder = listing if streaming.is_streamed(listing) else cache / fingerprint
-    return Prepared(folder, fingerprint) if folder == listing or _is_whole(folder) else None
+    return Prepared(folder, fingerprint) if folder == listing or arrays.is_whole(folder) else None
 
 
 def noted_fingerprint(index: Path) -> str | None:
@@ -74,10 +65,6 @@ def noted_fingerprint(index: Path) -> str | None:
 def _note(index: Path, name: str, fingerprint: str) -> dict[str, str]:
     checksum = hashlib.sha256(json.dumps([index.name, name, fingerprint]).encode()).hexdigest()
     return {"dataset": name, "fingerprint": fingerprint, "checksum": checksum}
-
-
-def _is_whole(folder: Path) -> bool:
-    return all((folder / f"{part}.npy").is_file() for part in PARTS)
 
 
 def prepare(dataset: Dataset, root: Path | None, cache: Path) -> Prepared:
@@ -127,7 +114,7 @@ def damage(prepared: Prepared) -> str:
     if folder.suffix == ".files":
         return streaming.damage(folder, fingerprint)
     try:
-        found = _fingerprint(Arrays(*(_mapped(folder / f"{part}.npy") for part in PARTS)))
+        found = arrays.fingerprint(arrays.read(folder))
     except DamagedData as error:
         return str(error)
     return "" if found == fingerprint else f"{folder} is not what was written, its hash differs; a run makes it again"
@@ -135,9 +122,9 @@ def damage(prepared: Prepared) -> str:
 
 def _sealed(folder: Path) -> str:
     """A hash of the sizes, times and numbers of the files in a folder; nothing where one cannot be seen."""
-    parts = (*streaming.FILES, *(f"{part}.npy" for part in PARTS))
     try:
-        names = sorted({path.name for path in folder.iterdir()} & {*parts})
+        listed = {path.name for path in folder.iterdir()} & {*streaming.FILES}
+        names = sorted({*listed, *arrays.files_in(folder)})
         stats = [(folder / name).stat() for name in names]
     except OSError:
         return ""
@@ -149,21 +136,15 @@ def _sealed(folder: Path) -> str:
 
 
 def _decoded(dataset: Dataset, root: Path | None, cache: Path) -> Prepared:
-    arrays = checked_arrays(dataset, called(dataset, "load", root))
-    fingerprint = _fingerprint(arrays)
+    loaded = arrays.named(checked_arrays(dataset, called(dataset, "load", root)))
+    fingerprint = arrays.fingerprint(loaded)
     prepared = Prepared(cache / fingerprint, fingerprint)
     try:
         # The same data may have come by another root or name; what another run is reading is not taken away from it.
         return verified(prepared)
     except DamagedData:
-        _written(prepared.folder, lambda aside: _save(arrays, aside))
+        _written(prepared.folder, lambda aside: arrays.save(loaded, aside))
     return verified(prepared)
-
-
-def _save(arrays: Arrays, folder: Path) -> None:
-    for part in PARTS:
-        with flushed_file(folder / f"{part}.npy") as file:
-            np.save(file, getattr(arrays, part))
 
 
 def _listed(dataset: Dataset, given: Files, index: Path) -> Prepared:
@@ -196,110 +177,3 @@ def _index(dataset: Dataset, root: Path | None, cache: Path) -> Path:
     code = source_hash(type(dataset))  # a version may not have been raised yet
     source = digest(dataset, code, str(root.resolve()) if root else "", checked_signature(dataset, root))
     return cache / f"{dataset.name}-{source}.json"
-
-
-def _fingerprint(arrays: Arrays) -> str:
-    state = hashlib.sha256()
-    for part in PARTS:
-        array = np.ascontiguousarray(getattr(arrays, part))
-        state.update(f"{part}{array.shape}{array.dtype}".encode())
-        state.update(array.data)
-    return state.hexdigest()[:32]
-
-
-class EpochOrder:
-    """Which training examples each step sees, drawn from (seed, epoch)."""
-
-    def __init__(self, examples: int, batch_size: int, steps_per_epoch: int) -> None:
-        self._examples, self._batch_size, self._steps_per_epoch = examples, batch_size, steps_per_epoch
-        self._last: tuple[tuple[int, str, int], torch.Tensor] | None = None
-
-    def examples(self, seed: int, stream: str, step: int) -> torch.Tensor:
-        """Indices of the examples in the batch of a step, counted from 0."""
-        epoch, position = divmod(step, self._steps_per_epoch)
-        return self._of(seed, stream, epoch)[position * self._batch_size :][: self._batch_size]
-
-    def _of(self, seed: int, stream: str, epoch: int) -> torch.Tensor:
-        key = (seed, stream, epoch)
-        if self._last is None or self._last[0] != key:
-            order = torch.randperm(self._examples, generator=seeds.generator(seed, stream, "order", epoch))
-            self._last = key, order
-        return self._last[1]
-
-
-class Data:
-    """A task's data on a device: splits, normalization, the batch of any step, and the objective for it.
-
-    Raises DamagedData when the prepared bytes are not those that were written.
-    """
-
-    def __init__(self, task: Task, prepared: Prepared, device: torch.device) -> None:
-        self._prepared = verified(prepared)
-        full, test = _splits(task.dataset, prepared.folder)
-        held_out = task.recipe.validation
-        # The draw is the data set's own, not the trial's: every seed selects on the same examples.
-        order = torch.randperm(len(full), generator=seeds.generator("validation", prepared.fingerprint))
-        validation = full.part(order[:held_out].sort().values).to(device)
-        train = (full.part(order[held_out:].sort().values) if held_out else full).to(device)
-        self.task, self.recipe = task, task.recipe
-        self.objective = task.objective.fitted(train.labels.cpu())
-        self.classes = task.facts.classes
-        self.train, self.validation, self.test = train, validation, test.to(device)
-        self._order = EpochOrder(len(train), task.recipe.batch_size, task.clock.steps_per_epoch)
-        self._prefetcher = streaming.Prefetcher(train) if isinstance(train, streaming.Stream) else None
-        self._mean = torch.tensor(task.dataset.mean, device=device).view(1, -1, 1, 1)
-        self._scale = 1 / torch.tensor(task.dataset.std, device=device).view(1, -1, 1, 1)
-
-    def close(self) -> None:
-        """Stop the processes that decode files ahead, if there are any; the next batch starts them again."""
-        if self._prefetcher is not None:
-            self._prefetcher.close()
-
-    def check(self) -> None:
-        """Raise DamagedData when the prepared bytes were changed since this was opened."""
-        verified(self._prepared)
-
-    def normalized(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Bytes as the float32 that a network sees."""
-        return (inputs.to(self._mean.device).float() - self._mean) * self._scale
-
-    def batch(self, seed: int, stream: str, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The (inputs, labels) that a step trains on: which, from (seed, epoch); how augmented, from (seed, step)."""
-        kinds = self.recipe.augmentation
-        if self._prefetcher is not None:
-            cropped = "resized-crop" in kinds
-            chosen = partial(self._order.examples, seed, stream)
-            inputs, labels = self._prefetcher.batch(seed, stream, step, cropped, chosen)
-            kinds = tuple(kind for kind in kinds if kind != "resized-crop")
-        else:
-            batch = self.train.take(self._order.examples(seed, stream, step))
-            inputs, labels = batch.inputs, batch.labels
-        if kinds:
-            inputs = augment(inputs, kinds, seeds.generator(seed, stream, "augmentation", step))
-        return self.normalized(inputs), labels
-
-    def in_order(self, split: Examples, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """All of a split as (inputs, labels), in batches of `size`, neither shuffled nor augmented."""
-        for batch in split.in_order(size):
-            yield self.normalized(batch.inputs), batch.labels
-
-
-def _splits(dataset: Dataset, folder: Path) -> tuple[Examples, Examples]:
-    """All training examples, and all test examples."""
-    if streaming.is_streamed(folder):
-        return streaming.opened(dataset, folder, "train"), streaming.opened(dataset, folder, "test")
-    arrays = {part: torch.from_numpy(_mapped(folder / f"{part}.npy")) for part in PARTS}
-    return (
-        Split(arrays["train_inputs"], arrays["train_labels"]),
-        Split(arrays["test_inputs"], arrays["test_labels"]),
-    )
-
-
-def _mapped(path: Path) -> np.ndarray:
-    """The array of a file, memory-mapped; copy-on-write, since torch wants memory that could be written to."""
-    try:
-        if not path.is_file():
-            raise FileNotFoundError("the file does not exist")
-        return np.lib.format.open_memmap(path, mode="c")  # unlike np.load, it reads arrays alone
-    except Exception as error:  # whatever NumPy's parser makes of a header that is not one
-        raise DamagedData(f"{path} is damaged ({error}); a run makes it again") from error

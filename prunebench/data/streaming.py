@@ -124,19 +124,19 @@ class Stream:
     starts: np.ndarray
     numbers: np.ndarray
     """Which of the split's files are meant."""
-    labels: torch.Tensor
+    targets: torch.Tensor
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def part(self, index: torch.Tensor) -> Stream:
         """Fewer of them."""
         numbers = self.numbers[index.cpu().numpy()]
-        return replace(self, numbers=numbers, labels=self.labels[index])
+        return replace(self, numbers=numbers, targets=self.targets[index])
 
     def to(self, device: torch.device) -> Stream:
         """The same files, with their labels on a device."""
-        return replace(self, labels=self.labels.to(device))
+        return replace(self, targets=self.targets.to(device))
 
     def path(self, index: int) -> Path:
         """That of the file at an index."""
@@ -147,14 +147,14 @@ class Stream:
     def take(self, index: torch.Tensor) -> Split:
         """Some of the examples, decoded as for a test."""
         (inputs,) = self.loaded([[(place, None) for place in index.tolist()]])
-        return Split(inputs, self.labels[index.to(self.labels.device)])
+        return Split(inputs, self.targets[index.to(self.targets.device)])
 
     def in_order(self, size: int) -> Iterator[Split]:
         """All of them, `size` at a time, decoded as for a test."""
         places = [range(start, min(start + size, len(self))) for start in range(0, len(self), size)]
         wanted: list[list[Wanted]] = [[(index, None) for index in place] for place in places]
         for place, inputs in zip(places, self.loaded(wanted), strict=True):
-            yield Split(inputs, self.labels[place.start : place.stop])
+            yield Split(inputs, self.targets[place.start : place.stop])
 
     def loaded(self, batches: Iterable[Sequence[Wanted]]) -> Generator[torch.Tensor, None, None]:
         """Each batch as bytes, (N, channels, height, width), on the labels' device; decoded ahead by other processes.
@@ -163,7 +163,7 @@ class Stream:
 
         Raises DataError for a file that cannot be decoded.
         """
-        device = self.labels.device
+        device = self.targets.device
         for decoded in self._decoded(batches, loaders(device)):
             if isinstance(decoded, DataError):
                 raise decoded
@@ -241,7 +241,7 @@ class Prefetcher:
             self._batches = self._stream.loaded(wanted)
         self._next = seed, stream, step + 1
         inputs = next(self._batches)
-        return inputs, self._stream.labels[on_device(self._ahead.popleft(), inputs.device)]
+        return inputs, self._stream.targets[on_device(self._ahead.popleft(), inputs.device)]
 
     def close(self) -> None:
         """Stop the processes that decode, and wait for their end; the next batch starts new ones."""

@@ -164,7 +164,7 @@ def _scoring_context(by: Method | None, state: State, context: TrialContext) -> 
     return ScoringContext(
         model=_differentiable(copied(context.model), context.network),
         layers=context.network.layers,
-        input_shape=context.trial.task.facts.shape,
+        inputs=context.trial.task.interface.inputs,
         masks={name: mask.to(context.device, copy=True) for name, mask in state.masks.items()},
         seed=context.trial.seed,
         purpose=by.name if by else "",

@@ -19,7 +19,8 @@ from prunebench.api import plugins
 from prunebench.api.errors import CorruptEntry, DamagedData, MissingEntry, PrunebenchError, StoreError
 from prunebench.api.executors import ExitCode, JobSpec
 from prunebench.api.stages import Train
-from prunebench.data.prepared import Data, Prepared
+from prunebench.data.prepared import Prepared
+from prunebench.data.task_data import Data
 from prunebench.execution.job_specs import Assignment
 from prunebench.execution.key_inputs import components
 from prunebench.execution.performing import measured, perform

@@ -11,8 +11,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from prunebench.api.components import Input, Interface
 from prunebench.api.errors import PrunebenchError
 from prunebench.api.stages import Deploy
+from prunebench.data.inputs import constant_inputs
 from prunebench.inspection.tickets import Facts, Ticket, write_file
 from prunebench.inspection.trials import Finished
 from prunebench.network.description import describe
@@ -27,14 +29,16 @@ FORMATS = ("ticket", "state-dict", "onnx")
 def ticket_of(finished: Finished) -> Ticket:
     """The masks of a trial, the weights that it finished with, and those that they were trained from."""
     end, origin = finished.end, finished.origin(len(finished.nodes))
-    facts = finished.trial.task.facts
+    interface = finished.trial.task.interface
+    plain_interface = Interface.of_images(interface.shape, interface.outputs[-1])
     return Ticket(
         Facts(
             trial=str(finished.trial),
             configuration=trial_to_plain(finished.trial),
             layers=tuple((layer.name, layer.shape) for layer in describe(finished.trial.task).layers),
-            shape=facts.shape,
-            classes=facts.classes,
+            shape=interface.shape,
+            classes=interface.outputs[-1],
+            interface=None if interface == plain_interface else interface,
             initial_step=origin.step,
             figures=_figures(finished),
             key=finished.last.key,
@@ -84,13 +88,15 @@ def _state_dict(model: nn.Module, finished: Finished) -> bytes:
 
 
 def _onnx(model: nn.Module, finished: Finished) -> bytes:
-    """A model from `input`, normalized and of any batch size, to `logits`."""
+    """A model from `input`, as the network is given it and of any batch size, to `logits`."""
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
         raise PrunebenchError(f"ONNX needs {' and '.join(missing)}: pip install 'prunebench[onnx]'")
     import onnx
 
-    example = torch.zeros(2, *finished.trial.task.facts.shape)
+    task = finished.trial.task
+    example, batch = constant_inputs(task.interface.inputs, 2, 0.0), torch.export.Dim("batch")
+    several = not isinstance(example, torch.Tensor)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter about its own parts
         path = Path(folder) / "model.onnx"
@@ -98,9 +104,9 @@ def _onnx(model: nn.Module, finished: Finished) -> bytes:
             plain(model)[0],
             (example,),
             path,
-            input_names=["input"],
-            output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            input_names=list(example) if several else ["input"],
+            output_names=["logits" if task.facts.targets == "classes" else "output"],
+            dynamic_shapes=({name: {0: batch} for name in example} if several else {0: batch},),
             external_data=False,
             verbose=False,
             dynamo=True,
@@ -118,10 +124,25 @@ def _metadata(finished: Finished) -> dict[str, object]:
     return {
         "trial": str(finished.trial),
         "key": finished.last.key,
-        "input": "(bytes - mean) / std, per channel",
-        "mean": list(task.dataset.mean),
-        "std": list(task.dataset.std),
-        "shape": list(task.facts.shape),
-        "classes": task.facts.classes,
-        **{name: value for name, value in _figures(finished).items() if name == "accuracy"},
+        **_inputs(finished),
+        **({"classes": task.facts.classes} if task.facts.classes else {"outputs": list(task.interface.outputs)}),
+        **{name: value for name, value in _figures(finished).items() if name == task.metrics[0].name},
     }
+
+
+def _inputs(finished: Finished) -> dict[str, object]:
+    """What each input is: of the only one, or by name."""
+    found = {given.name: _input(given, finished) for given in finished.trial.task.interface.inputs}
+    return found.get("", {"inputs": found})
+
+
+def _input(given: Input, finished: Finished) -> dict[str, object]:
+    shape = {"shape": list(given.shape)}
+    if given.vocabulary:
+        return {"input": "numbers of tokens", "vocabulary": given.vocabulary, **shape}
+    if given.kind == "images":
+        dataset = finished.trial.task.dataset
+        moments = {"mean": list(dataset.mean), "std": list(dataset.std)}
+        return {"input": "(bytes - mean) / std, per channel", **moments, **shape}
+    mean, deviation = (one.tolist() for one in finished.context.data.moments(given.name))
+    return {"input": "(features - mean) / std, per feature", "mean": mean, "std": deviation, **shape}

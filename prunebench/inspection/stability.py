@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from prunebench.api.errors import Unreachable
 from prunebench.api.stages import Train
-from prunebench.data.prepared import Data
+from prunebench.data.task_data import Data
 from prunebench.execution.performing import perform
 from prunebench.execution.worker import write_state
 from prunebench.inspection.measures import barrier, between

@@ -23,13 +23,14 @@ from annotated_types import Ge
 from torch import nn
 
 from prunebench.api import plugins
-from prunebench.api.components import Model
+from prunebench.api.components import Interface, Model
 from prunebench.api.errors import TicketError
 from prunebench.api.files import File
 from prunebench.api.registry import Registry
 from prunebench.api.tasks import Task
 from prunebench.data import seeds
-from prunebench.data.prepared import Data, prepare
+from prunebench.data.prepared import prepare
+from prunebench.data.task_data import Data
 from prunebench.network.modules import build
 from prunebench.pruning.masks import Masks, pack, unpack
 from prunebench.records import files
@@ -70,10 +71,13 @@ class Facts:
     shape: tuple[Size, ...]
     """Of one input."""
     classes: Size
+    """The number of outputs; of the last dimension, where an output has several."""
+    interface: Interface | None = None
+    """What the network is given and returns, where that is not images and a vector of outputs."""
     initial_step: Annotated[int, Ge(0)]
     """Where in the recipe the initial weights stood: above 0 after a rewinding."""
     figures: dict[str, float]
-    """Of the final weights, as in the trial's row: accuracy, loss, ..."""
+    """Of the final weights, as in the trial's row: loss, accuracy, ..."""
     key: str
     """Of the state that the trial ended with."""
     protocol: str
@@ -131,7 +135,7 @@ class Ticket:
         store: Path = Path(".prunebench"),
         plugin_files: Sequence[str | os.PathLike[str]] = (),
     ) -> dict[str, float]:
-        """Accuracy and loss of the final weights, measured anew on the trial's own data: those of its row.
+        """Loss and metrics of the final weights, measured anew on the trial's own data: those of its row.
 
         Args:
             data: the folder of data sets; PRUNEBENCH_DATA by default.
@@ -171,7 +175,7 @@ class Ticket:
         model = _model(self.facts, registry)
         _check_fits(_outline(model, self.facts), values, self.facts)
         with seeds.seeded("ticket"):
-            module = build(model, self.facts.shape, self.facts.classes)
+            module = build(model, _interface(self.facts))
         _put(module, values)
         return module.eval()
 
@@ -334,11 +338,15 @@ def _model(facts: Facts, registry: Registry) -> Model:
     return model
 
 
+def _interface(facts: Facts) -> Interface:
+    return facts.interface or Interface.of_images(facts.shape, facts.classes)
+
+
 def _outline(model: Model, facts: Facts) -> nn.Module:
     """The model without memory for its weights, as a file may name any size."""
     try:
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
-            return build(model, facts.shape, facts.classes)
+            return build(model, _interface(facts))
     except Exception as error:  # of a plugin's code with parameters from the file
         raise TicketError(f"the model of {facts.trial} cannot be built: {type(error).__name__}: {error}") from None
 

@@ -14,7 +14,8 @@ from prunebench.api.errors import PrunebenchError, StoreError, Unreachable
 from prunebench.api.registry import Registry
 from prunebench.api.stages import Initialize, Reinitialize, Rewind, Train
 from prunebench.api.tasks import Trial
-from prunebench.data.prepared import Data, Prepared, find, prepare
+from prunebench.data.prepared import Prepared, find, prepare
+from prunebench.data.task_data import Data
 from prunebench.execution.performing import perform
 from prunebench.execution.results import result_of
 from prunebench.messages.suggestions import nearest

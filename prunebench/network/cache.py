@@ -52,9 +52,8 @@ class NetworkCache:
 
 
 def _key(task: Task) -> str:
-    facts = task.facts
     code = _code(), source_hash(type(task.model))  # a version may not have been raised yet
-    return digest(task.model, facts.shape, facts.classes, task.prunable, code, installed())
+    return digest(task.model, task.interface, task.prunable, code, installed())
 
 
 @cache

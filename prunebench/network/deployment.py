@@ -1,4 +1,4 @@
-"""A network as it is delivered: its accuracy, its size on disk and its latency, measured beside the dense network's."""
+"""A network as it is delivered: its metrics, its size on disk and its latency, measured beside the dense network's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from prunebench.api.methods import Deployed
-from prunebench.data.prepared import Data
+from prunebench.data.inputs import Inputs, as_floats, tensors_of
+from prunebench.data.task_data import Data
 from prunebench.pruning.masks import pack
 
 WARM_UP = 5
@@ -30,8 +31,8 @@ def measure(deployed: Deployed, dense: nn.Module, data: Data, batch: int) -> dic
     figures: dict[str, float] = {"size_bytes": stored_bytes(deployed.model), "size_bytes_dense": dense_bytes(dense)}
     if "latency_ms" in deployed.notes:
         return figures
-    examples = data.test.take(torch.arange(batch, device=data.test.labels.device) % len(data.test))
-    inputs = data.normalized(examples.inputs).to(deployed.device, deployed.dtype)
+    given, _ = data.examples(data.test, torch.arange(batch, device=data.test.targets.device) % len(data.test))
+    inputs = as_floats(given, deployed.device, deployed.dtype)
     networks = {"latency_ms": deployed.model, "latency_ms_dense": dense.to(deployed.device, deployed.dtype)}
     return figures | latencies(networks, inputs)
 
@@ -43,12 +44,12 @@ class Delivered(nn.Module):
         super().__init__()
         self.deployed = deployed
 
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.deployed.model(inputs.to(self.deployed.device, self.deployed.dtype))
-        return logits.to(inputs.device)
+    def forward(self, inputs: Inputs) -> torch.Tensor:
+        outputs: torch.Tensor = self.deployed.model(as_floats(inputs, self.deployed.device, self.deployed.dtype))
+        return outputs.to(next(tensors_of(inputs)).device)
 
 
-def latencies(networks: Mapping[str, nn.Module], inputs: torch.Tensor) -> dict[str, float]:
+def latencies(networks: Mapping[str, nn.Module], inputs: Inputs) -> dict[str, float]:
     """Milliseconds of one pass: the median under each network's name, the interquartile range under <name>_iqr."""
     found: dict[str, list[float]] = {name: [] for name in networks}
     with torch.inference_mode():
@@ -67,12 +68,13 @@ def latencies(networks: Mapping[str, nn.Module], inputs: torch.Tensor) -> dict[s
     return figures
 
 
-def _seconds(model: nn.Module, inputs: torch.Tensor) -> float:
-    """Time of one pass, until its logits are ready."""
+def _seconds(model: nn.Module, inputs: Inputs) -> float:
+    """Time of one pass, until its outputs are ready."""
     begun = time.perf_counter()
     model(inputs)
-    if inputs.is_cuda:
-        torch.cuda.synchronize(inputs.device)
+    device = next(tensors_of(inputs)).device
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     return time.perf_counter() - begun
 
 

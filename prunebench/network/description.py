@@ -15,10 +15,11 @@ from math import prod
 import torch
 from torch import nn
 
-from prunebench.api.components import Model
+from prunebench.api.components import Interface, Model
 from prunebench.api.errors import PrunebenchError
 from prunebench.api.layers import Layer, Network
 from prunebench.api.tasks import Prunable, Task
+from prunebench.data.inputs import constant_inputs
 from prunebench.messages.suggestions import nearest
 from prunebench.network.modules import called
 from prunebench.network.profiles import Connections, Profile, profile
@@ -31,12 +32,11 @@ LEAVE_OUT = "leave them out with `prunable: {exclude: [...]}` of the task, or in
 
 def describe(task: Task) -> Network:
     """The network of a task, with the layers that the task allows to be pruned."""
-    facts = task.facts
-    return _describe(task.model, facts.shape, facts.classes, task.prunable)
+    return _describe(task.model, task.interface, task.prunable)
 
 
-def _describe(model: Model, shape: tuple[int, ...], classes: int, prunable: Prunable) -> Network:
-    found = profile(model, shape, classes)
+def _describe(model: Model, interface: Interface, prunable: Prunable) -> Network:
+    found = profile(model, interface)
     if not found.prunable:
         raise PrunebenchError(f"model {called(model)!r} has no weights to prune: name some in its `prunable`")
     if not found.trainable:
@@ -58,24 +58,24 @@ def _describe(model: Model, shape: tuple[int, ...], classes: int, prunable: Prun
 
 
 @functools.lru_cache(maxsize=64)
-def alone(model: Model, shape: tuple[int, ...], classes: int) -> str:
+def alone(model: Model, interface: Interface) -> str:
     """Why the network cannot be trained on a batch of one example, where it can on two: BatchNorm has no variance."""
     for device in ("meta", "cpu"):  # a forward pass that looks at values does not run on the meta device
         with torch.device(device), torch.random.fork_rng(devices=[]), torch.no_grad():
-            module = model.build(shape, classes).train()
-            if not _failure(module, torch.zeros(2, *shape)):
-                return _failure(module, torch.zeros(1, *shape))
+            module = model.build_for(interface).train()
+            if not _failure(module, interface, 2):
+                return _failure(module, interface, 1)
     return ""
 
 
-def _failure(module: nn.Module, inputs: torch.Tensor) -> str:
+def _failure(module: nn.Module, interface: Interface, examples: int) -> str:
     """What is wrong with a forward pass, in one line."""
     try:
-        logits = module(inputs)
+        outputs = module(constant_inputs(interface.inputs, examples, 0.0))
     except Exception as error:  # of the model's own code
         return " ".join(str(error).split()) or type(error).__name__
-    if isinstance(logits, torch.Tensor) and logits.shape[:1] != inputs.shape[:1]:
-        return f"its output has shape {tuple(logits.shape)}"
+    if isinstance(outputs, torch.Tensor) and outputs.shape[:1] != (examples,):
+        return f"its output has shape {tuple(outputs.shape)}"
     return ""
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import normalize
 from torch.nn.utils import parametrizations, parametrize, remove_spectral_norm, remove_weight_norm
 
-from prunebench.api.components import Model
+from prunebench.api.components import Interface, Model
 from prunebench.api.errors import PrunebenchError
 from prunebench.api.weights import stored
 
@@ -25,9 +25,9 @@ def called(model: Model) -> str:
     return f"{model.name}/{getattr(model, model.variant)}" if model.variant else model.name
 
 
-def build(model: Model, shape: tuple[int, ...], classes: int) -> nn.Module:
+def build(model: Model, interface: Interface) -> nn.Module:
     """A model's module. Raises PrunebenchError for what cannot be trained."""
-    module = model.build(shape, classes)
+    module = model.build_for(interface)
     if not isinstance(module, nn.Module):
         raise PrunebenchError(f"build of model {called(model)!r} must return a torch.nn.Module, not {module!r}")
     lazy = [name for name, one in module.named_parameters() if isinstance(one, nn.UninitializedParameter)]

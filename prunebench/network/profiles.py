@@ -18,10 +18,11 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from prunebench.api.components import Model
+from prunebench.api.components import Interface, Model
 from prunebench.api.errors import PrunebenchError
 from prunebench.api.weights import aliases, parametrized, stored
 from prunebench.data import seeds
+from prunebench.data.inputs import Inputs, random_inputs, tensors_of
 from prunebench.network.modules import build, called
 from prunebench.network.tracing import Tracer, Transformed
 
@@ -66,26 +67,26 @@ class Connections:
 
 
 @functools.lru_cache(maxsize=256)
-def profile(model: Model, shape: Shape, classes: int) -> Profile:
-    """The profile of a model for inputs of a shape (channels, height, width).
+def profile(model: Model, interface: Interface) -> Profile:
+    """The profile of a model for some inputs and outputs.
 
     Raises PrunebenchError for a model whose output does not fit the loss, or that cannot be built; and what the model's
     own code raises.
     """
     try:
-        return _profile(model, shape, classes, "meta")
+        return _profile(model, interface, "meta")
     except PrunebenchError:
         raise
     except Exception:  # of a pass that looks at values; or of a broken one, which breaks on the CPU too
-        return _profile(model, shape, classes, "cpu")
+        return _profile(model, interface, "cpu")
 
 
-def _profile(model: Model, shape: Shape, classes: int, device: str) -> Profile:
+def _profile(model: Model, interface: Interface, device: str) -> Profile:
     with torch.device(device), _plainly():
-        module = build(model, shape, classes)
+        module = build(model, interface)
         parameters, prunable = dict(module.named_parameters()), prunable_names(model, module)
-        tracer = _traced(model, module, prunable, shape, classes)
-        trained = _trained(_output(model, module, "training", _inputs("training", shape), classes))
+        tracer = _traced(model, module, prunable, interface)
+        trained = _trained(_output(model, module, "training", _inputs("training", interface), interface.outputs))
     suspects = frozenset(name for one in tracer.transformed for name in one.names)
     suspects |= frozenset(parametrized(module)) & frozenset(prunable)
     return Profile(
@@ -96,7 +97,7 @@ def _profile(model: Model, shape: Shape, classes: int, device: str) -> Profile:
         aliases=aliases(module),
         used=frozenset(name for name, one in parameters.items() if name in tracer.used or one in trained),
         uncounted=frozenset(name for name in tracer.used if not tracer.flops.get(name)),
-        filled=_filled(model, shape, classes, suspects) if suspects else frozenset(),
+        filled=_filled(model, interface, suspects) if suspects else frozenset(),
         connections=_connections(module, prunable),
         trainable=any(parameter.requires_grad for parameter in parameters.values()),
     )
@@ -149,27 +150,27 @@ def _stored(model: Model, module: nn.Module, name: str) -> list[str]:
     )
 
 
-def _traced(model: Model, module: nn.Module, prunable: Sequence[str], shape: Shape, classes: int) -> Tracer:
+def _traced(model: Model, module: nn.Module, prunable: Sequence[str], interface: Interface) -> Tracer:
     """What an evaluation does with the weights."""
-    inputs = _inputs("evaluation", shape)
-    tracer = Tracer(dict(module.named_parameters()), inputs, prunable)
+    inputs = _inputs("evaluation", interface)
+    tracer = Tracer(dict(module.named_parameters()), list(tensors_of(inputs)), prunable)
     with tracer:
-        _output(model, module, "evaluation", inputs, classes)
+        _output(model, module, "evaluation", inputs, interface.outputs)
     return tracer
 
 
-def _inputs(mode: Mode, shape: Shape) -> torch.Tensor:
-    return torch.randn(EXAMPLES[mode], *shape)
+def _inputs(mode: Mode, interface: Interface) -> Inputs:
+    return random_inputs(interface.inputs, EXAMPLES[mode])
 
 
-def _output(model: Model, module: nn.Module, mode: Mode, inputs: torch.Tensor, classes: int) -> torch.Tensor:
+def _output(model: Model, module: nn.Module, mode: Mode, inputs: Inputs, outputs: Shape) -> torch.Tensor:
     """The output in a mode. Raises PrunebenchError for one that does not fit the loss."""
     output = module.train(mode == "training")(inputs)
-    expected = (len(inputs), classes)
+    expected = (EXAMPLES[mode], *outputs)
     if not isinstance(output, torch.Tensor) or output.shape != expected or not output.is_floating_point():
         raise PrunebenchError(
-            f"model {called(model)!r} must return logits of shape (examples, classes), here {expected}, and returns in "
-            f"{mode} mode {_described(output)}"
+            f"model {called(model)!r} must return a tensor of shape (examples, *outputs), here {expected}, and returns "
+            f"in {mode} mode {_described(output)}"
         )
     return output
 
@@ -189,21 +190,21 @@ def _described(output: object) -> str:
     if isinstance(output, torch.Tensor):
         return f"a tensor of shape {tuple(output.shape)} and type {str(output.dtype).removeprefix('torch.')}"
     if isinstance(output, Mapping):
-        return f"a {type(output).__name__} with {', '.join(map(repr, output))}: return the logits alone"
+        return f"a {type(output).__name__} with {', '.join(map(repr, output))}: return the outputs alone"
     if isinstance(output, (tuple, list)):
-        return f"a {type(output).__name__} of {len(output)}: return the logits alone"
-    return f"{output!r}" if output is None else f"an object of type {type(output).__name__}: return the logits alone"
+        return f"a {type(output).__name__} of {len(output)}: return the outputs alone"
+    return f"{output!r}" if output is None else f"an object of type {type(output).__name__}: return the outputs alone"
 
 
-def _filled(model: Model, shape: Shape, classes: int, suspects: frozenset[str]) -> frozenset[str]:
+def _filled(model: Model, interface: Interface, suspects: frozenset[str]) -> frozenset[str]:
     """Which of some weights are not zero where they are multiplied when they are pruned: tried with real numbers."""
     lost: set[str] = set()
     with torch.device("cpu"), _plainly():
-        module = build(model, shape, classes)
+        module = build(model, interface)
         for pattern in (_scattered, _first_half, _last_half):
             pruned = _pruned(module, suspects, pattern)
             lost |= {name for name in parametrized(module) if name in pruned and _fills(module, name)}
-            lost |= _lost(pruned, _traced(model, module, sorted(suspects), shape, classes).transformed)
+            lost |= _lost(pruned, _traced(model, module, sorted(suspects), interface).transformed)
     return frozenset(lost)
 
 

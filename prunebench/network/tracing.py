@@ -97,7 +97,9 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             as a scale.
     """
 
-    def __init__(self, parameters: Mapping[str, torch.Tensor], inputs: torch.Tensor, prunable: Collection[str]) -> None:
+    def __init__(
+        self, parameters: Mapping[str, torch.Tensor], inputs: Sequence[torch.Tensor], prunable: Collection[str]
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.flops: dict[str, float] = defaultdict(float)
         """By parameter."""
@@ -111,7 +113,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._storages: list[Any] = []  # kept, so that no other one gets the address of one of them
         for name, parameter in parameters.items():
             self._set(parameter, Value((Part(parameter.numel(), frozenset({name})),)))
-        self._set(inputs, Value(follows_input=True))
+        for tensor in inputs:
+            self._set(tensor, Value(follows_input=True))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

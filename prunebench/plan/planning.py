@@ -212,7 +212,7 @@ def _check_last_batch(task: Task, chain: Sequence[Node]) -> None:
         return
     if max((node.stop for node in chain if node.steps), default=0) < task.clock.steps_per_epoch:
         return
-    if reason := alone(task.model, facts.shape, facts.classes):
+    if reason := alone(task.model, task.interface):
         which, advice = "the last batch of an epoch has", "set `drop_last: true` in the recipe, or another batch_size"
         if recipe.batch_size == 1:
             which, advice = "each batch has", "set a larger batch_size in the recipe"
@@ -236,11 +236,16 @@ def _network(task: Task, described: Callable[[Task], Network]) -> Network:
     except PrunebenchError:
         raise
     except Exception as error:
-        facts, model = task.facts, task.model
-        data = f"inputs of {'x'.join(map(str, facts.shape))} ({task.dataset.name!r}) and {facts.classes} classes"
+        model, (inputs, outputs) = task.model, (task.interface.inputs, task.interface.outputs)
+        shapes = " and ".join(f"{given.name} {_times(given.shape)}".lstrip() for given in inputs)
+        data = f"inputs of {shapes} ({task.dataset.name!r}) and outputs of {_times(outputs)}"
         raise PluginError(
             f"task {task.label!r}: model {called(model)!r} with {data} {_blamed(error, model)}"
         ) from error
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
 
 
 def _blamed(error: Exception, component: Component) -> str:

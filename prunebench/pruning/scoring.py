@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from prunebench.api.components import Input
 from prunebench.api.contexts import Mode
 from prunebench.api.layers import Layer
 from prunebench.data import seeds
-from prunebench.data.prepared import Data
+from prunebench.data.inputs import Inputs, constant_inputs
+from prunebench.data.task_data import Batch, Data
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,8 @@ class ScoringContext:
     model: nn.Module
     layers: tuple[Layer, ...]
     """The prunable layers, in order: `name`, `shape`, `size`."""
-    input_shape: tuple[int, ...]
-    """(channels, height, width)."""
+    inputs: tuple[Input, ...]
+    """What the network is given, for one example."""
     masks: dict[str, torch.Tensor]
     """By name, a bool tensor of the weight's shape: True where it is not pruned."""
     seed: int
@@ -39,6 +41,16 @@ class ScoringContext:
     """The name under which this method's randomness is drawn."""
     open_data: Callable[[], Data]
     """Loads the data set; call `batches` instead."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one input: (channels, height, width) of images."""
+        return self.inputs[0].shape
+
+    def constant_inputs(self, value: float, count: int = 1, dtype: torch.dtype = torch.float32) -> Inputs:
+        """Inputs without data: all numbers have the same value; all tokens are number 0, as tokens have no size."""
+        with self.device:
+            return constant_inputs(self.inputs, count, value, dtype)
 
     @property
     def weights(self) -> dict[str, nn.Parameter]:
@@ -55,27 +67,28 @@ class ScoringContext:
         """A CPU generator that depends on the trial's seed and the method's name alone; the same at each access."""
         return seeds.generator(self.seed, self.purpose)
 
-    def batches(self, count: int, size: int, balanced: bool = False) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield mini-batches of training examples as (inputs, labels), without replacement and without augmentation.
+    def batches(self, count: int, size: int, balanced: bool = False) -> Iterator[Batch]:
+        """Yield mini-batches of training examples as (inputs, targets), without replacement and without augmentation.
 
         If there are fewer than count * size examples, the last batch is smaller. A last batch of one example is
         omitted, because BatchNorm cannot be trained on it, unless `size` is 1 or there is no other example.
 
         Args:
             count: number of mini-batches.
-            size: examples in each; the inputs are float32 of shape (size, channels, height, width).
-            balanced: whether a batch has the same number of examples of each class, as far as `size` allows.
+            size: examples in each; inputs as the network is given them, such as float32 of shape (size, channels,
+                height, width).
+            balanced: whether a batch has the same number of examples of each class, as far as `size` allows; ignored
+                where targets are not classes.
         """
         data = self.open_data()
         order = torch.randperm(len(data.train), generator=seeds.generator(self.seed, self.purpose, "batches"))
-        if balanced:
-            order = _interleaved(order, data.train.labels.cpu(), data.classes)
+        if balanced and data.facts.targets == "classes":
+            order = _interleaved(order, data.train.targets.cpu(), data.facts.classes)
         order = order[: count * size]
         if size > 1 and len(order) > 1 and len(order) % size == 1:
             order = order[:-1]
         for chosen in torch.split(order, size):
-            batch = data.train.take(chosen.to(self.device))
-            yield data.normalized(batch.inputs), batch.labels
+            yield data.examples(data.train, chosen.to(self.device))
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The task's loss of a batch: a scalar, the mean over its examples; without label smoothing."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.api.components import Dataset, Model
-from prunebench.api.data_facts import facts_of
+from prunebench.api.data_facts import AUGMENTATIONS, facts_of
 from prunebench.api.errors import DataError, SuiteError
 from prunebench.api.methods import Method
 from prunebench.api.objectives import Classification
@@ -198,6 +198,7 @@ def _task(node: Node, registry: Registry, errors: SuiteErrors) -> Task | None:
     label = _task_label(node) or ""
     task = Task(label=label, dataset=dataset, model=model, objective=objective, recipe=recipe, prunable=prunable)
     objectives.check(task, node, errors)
+    _check_augmentation(task, node, errors)
     return task
 
 
@@ -208,6 +209,21 @@ def _recipe(node: Node | None, errors: SuiteErrors) -> Recipe | None:
         for key, reason in optimizers.option_errors(recipe.optimizer):
             errors.add(optimizer.get(key) or optimizer, reason)
     return recipe
+
+
+def _check_augmentation(task: Task, node: Node, errors: SuiteErrors) -> None:
+    """Each augmentation is for one kind of inputs."""
+    try:
+        inputs = task.facts.every_input
+    except DataError:  # the task fails, the suite does not
+        return
+    allowed = AUGMENTATIONS[inputs[0].kind] if len(inputs) == 1 else ()
+    at = node.value["recipe"].get("augmentation")
+    for name in task.recipe.augmentation:
+        if name not in allowed and at is not None:
+            kinds = " and ".join(kind for kind, names in AUGMENTATIONS.items() if name in names)
+            given = " and ".join(dict.fromkeys(one.kind for one in inputs))
+            errors.add(at, f"{name!r} is for one input of {kinds}, and the inputs of {task.dataset.name!r} are {given}")
 
 
 def _check_validation(dataset: Dataset, recipe: Recipe, task: Node, errors: SuiteErrors) -> None:

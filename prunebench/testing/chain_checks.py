@@ -211,7 +211,7 @@ def context(harness: Harness, network: Model) -> None:
     used, data = run.context.data, data_of(run.trial.task)
     for split in ("train", "test"):
         one, other = getattr(used, split), getattr(data, split)
-        if not (same(one.inputs, other.inputs) and same(one.labels, other.labels)):
+        if not (same(one.inputs, other.inputs) and same(one.targets, other.targets)):
             raise Nonconformity(f"the {split} examples were changed in place")
     if not same(attributes_of(harness.method), harness.before):
         raise Nonconformity("the method itself was changed: what is to be remembered belongs into training.memory")

@@ -20,7 +20,8 @@ from prunebench.api.methods import Method, Updater, method_of
 from prunebench.api.registry import Registry
 from prunebench.api.stages import Deploy, Prune, Train
 from prunebench.api.tasks import Entry, Optimizer, Prunable, Recipe, Task, Trial
-from prunebench.data.prepared import Data, Prepared, prepare
+from prunebench.data.prepared import Prepared, prepare
+from prunebench.data.task_data import Data
 from prunebench.execution.performing import measured, perform
 from prunebench.plan.planning import Node, protocol, resolve
 from prunebench.records.sources import files_of

@@ -12,7 +12,7 @@ from torch import nn
 
 from prunebench.api.errors import Diverged, PluginError
 from prunebench.api.layers import Flops
-from prunebench.data.prepared import Data, Examples
+from prunebench.data.task_data import Data, Examples
 from prunebench.training.cost import Cost
 from prunebench.training.state import State
 
@@ -110,8 +110,9 @@ def _measured(model: nn.Module, data: Data, split: Examples) -> dict[str, float]
     totals: dict[str, torch.Tensor] = {}
     for inputs, targets in data.in_order(split, _batch_size(data)):
         for name, value in data.objective.sums(model(inputs).float(), targets).items():
-            totals[name] = totals.get(name, 0.0) + value.detach().to(torch.float64)
-    found = data.objective.values({name: float(total) for name, total in totals.items()}, len(split))
+            value = value.detach().to(torch.float64)
+            totals[name] = totals[name] + value if name in totals else value
+    found = data.objective.values({name: total.cpu() for name, total in totals.items()}, len(split))
     expected = ("loss", *(metric.name for metric in data.task.metrics))
     if missing := [name for name in expected if name not in found]:
         raise PluginError(f"objective {data.task.objective.name!r}: its values lack {', '.join(map(repr, missing))}")
@@ -120,7 +121,7 @@ def _measured(model: nn.Module, data: Data, split: Examples) -> dict[str, float]
 
 def _batch_size(data: Data) -> int:
     """How many examples an evaluation looks at at once: fewer where there are many outputs for each."""
-    return max(1, min(EVALUATION_BATCH, EVALUATION_OUTPUTS // max(1, prod(data.task.outputs))))
+    return max(1, min(EVALUATION_BATCH, EVALUATION_OUTPUTS // max(1, prod(data.task.interface.outputs))))
 
 
 def _check_finite(loss: float, steps_made: int, split: str = "training") -> None:

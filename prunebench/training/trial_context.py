@@ -12,7 +12,7 @@ from torch import nn
 from prunebench.api.layers import Network
 from prunebench.api.tasks import Trial
 from prunebench.data import seeds
-from prunebench.data.prepared import Data
+from prunebench.data.task_data import Data
 from prunebench.network.description import describe
 from prunebench.network.modules import build
 
@@ -49,6 +49,5 @@ class TrialContext:
 
 def fresh_model(trial: Trial, purpose: str) -> nn.Module:
     """The task's network with new weights, drawn from (seed, purpose)."""
-    facts = trial.task.facts
     with seeds.seeded(trial.seed, purpose):
-        return build(trial.task.model, facts.shape, facts.classes)
+        return build(trial.task.model, trial.task.interface)

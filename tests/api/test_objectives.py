@@ -70,7 +70,8 @@ def test_sums_of_classification_count_right_answers_and_add_up_losses():
     assert sums.keys() == {"loss", "accuracy"}
     assert int(sums["accuracy"]) == 1
     assert float(sums["loss"]) == pytest.approx(-math.log(0.7) - math.log(0.3))
-    assert Classification().values({"loss": 3.0, "accuracy": 1}, 2) == {"loss": 1.5, "accuracy": 0.5}
+    added = {"loss": torch.tensor(3.0), "accuracy": torch.tensor(1)}
+    assert Classification().values(added, 2) == {"loss": 1.5, "accuracy": 0.5}
 
 
 def test_top_5_counts_what_is_among_the_five_best():

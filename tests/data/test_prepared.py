@@ -13,7 +13,9 @@ import torch
 from prunebench.api.components import Arrays
 from prunebench.api.errors import DamagedData, DataError, StoreError
 from prunebench.data import prepared as data
-from prunebench.data.prepared import PARTS, Data, find, prepare
+from prunebench.data.arrays import PARTS
+from prunebench.data.prepared import find, prepare
+from prunebench.data.task_data import Data
 
 CPU = torch.device("cpu")
 
@@ -300,10 +302,10 @@ def test_validation_is_taken_out_of_the_training_examples(tiny, data_of):
 
 def test_validation_examples_keep_their_labels(tiny, data_of):
     whole, parted = data_of(tiny.task()), data_of(tiny.task(validation=20))
-    examples = zip(whole.train.inputs.flatten(1).tolist(), whole.train.labels.tolist(), strict=True)
+    examples = zip(whole.train.inputs.flatten(1).tolist(), whole.train.targets.tolist(), strict=True)
     label = {tuple(row): kind for row, kind in examples}
     for split in (parted.train, parted.validation):
-        assert [label[tuple(row)] for row in split.inputs.flatten(1).tolist()] == split.labels.tolist()
+        assert [label[tuple(row)] for row in split.inputs.flatten(1).tolist()] == split.targets.tolist()
 
 
 def test_validation_is_the_same_draw_whenever_and_in_whatever_recipe(tiny, data_of):
@@ -364,7 +366,7 @@ def test_an_epoch_leaves_validation_out(tiny, data_of):
 def test_labels_stay_with_their_inputs(tiny, data_of):
     data = data_of(tiny.task())
     found = torch.cat([labels for _, labels in epoch(data, 0)])
-    assert torch.equal(found, data.train.labels[torch.tensor(order(data))])
+    assert torch.equal(found, data.train.targets[torch.tensor(order(data))])
 
 
 def test_every_epoch_seed_and_stream_has_an_order_of_its_own(tiny, data_of):

@@ -16,7 +16,8 @@ from PIL import Image
 import prunebench
 from prunebench.api.errors import DamagedData, DataError
 from prunebench.data import streaming
-from prunebench.data.prepared import Data, find, prepare
+from prunebench.data.prepared import find, prepare
+from prunebench.data.task_data import Data
 from prunebench.execution.performing import perform
 from prunebench.plan.planning import protocol, resolve
 from prunebench.training.trial_context import TrialContext
@@ -88,10 +89,11 @@ def test_an_epoch_sees_every_file_once(data):
         seen = [drawn.batch(0, "train", step) for step in range(first, first + 6)]
         assert [len(labels) for _, labels in seen] == [4, 4, 4, 4, 4, 1]
         pictures = torch.cat([inputs for inputs, _ in seen])
-        bytes_seen = (pictures / drawn._scale + drawn._mean).round().to(torch.uint8)
+        mean, deviation = drawn.moments()
+        bytes_seen = (pictures * deviation + mean).round().to(torch.uint8)
         places = [number[tuple(one.flatten().tolist())] for one in bytes_seen]
         assert sorted(places) == list(range(21))
-        assert torch.cat([labels for _, labels in seen]).tolist() == drawn.train.labels[torch.tensor(places)].tolist()
+        assert torch.cat([labels for _, labels in seen]).tolist() == drawn.train.targets[torch.tensor(places)].tolist()
 
 
 @pytest.mark.parametrize("number", [0, 2])
@@ -185,7 +187,7 @@ def test_a_test_sees_what_decoding_at_once_shows(data, animals, loaders, number)
     assert all(equal(one, other) for one, other in pairs)
     some = torch.tensor([3, 0, 20])
     assert torch.equal(streamed.train.take(some).inputs, whole.train.take(some).inputs)
-    assert torch.equal(streamed.train.take(some).labels, whole.train.take(some).labels)
+    assert torch.equal(streamed.train.take(some).targets, whole.train.take(some).targets)
 
 
 def test_validation_is_taken_out_of_the_files(data):
@@ -196,8 +198,8 @@ def test_validation_is_taken_out_of_the_files(data):
     assert (len(train), len(validation)) == (16, 5)
     assert len({*train, *validation}) == 21
     kinds = {path: ("cats", "dogs", "owls").index(path.parent.name) for path in [*train, *validation]}
-    assert [kinds[path] for path in train] == drawn.train.labels.tolist()
-    assert [kinds[path] for path in validation] == drawn.validation.labels.tolist()
+    assert [kinds[path] for path in train] == drawn.train.targets.tolist()
+    assert [kinds[path] for path in validation] == drawn.validation.targets.tolist()
 
 
 def performed(trial, prepared):

@@ -12,7 +12,8 @@ from torch import nn
 import prunebench
 from prunebench.api.errors import Diverged
 from prunebench.api.tasks import Entry, Optimizer, Recipe, Task, Trial
-from prunebench.data.prepared import Data, prepare
+from prunebench.data.prepared import prepare
+from prunebench.data.task_data import Data
 from prunebench.execution.performing import final_figures, measured, perform
 from prunebench.network.description import describe
 from prunebench.plan.planning import protocol, resolve

@@ -21,7 +21,7 @@ def one_shot(tiny, method, digits_task, finished):
 
 
 def accuracy_of(logits, data):
-    return float((logits.argmax(1) == data.test.labels).double().mean())
+    return float((logits.argmax(1) == data.test.targets).double().mean())
 
 
 def test_a_ticket_gives_the_accuracy_of_its_row(one_shot, tmp_path):

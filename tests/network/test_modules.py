@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 import prunebench
+from prunebench.api.components import Interface
 from prunebench.api.errors import PrunebenchError
 from prunebench.api.stages import Deploy, Prune, Train
 from prunebench.execution.performing import measured
@@ -50,7 +51,7 @@ of_norm = pytest.mark.parametrize("of", DIRECTIONS, ids=lambda of: of.__name__)
 
 def pruned(of):
     """Built, the first output without a weight."""
-    module = build(Built(of=of), (4,), 2)
+    module = build(Built(of=of), Interface.of_images((4,), 2))
     with torch.no_grad():
         dict(module.named_parameters())[DIRECTIONS[of]][0] = 0.0
     return module
@@ -73,7 +74,7 @@ def test_weight_norm_with_weights_is_torchs_own_bit_for_bit(of):
     torch.manual_seed(0)
     theirs = of()
     torch.manual_seed(0)
-    ours = build(Built(of=of), (4,), 2)
+    ours = build(Built(of=of), Interface.of_images((4,), 2))
     assert [name for name, _ in ours.named_parameters()] == [name for name, _ in theirs.named_parameters()]
     assert torch.equal(ours(INPUTS), theirs(INPUTS))
 
@@ -88,7 +89,7 @@ def test_what_is_exported_is_right_in_a_module_that_divides_by_zero(of):
 
 @pytest.mark.parametrize("of", [new_norm, old_norm, new_spectral, old_spectral], ids=lambda of: of.__name__)
 def test_a_copy_is_made_after_a_pass_and_is_one(of):
-    module = build(Built(of=of), (4,), 2).eval()
+    module = build(Built(of=of), Interface.of_images((4,), 2)).eval()
     expected = module(INPUTS)
     again = copied(module)
     with torch.no_grad():
@@ -99,7 +100,7 @@ def test_a_copy_is_made_after_a_pass_and_is_one(of):
 
 @pytest.mark.parametrize("of", [new_norm, old_norm, new_spectral, old_spectral], ids=lambda of: of.__name__)
 def test_a_copy_that_is_made_plain_leaves_the_original_as_it_was(of):
-    module = build(Built(of=of), (4,), 2).eval()
+    module = build(Built(of=of), Interface.of_images((4,), 2)).eval()
     expected = module(INPUTS)
     for _ in range(2):
         torch.testing.assert_close(plain(copied(module))[0](INPUTS), expected)
@@ -108,7 +109,7 @@ def test_a_copy_that_is_made_plain_leaves_the_original_as_it_was(of):
 
 @pytest.mark.parametrize("of", [new_norm, old_norm, new_spectral, old_spectral], ids=lambda of: of.__name__)
 def test_a_network_is_delivered_with_plain_weights(of):
-    module = build(Built(of=of), (4,), 2).eval()
+    module = build(Built(of=of), Interface.of_images((4,), 2)).eval()
     expected = module(INPUTS)
     delivered, names = plain(module)
     assert set(dict(delivered.named_parameters())) == {"0.weight", "0.bias", "1.weight", "1.bias"}
@@ -124,7 +125,7 @@ of_spectral = pytest.mark.parametrize("of", SPECTRAL, ids=lambda of: of.__name__
 def spectral(of, weight=None):
     """Built, and its first weight by name; set to some values if there are any."""
     torch.manual_seed(0)
-    module = build(Built(of=of), (4,), 2)
+    module = build(Built(of=of), Interface.of_images((4,), 2))
     parameter = dict(module.named_parameters())[SPECTRAL[of]]
     if weight is not None:
         with torch.no_grad():

@@ -10,6 +10,7 @@ from torch.nn.utils import parametrizations, parametrize
 from torch.utils.flop_counter import FlopCounterMode
 
 import prunebench
+from prunebench.api.components import Interface
 from prunebench.api.errors import PrunebenchError
 from prunebench.api.tasks import Prunable
 from prunebench.api.weights import prunable_by_default
@@ -343,7 +344,7 @@ def test_whether_a_weight_is_used_is_known(tiny):
 
 
 UNFIT = {
-    "tuple": (lambda s, x: (s.out(x.flatten(1)), x), "evaluation mode a tuple of 2: return the logits alone"),
+    "tuple": (lambda s, x: (s.out(x.flatten(1)), x), "evaluation mode a tuple of 2: return the outputs alone"),
     "dict": (lambda s, x: {"logits": s.out(x.flatten(1))}, "evaluation mode a dict with 'logits'"),
     "training": (lambda s, x: [s.out(x.flatten(1))][: s.training] or s.out(x.flatten(1)), "training mode a list of 1"),
     "few": (lambda s, x: s.out(x.flatten(1))[:, :2], r"here \(1, 3\), and returns .* a tensor of shape \(1, 2\)"),
@@ -357,7 +358,7 @@ UNFIT = {
 
 @pytest.mark.parametrize(("forward", "message"), UNFIT.values(), ids=UNFIT)
 def test_an_output_that_does_not_fit_is_found_in_the_plan(tiny, forward, message):
-    with pytest.raises(PrunebenchError, match=f"model 'built' must return logits of shape .*{message}"):
+    with pytest.raises(PrunebenchError, match=f"model 'built' must return a tensor of shape .*{message}"):
         described(tiny, lambda: Net(forward, out=out(INPUTS)))
 
 
@@ -400,7 +401,7 @@ def test_a_model_is_profiled_once_however_many_tasks_have_it(tiny):
     model = Built(of=of)
     for prunable in (Prunable(), Prunable(first=False), Prunable(last=False)):
         describe(tiny.task(model, prunable=prunable))
-    assert profile(model, (1, 6, 6), CLASSES).prunable == ("1.weight", "2.weight")
+    assert profile(model, Interface.of_images((1, 6, 6), CLASSES)).prunable == ("1.weight", "2.weight")
     assert built == [1]
 
 

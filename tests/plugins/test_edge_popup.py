@@ -154,5 +154,5 @@ def test_it_finds_a_subnetwork_for_the_digits_and_the_lowest_scores_do_not(tiny,
     module.load_state_dict(chain.end.parameters | chain.end.buffers | worst)
     data = chain.context.data
     with torch.no_grad():
-        right = module(data.normalized(data.test.inputs)).argmax(1) == data.test.labels
+        right = module(data.normalized(data.test.inputs)).argmax(1) == data.test.targets
     assert float(right.double().mean()) < 0.5

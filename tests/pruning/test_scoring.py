@@ -75,7 +75,7 @@ def test_batches_keep_inputs_with_their_labels(context):
     scoring = context()
     data = scoring.open_data()
     inputs = data.normalized(data.train.inputs).flatten(1).tolist()
-    label = {tuple(row): int(kind) for row, kind in zip(inputs, data.train.labels, strict=True)}
+    label = {tuple(row): int(kind) for row, kind in zip(inputs, data.train.targets, strict=True)}
     for balanced in (False, True):
         for batch, labels in scoring.batches(3, 7, balanced):
             assert [label[tuple(row)] for row in batch.flatten(1).tolist()] == labels.tolist()

@@ -151,7 +151,7 @@ REASONS = {
     "facts-flat": r"its facts are .*: the shape is \(channels, height, width\), all numbers above 0",
     "facts-word": r"its facts are .*: sizes and shapes must be whole numbers",
     "facts-zero": r"its facts are .*: the shape is \(channels, height, width\), all numbers above 0",
-    "facts-no-class": r"its facts are .*: the shape is \(channels, height, width\), all numbers above 0",
+    "facts-no-class": r"its facts are .*: the number of classes must be above 0",
     "facts-half": r"its facts are .*: sizes and shapes must be whole numbers",
     "facts-unknown": r"its facts are .*: sizes and shapes must be whole numbers",
     "facts-no-test": "its test set is empty",

@@ -17,7 +17,7 @@ import prunebench
 import prunebench.testing
 from prunebench import Initialize, Prune, Train
 from prunebench.api import plugins
-from prunebench.api.components import Preset
+from prunebench.api.components import Interface, Preset
 from prunebench.api.errors import PluginError, Unreachable
 from prunebench.api.tasks import Task
 from prunebench.network.profiles import profile
@@ -709,7 +709,7 @@ def test_the_networks_are_those_that_methods_stumble_over():
     assert shared.first.weight is shared.second.weight
     assert torch.nn.utils.parametrize.is_parametrized(shared.normalized, "weight")
     # Layers that no module's forward pass tells of: four weights, and five multiplications.
-    found = profile(SHARED, (3, 8, 8), 4)
+    found = profile(SHARED, Interface.of_images((3, 8, 8), 4))
     assert [found.flops[name] for name in found.prunable] == [12288, 2 * 2048, 2048, 256]
 
 

@@ -6,6 +6,7 @@ from torch import nn
 
 import prunebench
 from prunebench import Initialize, Train
+from prunebench.api.components import Interface
 from prunebench.api.errors import PrunebenchError, SuiteError
 from prunebench.network.description import alone
 from prunebench.plan.planning import make_plan
@@ -100,7 +101,7 @@ def test_a_model_that_can_train_on_one_example_is_planned(tiny):
 
 def test_a_model_that_loses_the_batchs_dimension_is_refused(tiny):
     with pytest.raises(
-        PrunebenchError, match=r"'squeezing' must return logits .* in evaluation mode a tensor of shape"
+        PrunebenchError, match=r"'squeezing' must return a tensor .* in evaluation mode a tensor of shape"
     ):
         planned(tiny, Squeezing())
     with pytest.raises(PrunebenchError, match=r"'squeezing' cannot be trained on one \(its output has shape \(3,\)\)"):
@@ -108,8 +109,8 @@ def test_a_model_that_loses_the_batchs_dimension_is_refused(tiny):
 
 
 def test_a_model_that_looks_at_values_is_tried_for_real(tiny):
-    assert "more than 1 value" in alone(Looking(), (1, 6, 6), 3)
-    assert alone(tiny.MLP(), (1, 6, 6), 3) == ""
+    assert "more than 1 value" in alone(Looking(), Interface.of_images((1, 6, 6), 3))
+    assert alone(tiny.MLP(), Interface.of_images((1, 6, 6), 3)) == ""
 
 
 def test_batches_of_one_are_refused_with_other_advice(tiny):

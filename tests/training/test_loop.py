@@ -15,7 +15,7 @@ import prunebench
 from prunebench import Initialize, Prune, Rewind, Train
 from prunebench.api.errors import Diverged, PrunebenchError
 from prunebench.api.tasks import Optimizer, Schedule
-from prunebench.data.prepared import Data
+from prunebench.data.task_data import Data
 from prunebench.pruning import masks
 from prunebench.training import recipes, training_context
 from prunebench.training.arithmetic import repeatable

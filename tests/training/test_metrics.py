@@ -20,10 +20,10 @@ def test_accuracy_and_loss_count_examples_whatever_the_batches(tiny, run_stages,
     for split in ("validation", "test"):
         examples = getattr(chain.context.data, split)
         logits = chain.module(chain.context.data.normalized(examples.inputs))
-        right = int((logits.argmax(1) == examples.labels).sum())
+        right = int((logits.argmax(1) == examples.targets).sum())
         assert 0 < right < len(examples)
         assert figures[f"{split}_accuracy"] == right / len(examples)
-        assert figures[f"{split}_loss"] == pytest.approx(cross_entropy(logits, examples.labels).item(), rel=1e-5)
+        assert figures[f"{split}_loss"] == pytest.approx(cross_entropy(logits, examples.targets).item(), rel=1e-5)
 
 
 FAR_TOO_MANY = 8_178_240_001  # FLOPs that float32 cannot tell from their neighbours
@@ -74,9 +74,9 @@ def test_many_classes_are_measured_by_their_five_best_too(tiny, data_of):
     few, many = data_of(tiny.task()), data_of(tiny.task(dataset=Many(), validation=20))
     for data in (few, many):
         for split in (data.validation, data.test):
-            split.labels.fill_(1)
-            split.labels[: len(split) // 2] = 6
-            split.labels[: len(split) // 5] = 5
+            split.targets.fill_(1)
+            split.targets[: len(split) // 2] = 6
+            split.targets[: len(split) // 5] = 5
     assert "test_accuracy_top5" not in evaluate(Ranked(), few, 0)
     figures = evaluate(Ranked(), many, 0)
     assert (figures["validation_accuracy"], figures["validation_accuracy_top5"]) == (6 / 20, 10 / 20)

@@ -71,7 +71,7 @@ def test_a_network_is_trained_for_the_objective_of_its_task(trained):
 
 
 def test_figures_are_sums_over_examples_whatever_the_batches(trained, monkeypatch):
-    data, targets = trained.context.data, trained.context.data.test.labels
+    data, targets = trained.context.data, trained.context.data.test.targets
     with torch.no_grad():
         outputs = trained.module(data.normalized(data.test.inputs))
     expected = float((outputs[:, 0] - targets).abs().double().mean())
@@ -88,7 +88,7 @@ def test_the_figures_of_a_deployed_network_are_the_objectives(trained):
 def test_an_objective_may_follow_the_training_targets_without_validation(run_stages, tiny):
     task = replace(tiny.task(steps=1, validation=12), objective=Centred())
     data = run_stages(task, Train()).context.data
-    assert data.objective.mean == pytest.approx(float(data.train.labels.double().mean()))
+    assert data.objective.mean == pytest.approx(float(data.train.targets.double().mean()))
     assert len(data.train) == 60 - 12
 
 
