@@ -22,7 +22,7 @@ from prunebench import cli, testing
 from prunebench.api import components, executors, hooks, layers, stages, times
 from prunebench.api import tasks as values
 from prunebench.suite import input_models
-from prunebench.suite.descriptions import Parameter, parameters, plain, written
+from prunebench.suite.descriptions import Parameter, parameters, plain
 
 FOLDER = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py; do not edit. -->"
@@ -104,7 +104,12 @@ _UNNAMED = {
 }
 _ALIASES = {"Allocation": stages, "Flops": layers, "Time": times}
 """Type aliases, and the modules that define them."""
-TYPES = {name: written(vars(module)[name]) for name, module in _ALIASES.items()}
+
+
+def _alias(name: str) -> str:
+    """The definition of a type alias, `Name = ...` or `Name: TypeAlias = ...`, as it is in the source."""
+    [found] = re.findall(rf"^{name}(?:: TypeAlias)? = (.+)$", inspect.getsource(_ALIASES[name]), re.MULTILINE)
+    return str(found).strip('"')
 
 
 def described(name: str) -> str:
@@ -112,7 +117,7 @@ def described(name: str) -> str:
     if name in _ALIASES:
         module = _ALIASES[name]
         [text] = [text for one, _, text in attributes(ast.parse(inspect.getsource(module))) if one == name]
-        return joined([f"### `{name}`", marked(text), f"`{TYPES[name]}`"])
+        return joined([f"### `{name}`", marked(text), f"`{_alias(name)}`"])
     cls = _UNNAMED.get(name) or getattr(prunebench, name)
     [tree] = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     if isinstance(tree, ast.FunctionDef):
@@ -303,8 +308,6 @@ LINKS = {
     "structure": "[structure](#structure) or null",
 }
 """The types of keys whose values are names of components, or have a section of their own."""
-_OPAQUE = re.compile(r"anything|\b[A-Z]")
-"""Matches the type of a key that LINKS describes."""
 
 
 def _densities() -> str:
@@ -319,7 +322,7 @@ def table(rows: tuple[Parameter, ...], texts: Mapping[str, str] = MappingProxyTy
     """
     lines = ["| key | value | default | |", "|---|---|---|---|"]
     for row in rows:
-        kind = LINKS[row.name] if _OPAQUE.search(row.type) else ", ".join(filter(None, (row.type, row.range)))
+        kind = row.values if row.schema.get("type") == "boolean" else LINKS.get(row.name, row.values)
         cells = (f"`{row.name}`", kind, _default(row), row.description or texts.get(row.name, ""))
         lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
     return "\n".join(lines) if rows else ""

@@ -56,7 +56,7 @@ class File:
 
         return core_schema.no_info_after_validator_function(
             cls.at,
-            core_schema.str_schema(min_length=1),
+            core_schema.str_schema(min_length=1, metadata={"pydantic_js_updates": {"format": "path"}}),
             serialization=core_schema.plain_serializer_function_ser_schema(str, return_schema=core_schema.str_schema()),
         )
 

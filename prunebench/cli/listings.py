@@ -125,10 +125,9 @@ def _parameters(description: Description) -> list[tuple[str, str]]:
 
 
 def _facts(parameter: Parameter) -> str:
-    """Type, range and default on a line, and the text below."""
+    """Allowed values and default on a line, and the text below."""
     default = "required" if parameter.required else f"default {suite_text(parameter.default)}"
-    facts = "; ".join(part for part in (parameter.type, parameter.range, default) if part)
-    return f"{facts}\n{parameter.description}".rstrip()
+    return f"{parameter.values}; {default}\n{parameter.description}".rstrip()
 
 
 def _presets(description: Description) -> list[tuple[str, str]]:

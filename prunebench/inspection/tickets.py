@@ -36,10 +36,10 @@ from prunebench.pruning.masks import Masks, pack, unpack
 from prunebench.records import files
 from prunebench.records.environment import data_folder
 from prunebench.store.entries import Store
+from prunebench.suite.annotations import adapter
 from prunebench.suite.lookup import part
 from prunebench.suite.nodes import Location, Node, SuiteErrors
 from prunebench.suite.reading import task_from_plain
-from prunebench.suite.schema import adapter
 from prunebench.training.metrics import evaluate
 from prunebench.training.state import Tensors, under
 

@@ -13,19 +13,11 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from prunebench.messages.suggestions import near, nearest, shown
+from prunebench.suite.annotations import Schema, adapter, choices, part_of, phrase, schema_of
 from prunebench.suite.nodes import MAX_LINES, Keys, Node, SuiteErrors
-from prunebench.suite.schema import adapter, schema_of
 
 T = TypeVar("T")
-Schema = Mapping[str, Any]
 
-_NOUNS = {
-    "integer": ("a whole number", "whole numbers"),
-    "number": ("a number", "numbers"),
-    "string": ("text", "texts"),
-    "boolean": ("true or false", "true or false"),
-    "object": ("a mapping", "mappings"),
-}
 _LIMITS = {
     "literal_error",
     "greater_than",
@@ -109,7 +101,7 @@ class _Position:
         if not loc or "anyOf" in self.schema or "oneOf" in self.schema:
             return self
         child = self.node.get(loc[0])
-        return self if child is None else _Position(child, _part(self.schema, loc[0])).at(loc[1:])
+        return self if child is None else _Position(child, part_of(self.schema, loc[0])).at(loc[1:])
 
 
 def _explain(found: Sequence[Any], root: _Position, errors: SuiteErrors, beside: Sequence[str]) -> None:
@@ -149,17 +141,9 @@ def _described(error: Mapping[str, Any], position: _Position) -> tuple[Node, str
 
 def _suggestion(position: _Position) -> str:
     """The allowed text that is most similar to the value, as a suggestion."""
-    given, values = position.node.value, list(_enumerated(position.schema))
+    given, values = position.node.value, [one for one in choices(position.schema) if isinstance(one, str)]
     near = nearest(given, values) if isinstance(given, str) else []
     return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _enumerated(schema: Schema) -> Iterator[str]:
-    """The texts that a schema lists."""
-    listed = [*schema.get("enum", ()), *([schema["const"]] if "const" in schema else [])]
-    yield from (value for value in listed if isinstance(value, str))
-    for branch in schema.get("anyOf", ()):
-        yield from _enumerated(branch)
 
 
 def _quoted(node: Node, message: str) -> Node:
@@ -173,59 +157,3 @@ def _sole(schema: Schema) -> Schema:
     """The schema of an optional value without its null."""
     rest = [branch for branch in schema.get("anyOf", ()) if branch.get("type") != "null"]
     return _sole(rest[0]) if len(rest) == 1 else schema
-
-
-def _part(schema: Schema, key: str | int) -> Schema:
-    if isinstance(key, int):
-        fixed = schema.get("prefixItems", ())
-        return _schema(fixed[key] if key < len(fixed) else schema.get("items"))
-    return _schema(schema.get("properties", {}).get(key, schema.get("additionalProperties")))
-
-
-def _schema(found: Any) -> Schema:
-    return found if isinstance(found, Mapping) else {}
-
-
-def phrase(schema: Schema, many: bool = False) -> str:
-    """The values that a schema allows, to be used after `must be`; empty if it allows anything."""
-    branches = [branch for branch in schema.get("anyOf", ()) if branch.get("type") != "null"]
-    values = schema.get("enum", [schema["const"]] if "const" in schema else [])
-    if branches:
-        return " or ".join(dict.fromkeys(filter(None, (phrase(branch, many) for branch in branches))))
-    if values:
-        return " or ".join(filter(None, [", ".join(map(shown, values[:-1])), shown(values[-1])]))
-    if schema.get("type") == "array":
-        return _list(schema, many)
-    one, several = _NOUNS.get(schema.get("type", ""), ("", ""))
-    return (several if many else one) + _range(schema) if one else ""
-
-
-def _range(schema: Schema) -> str:
-    least, most = schema.get("minimum"), schema.get("maximum")
-    if least is not None and most is not None:
-        return f" from {least:g} to {most:g}"
-    words = {
-        "minimum": "of at least {:g}",
-        "exclusiveMinimum": "above {:g}",
-        "maximum": "of at most {:g}",
-        "exclusiveMaximum": "below {:g}",
-        "minLength": "of at least {:g} characters",
-        "maxLength": "of at most {:g} characters",
-    }
-    limits = [text.format(schema[word]) for word, text in words.items() if word in schema]
-    return f" {' and '.join(limits)}" if limits else ""
-
-
-def _list(schema: Schema, many: bool) -> str:
-    name, fixed = "lists" if many else "a list", schema.get("prefixItems", ())
-    if any(item != fixed[0] for item in fixed):
-        return f"{name} [{', '.join(phrase(item) or 'anything' for item in fixed)}]"
-    items = phrase(fixed[0] if fixed else _schema(schema.get("items")), many=True)
-    least, most = schema.get("minItems", 0), schema.get("maxItems")
-    if least == most:
-        return f"{name} of {least} {items or 'items'}"
-    if least == 1 and most is None:
-        name = "non-empty lists" if many else "a non-empty list"
-    elif least or most:
-        name += f" ({f'at least {least}' if most is None else f'{least} to {most}'} items)"
-    return f"{name} of {items}" if items else name

@@ -8,44 +8,14 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import types
-import typing
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-import annotated_types
-from typing_extensions import Doc
-
-from prunebench.api.components import Component, Dataset, Model, Preset
+from prunebench.api.components import Component, Preset
 from prunebench.api.errors import PluginError
-from prunebench.api.files import File
-from prunebench.api.methods import Method
-from prunebench.api.objectives import Objective
 from prunebench.api.registry import Kind, Plugin, Registry
-
-_LIMITS = {
-    annotated_types.Ge: ("minimum", "ge", ">= {}"),
-    annotated_types.Gt: ("exclusiveMinimum", "gt", "> {}"),
-    annotated_types.Le: ("maximum", "le", "<= {}"),
-    annotated_types.Lt: ("exclusiveMaximum", "lt", "< {}"),
-    annotated_types.MultipleOf: ("multipleOf", "multiple_of", "a multiple of {}"),
-    annotated_types.MinLen: ("minLength", "min_length", "at least {} long"),
-    annotated_types.MaxLen: ("maxLength", "max_length", "at most {} long"),
-}
-"""Annotation: (keyword of JSON Schema, attribute, format for people)."""
-
-_WORDS: Mapping[Any, str] = {
-    int: "integer",
-    float: "number",
-    bool: "true or false",
-    str: "text",
-    Path: "path",
-    File: "path of a file",
-    types.NoneType: "null",
-    Any: "anything",
-}
-_KINDS: Mapping[type, str] = {Method: "method", Model: "model", Dataset: "dataset", Objective: "objective"}
+from prunebench.suite.annotations import Schema, choices, phrase, schema_of
 
 
 @dataclass(frozen=True)
@@ -53,20 +23,25 @@ class Parameter:
     """One parameter of a component; `default` is None if it is `required`."""
 
     name: str
-    type: str
+    schema: Schema
+    """The JSON schema of its values; empty if pydantic has none."""
     required: bool = False
     default: Any = None
-    choices: tuple[Any, ...] = ()
-    """The values that a Literal allows."""
-    limits: Mapping[str, Any] = field(default_factory=dict)
-    """Its range, by keywords of JSON Schema: minimum, exclusiveMaximum, ..."""
-    description: str = ""
 
     @property
-    def range(self) -> str:
-        """The limits for people: `>= 0, < 1`."""
-        forms = {word: form for word, _, form in _LIMITS.values()}
-        return ", ".join(forms[word].format(value) for word, value in self.limits.items())
+    def values(self) -> str:
+        """The allowed values in words: `a whole number of at least 1`."""
+        return phrase(self.schema) or "anything"
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """The values that a Literal allows."""
+        return choices(self.schema)
+
+    @property
+    def description(self) -> str:
+        """The text of its annotation; that of a nested class describes the class."""
+        return "" if "properties" in self.schema else str(self.schema.get("description", ""))
 
 
 @dataclass(frozen=True)
@@ -108,12 +83,19 @@ def describe_all(registry: Registry, kind: Kind) -> list[Description]:
 
 
 def parameters(cls: type[Any]) -> tuple[Parameter, ...]:
-    """The parameters of a component class, or the fields of any dataclass, in the order in which they are declared."""
+    """The parameters of a component class, or the fields of any dataclass, in the order in which they are declared.
+
+    Raises PluginError for annotations that cannot be read.
+    """
+    from pydantic.errors import PydanticUserError
+
     try:
-        hints = typing.get_type_hints(cls, include_extras=True)
+        schemas = schema_of(cls).get("properties", {})
+    except PydanticUserError:  # pydantic has no schema for the type of a parameter
+        schemas = {}
     except Exception as error:
         raise PluginError(f"the annotations of {cls.__module__}.{cls.__qualname__} cannot be read: {error}") from error
-    return tuple(_parameter(declared, hints[declared.name]) for declared in dataclasses.fields(cls))
+    return tuple(Parameter(one.name, schemas.get(one.name, {}), *_default(one)) for one in dataclasses.fields(cls))
 
 
 def as_json(description: Description) -> dict[str, Any]:
@@ -157,14 +139,6 @@ def _docstring(cls: type[Component]) -> str:
     return "" if text.startswith(f"{cls.__name__}(") else text
 
 
-def _parameter(declared: dataclasses.Field[Any], hint: Any) -> Parameter:
-    required, default = _default(declared)
-    notes = list(_notes(hint))
-    texts = [note.documentation for note in notes if isinstance(note, Doc)]
-    text, choices = " ".join(texts), _choices(hint)
-    return Parameter(declared.name, written(hint), required, default, choices, _limits(notes), text)
-
-
 def _default(declared: dataclasses.Field[Any]) -> tuple[bool, Any]:
     """Whether a value must be given, and the value otherwise."""
     if declared.default_factory is not dataclasses.MISSING:
@@ -173,92 +147,8 @@ def _default(declared: dataclasses.Field[Any]) -> tuple[bool, Any]:
     return required, None if required else declared.default
 
 
-def _choices(hint: Any) -> tuple[Any, ...]:
-    """The values of a Literal, also of one that is annotated or may be None."""
-    origin, members = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return members
-    if origin is Annotated:
-        return _choices(members[0])
-    if origin in (Union, types.UnionType) and types.NoneType in members:
-        return tuple(choice for member in members for choice in _choices(member))
-    return ()
-
-
-def _notes(hint: Any) -> Iterator[Any]:
-    """Annotations of a type, and of the members of a union: `Annotated[int, Ge(1)] | None`."""
-    if typing.get_origin(hint) is Annotated:
-        inner, *extras = typing.get_args(hint)
-        yield from _notes(inner)
-        yield from extras
-    elif typing.get_origin(hint) in (Union, types.UnionType):
-        for member in typing.get_args(hint):
-            yield from _notes(member)
-
-
-def _limits(notes: Iterable[Any]) -> dict[str, Any]:
-    limits: dict[str, Any] = {}
-    for note in notes:
-        parts = note if isinstance(note, annotated_types.GroupedMetadata) else [note]
-        for part in parts:
-            if type(part) in _LIMITS:
-                word, attribute, _ = _LIMITS[type(part)]
-                limits[word] = getattr(part, attribute)
-    return limits
-
-
-def written(hint: Any) -> str:
-    """A type in words: `integer`, `flip or crop`, `[number, ...]`, `integer or null`."""
-    origin, members = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Annotated:
-        return written(members[0])
-    if origin in (Literal, Union, types.UnionType):
-        *head, last = dict.fromkeys(_alternatives(hint))
-        return f"{', '.join(head)} or {last}" if head else last
-    if inspect.isclass(origin) and issubclass(origin, Mapping):
-        return f"{{{': '.join(written(member) for member in members)}}}"
-    if origin is not None and members:
-        return _sequence(origin, members)
-    return _class(hint)
-
-
-def _alternatives(hint: Any) -> Iterator[str]:
-    """The words for each member of a union, and for each value of a Literal."""
-    origin, members = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Annotated:
-        yield from _alternatives(members[0])
-    elif origin is Literal:
-        yield from (str(plain(member)) for member in members)
-    elif origin in (Union, types.UnionType):
-        for member in members:
-            yield from _alternatives(member)
-    else:
-        yield written(hint)
-
-
-def _sequence(origin: Any, members: tuple[Any, ...]) -> str:
-    """A list of any length, or with as many items as a tuple has members."""
-    if origin is tuple and Ellipsis not in members:
-        return f"[{', '.join(_with_range(member) for member in members)}]"
-    return f"[{_with_range(members[0])}, ...]"
-
-
-def _with_range(hint: Any) -> str:
-    text, limits = written(hint), Parameter("", "", limits=_limits(_notes(hint))).range
-    return f"{text} {limits}".rstrip()
-
-
-def _class(hint: Any) -> str:
-    if hint in _WORDS:
-        return _WORDS[hint]
-    if inspect.isclass(hint):
-        kinds = (word for base, word in _KINDS.items() if issubclass(hint, base))
-        return next(kinds, str(hint.__name__))
-    return str(hint)
-
-
 def _parameter_as_json(parameter: Parameter) -> dict[str, Any]:
-    head = {"name": parameter.name, "type": parameter.type, "required": parameter.required}
+    """The JSON schema of a parameter with its name; its default as in a suite."""
     default = {} if parameter.required else {"default": plain(parameter.default)}
-    choices = {"enum": plain(parameter.choices)} if parameter.choices else {}
-    return {**head, **default, **choices, **parameter.limits, "description": parameter.description}
+    head = {"name": parameter.name, "required": parameter.required, "description": parameter.description}
+    return {**parameter.schema, **head, **default}

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import re
-import typing
-from collections.abc import Iterator, Mapping
-from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from prunebench.api.components import Component
 from prunebench.api.registry import Kind, Registry
 from prunebench.api.tasks import Prunable, Recipe
-from prunebench.suite.descriptions import parameters
+from prunebench.suite.annotations import schema_of
 from prunebench.suite.input_models import (
     LABEL,
     ComponentInput,
@@ -26,11 +22,9 @@ from prunebench.suite.input_models import (
 )
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+    pass
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
-_ONES = ("items", "additionalProperties")
 
 
 def suite_schema(registry: Registry | None = None) -> dict[str, Any]:
@@ -57,66 +51,6 @@ def suite_schema(registry: Registry | None = None) -> dict[str, Any]:
     for distinct in (keys["sparsities"], keys["seeds"]["anyOf"][1]):
         distinct["uniqueItems"] = True
     return {"$schema": DIALECT, "title": "prunebench suite", **suite}
-
-
-@functools.cache
-def adapter(cls: Any) -> TypeAdapter[Any]:
-    """Pydantic's validator of a class; cached, because making one takes longer than validating."""
-    from pydantic import TypeAdapter
-
-    typing.get_type_hints(cls)  # raises NameError with the missing name, which pydantic's error lacks
-    return TypeAdapter(cls)
-
-
-def schema_of(cls: Any) -> dict[str, Any]:
-    """The schema of a dataclass, with the texts of its annotations, nested ones written out; or that of anything."""
-    from pydantic.errors import PydanticInvalidForJsonSchema
-
-    try:
-        schema = adapter(cls).json_schema()
-    except PydanticInvalidForJsonSchema:  # JSON Schema cannot express the type of a parameter
-        return {}
-    definitions = schema.pop("$defs", {})
-    for nested in {cls, *_nested(cls)}:
-        _describe(schema if nested is cls else definitions.get(nested.__name__, {}), nested)
-    return _inlined(schema, definitions)
-
-
-def _describe(schema: dict[str, Any], cls: type[Any]) -> None:
-    for parameter in parameters(cls):
-        if parameter.description and parameter.name in schema.get("properties", {}):
-            schema["properties"][parameter.name]["description"] = parameter.description
-
-
-def _nested(cls: Any, seen: frozenset[Any] = frozenset()) -> Iterator[type[Any]]:
-    """The dataclasses that a class's annotations mention, at any depth."""
-    hints = typing.get_type_hints(cls).values() if is_dataclass(cls) else typing.get_args(cls)
-    for hint in hints:
-        if hint not in seen:
-            if is_dataclass(hint):
-                yield typing.cast(type[Any], hint)
-            yield from _nested(hint, seen | {cls, hint})
-
-
-def _inlined(
-    schema: Mapping[str, Any], definitions: Mapping[str, Any], open_: frozenset[str] = frozenset()
-) -> dict[str, Any]:
-    """A schema without references, and without titles, which only repeat the names."""
-    name = str(schema.get("$ref", "")).rpartition("/")[2]
-    if name in open_:  # a class that contains itself
-        return {}
-    if name:
-        schema = {**definitions[name], **schema}
-    inline = functools.partial(_inlined, definitions=definitions, open_=open_ | ({name} if name else set()))
-    result: dict[str, Any] = {}
-    for key, value in schema.items():
-        if key in _LISTS:
-            result[key] = [inline(item) for item in value]
-        elif key == "properties":
-            result[key] = {inner: inline(item) for inner, item in value.items()}
-        elif key not in ("title", "$ref"):
-            result[key] = inline(value) if key in _ONES and isinstance(value, dict) else value
-    return result
 
 
 def _named(schema: dict[str, Any]) -> None:

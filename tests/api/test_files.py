@@ -9,9 +9,9 @@ import prunebench
 from prunebench import File
 from prunebench.api.errors import PrunebenchError
 from prunebench.records.keys import digest
+from prunebench.suite.annotations import schema_of
 from prunebench.suite.checking import dumped, exact
 from prunebench.suite.descriptions import parameters
-from prunebench.suite.schema import schema_of
 
 
 class Reading(prunebench.Method):
@@ -91,5 +91,5 @@ def test_only_text_names_a_file(given):
 
 
 def test_it_is_described_as_what_it_is():
-    assert [(one.name, one.type) for one in parameters(Reading)] == [("source", "path of a file")]
+    assert [(one.name, one.values) for one in parameters(Reading)] == [("source", "a path")]
     assert schema_of(Reading)["properties"]["source"]["type"] == "string"

@@ -63,7 +63,7 @@ def test_options_of_the_default_need_no_name():
 
 def test_help_shows_the_options_of_the_executor_that_is_named(prunebench, moon):
     page = " ".join(prunebench("run", "--executor", "moon", "--plugin", moon(), "--help").output.split())
-    assert "--craters TEXT Of moon: where to dig (integer, >= 1; default 3)." in page
+    assert "--craters TEXT Of moon: where to dig (a whole number of at least 1; default 3)." in page
     assert "--far-side / --no-far-side" in page
     assert "--craters" not in prunebench("run", "--help").output
 

@@ -44,8 +44,8 @@ def test_one_component_is_described_in_full(prunebench, write):
     assert "paper Fermat and Pascal, On the division of stakes" in page
     assert "plugin coin" in page
     assert path in "".join(result.stdout.split())
-    assert "coins integer; >= 1; default 1 how many coins are flipped" in page
-    assert "side heads or tails; default heads" in page
+    assert "coins a whole number of at least 1; default 1 how many coins are flipped" in page
+    assert "side 'heads' or 'tails'; default heads" in page
     assert "fair their third letter coins: 2, side: heads" in page
 
 

@@ -1,8 +1,8 @@
 """What the listings say is read from the class."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import field
+from collections.abc import Callable, Mapping
+from dataclasses import field, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,8 +13,8 @@ from typing_extensions import Doc
 import prunebench
 from prunebench.api.errors import PluginError
 from prunebench.api.plugins import load
-from prunebench.api.registry import Plugin, Registry
-from prunebench.suite.descriptions import as_json, describe, describe_all, parameters, plain, written
+from prunebench.api.registry import Plugin
+from prunebench.suite.descriptions import as_json, describe, describe_all, parameters, plain
 
 PLUGIN = Plugin("mine", "/plugins/mine.py", "mine-dist", "1.2")
 
@@ -60,8 +60,8 @@ def test_a_class_without_a_docstring_has_no_summary():
 
 def test_a_parameter_has_type_default_range_and_text():
     rounds = parameter("rounds")
-    assert (rounds.type, rounds.default, rounds.required) == ("integer", 1, False)
-    assert (rounds.limits, rounds.range, rounds.description) == ({"minimum": 1}, ">= 1", "how often")
+    assert (rounds.values, rounds.default, rounds.required) == ("a whole number of at least 1", 1, False)
+    assert (rounds.schema["minimum"], rounds.description) == (1, "how often")
 
 
 def test_a_parameter_without_a_default_is_required():
@@ -69,18 +69,26 @@ def test_a_parameter_without_a_default_is_required():
 
 
 def test_an_interval_has_both_ends():
-    assert parameter("rate").limits == {"minimum": 0, "exclusiveMaximum": 1}
-    assert parameter("rate").range == ">= 0, < 1"
+    assert parameter("rate").values == "a number of at least 0 and below 1"
 
 
 def test_what_is_annotated_inside_of_an_optional_type_counts():
     steps = parameter("steps")
-    assert (steps.type, steps.range, steps.description) == ("integer or null", "> 0", "optimizer steps")
+    assert (steps.values, steps.description) == ("a whole number above 0", "optimizer steps")
 
 
 def test_a_literal_names_its_choices():
-    assert parameter("mode").type == "train or eval"
+    assert parameter("mode").values == "'train' or 'eval'"
     assert parameter("mode").choices == ("train", "eval")
+
+
+def test_the_choices_of_a_literal_that_may_be_none_are_found():
+    class Choosy(prunebench.Method):
+        name = "choosy"
+        mode: Annotated[Literal["a", "b"], Doc("one of two")] | None = None
+
+    (mode,) = parameters(Choosy)
+    assert (mode.choices, mode.description) == (("a", "b"), "one of two")
 
 
 def test_a_default_factory_is_called():
@@ -90,36 +98,39 @@ def test_a_default_factory_is_called():
 @pytest.mark.parametrize(
     ("hint", "expected"),
     [
-        (int, "integer"),
-        (float, "number"),
+        (int, "a whole number"),
+        (float, "a number"),
         (bool, "true or false"),
         (str, "text"),
-        (Path, "path"),
+        (Path, "a path"),
+        (prunebench.File, "a path"),
         (Any, "anything"),
-        (str | int, "text or integer"),
-        (int | float | None, "integer, number or null"),
-        (Literal["global", "uniform", "erk"] | None, "global, uniform, erk or null"),
-        (tuple[str, ...], "[text, ...]"),
-        (list[Annotated[int, Ge(1)]], "[integer >= 1, ...]"),
-        (tuple[float, float], "[number, number]"),
-        (Mapping[str, float], "{text: number}"),
-        (prunebench.Model, "model"),
-        (tuple[prunebench.Method, ...], "[method, ...]"),
-        (Registry, "Registry"),
+        (str | int, "text or a whole number"),
+        (int | float | None, "a whole number or a number"),
+        (Literal["global", "uniform", "erk"] | None, "'global', 'uniform' or 'erk'"),
+        (tuple[str, ...], "a list of texts"),
+        (list[Annotated[int, Ge(1)]], "a list of whole numbers of at least 1"),
+        (tuple[float, float], "a list of 2 numbers"),
+        (Annotated[tuple[str, ...], Len(1, 3)], "a list (1 to 3 items) of texts"),
+        (Annotated[int, MultipleOf(8)], "a whole number that is a multiple of 8"),
+        (list[Annotated[int, MultipleOf(8)]], "a list of whole numbers that are multiples of 8"),
+        (Mapping[str, float], "a mapping"),
+        (prunebench.Structure, "a mapping"),
+        (object(), "anything"),
     ],
 )
-def test_a_type_is_written_as_its_values_are(hint, expected):
-    assert written(hint) == expected
+def test_the_values_of_a_type_are_put_into_words(hint, expected):
+    holder = make_dataclass("Holder", [("value", hint)])
+    assert [one.values for one in parameters(holder)] == [expected]
 
 
-def test_lengths_and_multiples_are_ranges_too():
+def test_a_parameter_whose_type_pydantic_does_not_know_has_a_name_and_a_default():
     class Odd(prunebench.Method):
         name = "odd"
-        names: Annotated[tuple[str, ...], Len(1, 3)]
-        width: Annotated[int, MultipleOf(8)] = 8
+        registry: Callable[..., int] | None = None
 
-    assert parameter("names", Odd).range == "at least 1 long, at most 3 long"
-    assert parameter("width", Odd).range == "a multiple of 8"
+    (registry,) = parameters(Odd)
+    assert (registry.name, registry.values, registry.default) == ("registry", "anything", None)
 
 
 def test_a_nested_component_is_its_name_and_what_it_changes():

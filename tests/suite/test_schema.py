@@ -13,8 +13,7 @@ import prunebench
 from prunebench.api import plugins
 from prunebench.api.tasks import Recipe
 from prunebench.suite import suite_schema
-from prunebench.suite.checking import phrase
-from prunebench.suite.schema import schema_of
+from prunebench.suite.annotations import phrase, schema_of
 
 SUITES = sorted((Path(prunebench.__file__).parents[1] / "suites").glob("*.yaml"))
 TYPES = {

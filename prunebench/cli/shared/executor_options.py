@@ -57,9 +57,8 @@ def _peek(command: click.Command, ctx: click.Context, args: Sequence[str]) -> tu
 
 def _option(cls: type[Component], parameter: Parameter) -> click.Option:
     flag = f"--{parameter.name.replace('_', '-')}"
-    facts = ", ".join(part for part in (parameter.type, parameter.range) if part)
     shown = "" if parameter.default in (None, "", False) else f"; default {parameter.default}"
-    text = f"Of {cls.name}: {parameter.description or parameter.name} ({facts}{shown})."
+    text = f"Of {cls.name}: {parameter.description or parameter.name} ({parameter.values}{shown})."
     declared = [flag, f"{cls.name}_{parameter.name}".replace("-", "_").replace(".", "_")]
     if isinstance(parameter.default, bool):
         return click.Option([f"{flag}/--no-{flag[2:]}", declared[1]], default=None, help=text)
@@ -70,8 +69,8 @@ def _made(cls: Any, own: Mapping[str, click.Option], values: Mapping[str, Any]) 
     """The executor with these values, converted to the annotated types."""
     from pydantic import ValidationError
 
+    from prunebench.suite.annotations import adapter
     from prunebench.suite.lookup import brief
-    from prunebench.suite.schema import adapter
 
     try:
         made: Component = adapter(cls).validate_python(dict(values))
