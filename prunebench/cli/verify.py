@@ -60,8 +60,9 @@ def command(
     address of MLflow, or the name of a suite. The --set options that the board records for the row are applied first,
     then those of this command. Nothing is tracked, and the store of this folder is not used.
 
-    A number is reproduced if all figures except measured times are the same bit for bit, or if the mean accuracy is in
-    the 95 % prediction interval of the published seeds, mean ± t · s · √(1/n + 1/m). Otherwise the exit code is 1.
+    A number is reproduced if all figures except measured times are the same bit for bit, or if the mean of its metric
+    is in the 95 % prediction interval of the published seeds, mean ± t · s · √(1/n + 1/m). Otherwise the exit code is
+    1.
     """
     from prunebench import session
     from prunebench.leaderboard.boards.reproduction import judge
@@ -115,11 +116,15 @@ def _separate_tracking(folder: Path) -> Iterator[None]:
 
 
 def _report(row: str, verdict: Verdict, published: Sequence[Result], again: Sequence[Result]) -> Iterator[str]:
-    def shown(accuracy: float | None) -> str:
-        return "none" if accuracy is None else f"{100 * accuracy:.2f} %"
+    metric = next(result.primary for result in published if result.status == "done")
+
+    def shown(value: float | None) -> str:
+        return "none" if value is None else metric.shown(value)
 
     numbers = f"published {shown(verdict.published)}, again {shown(verdict.again)}"
-    interval = "" if verdict.reach is None else f"; prediction interval ± {100 * verdict.reach:.2f}"
+    interval = (
+        "" if verdict.reach is None else f"; prediction interval ± {metric.factor * verdict.reach:.{metric.decimals}f}"
+    )
     seeds = f"seed {', '.join(map(str, verdict.seeds))}"
     yield f"{row}: {'reproduced, ' if verdict.reproduced else ''}{verdict.kind} ({seeds}: {numbers}{interval})"
     yield from (f"  {reason}" for reason in verdict.reasons)

@@ -31,7 +31,7 @@ from prunebench.tracking import MaskFile, fetch_masks
 
 FILE = "overlaps.csv"
 METHODS, SEEDS = 30, 5
-"""At most so many methods, the most accurate there, and the first so many of their seeds are compared."""
+"""At most so many methods, the best there, and the first so many of their seeds are compared."""
 _MOST_PAIRS = 2**53
 _BITS = 2**22
 """Bits that are in memory at once."""
@@ -91,7 +91,7 @@ def chosen(results: Sequence[Result]) -> tuple[float, dict[str, dict[int, str]]]
         return 0.0, {}
     sparsity = max(complete, key=lambda sparsity: (len(complete[sparsity]), sparsity))
     methods = complete[sparsity]
-    first = sorted(methods, key=lambda name: (-_accuracy(methods[name].values()), name))[:METHODS]
+    first = sorted(methods, key=lambda name: (-_merit(methods[name].values()), name))[:METHODS]
     return sparsity, {name: {seed: methods[name][seed].trial for seed in sorted(seeds)[:SEEDS]} for name in first}
 
 
@@ -125,9 +125,10 @@ def _done(results: Sequence[Result], sparsity: float, methods: set[str]) -> list
     return [one for one in results if one.status == "done" and one.sparsity == sparsity and one.method in methods]
 
 
-def _accuracy(results: Iterable[Result]) -> float:
-    mean = fmean(result.metrics.get("accuracy", 0.0) for result in results)
-    return mean if math.isfinite(mean) else 0.0
+def _merit(results: Iterable[Result]) -> float:
+    """The mean of the primary metric, higher ones better; the least for one that is not a number."""
+    mean = fmean(result.primary.sign * result.metrics.get(result.primary.name, math.nan) for result in results)
+    return mean if math.isfinite(mean) else -math.inf
 
 
 # Measuring

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
+from prunebench.leaderboard.metrics import metric_of
 from prunebench.leaderboard.statistics import SIGNIFICANCE
 from prunebench.leaderboard.tables.sections import Row, Section
 
@@ -89,7 +90,7 @@ def critical_difference(methods: int, blocks: int) -> float:
 
 
 def _scores(sections: Sequence[Section]) -> tuple[dict[str, dict[Block, float]], list[Block], dict[str, str]]:
-    """Accuracies by method and block of the methods that have them all, the blocks, and what the others lack.
+    """Means by method and block, higher ones better, of the methods that have them all; the blocks; what others lack.
 
     What fewer than half of the methods were asked for, such as the one sparsity of a structure, is no block.
     """
@@ -102,7 +103,7 @@ def _scores(sections: Sequence[Section]) -> tuple[dict[str, dict[Block, float]],
     blocks = sorted(block for block, count in asked.items() if 2 * count > len(found))
     lacks = {label: _lack(rows, blocks) for label, rows in sorted(found.items())}
     scores = {
-        label: {block: rows[block]["accuracy_mean"] for block in blocks}
+        label: {block: metric_of(rows[block]).sign * rows[block]["metric_mean"] for block in blocks}
         for label, rows in found.items()
         if not lacks[label]
     }
@@ -114,7 +115,7 @@ def _lack(rows: Mapping[Block, Row], blocks: Sequence[Block]) -> str:
     short = [
         (block, "not asked for" if block not in rows else str(rows[block]["status"]))
         for block in blocks
-        if block not in rows or rows[block]["status"] != "done" or rows[block]["accuracy_mean"] is None
+        if block not in rows or rows[block]["status"] != "done" or rows[block]["metric_mean"] is None
     ]
     if not short:
         return ""

@@ -11,7 +11,9 @@ from typing import Any
 
 import pandas as pd
 
+from prunebench.api.objectives import Metric
 from prunebench.leaderboard.boards.commands import row_command
+from prunebench.leaderboard.metrics import Objective, as_text, margin, metric_of, objective_of
 from prunebench.leaderboard.selection import MEASURED, RequestedRow, Selection, grouped, select
 from prunebench.leaderboard.statistics import (
     CONFIDENCE,
@@ -24,7 +26,7 @@ from prunebench.leaderboard.statistics import (
     places,
     verdict,
 )
-from prunebench.records.results import CHOICE, DEPLOYED, TIES_MATTER, Result
+from prunebench.records.results import CHOICE, DEPLOYED, TIES_MATTER, Result, early_stop_name
 
 COLUMNS = {
     "task": "label of the task: data set, model and recipe",
@@ -32,12 +34,13 @@ COLUMNS = {
     "target_sparsity": "the sparsity that was asked for; 0 for the dense network",
     "sparsity": "share of the prunable weights that is exactly zero, counted from the weights after training; mean",
     "n": "number of seeds that are done; all figures of the row are over these",
-    "accuracy_mean": "test accuracy at the end of training, of 1; mean",
-    "accuracy_std": "its sample standard deviation (n - 1); empty for one seed",
+    "metric": "name of the task's primary metric, such as accuracy",
+    "metric_mean": "the primary metric on the test set at the end of training (a percentage as a share); mean",
+    "metric_std": "its sample standard deviation (n - 1); empty for one seed",
     "training_cost": "FLOPs of everything that the method needed, relative to one dense training; mean",
     "wall_seconds": "measured seconds of the whole chain, stages shared with other trials counted in full; mean",
     "status": "done, or why not: incomplete (2 of 3), failed, skipped, missing",
-    "difference": "accuracy minus that of the dense network with the same seed; mean over the seeds that both have",
+    "difference": "the metric minus that of the dense network with the same seed; mean over the seeds that both have",
     "difference_low": f"lower end of the {CONFIDENCE:.0%} confidence interval of the difference (Student's t)",
     "difference_high": "upper end of that interval",
     "pairs": "number of seeds that the difference is over",
@@ -46,8 +49,8 @@ COLUMNS = {
     "told_apart": "whether the row itself differs significantly from the best of the tier above; if not, it is "
     "below by its mean alone; empty in the first tier",
     "against_best": "beside the method with the best mean at this sparsity: best; equivalent, if it does not differ "
-    "significantly and is shown to be at most one point behind; undecided, if these seeds cannot tell; worse, if it "
-    "differs significantly; empty where nothing is claimed, as where every method is at chance",
+    "significantly and is shown to be at most one point (or 1 %) behind; undecided, if these seeds cannot tell; worse, "
+    "if it differs significantly; empty where nothing is claimed, as where every method is at chance",
     "identical": "all methods with exactly the same results, where there are several: the same metrics and densities "
     "of layers at each seed and sparsity",
     "training_flops": "training and scoring FLOPs of the whole chain, as if it ran alone; mean",
@@ -63,19 +66,17 @@ COLUMNS = {
     "tied_share": "share of the kept weights that were chosen among equal scores, by their order, at a pruning; the "
     f"largest of any seed; only where it is {TIES_MATTER:.0%} or more",
     "reason": "why seeds are not done",
-    "accuracy_top5": "top-5 test accuracy at the end of training, of 1, where classes are many; mean",
-    "accuracy_top5_std": "its sample standard deviation",
     "early_stop_step": "iteration of the lowest validation loss of the last training; mean",
     "early_stop_step_std": "its sample standard deviation",
-    "early_stop_accuracy": "test accuracy at that iteration; mean",
-    "early_stop_accuracy_std": "its sample standard deviation",
+    "early_stop_metric": "the primary metric on the test set at that iteration; mean",
+    "early_stop_metric_std": "its sample standard deviation",
     "early_stop_step_difference": "early_stop_step minus that of the dense network with the same seed; mean",
     "early_stop_step_difference_low": f"lower end of its {CONFIDENCE:.0%} confidence interval (Student's t)",
     "early_stop_step_difference_high": "upper end of that interval",
-    "early_stop_accuracy_difference": "early_stop_accuracy minus that of the dense network with the same seed; mean",
-    "early_stop_accuracy_difference_low": f"lower end of its {CONFIDENCE:.0%} confidence interval (Student's t)",
-    "early_stop_accuracy_difference_high": "upper end of that interval",
-    "ticket": "ticket, not or undecided: whether early stopping is shown to come no later and to be no less accurate "
+    "early_stop_metric_difference": "early_stop_metric minus that of the dense network with the same seed; mean",
+    "early_stop_metric_difference_low": f"lower end of its {CONFIDENCE:.0%} confidence interval (Student's t)",
+    "early_stop_metric_difference_high": "upper end of that interval",
+    "ticket": "ticket, not or undecided: whether early stopping is shown to come no later and to be no worse "
     "than in the dense network; empty without a validation split or with too few seeds",
     "size_bytes": "bytes of the deployed network's file; mean",
     "size_bytes_dense": "bytes of the dense network's file; mean",
@@ -91,13 +92,11 @@ COLUMNS = {
     "control": "whether this is the dense network that the others are compared with",
     "seeds": "number of seeds that were asked for",
     "suite": "name of the suite",
+    "objective": "the task's metrics as JSON, the primary one first: direction, unit, factor and decimals as shown",
     "protocol": "hash of what the rows of a table share: data fingerprint, model, recipe, prunable layers, code",
     "variant": "hash of what the method is: parameters, ablations, source",
 }
 """What a row says, and what it means."""
-
-MARGIN = 0.01
-"""What is a small difference of the primary metric: one point."""
 
 OPTIONAL = ("unscored_share", "tied_share")
 """Columns that a table has only if one of its rows has something there."""
@@ -116,6 +115,8 @@ _TEXTS = (
     "command",
     "against_best",
     "identical",
+    "metric",
+    "objective",
 )
 _WHOLE = ("n", "pairs", "tier", "collapsed_layers", "parameters_prunable", "seeds")
 
@@ -138,9 +139,11 @@ def table(selection: Selection) -> pd.DataFrame:
     """One row a method and sparsity: by task, the dense network first, by sparsity, the best first."""
     cells = _cells(selection)
     identical = identical_methods(cells)
-    ranks = _ranks(cells, identical)
+    tasks = grouped(selection.results, lambda result: (result.suite, result.task))
+    objectives = {(cell.suite, cell.task): objective_of(tasks.get((cell.suite, cell.task), [])) for cell in cells}
+    ranks = _ranks(cells, identical, objectives)
     found = [
-        _row(cell, _dense(cell, cells), ranks.get(cell.place))
+        _row(cell, _dense(cell, cells), ranks.get(cell.place), objectives[cell.suite, cell.task])
         | {"identical": ", ".join(identical.get((cell.suite, cell.task, cell.method), ()))}
         for cell in cells
     ]
@@ -149,8 +152,9 @@ def table(selection: Selection) -> pd.DataFrame:
 
 
 def framed(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Rows as a table with the columns of COLUMNS and their types; what `records` gives is one again."""
+    """Rows as a table with the columns of COLUMNS, then other metrics of the tasks; the inverse of `records`."""
     columns = [name for name in COLUMNS if name not in OPTIONAL or any(row.get(name) is not None for row in found)]
+    columns += sorted({name for row in found for name in row} - set(COLUMNS))
     frame = pd.DataFrame(found, columns=columns)
     return frame.astype({name: _dtype(name) for name in columns})
 
@@ -181,10 +185,6 @@ class Cell:
     @cached_property
     def done(self) -> list[Result]:
         return [result for _, result in sorted(self.results.items()) if result.status == "done"]
-
-    @cached_property
-    def accuracies(self) -> dict[int, float]:
-        return self.by_seed("accuracy")
 
     @property
     def control(self) -> bool:
@@ -293,7 +293,9 @@ def _outcome(cell: Cell) -> tuple[Any, ...]:
 
 
 def _ranks(
-    cells: Sequence[Cell], identical: Mapping[tuple[str, str, str], tuple[str, ...]]
+    cells: Sequence[Cell],
+    identical: Mapping[tuple[str, str, str], tuple[str, ...]],
+    objectives: Mapping[tuple[str, str], Objective],
 ) -> dict[tuple[str, str, str, float], Place]:
     """Tiers among the complete methods of one task and sparsity; methods with the same results are one."""
     fields: dict[tuple[str, str, float], dict[str, Cell]] = defaultdict(dict)
@@ -303,24 +305,26 @@ def _ranks(
     found: dict[tuple[str, str, str, float], Place] = {}
     for (suite, task, _), some in fields.items():
         first = {label: identical.get((suite, task, label), (label,))[0] for label in some}
-        ranked = _places({label: some[label] for label in set(first.values())})
+        ranked = _places({label: some[label] for label in set(first.values())}, objectives[suite, task][0])
         found |= {cell.place: ranked[first[label]] for label, cell in some.items() if first[label] in ranked}
     return found
 
 
-def _places(cells: Mapping[str, Cell]) -> dict[str, Place]:
-    metric = next(cell.done[0].primary for cell in cells.values())
+def _places(cells: Mapping[str, Cell], metric: Metric) -> dict[str, Place]:
     values = {label: cell.by_seed(metric.name) for label, cell in cells.items()}
     if metric.chance is not None and metric.best is not None:
-        chance, best = metric.chance, metric.best
-        if all(is_at_chance(some, metric.sign, chance, best) for some in values.values()):
+        chance, ideal = metric.chance, metric.best
+        if all(is_at_chance(some, metric.sign, chance, ideal) for some in values.values()):
             return {label: Place(None, None, "chance") for label in values}
-    return places(values, metric.sign, MARGIN)
+    means = [mean(list(some.values())) for some in values.values()]
+    best = metric.best_of([value for value in means if value is not None] or [math.nan, 0.0])
+    return places(values, metric.sign, margin(metric, best))
 
 
-def _row(cell: Cell, dense: Cell | None, place: Place | None) -> dict[str, Any]:
+def _row(cell: Cell, dense: Cell | None, place: Place | None, objective: Objective) -> dict[str, Any]:
     newest = max(cell.results.values(), key=lambda result: result.finished, default=None)
-    accuracies = list(cell.accuracies.values())
+    metric = objective[0]
+    values = list(cell.by_seed(metric.name).values())
     return {
         "suite": cell.suite,
         "task": cell.task,
@@ -331,8 +335,10 @@ def _row(cell: Cell, dense: Cell | None, place: Place | None) -> dict[str, Any]:
         "target_sparsity": cell.sparsity,
         "n": len(cell.done),
         "seeds": len(cell.seeds),
-        "accuracy_mean": mean(accuracies),
-        "accuracy_std": deviation(accuracies),
+        "metric": metric.name,
+        "objective": as_text(objective),
+        "metric_mean": mean(values),
+        "metric_std": deviation(values),
         "tier": place.tier if place else None,
         "told_apart": place.told_apart if place else None,
         "against_best": place.against_best if place else "",
@@ -340,15 +346,16 @@ def _row(cell: Cell, dense: Cell | None, place: Place | None) -> dict[str, Any]:
         "reason": cell.reason,
         "machine": cell.said("machine"),
         "command": row_command(list(cell.results.values())) if newest else "",
-        **_compared(cell, dense),
-        **_stopped_early(cell, dense),
+        **_compared(cell, dense, metric),
+        **_stopped_early(cell, dense, metric),
         **_figures(cell),
         **_deployed(cell),
+        **_other_metrics(cell, objective),
     }
 
 
-def _compared(cell: Cell, dense: Cell | None) -> dict[str, Any]:
-    found = _difference(cell, dense, "accuracy")
+def _compared(cell: Cell, dense: Cell | None, metric: Metric) -> dict[str, Any]:
+    found = _difference(cell, dense, metric.name)
     return {"pairs": found.pairs if found else 0, **_interval("difference", found)}
 
 
@@ -360,20 +367,18 @@ def _interval(name: str, found: Difference | None) -> dict[str, float | None]:
     return {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high} if found else {}
 
 
-_STOPPED = ("early_stop_step", "early_stop_accuracy")
-
-
-def _stopped_early(cell: Cell, dense: Cell | None) -> dict[str, Any]:
-    steps, accuracy = (_difference(cell, dense, metric) for metric in _STOPPED)
-    figures: dict[str, Any] = {"ticket": verdict(steps, accuracy) or ""}
-    for metric, found in zip(_STOPPED, (steps, accuracy), strict=True):
-        figures |= {**_spread(cell, metric), **_interval(f"{metric}_difference", found)}
+def _stopped_early(cell: Cell, dense: Cell | None, metric: Metric) -> dict[str, Any]:
+    names = {"early_stop_step": "early_stop_step", "early_stop_metric": early_stop_name(metric)}
+    steps, quality = (_difference(cell, dense, name) for name in names.values())
+    figures: dict[str, Any] = {"ticket": verdict(steps, quality, metric.sign) or ""}
+    for (column, name), found in zip(names.items(), (steps, quality), strict=True):
+        figures |= {**_spread(cell, name, column), **_interval(f"{column}_difference", found)}
     return figures
 
 
-def _spread(cell: Cell, metric: str) -> dict[str, float | None]:
+def _spread(cell: Cell, metric: str, column: str) -> dict[str, float | None]:
     values = list(cell.by_seed(metric).values())
-    return {metric: mean(values), f"{metric}_std": deviation(values)}
+    return {column: mean(values), f"{column}_std": deviation(values)}
 
 
 def _deployed(cell: Cell) -> dict[str, Any]:
@@ -406,8 +411,12 @@ def _figures(cell: Cell) -> dict[str, float | None]:
         "collapsed_layers": cell.largest("collapsed_layers"),
         "unscored_share": _from(cell.largest("unscored_share"), math.ulp(0.0)),
         "tied_share": _from(cell.largest("tied_share"), TIES_MATTER),
-        **_spread(cell, "accuracy_top5"),
     }
+
+
+def _other_metrics(cell: Cell, objective: Objective) -> dict[str, float | None]:
+    others = [metric.name for metric in objective[1:] if metric.name not in COLUMNS]
+    return {column: value for name in others for column, value in _spread(cell, name, name).items()}
 
 
 def _from(value: float | None, least: float) -> float | None:
@@ -427,9 +436,9 @@ def _ratio(above: str, below: str) -> Figure:
 
 
 def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    accuracy: float | None = row["accuracy_mean"]
+    value: float | None = row["metric_mean"]
     place = (row["suite"], row["task"], not row["control"], row["target_sparsity"])
-    return (*place, accuracy is None, -(accuracy or 0.0), row["method"])
+    return (*place, value is None, -metric_of(row).sign * (value or 0.0), row["method"])
 
 
 def _dtype(name: str) -> str:

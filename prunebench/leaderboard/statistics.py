@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import scipy
@@ -34,18 +34,22 @@ class Difference:
 Verdict = Literal["ticket", "not", "undecided"]
 
 
-def verdict(steps: Difference | None, accuracy: Difference | None) -> Verdict | None:
-    """Whether early stopping comes no later (j' <= j) and is no less accurate (a' >= a) than in the dense network.
+def verdict(steps: Difference | None, quality: Difference | None, sign: int = 1) -> Verdict | None:
+    """Whether early stopping comes no later (j' <= j) and is no worse (a' >= a) than in the dense network.
 
     `ticket` takes both to be shown, each by a one-sided 95 % bound; `not` takes one to be refuted, by the two-sided
     interval, which is a one-sided bound corrected for two tries. None with too few pairs.
+
+    Args:
+        sign: 1 if higher values of the metric are better, -1 if lower ones are.
     """
-    if steps is None or accuracy is None or min(steps.pairs, accuracy.pairs) < FEWEST_PAIRS:
+    if steps is None or quality is None or min(steps.pairs, quality.pairs) < FEWEST_PAIRS:
         return None
-    if _bounds(steps, CONFIDENCE)[0] > 0 or _bounds(accuracy, CONFIDENCE)[1] < 0:
+    gain = replace(quality, mean=sign * quality.mean)
+    if _bounds(steps, CONFIDENCE)[0] > 0 or _bounds(gain, CONFIDENCE)[1] < 0:
         return "not"
     one_sided = 2 * CONFIDENCE - 1
-    if _bounds(steps, one_sided)[1] <= 0 and _bounds(accuracy, one_sided)[0] >= 0:
+    if _bounds(steps, one_sided)[1] <= 0 and _bounds(gain, one_sided)[0] >= 0:
         return "ticket"
     return "undecided"
 

@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
 
 def test_a_run_ends_by_printing_its_table(folder):
     printed = (folder / "stdout").read_text("utf-8")
-    assert "dense network" in printed
+    assert "Dense network" in printed
     assert "imp-shuffle" in printed
     assert "9 trials: 9 done, 0 cached, 0 failed, 0 skipped" in printed
     assert "leaderboard: results/tiny/README.md" in printed
@@ -102,7 +102,7 @@ def test_the_leaderboard_is_read_from_mlflow_alone(folder, tmp_path):
         rows = json.loads(runs.prunebench("leaderboard", "tiny", "--format", "json", cwd=folder).stdout)
     finally:
         (tmp_path / "away").rename(folder / ".prunebench")
-    keys = {"task", "method", "target_sparsity", "sparsity", "n", "accuracy_mean", "accuracy_std", "training_cost"}
+    keys = {"task", "method", "target_sparsity", "sparsity", "n", "metric_mean", "metric_std", "training_cost"}
     assert len(rows) == 9
     assert all(keys | {"wall_seconds", "status"} <= set(row) for row in rows)
     random = next(row for row in rows if row["method"] == "random" and row["target_sparsity"] == 0.5)

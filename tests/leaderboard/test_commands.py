@@ -64,7 +64,7 @@ def test_the_command_of_a_row_gives_that_row(tmp_path, monkeypatch):
     assert again.returncode == 0, again.stderr
     published = json.loads((tmp_path / "elsewhere/board/rows.json").read_text("utf-8"))
     (found,) = [one for one in published if not one["control"]]
-    for name in ("method", "target_sparsity", "n", "accuracy_mean", "difference", "training_flops", "command"):
+    for name in ("method", "target_sparsity", "n", "metric_mean", "difference", "training_flops", "command"):
         assert found[name] == row[name], name
 
 

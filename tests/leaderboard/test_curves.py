@@ -4,8 +4,13 @@ import pytest
 
 from prunebench.leaderboard import select, table
 from prunebench.leaderboard.plots.costs import costs
-from prunebench.leaderboard.plots.curves import ACCURACY, EARLY_ACCURACY, EARLY_STOP, curves
+from prunebench.leaderboard.plots.curves import curves
+from prunebench.leaderboard.plots.marks import early_primary, early_stop, primary
 from prunebench.leaderboard.tables.sections import sections
+
+
+def curves_of(section, measure):
+    return curves(section, measure(section))
 
 
 def section_of(results):
@@ -33,7 +38,7 @@ def board(seeds):
 
 
 def test_a_point_is_where_the_row_is_and_says_what_it_is(board):
-    point = point_of(curves(section_of(board), ACCURACY), "good", "90 %")
+    point = point_of(curves_of(section_of(board), primary), "good", "90 %")
     assert point["center"] == pytest.approx(93.2)
     assert point["density"] == pytest.approx(0.1)
     assert point["cost"] == pytest.approx(0.2)
@@ -47,13 +52,13 @@ def test_a_point_is_where_the_row_is_and_says_what_it_is(board):
 def test_methods_far_apart_stand_on_an_axis_of_their_error(seeds):
     far = section_of([*seeds(0.99, method="good"), *seeds(0.1, method="poor")])
     near = section_of([*seeds(0.99, method="good"), *seeds(0.9, method="poor")])
-    assert params_of(curves(far, ACCURACY))["picked"]["logarithmic"] is True
-    assert params_of(curves(near, ACCURACY))["picked"]["logarithmic"] is False
+    assert params_of(curves_of(far, primary))["picked"]["logarithmic"] is True
+    assert params_of(curves_of(near, primary))["picked"]["logarithmic"] is False
 
 
 def test_the_axis_is_labelled_with_the_sparsities_that_were_asked_for(seeds):
     counted = {"sparsity": 0.8987}
-    spec = curves(section_of(seeds(0.9, 0.8, method="a", metrics=counted)), ACCURACY)
+    spec = curves_of(section_of(seeds(0.9, 0.8, method="a", metrics=counted)), primary)
     across = spec["layer"][-1]["encoding"]["x"]
     assert across["axis"]["values"] == pytest.approx([0.1])
     assert spec["data"]["values"][0]["density"] == pytest.approx(0.1013)
@@ -86,7 +91,7 @@ def test_early_stops_say_the_iteration_and_the_accuracy_there(result):
         for seed, (step, accuracy) in enumerate(steps)
     ]
     when, how_well = (
-        point_of(curves(section_of(results), measure), "snipper", "90 %") for measure in (EARLY_STOP, EARLY_ACCURACY)
+        point_of(curves_of(section_of(results), measure), "snipper", "90 %") for measure in (early_stop, early_primary)
     )
     # The deviation of 300 and 500 is 141.421, that of 91 and 93 is 1.41421.
     assert (when["low"], when["center"], when["high"]) == pytest.approx((258.579, 400, 541.421), abs=1e-3)
@@ -99,5 +104,5 @@ def test_early_stops_say_the_iteration_and_the_accuracy_there(result):
 def test_a_method_that_never_stopped_early_is_not_in_that_legend(result):
     early = {"early_stop_step": 300.0, "early_stop_accuracy": 0.91}
     section = section_of([result(method="early", metrics=early), result(method="late")])
-    assert [one["method"] for one in curves(section, EARLY_STOP)["usermeta"]["methods"]] == ["early"]
-    assert len(curves(section, ACCURACY)["usermeta"]["methods"]) == 2
+    assert [one["method"] for one in curves_of(section, early_stop)["usermeta"]["methods"]] == ["early"]
+    assert len(curves_of(section, primary)["usermeta"]["methods"]) == 2

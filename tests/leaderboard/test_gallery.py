@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 
 from prunebench.leaderboard import select, table
-from prunebench.leaderboard.plots.curves import EARLY_ACCURACY, EARLY_STOP, curves_card
+from prunebench.leaderboard.plots.curves import curves_card
 from prunebench.leaderboard.plots.diagrams import SIDE, WIDTH, diagram, diagram_card
 from prunebench.leaderboard.plots.gallery import drawings, every_plot
 from prunebench.leaderboard.plots.layers import layer_densities, layer_map_card, shown_densities
+from prunebench.leaderboard.plots.marks import early_primary, early_stop
 from prunebench.leaderboard.plots.rendering import svg
 from prunebench.leaderboard.plots.style import CONFIG
 from prunebench.leaderboard.ranks import Ranking
@@ -89,8 +90,8 @@ def test_the_same_results_in_another_order_give_the_same_plots(seeds, overlap):
 
 def test_early_stopping_stands_against_the_share_kept_with_the_dense_network_as_a_line(board):
     section = section_of(board())
-    for measure, height in ((EARLY_STOP, 300.0), (EARLY_ACCURACY, 91.0)):
-        card = curves_card(section, measure)
+    for measure, height in ((early_stop, 300.0), (early_primary, 91.0)):
+        card = curves_card(section, measure(section))
         assert [layer["data"]["values"][0]["center"] for layer in card["layer"] if "data" in layer] == [height] * 2
         good = [(v["density"], v["center"]) for v in card["data"]["values"] if v["method"] == "good"]
         assert good == [pytest.approx((0.2, height)), pytest.approx((0.1, height))]
@@ -116,10 +117,10 @@ def test_a_heat_map_says_each_layers_density_and_which_has_no_weight_left(board)
 def test_early_stops_of_many_methods_have_a_panel_each(result):
     early = {"early_stop_step": 300.0, "early_stop_accuracy": 0.91}
     section = section_of([result(method=f"m{index:02}", metrics=early) for index in range(11)])
-    for measure in (EARLY_STOP, EARLY_ACCURACY):
-        said = texts(curves_card(section, measure))
+    for measure in (early_stop, early_primary):
+        said = texts(curves_card(section, measure(section)))
         assert [text for text in said if text.startswith("m")] == [f"m{index:02}" for index in range(11)]
-        assert measure.title in said
+        assert measure(section).title in said
 
 
 def test_names_that_are_too_long_for_a_heat_map_keep_both_ends(result):

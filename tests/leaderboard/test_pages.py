@@ -13,7 +13,7 @@ from prunebench.leaderboard.tables.page import board_page
 from prunebench.leaderboard.tables.terminal import text
 
 KEYS = ["task", "method", "target_sparsity", "sparsity", "n"]
-KEYS += ["accuracy_mean", "accuracy_std", "training_cost", "wall_seconds", "status"]
+KEYS += ["metric", "metric_mean", "metric_std", "training_cost", "wall_seconds", "status"]
 
 
 def page_of(results, expected=None):
@@ -211,7 +211,7 @@ def test_json_has_a_row_each_with_nulls_for_what_is_empty(board):
     assert len(found) == 5
     assert all(set(KEYS) <= set(row) for row in found)
     assert list(found[0])[: len(KEYS)] == KEYS
-    assert found[-1]["accuracy_mean"] is None
+    assert found[-1]["metric_mean"] is None
     assert found[0]["difference"] is None
 
 
@@ -293,7 +293,7 @@ def test_a_page_marks_the_best_the_equivalent_and_the_uncertain(seeds):
     assert "best 93.1 ± 0.1* close 93.0 ± 0.1~ wide 84.7 ± 14.5? far 81.0 ± 1.0" in printed
     lines = page.partition("### Every row")[2].splitlines()
     words = [cells(line)[8] for line in lines if line.endswith("| done     |")]
-    assert words == ["best", "within a point", "too few seeds to tell", "worse"]
+    assert words == ["best", "within one point", "too few seeds to tell", "worse"]
 
 
 def test_a_page_states_how_likely_it_shows_a_false_difference(seeds):

@@ -17,8 +17,8 @@ from prunebench import leaderboard
 from prunebench.api.errors import BoardError
 from prunebench.leaderboard import drawings, select, table
 from prunebench.leaderboard.plots.costs import costs_card, front, shown
-from prunebench.leaderboard.plots.curves import ACCURACY, curves, curves_card
-from prunebench.leaderboard.plots.marks import is_plotted, looks
+from prunebench.leaderboard.plots.curves import curves, curves_card
+from prunebench.leaderboard.plots.marks import is_plotted, looks, primary
 from prunebench.leaderboard.plots.rendering import svg
 from prunebench.leaderboard.plots.style import of_card, of_svg
 from prunebench.leaderboard.rows import rows
@@ -60,7 +60,8 @@ def panel(spec, method):
 
 
 def accuracy_card(results):
-    return curves_card(section_of(results), ACCURACY)
+    section = section_of(results)
+    return curves_card(section, primary(section))
 
 
 def cost_card(results):
@@ -68,7 +69,8 @@ def cost_card(results):
 
 
 def test_the_svg_shows_what_the_page_shows(board):
-    page, card = curves(section_of(board), ACCURACY), accuracy_card(board)
+    section = section_of(board)
+    page, card = curves(section, primary(section)), accuracy_card(board)
     assert page["data"] == card["data"]
     assert [layer["mark"]["type"] for layer in page["layer"]] == [layer["mark"]["type"] for layer in card["layer"]]
     assert card["layer"][-1]["encoding"]["x"] == page["layer"][-1]["encoding"]["x"]
@@ -117,7 +119,7 @@ def test_without_costs_there_is_no_plot_of_them(result):
 
 
 def cost(name, cost, accuracy, **changes):
-    row = {"method": name, "training_cost": cost, "accuracy_mean": accuracy, "status": "done", "control": False}
+    row = {"method": name, "training_cost": cost, "metric_mean": accuracy, "status": "done", "control": False}
     return row | changes
 
 
@@ -335,7 +337,7 @@ def test_a_leaderboard_is_a_page_with_plots_and_data(board, tmp_path):
         assert ElementTree.parse(tmp_path / "new" / "board" / name).getroot().tag.endswith("svg")
     table = table_of(tmp_path / "new" / "board" / "rows.csv")
     assert [row["method"] for row in table] == ["unpruned", "good", "poor", "good", "poor"]
-    assert float(table[1]["accuracy_mean"]) == pytest.approx(0.932)
+    assert float(table[1]["metric_mean"]) == pytest.approx(0.932)
     assert len(json.loads((tmp_path / "new" / "board" / "rows.json").read_text(encoding="utf-8"))) == 5
 
 

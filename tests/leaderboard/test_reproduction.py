@@ -24,7 +24,7 @@ def test_within_the_prediction_interval_is_reproduced_and_outside_is_not(seeds):
     assert (inside.published, inside.again) == (pytest.approx(0.91), pytest.approx(0.945))
     outside = judge(published, seeds(0.946, 0.946, 0.946))
     assert (outside.kind, outside.reproduced) == ("not reproduced", False)
-    assert outside.reasons == ("its accuracy is outside of the prediction interval",)
+    assert outside.reasons == ("its mean is outside of the prediction interval",)
     assert judge(published, seeds(0.874, 0.874, 0.874)).kind == "not reproduced"
 
 

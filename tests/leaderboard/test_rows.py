@@ -24,8 +24,8 @@ def row_of(results, method="snipper", sparsity=0.9, expected=None):
 def test_a_row_is_over_the_seeds(seeds):
     row = row_of(seeds(0.90, 0.91, 0.95))
     assert row["n"] == row["seeds"] == 3
-    assert row["accuracy_mean"] == pytest.approx(0.92)
-    assert row["accuracy_std"] == pytest.approx(math.sqrt((0.02**2 + 0.01**2 + 0.03**2) / 2))
+    assert row["metric_mean"] == pytest.approx(0.92)
+    assert row["metric_std"] == pytest.approx(math.sqrt((0.02**2 + 0.01**2 + 0.03**2) / 2))
     assert (row["task"], row["protocol"], row["variant"]) == ("digits", "protocol-1", "variant of snipper")
     assert (row["status"], row["reason"], row["control"]) == ("done", "", False)
 
@@ -56,7 +56,7 @@ def test_nothing_is_divided_by_nothing(result):
 
 def test_one_seed_has_no_deviation(result):
     row = row_of([result(), *([])])
-    assert (row["n"], row["accuracy_std"]) == (1, None)
+    assert (row["n"], row["metric_std"]) == (1, None)
 
 
 def test_the_difference_to_dense_is_over_the_seeds_that_both_have(result, seeds):
@@ -123,7 +123,7 @@ def test_a_row_without_all_its_seeds_says_which_and_why(result):
         result(seed=2, status="skipped", reason=""),
     ]
     row = row_of(results)
-    assert (row["n"], row["accuracy_mean"], row["tier"]) == (1, 0.7, None)
+    assert (row["n"], row["metric_mean"], row["tier"]) == (1, 0.7, None)
     assert row["status"] == "incomplete (1 of 3)"
     assert row["reason"] == "seed 1 failed: out of memory; seed 2 skipped: no reason given"
 
@@ -132,7 +132,7 @@ def test_a_row_without_any_seed_says_why(result):
     assert row_of([result(status="failed", reason="a\n  b | c")])["status"] == "failed: a b | c"
     row = row_of([result(status="skipped", seed=seed, reason="not reachable") for seed in range(3)])
     assert (row["status"], row["reason"]) == ("skipped: not reachable", "not reachable")
-    assert (row["n"], row["accuracy_mean"], row["wall_seconds"]) == (0, None, None)
+    assert (row["n"], row["metric_mean"], row["wall_seconds"]) == (0, None, None)
     mixed = row_of([result(status="skipped", reason="x"), result(status="failed", seed=1, reason="y")])
     assert mixed["status"] == "failed: seed 0 skipped: x; seed 1 failed: y"
 
@@ -210,7 +210,7 @@ def test_records_are_plain_values(result, seeds):
 
 def test_an_accuracy_that_is_no_number_is_in_no_mean(result):
     row = row_of([result(accuracy=math.nan), result(seed=1, accuracy=0.5)])
-    assert (row["accuracy_mean"], row["accuracy_std"]) == (0.5, None)
+    assert (row["metric_mean"], row["metric_std"]) == (0.5, None)
 
 
 def test_the_trials_show_what_was_measured_of_a_deployed_network_where_there_is_one(result):
@@ -239,7 +239,7 @@ def test_early_stopping_is_compared_with_the_dense_network_of_the_same_seed(resu
     assert row["early_stop_step_difference"] == -300
     # 4.302653 * 100 / sqrt(3) = 248.414
     assert row["early_stop_step_difference_high"] == pytest.approx(-51.586, abs=1e-3)
-    assert row["early_stop_accuracy_difference"] == pytest.approx(0.02)
+    assert row["early_stop_metric_difference"] == pytest.approx(0.02)
     assert row["ticket"] == "ticket"
     assert control["ticket"] == ""
 

@@ -105,7 +105,7 @@ def test_a_note_that_is_not_there_or_cannot_be_written_is_no_trouble(noted, boar
 
 def test_rows_that_the_folder_cannot_give_back_are_not_noted(noted, board, tmp_path):
     folder, frame = noted[0], board[1].copy()
-    frame.loc[0, "accuracy_mean"] = float("inf")
+    frame.loc[0, "metric_mean"] = float("inf")
     note = tmp_path / "infinite.json"
     standing.note_down(note, "source", folder, [], frame)
     assert not note.exists()

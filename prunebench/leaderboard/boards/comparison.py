@@ -11,7 +11,9 @@ from typing import Any, Literal
 
 from tabulate import tabulate
 
+from prunebench.api.objectives import ACCURACY, Metric
 from prunebench.leaderboard.boards.published import Board
+from prunebench.leaderboard.metrics import metric_of
 from prunebench.leaderboard.rows import records, table
 from prunebench.leaderboard.selection import changes, grouped, other_sources, select
 from prunebench.leaderboard.statistics import FEWEST_PAIRS, SIGNIFICANCE, difference, holm, mean, p_value, welch
@@ -29,7 +31,7 @@ Place = tuple[str, str, str, float]
 RULE = (
     f"Better and worse: p < {SIGNIFICANCE:g} in a two-sided t-test, paired by seed, after Holm's correction for all "
     f"rows that were tested; with fewer than {FEWEST_PAIRS} shared seeds, Welch's test of the two sets of seeds. "
-    "Accuracies are in percent, mean ± sample standard deviation."
+    "Values are of each task's primary metric, mean ± sample standard deviation; better is higher or lower as it says."
 )
 
 
@@ -44,11 +46,12 @@ class Line:
     before: str = ""
     after: str = ""
     difference: float | None = None
-    """Accuracy after minus before, of 1: paired where seeds are shared."""
+    """The primary metric after minus before, as stored: paired where seeds are shared."""
     low: float | None = None
     high: float | None = None
     p: float | None = None
     note: str = ""
+    metric: Metric = ACCURACY
 
 
 @dataclass(frozen=True)
@@ -72,13 +75,15 @@ class _Side:
     results: Sequence[Result]
 
     @property
-    def accuracies(self) -> dict[int, float]:
-        found = {r.seed: r.metrics.get("accuracy", math.nan) for r in self.results if r.status == "done"}
-        return {seed: accuracy for seed, accuracy in found.items() if math.isfinite(accuracy)}
+    def values(self) -> dict[int, float]:
+        """The primary metric by seed."""
+        name = metric_of(self.row).name
+        found = {r.seed: r.metrics.get(name, math.nan) for r in self.results if r.status == "done"}
+        return {seed: value for seed, value in found.items() if math.isfinite(value)}
 
     @property
     def shown(self) -> str:
-        return spread(self.row, 2) or str(self.row["status"])
+        return spread(self.row, 0) or str(self.row["status"])
 
 
 def compare(before: Board, after: Board, *, any_variant: bool = False) -> Comparison:
@@ -123,7 +128,7 @@ def _line(place: Place, old: _Side | None, new: _Side | None, any_variant: bool)
             before=old.shown if old else "",
             after=new.shown if new else "",
         )
-    line = replace(line, before=old.shown, after=new.shown)
+    line = replace(line, before=old.shown, after=new.shown, metric=metric_of(new.row))
     if old.row["protocol"] != new.row["protocol"]:
         return replace(line, kind="not comparable", note=_why("protocol", old, new))
     if old.row["variant"] != new.row["variant"]:
@@ -140,7 +145,7 @@ def _why(kind: Literal["protocol", "variant"], old: _Side, new: _Side) -> str:
 
 def _compared(line: Line, old: _Side, new: _Side) -> Line:
     """Rows of one protocol and variant; whether a difference is large enough is said when all are known."""
-    ours, theirs = new.accuracies, old.accuracies
+    ours, theirs = new.values, old.values
     if not ours or not theirs:
         kind: Kind = "same" if bool(ours) == bool(theirs) else "better" if ours else "worse"
         return replace(line, kind=kind, note=_joined(line.note, _outcomes(old, new)))
@@ -194,7 +199,8 @@ def _corrected(lines: Sequence[Line]) -> list[Line]:
         if line.p is not None:
             p = next(adjusted)
             apart = p < SIGNIFICANCE and line.difference
-            kind: Kind = "same" if not apart else "better" if (line.difference or 0) > 0 else "worse"
+            gain = line.metric.sign * (line.difference or 0)
+            kind: Kind = "same" if not apart else "better" if gain > 0 else "worse"
             note = line.note if apart else _joined(line.note, "not told apart")
             line = replace(line, kind=kind, p=p, note=note)
         found.append(line)
@@ -249,7 +255,7 @@ def _row(line: Line) -> str:
 
 def _points(line: Line) -> str:
     found = {"difference": line.difference, "difference_low": line.low, "difference_high": line.high}
-    return interval(found, "difference", 100, 2) if line.difference else ""
+    return interval(found, "difference", line.metric.factor, line.metric.decimals) if line.difference else ""
 
 
 def _p(line: Line) -> str:
@@ -269,7 +275,7 @@ def as_markdown(comparison: Comparison, everything: bool = False) -> str:
         ]
         for line in shown
     ]
-    header = ["", "row", "before", "after", "points", "p", ""]
+    header = ["", "row", "before", "after", "difference", "p", ""]
     text = tabulate(body, header, tablefmt="pipe", disable_numparse=True) if body else ""
     return "\n\n".join(filter(None, (escaped(summary(comparison)), text, RULE))) + "\n"
 
@@ -280,6 +286,6 @@ def as_json(comparison: Comparison) -> str:
         "before": comparison.before,
         "after": comparison.after,
         "counts": {kind: comparison.counts[kind] for kind in MARKS},
-        "rows": [asdict(line) for line in comparison.lines],
+        "rows": [asdict(line) | {"metric": line.metric.name} for line in comparison.lines],
     }
     return escaped_json(value, indent=1, allow_nan=False) + "\n"

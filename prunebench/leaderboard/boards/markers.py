@@ -26,13 +26,13 @@ from prunebench.leaderboard.tables.sections import Section, sections
 from prunebench.messages.suggestions import nearest
 
 TABLES = {
-    "caption": "what the accuracies are, and of how many seeds",
-    "pivot": "accuracy of the methods by sparsity",
+    "caption": "what the values are, and of how many seeds",
+    "pivot": "the primary metric of the methods by sparsity",
     "cost": "training cost of the methods by sparsity",
     "cost-caption": "what the costs are",
     "rows": "every row with every figure",
-    "plot": "accuracy against sparsity",
-    "cost-plot": "accuracy against training cost",
+    "plot": "the primary metric against sparsity",
+    "cost-plot": "the primary metric against training cost",
 }
 """What can be shown; a board's name alone shows the first four."""
 ALL = ("caption", "pivot", "cost-caption", "cost")
@@ -147,7 +147,7 @@ def _plot(section: Section, table: str, folder: str | None, place: str) -> str:
         return ""
     ending, against = PLOTS[table]
     path = quote(f"{folder}/{section.file}{ending}.svg".removeprefix("./"))
-    return f"![Test accuracy against {against}: {fragments(section)['title']}]({path})"
+    return f"![Test {section.metric.label} against {against}: {fragments(section)['title']}]({path})"
 
 
 def linked(folder: Path, page: Path) -> str:

@@ -1,9 +1,10 @@
 """Whether a published number is found again, when the same trials are run once more.
 
-Equal: every figure of every seed but those of a clock is the same, bit for bit. Within its spread: the mean accuracy
-of the new trials lies in the prediction interval that the published seeds give for it, mean ± t · s · √(1/n + 1/m),
-where s is their sample standard deviation, n their number, m that of the new trials, and t the 97.5 % quantile of
-Student's distribution with n - 1 degrees of freedom. One published seed has no spread: then the accuracy must be equal.
+Equal: every figure of every seed but those of a clock is the same, bit for bit. Within its spread: the mean of the
+primary metric of the new trials lies in the prediction interval that the published seeds give for it,
+mean ± t · s · √(1/n + 1/m), where s is their sample standard deviation, n their number, m that of the new trials, and t
+the 97.5 % quantile of Student's distribution with n - 1 degrees of freedom. One published seed has no spread: then the
+metric must be equal.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Verdict:
     kind: Literal["equal", "within its spread", "not reproduced"]
     published: float | None
     again: float | None
-    """Mean accuracies, of 1."""
+    """Means of the primary metric, as stored."""
     reach: float | None
     """Half the width of the prediction interval; None where there is no spread."""
     seeds: tuple[int, ...]
@@ -56,7 +57,7 @@ def judge(published: Sequence[Result], again: Sequence[Result]) -> Verdict:
     failed = [f"seed {r.seed} {r.status}: {' '.join(r.reason.split())}" for r in fresh if r.status != "done"]
     done = [result for result in fresh if result.status == "done"]
     differing = tuple(sorted({name for result in done for name in differences(before[result.seed], result)}))
-    old, new = _accuracies(list(before.values())), _accuracies(done)
+    old, new = _values(list(before.values())), _values(done)
     reach = _reach(old, len(new))
     reasons = list(failed)
     if not fresh:
@@ -72,8 +73,8 @@ def judge(published: Sequence[Result], again: Sequence[Result]) -> Verdict:
     return Verdict(kind, mean(old), mean(new), reach, seeds, differing, tuple(reasons))
 
 
-def _accuracies(results: Sequence[Result]) -> list[float]:
-    return [result.metrics.get("accuracy", math.nan) for result in results]
+def _values(results: Sequence[Result]) -> list[float]:
+    return [result.metrics.get(result.primary.name, math.nan) for result in results]
 
 
 def _reach(published: Sequence[float], again: int) -> float | None:
@@ -88,7 +89,7 @@ def _outside(old: Sequence[float], new: Sequence[float], reach: float | None) ->
     """Why the new mean is not within the spread of the old; empty if it is."""
     before, after = mean(old), mean(new)
     if before is None or after is None or not math.isfinite(before) or not math.isfinite(after):
-        return "an accuracy is no number"
+        return "a value of the metric is not a number"
     if reach is None:
-        return "" if abs(after - before) <= ROUNDING else "one seed has no spread, and its accuracy is another"
-    return "" if abs(after - before) <= reach + ROUNDING else "its accuracy is outside of the prediction interval"
+        return "" if abs(after - before) <= ROUNDING else "one seed has no spread, and its value is another"
+    return "" if abs(after - before) <= reach + ROUNDING else "its mean is outside of the prediction interval"

@@ -1,4 +1,4 @@
-"""Accuracy against training cost, with the Pareto front of the methods at a sparsity."""
+"""The primary metric against training cost, with the Pareto front of the methods at a sparsity."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from prunebench.leaderboard.plots.curves import ACCURACY
+from prunebench.leaderboard.metrics import metric_of
 from prunebench.leaderboard.plots.marks import (
     CROWD,
     EVERY,
@@ -16,7 +16,6 @@ from prunebench.leaderboard.plots.marks import (
     by_method,
     chart,
     dense_layers,
-    depth,
     dotted,
     drawn,
     explained,
@@ -26,11 +25,11 @@ from prunebench.leaderboard.plots.marks import (
     of_dense,
     point_layer,
     points,
+    primary,
 )
 from prunebench.leaderboard.plots.style import CARD, FAINT, LEGEND, Spec, control, of_card, of_svg
 from prunebench.leaderboard.tables.sections import Row, Section, percent
 
-TITLE = "Test accuracy against training cost"
 COLUMNS, ROWS = 3, 2
 """Panels of an SVG."""
 WIDTH, HEIGHT = 178, 165
@@ -42,12 +41,21 @@ TEXT, LETTER, LINE = 10, 5.4, 11
 """Pixels of a name: its size, the width of a letter on average, and its line."""
 
 
+def title(section: Section) -> str:
+    return f"Test {section.metric.label} against training cost"
+
+
 def front(rows: Sequence[Row]) -> list[Row]:
-    """The rows that no other matches in accuracy at no more cost, by cost: those complete alone are compared."""
+    """The complete rows that no other one matches in the primary metric at no more cost, by cost."""
+
+    def merit(row: Row) -> float:
+        return float(metric_of(row).sign * row["metric_mean"])
+
     found: list[Row] = []
     costed = [row for row in rows if row["status"] == "done" and row["training_cost"] and not row["control"]]
-    for row in sorted(costed, key=lambda row: (row["training_cost"], -(row["accuracy_mean"] or 0.0), row["method"])):
-        if row["accuracy_mean"] is not None and (not found or row["accuracy_mean"] > found[-1]["accuracy_mean"]):
+    known = [row for row in costed if row["metric_mean"] is not None]
+    for row in sorted(known, key=lambda row: (row["training_cost"], -merit(row), row["method"])):
+        if not found or merit(row) > merit(found[-1]):
             found.append(row)
     return found
 
@@ -69,11 +77,13 @@ def _at(section: Section, sparsity: float) -> list[Row]:
 
 
 def costs(section: Section) -> Spec:
-    """Test accuracy against training cost, as a multiple of one dense training, at the sparsity that is chosen."""
-    values = [value for value in points(section, ACCURACY) if value["cost"]]
+    """The primary metric against training cost, as a multiple of one dense training, at the sparsity that is chosen."""
+    measure = primary(section)
+    values = [value for value in points(section, measure) if value["cost"]]
     options, chosen = _choices(section, values)
     noted = any(option["value"]["logarithmic"] for option in options)
-    measure = replace(ACCURACY, title=ACCURACY.title + ("; logarithmic in the error where methods collapse" * noted))
+    note = " (logarithmic)" if measure.axis.logarithmic else "; logarithmic in the error where methods collapse" * noted
+    measure = replace(measure, title=measure.title + note)
     across = _costs(values)
     color = {"color": by_method(section, "color")}
     layers = [
@@ -83,12 +93,12 @@ def costs(section: Section) -> Spec:
         line_layer(across, measure, {**color, "strokeDash": by_method(section, "dash"), "opacity": lit(1.0, 0.12)}),
         point_layer(across, measure, {**color, "shape": by_method(section, "shape"), "opacity": lit(1.0, 0.12)}),
     ]
-    spec = chart(section, measure, values, TITLE, layers)
+    spec = chart(section, measure, values, title(section), layers)
     spec["params"][0]["value"] = options[chosen]["value"]
     spec["transform"].append({"filter": "picked.level < 0 || datum.level === picked.level"})
     spec["usermeta"]["controls"] = control("picked", "sparsity", options, chosen)
     spec["usermeta"]["caption"] = (
-        f"{TITLE}: {section.title}. Grey, at one sparsity: the Pareto front of the methods "
+        f"{title(section)}: {section.title}. Grey, at one sparsity: the Pareto front of the methods "
         "shown, those that none beats at no more cost. Bars: one sample standard deviation. Dotted: the dense network, "
         "and its cost. The tables of this part have the same figures."
     )
@@ -97,16 +107,16 @@ def costs(section: Section) -> Spec:
 
 def _choices(section: Section, values: Sequence[Mapping[str, Any]]) -> tuple[list[Spec], int]:
     """The sparsities to choose from, and the number of the highest at which most methods have a point."""
-    counts = Counter(value["level"] for value in values)
+    counts, measure = Counter(value["level"] for value in values), primary(section)
     options: list[Spec] = []
     for level, sparsity in enumerate(section.sparsities):
         rows = [*section.controls[:1], *(row for row in section.rows if row["target_sparsity"] == sparsity)]
-        value = {"level": level, "logarithmic": ACCURACY.collapse(rows)}
+        value = {"level": level, "logarithmic": measure.collapse(rows)}
         if counts[level]:
             options.append({"text": f"{percent(sparsity)} %", "value": value})
     found = [counts[option["value"]["level"]] for option in options]
     chosen = max(range(len(found)), key=lambda index: (found[index], index), default=0)
-    every = {"level": -1, "logarithmic": ACCURACY.collapse(section.rows)}
+    every = {"level": -1, "logarithmic": measure.collapse(section.rows)}
     return [*options, {"text": EVERY, "value": every}], chosen
 
 
@@ -135,13 +145,13 @@ def _reach(across: Spec, measure: Measure, paint: Spec) -> Spec:
 
 def _front(across: Spec, measure: Measure, **mark: Any) -> Spec:
     """The complete rows of one sparsity that none beats at no more cost: steps, as between them nothing is known."""
-    order = [{"field": "cost"}, {"field": "center", "order": "descending"}, {"field": "method"}]
+    order = [{"field": "cost"}, {"field": "merit", "order": "descending"}, {"field": "method"}]
     return {
         "transform": [
             {"filter": "picked.level >= 0 && datum.complete"},
-            {"window": [{"op": "max", "field": "center", "as": "best"}], "sort": order},
+            {"window": [{"op": "max", "field": "merit", "as": "best"}], "sort": order},
             {"window": [{"op": "lag", "field": "best", "as": "before"}], "sort": order},
-            {"filter": "!isValid(datum.before) || datum.center > datum.before"},
+            {"filter": "!isValid(datum.before) || datum.merit > datum.before"},
         ],
         "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 6, "opacity": 0.35, "color": FAINT} | mark,
         "encoding": {"x": across, "y": measure.encoding(), "order": {"field": "cost"}},
@@ -162,7 +172,7 @@ def shown(section: Section) -> list[float]:
 
 def costs_card(section: Section) -> Spec:
     """The same as an SVG: a panel a sparsity, with a legend, or of many methods with the front's names."""
-    values = [value for value in points(section, ACCURACY) if value["cost"]]
+    values = [value for value in points(section, primary(section)) if value["cost"]]
     crowded, sparsities = len(looks(section)) > CROWD, shown(section)
     panels = [
         _panel(section, sparsity, values, crowded, left=place % COLUMNS == 0, low=place + COLUMNS >= len(sparsities))
@@ -175,15 +185,16 @@ def costs_card(section: Section) -> Spec:
         "params": [{"name": "picked", "value": {"level": 0}}],
     }
     said = "line: the Pareto front, methods that none beats at no more cost", "bars: one sample standard deviation"
-    notes = explained(section, ACCURACY, values)
-    return of_card(spec, f"{section.title}: {TITLE.lower()}", *said, "grey: all others" * crowded, *notes)
+    notes = explained(section, primary(section), values)
+    return of_card(spec, f"{section.title}: {title(section).lower()}", *said, "grey: all others" * crowded, *notes)
 
 
 def _panel(section: Section, sparsity: float, values: Sequence[Spec], crowded: bool, *, left: bool, low: bool) -> Spec:
     rows, best = _at(section, sparsity), {row["method"] for row in front(_at(section, sparsity))}
-    logarithmic = ACCURACY.collapse([*section.controls[:1], *rows])
-    note = ", logarithmic in the error" if logarithmic else ""
-    measure = replace(ACCURACY, title="test accuracy, %" if left else "", logarithmic=str(logarithmic).lower())
+    measure = primary(section)
+    logarithmic = measure.collapse([*section.controls[:1], *rows])
+    note = measure.note([*section.controls[:1], *rows]).replace(" (", ", ").replace(")", "")
+    measure = replace(measure, title=measure.title if left else "", collapsed=str(logarithmic).lower())
     own = [
         value | {"best": value["method"] in best}
         for value in values
@@ -191,7 +202,7 @@ def _panel(section: Section, sparsity: float, values: Sequence[Spec], crowded: b
     ]
     across = _costs(values)
     across["axis"]["title"] = across["axis"]["title"] if low else None
-    heights = _domain(section, own, logarithmic)
+    heights = _domain(section, own, measure, logarithmic)
     framed = {"y": measure.encoding(domain=heights, padding=0), "x": across}
     color = {"color": by_method(section, "color")}
     marks = {**color, "shape": by_method(section, "shape")}
@@ -206,7 +217,9 @@ def _panel(section: Section, sparsity: float, values: Sequence[Spec], crowded: b
     ]
     layers[-1]["encoding"] |= framed
     if crowded:
-        layers += _names([value for value in own if value["best"]], across["scale"]["domain"], heights, logarithmic)
+        layers += _names(
+            [value for value in own if value["best"]], across["scale"]["domain"], heights, measure, logarithmic
+        )
     return {
         "title": {"text": f"{percent(sparsity)} % sparsity{note}", "fontSize": 11, "offset": 4, "frame": "group"},
         "width": WIDTH,
@@ -217,37 +230,38 @@ def _panel(section: Section, sparsity: float, values: Sequence[Spec], crowded: b
     }
 
 
-def _domain(section: Section, values: Sequence[Spec], logarithmic: bool) -> list[float]:
-    """Of a panel's heights, with room for names above."""
-    row = of_dense(section, ACCURACY)
+def _domain(section: Section, values: Sequence[Spec], measure: Measure, logarithmic: bool) -> list[float]:
+    """Of a panel's heights, with room for names on the side of better values."""
+    row = of_dense(section, measure)
     ends = [value[name] for value in values for name in ("low", "high")]
-    ends += [ACCURACY.of(row, -1), ACCURACY.of(row, 1)] if row else []
-    places = [_height(end, logarithmic) for end in ends]
+    ends += [measure.of(row, -1), measure.of(row, 1)] if row else []
+    places = [measure.height(end, logarithmic) for end in ends]
     reach = (max(places) - min(places)) or 1.0
-    return [min(places) - MARGIN * reach, max(places) + HEADROOM * reach]
+    below, above = (MARGIN, HEADROOM) if measure.sign > 0 else (HEADROOM, MARGIN)
+    return [min(places) - below * reach, max(places) + above * reach]
 
 
-def _height(accuracy: float, logarithmic: bool) -> float:
-    return depth(accuracy) if logarithmic else accuracy
-
-
-def _names(values: Sequence[Spec], costs: Sequence[float], heights: Sequence[float], logarithmic: bool) -> list[Spec]:
-    """The front's methods by name, to the upper left, where no point can be; names that would touch go higher."""
+def _names(
+    values: Sequence[Spec], costs: Sequence[float], heights: Sequence[float], measure: Measure, logarithmic: bool
+) -> list[Spec]:
+    """The front's methods by name, to the left on the better side, where no point can be; names that would touch are
+    moved away."""
     names: list[Spec] = []
+    away = -measure.sign  # pixels are counted downwards
     for value in sorted(values, key=lambda value: float(value["cost"])):
         x = WIDTH * math.log(value["cost"] / costs[0]) / math.log(costs[1] / costs[0])
-        y = HEIGHT * (1 - (_height(value["center"], logarithmic) - heights[0]) / (heights[1] - heights[0]))
+        y = HEIGHT * (1 - (measure.height(value["center"], logarithmic) - heights[0]) / (heights[1] - heights[0]))
         length = LETTER * len(value["method"])
-        right, low = max(x - 3, length + 2), y - 3
-        for other in sorted(names, key=lambda name: -float(name["low"])):
+        right, low = max(x - 3, length + 2), y + 3 * away
+        for other in sorted(names, key=lambda name: -away * float(name["low"]), reverse=True):
             if right - length < other["right"] and right > other["left"] and abs(low - other["low"]) < LINE:
-                low = other["low"] - LINE
+                low = other["low"] + LINE * away
         names.append({"x": x, "y": y, "left": right - length, "right": right, "low": low, "name": value["method"]})
     pixels: dict[str, Spec] = {channel: {"type": "quantitative", "scale": None} for channel in ("x", "y")}
     at = {channel: {"field": field} | pixels[channel] for channel, field in (("x", "right"), ("y", "low"))}
     spots = {channel: {"field": channel} | pixels[channel] for channel in ("x", "y")}
-    leaders = [name for name in names if name["y"] - name["low"] > LINE]
-    text = {"type": "text", "align": "right", "baseline": "bottom", "fontSize": TEXT}
+    leaders = [name for name in names if abs(name["y"] - name["low"]) > LINE]
+    text = {"type": "text", "align": "right", "baseline": "bottom" if measure.sign > 0 else "top", "fontSize": TEXT}
     line = {"type": "rule", "strokeWidth": 0.5, "color": FAINT}
     return [
         {"data": {"values": leaders}, "mark": line, "encoding": {**spots, "y2": {"field": "low"}}},

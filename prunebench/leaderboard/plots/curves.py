@@ -1,4 +1,4 @@
-"""Accuracy and early stopping against sparsity.
+"""The primary metric and early stopping against sparsity.
 
 The two plots of early stopping are those of Frankle & Carbin (2019, arXiv:1803.03635).
 """
@@ -6,16 +6,11 @@ The two plots of early stopping are those of Frankle & Carbin (2019, arXiv:1803.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from prunebench.leaderboard.plots.marks import (
     CROWD,
-    LOGARITHMIC,
-    PERCENT,
-    WITH_ACCURACY,
-    WITH_EARLY_STOP,
     Measure,
     by_method,
     chart,
@@ -30,23 +25,6 @@ from prunebench.leaderboard.plots.marks import (
 from prunebench.leaderboard.plots.style import LEGEND, Spec, of_card, of_svg, rounded
 from prunebench.leaderboard.tables.sections import Section
 
-ACCURACY = Measure(
-    "accuracy_mean", "accuracy_std", 100.0, PERCENT, "test accuracy, %", WITH_ACCURACY, subject="accuracy"
-)
-EARLY_STOP = Measure(
-    *("early_stop_step", "early_stop_step_std", 1.0, math.inf, "iteration of early stopping", WITH_EARLY_STOP),
-    subject="early stop",
-)
-EARLY_ACCURACY = Measure(
-    *("early_stop_accuracy", "early_stop_accuracy_std", 100.0, PERCENT),
-    *("test accuracy at early stopping, %", WITH_EARLY_STOP),
-    subject="accuracy there",
-)
-TITLES = {
-    ACCURACY: "Test accuracy against sparsity",
-    EARLY_STOP: "Iteration of early stopping against sparsity",
-    EARLY_ACCURACY: "Test accuracy at early stopping against sparsity",
-}
 DEVIATION = "one sample standard deviation"
 WIDTH, HEIGHT = 430, 300
 """Pixels of an SVG without its legend."""
@@ -60,8 +38,8 @@ BLUE, GREY = {"color": {"value": "var(--series-0)"}}, "#c9ced4"
 
 def curves(section: Section, measure: Measure) -> Spec:
     """Means against sparsity, and bands of one sample standard deviation."""
-    title, logarithmic = TITLES[measure], measure.collapse(section.rows)
-    measure = replace(measure, title=measure.title + (LOGARITHMIC if logarithmic else ""))
+    title, logarithmic = measure.heading, measure.collapse(section.rows)
+    measure = replace(measure, title=measure.title + measure.note(section.rows))
     values = points(section, measure)
     across = _sparsities(section, values)
     color = {"color": by_method(section, "color")}
@@ -86,7 +64,7 @@ def curves_card(section: Section, measure: Measure) -> Spec:
     """The same as an SVG: with a legend, or of many methods with a panel each."""
     spec = curves(section, measure)
     values = spec["data"]["values"]
-    title = f"{section.title}: {TITLES[measure].lower()}"
+    title = f"{section.title}: {measure.heading.lower()}"
     notes = explained(section, measure, values)
     if len(spec["usermeta"]["methods"]) > CROWD:
         said = f"blue: the method, with a band of {DEVIATION}", "grey: all the others"
@@ -99,8 +77,8 @@ def curves_card(section: Section, measure: Measure) -> Spec:
 def _panels(section: Section, measure: Measure, values: Sequence[Spec]) -> Spec:
     """A panel a method, with all the others in grey behind it."""
     logarithmic = measure.collapse(section.rows)
-    heading = measure.title + (LOGARITHMIC if logarithmic else "")
-    measure = replace(measure, title="", logarithmic=json.dumps(logarithmic), ticks=3)
+    heading = measure.title + measure.note(section.rows)
+    measure = replace(measure, title="", collapsed=json.dumps(logarithmic), every=3)
     across = _sparsities(section, values)
     across["axis"]["title"] = None
     methods = list(dict.fromkeys(value["method"] for value in values))

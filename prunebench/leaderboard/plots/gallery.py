@@ -9,9 +9,9 @@ import pandas as pd
 
 from prunebench.leaderboard.overlaps import Overlap
 from prunebench.leaderboard.plots import costs, layers
-from prunebench.leaderboard.plots.curves import ACCURACY, EARLY_ACCURACY, EARLY_STOP, TITLES, curves, curves_card
+from prunebench.leaderboard.plots.curves import curves, curves_card
 from prunebench.leaderboard.plots.diagrams import diagram, diagram_card
-from prunebench.leaderboard.plots.marks import Measure, is_plotted, points
+from prunebench.leaderboard.plots.marks import Measure, early_primary, early_stop, is_plotted, points, primary
 from prunebench.leaderboard.plots.mask_overlaps import overlap_caption, overlap_map, overlap_map_card
 from prunebench.leaderboard.plots.rendering import svg
 from prunebench.leaderboard.plots.style import Spec
@@ -63,12 +63,12 @@ def of_section(section: Section, selection: Selection) -> Iterator[Plot]:
     """The plots of a task."""
     if not is_plotted(section):
         return
-    yield from _curves(section, "", ACCURACY)
+    yield from _curves(section, "", primary(section))
     if costs.is_plotted(section):
-        alt = f"{costs.TITLE}: {section.title}"
+        alt = f"{costs.title(section)}: {section.title}"
         yield Plot(f"{section.file}-cost.svg", alt, costs.costs(section), costs.costs_card(section))
-    yield from _curves(section, "-early-stop", EARLY_STOP)
-    yield from _curves(section, "-early-accuracy", EARLY_ACCURACY)
+    yield from _curves(section, "-early-stop", early_stop(section))
+    yield from _curves(section, "-early-accuracy", early_primary(section))
     yield from _layers(section, _results(section, selection))
     yield from _overlaps(section, _mask_overlaps(section, selection))
 
@@ -98,7 +98,7 @@ def _shown_names(section: Section) -> dict[str, str]:
 
 def _curves(section: Section, ending: str, measure: Measure) -> Iterator[Plot]:
     if points(section, measure):
-        alt = f"{TITLES[measure]}: {section.title}"
+        alt = f"{measure.heading}: {section.title}"
         yield Plot(f"{section.file}{ending}.svg", alt, curves(section, measure), curves_card(section, measure))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from prunebench.api.objectives import ACCURACY, TOP5
 from prunebench.leaderboard.tables.sections import Row, Section
 from prunebench.records.results import Result
 
@@ -62,8 +63,12 @@ def _ratios(section: Section, rows: Sequence[Row], done: Sequence[Result]) -> De
 
 
 def _top_k(section: Section, rows: Sequence[Row], done: Sequence[Result]) -> Decision:
-    first = sum(row["accuracy_mean"] is not None for row in rows)
-    fifth = sum(row["accuracy_top5"] is not None for row in rows)
+    first = sum(row["metric_mean"] is not None for row in rows)
+    if section.metric.name != ACCURACY.name:
+        return _graded(
+            first, len(rows)
+        ), f"the metric of this task is {section.metric.label}: in {first} of {len(rows)} rows"
+    fifth = sum(row.get(TOP5.name) is not None for row in rows)
     if not fifth:
         return _graded(first, len(rows)), f"top-1 in {first} of {len(rows)} rows; too few classes for top-5"
     return _graded(min(first, fifth), len(rows)), f"top-1 in {first} and top-5 in {fifth} of {len(rows)} rows"

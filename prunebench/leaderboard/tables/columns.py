@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from prunebench.api.objectives import Metric
+from prunebench.leaderboard.metrics import Objective, difference_title, from_text, margin_words, metric_of, title
 from prunebench.leaderboard.rows import COLUMNS
 from prunebench.leaderboard.tables.model import Table, code, said
 from prunebench.leaderboard.tables.sections import Row, Section, deviating, interval, percent, spread, state
@@ -24,33 +26,56 @@ class Column:
 
 AGAINST_BEST = {
     "best": "best",
-    "equivalent": "within a point",
+    "equivalent": "within {}",
     "undecided": "too few seeds to tell",
     "worse": "worse",
     "chance": "all at chance",
 }
+OPTIONAL = {"unscored %", "ties %"}
+LEFT = {"method", "beside the best", "status"}
 
 
 def every_row(section: Section) -> Table:
     """Every row, without the columns that the task has nothing for."""
-    optional = {"top-5 %", "unscored %", "ties %"}
-    columns = [
+    shown = [
         column
-        for column in PAGE
-        if column.heading not in optional or any(row.get(column.figures[0]) is not None for row in section.rows)
+        for column in columns(section.objective)
+        if column.heading not in OPTIONAL or any(row.get(column.figures[0]) is not None for row in section.rows)
     ]
-    body = tuple(tuple(column.show(row) for column in columns) for row in section.rows)
-    sides = tuple(
-        "left" if column.heading in ("method", "beside the best", "status") else "right" for column in columns
-    )
-    return Table(tuple(column.heading for column in columns), body, sides)
+    body = tuple(tuple(column.show(row) for column in shown) for row in section.rows)
+    sides = tuple("left" if column.heading in LEFT else "right" for column in shown)
+    return Table(tuple(column.heading for column in shown), body, sides)
 
 
 def meanings(frame: pd.DataFrame) -> Table:
     """Every column of the data, where the page shows it, and what it means."""
-    headings = {name: column.heading for column in PAGE for name in column.figures}
-    lines = [(code(name), headings.get(name, ""), said(text)) for name, text in COLUMNS.items() if name in frame]
+    objectives = [from_text(text) for text in dict.fromkeys(frame["objective"])] or [from_text("")]
+    headings: dict[str, dict[str, None]] = {}
+    for column in (column for objective in objectives for column in columns(objective)):
+        for name in column.figures:
+            headings.setdefault(name, {})[column.heading] = None
+    others = {metric.name: metric.label for objective in objectives for metric in objective[1:]}
+    explained = COLUMNS | {
+        column: text
+        for name, label in others.items()
+        for column, text in ((name, f"{label} on the test set; mean"), (f"{name}_std", "its sample standard deviation"))
+        if name not in COLUMNS
+    }
+    lines = [
+        (code(name), " or ".join(headings.get(name, ())), said(text))
+        for name, text in explained.items()
+        if name in frame
+    ]
     return Table(("column of rows.csv", "on this page", "meaning"), tuple(lines))
+
+
+def _against_best(row: Row) -> str:
+    return AGAINST_BEST.get(row["against_best"], "").format(margin_words(metric_of(row)))
+
+
+def _other(metric: Metric) -> Column:
+    names = (metric.name, f"{metric.name}_std")
+    return Column(title(metric), names, lambda row: deviating(row, metric.name, metric.factor, metric.decimals))
 
 
 def _number(name: str, suffix: str = "") -> Callable[[Row], str]:
@@ -85,32 +110,36 @@ def _tier(row: Row) -> str:
     return "" if row["tier"] is None else f"{row['tier']}{'?' if row['told_apart'] is False else ''}"
 
 
-PAGE = (
-    Column("method", ("method",), lambda row: str(row["method"])),
-    Column("target %", ("target_sparsity",), lambda row: percent(row["target_sparsity"])),
-    Column("sparsity %", ("sparsity",), lambda row: "" if row["sparsity"] is None else f"{100 * row['sparsity']:.2f}"),
-    Column("n", ("n",), _number("n")),
-    Column("accuracy %", ("accuracy_mean", "accuracy_std"), lambda row: spread(row, 2)),
-    Column("top-5 %", ("accuracy_top5", "accuracy_top5_std"), lambda row: deviating(row, "accuracy_top5", 100, 2)),
-    Column(
-        "points above dense",
-        ("difference", "difference_low", "difference_high"),
-        lambda row: interval(row, "difference", 100, 2),
-    ),
-    Column("pairs", ("pairs",), _number("pairs")),
-    Column("tier", ("tier", "told_apart"), _tier),
-    Column("beside the best", ("against_best",), lambda row: AGAINST_BEST.get(row["against_best"], "")),
-    Column("training cost", ("training_cost",), _number("training_cost", "×")),
-    Column("training FLOPs", ("training_flops",), _large("training_flops")),
-    Column("examples", ("examples",), _large("examples")),
-    Column("wall s", ("wall_seconds",), _number("wall_seconds")),
-    Column("inference FLOPs", ("inference_flops",), _large("inference_flops")),
-    Column("speed-up", ("speedup",), _number("speedup", "×")),
-    Column("compression", ("compression",), _number("compression", "×")),
-    Column("weights kept", ("parameters_kept",), _number("parameters_kept")),
-    Column("collapsed layers", ("collapsed_layers",), _number("collapsed_layers")),
-    Column("unscored %", ("unscored_share",), _share("unscored_share")),
-    Column("ties %", ("tied_share",), _share("tied_share")),
-    Column("status", ("status",), state),
-)
-"""The full table, in its order."""
+def columns(objective: Objective) -> list[Column]:
+    """The full table of a task with these metrics, in its order."""
+    metric, *others = objective
+    return [
+        Column("method", ("method",), lambda row: str(row["method"])),
+        Column("target %", ("target_sparsity",), lambda row: percent(row["target_sparsity"])),
+        Column(
+            "sparsity %", ("sparsity",), lambda row: "" if row["sparsity"] is None else f"{100 * row['sparsity']:.2f}"
+        ),
+        Column("n", ("n",), _number("n")),
+        Column(title(metric), ("metric_mean", "metric_std"), lambda row: spread(row, 0)),
+        *map(_other, others),
+        Column(
+            difference_title(metric),
+            ("difference", "difference_low", "difference_high"),
+            lambda row: interval(row, "difference", metric.factor, metric.decimals),
+        ),
+        Column("pairs", ("pairs",), _number("pairs")),
+        Column("tier", ("tier", "told_apart"), _tier),
+        Column("beside the best", ("against_best",), _against_best),
+        Column("training cost", ("training_cost",), _number("training_cost", "×")),
+        Column("training FLOPs", ("training_flops",), _large("training_flops")),
+        Column("examples", ("examples",), _large("examples")),
+        Column("wall s", ("wall_seconds",), _number("wall_seconds")),
+        Column("inference FLOPs", ("inference_flops",), _large("inference_flops")),
+        Column("speed-up", ("speedup",), _number("speedup", "×")),
+        Column("compression", ("compression",), _number("compression", "×")),
+        Column("weights kept", ("parameters_kept",), _number("parameters_kept")),
+        Column("collapsed layers", ("collapsed_layers",), _number("collapsed_layers")),
+        Column("unscored %", ("unscored_share",), _share("unscored_share")),
+        Column("ties %", ("tied_share",), _share("tied_share")),
+        Column("status", ("status",), state),
+    ]

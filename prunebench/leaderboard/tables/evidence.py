@@ -1,10 +1,11 @@
-"""Tables of a task beside its accuracies: tickets, deployed networks, ShrinkBench's list; and ranks across tasks."""
+"""Tables of a task beside that of its metric: tickets, deployed networks, ShrinkBench's list; ranks across tasks."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
+from prunebench.leaderboard.metrics import difference_title
 from prunebench.leaderboard.ranks import Ranking
 from prunebench.leaderboard.statistics import CONFIDENCE, FEWEST_PAIRS, SIGNIFICANCE
 from prunebench.leaderboard.tables.checklist import checklist
@@ -14,11 +15,11 @@ from prunebench.records.results import Result
 
 TICKETS = f"""\
 The two properties of a winning ticket (Frankle & Carbin 2019): stopped early, at the iteration of its lowest validation
-loss, the sparse network comes no later (j′ ≤ j) and is no less accurate on the test set (a′ ≥ a) than the dense network
-of the same seed. *ticket*: both are shown, each by the one-sided {CONFIDENCE:.0%} bound of the paired differences.
-*not*: one is refuted, by its two-sided {CONFIDENCE:.0%} interval. *undecided*: neither, with these seeds. Fewer than
-{FEWEST_PAIRS} pairs give no verdict. An iteration is known to the interval of the evaluations, and counts from the
-recipe's beginning. Whether the weights were the original ones is the method's affair, not the verdict's."""
+loss, the sparse network comes no later (j′ ≤ j) and is no worse on the test set (a′ ≥ a for accuracies) than the
+dense network of the same seed. *ticket*: both are shown, each by the one-sided {CONFIDENCE:.0%} bound of the paired
+differences. *not*: one is refuted, by its two-sided {CONFIDENCE:.0%} interval. *undecided*: neither, with these seeds.
+Fewer than {FEWEST_PAIRS} pairs give no verdict. An iteration is known to the interval of the evaluations, and counts
+from the recipe's beginning. Whether the weights were the original ones is the method's affair, not the verdict's."""
 NO_VALIDATION = """\
 Not applicable: early stopping takes a validation split, which the recipe of this task does not set aside
 (`validation`)."""
@@ -27,7 +28,7 @@ Measured, not counted. Size is that of the file, zeros left out where that is sh
 pass after a warm-up, ± the interquartile range of the passes, timed in turn with the dense network on the machine that
 the row names; the ratio is the mean over seeds ± its sample standard deviation."""
 BLOCKS = f"""\
-Ranks of the methods' mean accuracies within each block of task and sparsity, averaged over the blocks (Demšar 2006).
+Ranks of the methods' means within each block of task and sparsity, averaged over the blocks (Demšar 2006).
 Friedman's test says whether they differ at all (p < {SIGNIFICANCE:g}); if so, mean ranks further apart than Nemenyi's
 critical difference do. Blocks of one task are alike, so this is evidence for these tasks rather than for tasks at
 large. Only methods that are complete in all blocks have a rank."""
@@ -36,15 +37,24 @@ large. Only methods that are complete in all blocks have a rank."""
 def tickets(section: Section) -> Table | None:
     """Early stopping and its verdict; None where nothing stopped early."""
     rows = [row for row in section.rows if row["early_stop_step"] is not None]
-    header = ("method", "target %", "iteration", "above dense", "accuracy there %", "points above dense", "ticket")
+    metric = section.metric
+    header = (
+        "method",
+        "target %",
+        "iteration",
+        "above dense",
+        f"{metric.label} there {metric.unit}".rstrip(),
+        difference_title(metric),
+        "ticket",
+    )
     body = tuple(
         (
             row["method"],
             percent(row["target_sparsity"]),
             deviating(row, "early_stop_step", 1, 0),
             interval(row, "early_stop_step_difference", 1, 0),
-            deviating(row, "early_stop_accuracy", 100, 2),
-            interval(row, "early_stop_accuracy_difference", 100, 2),
+            deviating(row, "early_stop_metric", metric.factor, metric.decimals),
+            interval(row, "early_stop_metric_difference", metric.factor, metric.decimals),
             row["ticket"] or "",
         )
         for row in rows

@@ -1,4 +1,4 @@
-"""The leaderboard as LaTeX: a table of accuracies and one of costs for each task, with booktabs."""
+"""The leaderboard as LaTeX: a table of the primary metric and one of costs for each task, with booktabs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from prunebench.leaderboard.tables.model import Table, Words, text_of
-from prunebench.leaderboard.tables.pivots import COST, accuracies, caption, costs
+from prunebench.leaderboard.tables.pivots import COST, caption, costs, values
 from prunebench.leaderboard.tables.protocol import denominator
 from prunebench.leaderboard.tables.sections import Section, sections
 
@@ -47,7 +47,7 @@ def _tables(section: Section) -> Iterator[str]:
     if not section.methods:
         return
     said = f"{_text(caption(section))} {escaped(f'Sparsity: {denominator(section)}.')}"
-    yield _table(section, said, "accuracy", accuracies(section))
+    yield _table(section, said, section.metric.name.replace("_", "-"), values(section))
     yield _table(section, escaped(COST), "cost", costs(section))
 
 

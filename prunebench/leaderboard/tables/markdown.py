@@ -49,7 +49,7 @@ def fragments(section: Section) -> dict[str, str]:
     """Tables and sentences of a task's section by name, for other pages to show."""
     return {
         "caption": inline(pivots.caption(section)),
-        "pivot": _table(pivots.accuracies(section)) if section.methods else "",
+        "pivot": _table(pivots.values(section)) if section.methods else "",
         "cost-caption": inline(pivots.cost_caption(section)),
         "cost": _table(pivots.costs(section)) if section.methods else "",
         "rows": _table(every_row(section)),

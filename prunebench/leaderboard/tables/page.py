@@ -31,27 +31,28 @@ from prunebench.leaderboard.tables.model import (
     joined,
     said,
 )
-from prunebench.leaderboard.tables.pivots import accuracies, caption, cost_caption, costs
+from prunebench.leaderboard.tables.pivots import caption, cost_caption, costs, values
 from prunebench.leaderboard.tables.protocol import date, protocol
 from prunebench.leaderboard.tables.sections import Row, Section, percent, sections, state
 from prunebench.records.results import Result
 
 STATISTICS = f"""\
 Figures are means over seeds; ± is the sample standard deviation. The difference to the dense network is paired: the
-two accuracies of a seed are subtracted, and the interval is Student's t interval ({CONFIDENCE:.0%}) of their mean.
+two values of a seed are subtracted, and the interval is Student's t interval ({CONFIDENCE:.0%}) of their mean.
 
 Methods are compared with the best of their task and sparsity. *Worse*: the difference is significant at
 {SIGNIFICANCE:g} by the test of Games & Howell (1976), which does not assume equal variances (pruned networks near
 collapse vary widely) and corrects for choosing the best method after seeing the results; two methods alone are compared
-by the paired t-test. *Within a point*: the difference is not significant, and its one-sided 95 % bound (Welch's t) is
-at most one point. *Too few seeds to tell*: neither is shown. In simulations a method whose true mean is one point below
-the best was said to be within a point in at most 5 % of cases if spreads are alike, and one that is two points below in
-at most 2.4 % whatever the spreads. Where every method is at chance, none is compared.
+by the paired t-test. *Within one point* (1 % of the best, if the metric is not a percentage): the difference is not
+significant, and its one-sided 95 % bound (Welch's t) is at most one point. *Too few seeds to tell*: neither is shown.
+In simulations a method whose true mean is one point below the best was said to be within one point in at most 5 % of
+cases if spreads are alike, and one that is two points below in at most 2.4 % whatever the spreads. Where every method
+is at chance, none is compared.
 
 Tiers: methods are sorted by mean; a new tier starts at the first method that differs significantly from the best of the
 current tier, so no method is in a better tier than one with a better mean. A question mark: the method is in this tier
 by its mean, but varies so much that it does not differ significantly from the best of the tier above. The test assumes
-normal accuracies, and that a seed does not favour one method over another; effects of a seed that all methods share are
+normal values, and that a seed does not favour one method over another; effects of a seed that all methods share are
 not removed, which costs power but gives no false differences. With fewer than {FEWEST_PAIRS} shared seeds nothing is
 claimed. Incomplete rows are shown, and not ranked. Methods with exactly the same results are one row, under all of
 their names.
@@ -87,7 +88,7 @@ def _section(section: Section, selection: Selection) -> Iterator[Block]:
     yield Heading(2, section.title)
     yield protocol(section, results) if results else Paragraph(said("No results yet."))
     if section.methods:
-        yield accuracies(section, caption(section))
+        yield values(section, caption(section))
         yield costs(section, cost_caption(section))
     else:
         yield Paragraph(caption(section))

@@ -1,9 +1,10 @@
-"""Methods by sparsities: accuracies and training costs, with their captions."""
+"""Methods by sparsities: the primary metric and training costs, with their captions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from prunebench.leaderboard.metrics import margin_words, worded
 from prunebench.leaderboard.statistics import FEWEST_PAIRS
 from prunebench.leaderboard.tables.model import Span, Style, Table, Text, Words, joined, said
 from prunebench.leaderboard.tables.sections import Row, Section, percent, spread, state
@@ -12,22 +13,22 @@ SAME_SPARSITY = 5e-4
 """Rounding to whole weights stays below this."""
 STYLES: dict[str, Style] = {"best": "strong", "equivalent": "em", "undecided": "unsure"}
 MARKS: Mapping[Style, Words] = {"strong": said("**Bold**"), "em": said("*Italic*"), "unsure": "?"}
-"""How a page marks accuracies."""
+"""How a page marks values."""
 MEANINGS = {
     "best": "the best mean at this sparsity",
-    "equivalent": "not significantly different from it, and shown to be at most one point behind",
+    "equivalent": "not significantly different from it, and shown to be at most {margin} behind",
     "undecided": "too few seeds to tell whether it is worse",
 }
 COST = "Training cost: FLOPs of everything that the method needed, relative to one dense training."
 
 
 def caption(section: Section, signs: Mapping[Style, Words] = MARKS) -> Text:
-    """What the accuracies are, of how many seeds, and what their marks mean.
+    """What the values are, of how many seeds, and what their marks mean.
 
     Args:
         signs: how they are marked.
     """
-    text = said("Test accuracy in percent, {}.", said(seeds(section)))
+    text = said("Test {}, {}.", said(worded(section.metric)), said(seeds(section)))
     for row in section.controls:
         text += said(" Dense network ({}): {}.", row["method"], spread(row) or state(row))
     return joined([text, *_meanings(section, signs)], " ")
@@ -40,8 +41,8 @@ def seeds(section: Section) -> str:
     return f"mean ± sample standard deviation over {' or '.join(map(str, counts))} seeds"
 
 
-def accuracies(section: Section, caption: Text | None = None) -> Table:
-    """The accuracies of the methods by sparsity."""
+def values(section: Section, caption: Text | None = None) -> Table:
+    """The primary metric of the methods by sparsity."""
     return _pivot(section, _marked, caption)
 
 
@@ -77,7 +78,7 @@ def cost_caption(section: Section) -> Text:
 
 
 def _marked(row: Row | None) -> Words:
-    """A cell of accuracies with what is known of it beside the best at its sparsity."""
+    """A value with what is known of it beside the best at its sparsity."""
     text = cell(row)
     if row is None:
         return text
@@ -87,7 +88,11 @@ def _marked(row: Row | None) -> Words:
 def _meanings(section: Section, signs: Mapping[Style, Words]) -> list[Text]:
     """What the marks of a section's cells mean, a sentence for each that it has, and where there are none."""
     used = {row["against_best"] for row in section.rows}
-    found = [said(f"{{}}: {meaning}.", signs[STYLES[kind]]) for kind, meaning in MEANINGS.items() if kind in used]
+    found = [
+        said(f"{{}}: {meaning.format(margin=margin_words(section.metric))}.", signs[STYLES[kind]])
+        for kind, meaning in MEANINGS.items()
+        if kind in used
+    ]
     at_chance = sorted({row["target_sparsity"] for row in section.rows if row["against_best"] == "chance"})
     if at_chance:
         places = ", ".join(f"{percent(sparsity)} %" for sparsity in at_chance)
@@ -98,7 +103,7 @@ def _meanings(section: Section, signs: Mapping[Style, Words]) -> list[Text]:
 
 
 def cell(row: Row | None) -> str:
-    """Accuracy; or what there is instead."""
+    """The primary metric; or what there is instead."""
     if row is None:
         return "–"
     if not spread(row):

@@ -12,6 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from prunebench.api.objectives import Metric
+from prunebench.leaderboard.metrics import Objective, from_text, metric_of
 from prunebench.leaderboard.rows import records
 from prunebench.leaderboard.statistics import mean
 
@@ -40,6 +42,16 @@ class Section:
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The methods behind each row's method that stands for several with the same results."""
 
+    @property
+    def objective(self) -> Objective:
+        """The metrics of the task, the primary one first."""
+        return from_text(self.rows[0].get("objective"))
+
+    @property
+    def metric(self) -> Metric:
+        """The metric that methods are ranked by."""
+        return self.objective[0]
+
     @cached_property
     def controls(self) -> list[Row]:
         return [row for row in self.rows if row["control"]]
@@ -50,7 +62,7 @@ class Section:
 
     @cached_property
     def methods(self) -> dict[str, dict[float, Row]]:
-        """By method its rows by sparsity; those with every sparsity first, then by mean accuracy, the best first."""
+        """By method its rows by sparsity; those with every sparsity first, then by mean, the best first."""
         found: dict[str, dict[float, Row]] = defaultdict(dict)
         for row in self.rows:
             if not row["control"]:
@@ -120,9 +132,15 @@ def percent(share: float, digits: int = 4) -> str:
     return f"{100 * share:.{digits}g}"
 
 
-def spread(row: Row, digits: int = 1) -> str:
-    """An accuracy in percent with its sample standard deviation, where there is one."""
-    return _deviating(row["accuracy_mean"], row["accuracy_std"], 100, digits)
+def spread(row: Row, fewer: int = 1) -> str:
+    """The primary metric as shown, without its unit, with its sample standard deviation, where there is one.
+
+    Args:
+        fewer: decimals than the metric has elsewhere; a table of many cells is read more easily with fewer.
+    """
+    metric = metric_of(row)
+    decimals = max(metric.decimals - fewer, 0)
+    return _deviating(row["metric_mean"], row["metric_std"], metric.factor, decimals)
 
 
 def deviating(row: Row, name: str, scale: float, digits: int) -> str:
@@ -148,6 +166,6 @@ def state(row: Row) -> str:
 
 
 def _merit(rows: Mapping[float, Row]) -> tuple[int, float]:
-    complete = [row["accuracy_mean"] for row in rows.values() if row["status"] == "done"]
-    accuracies: Sequence[float] = [accuracy for accuracy in complete if accuracy is not None]
-    return (-len(accuracies), -(mean(accuracies) or 0.0))
+    complete = [row for row in rows.values() if row["status"] == "done" and row["metric_mean"] is not None]
+    merits: Sequence[float] = [metric_of(row).sign * row["metric_mean"] for row in complete]
+    return (-len(merits), -(mean(merits) or 0.0))

@@ -9,12 +9,12 @@ import pandas as pd
 
 from prunebench.leaderboard.tables.markdown import aligned
 from prunebench.leaderboard.tables.model import Style, Table, Text, Words, text_of
-from prunebench.leaderboard.tables.pivots import accuracies, caption, cost_caption, costs
+from prunebench.leaderboard.tables.pivots import caption, cost_caption, costs, values
 from prunebench.leaderboard.tables.sections import Row, Section, percent, sections, state
 from prunebench.messages.plain_text import visible
 
 SIGNS: Mapping[Style, str] = {"strong": "*", "em": "~", "unsure": "?"}
-"""Behind an accuracy, for bold, italic and uncertain."""
+"""Behind a value, for bold, italic and uncertain."""
 
 
 def text(frame: pd.DataFrame, width: int = 80) -> str:
@@ -28,7 +28,7 @@ def _visible(value: object) -> object:
 
 def _lines(section: Section, width: int) -> Iterator[str]:
     yield from textwrap.wrap(f"{section.title}: {_plain(caption(section, SIGNS))}", width)
-    yield from _blocks(accuracies(section), width)
+    yield from _blocks(values(section), width)
     if section.methods:
         yield ""
         yield from textwrap.wrap(_plain(cost_caption(section)), width)
@@ -74,6 +74,6 @@ def _widths(table: Table, cells: Sequence[Sequence[str]]) -> list[int]:
 
 
 def _signed(words: Words) -> str:
-    """A cell with its sign, for which every cell of accuracies has a place."""
+    """A cell with its sign, for which every value has a place."""
     text = text_of(words)
     return text.plain + (SIGNS.get(text.spans[0].style, " ") if isinstance(words, Text) else "")
