@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,7 +110,10 @@ class _Builder:
     """Converts nodes of ruamel. Aliases are expanded to copies, up to a limit."""
 
     def __init__(self, start: Location, errors: SuiteErrors) -> None:
+        from ruamel.yaml import YAML
+
         self.start, self.errors, self.spent = start, errors, 0
+        self.constructor = YAML(typ="safe", pure=True).constructor
 
     def node(self, raw: Any, path: Keys, key: Any = None, depth: int = 0) -> Node:
         # An empty value is located at its key; the composer gives it the position of the next token.
@@ -125,7 +127,7 @@ class _Builder:
         elif kind == "Sequence":
             node.value = self._sequence(raw, path, depth) if self._plain(node, fill, "seq") else []
         else:
-            node.value = self._scalar(node, raw.value, fill)
+            node.value = self._scalar(node, raw, fill)
         return node
 
     def _spend(self, raw: Any, location: Location, depth: int) -> None:
@@ -187,13 +189,20 @@ class _Builder:
         self.errors.add(node, f"<< needs a mapping or a list of mappings, not {shown(node.plain())}")
         return {}
 
-    def _scalar(self, node: Node, text: str, tag: str) -> Any:
-        try:
-            return _SCALARS[tag](text)
-        except KeyError:
+    def _scalar(self, node: Node, raw: Any, tag: str) -> Any:
+        text = raw.value
+        if tag not in _SCALARS:
             self._break(node, _foreign(tag, text))
-        except ValueError as error:
-            self._break(node, f"{shown(text)} {error}")
+        elif tag in ("str", "value", "merge"):
+            if not text.isascii() and text != text.encode(errors="replace").decode():
+                self._break(node, f"{shown(text)} is not Unicode text: half of a surrogate pair")
+        else:
+            try:
+                return _finite(self.constructor.construct_object(raw))
+            except OverflowError:
+                self._break(node, f"{shown(text)} is too large or not a number")
+            except Exception:  # ruamel does not turn the errors of int, float and dict into one of its own
+                self._break(node, f"{shown(text)} is not {_SCALARS[tag]}")
         return text
 
 
@@ -204,51 +213,20 @@ def _foreign(tag: str, text: str = "") -> str:
     return f"the tag {shown(name)} is not allowed; if it is text, write it in quotes"
 
 
-def _boolean(text: str) -> bool:
-    words = {"true": True, "false": False}
-    if text.lower() not in words:
-        raise ValueError("is neither true nor false")
-    return words[text.lower()]
+def _finite(value: Any) -> Any:
+    """The value. Raises OverflowError for a number that is not finite or does not fit into 64 bits."""
+    if (isinstance(value, float) and not math.isfinite(value)) or (isinstance(value, int) and abs(value) > MAX_WHOLE):
+        raise OverflowError
+    return value
 
 
-def _whole(text: str) -> int:
-    digits = text.replace("_", "").lower()
-    base = {"0x": 16, "0o": 8, "0b": 2}.get(digits.lstrip("+-")[:2], 10)
-    try:
-        number = int(digits, base) if len(digits) < 100 else MAX_WHOLE + 1
-    except ValueError:
-        raise ValueError("is not a number") from None
-    if abs(number) > MAX_WHOLE:
-        raise ValueError("is too large")
-    return number
-
-
-def _decimal(text: str) -> float:
-    if text.lstrip("+-").lower() in (".inf", ".nan"):
-        raise ValueError("is not a finite number")
-    try:
-        number = float(text.replace("_", ""))
-    except ValueError:
-        raise ValueError("is not a number") from None
-    if not math.isfinite(number):
-        raise ValueError("is too large")
-    return number
-
-
-def _word(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("is not Unicode text: half of a surrogate pair") from None
-    return text
-
-
-_SCALARS: Mapping[str, Callable[[str], Any]] = {
-    "null": lambda _: None,
-    "bool": _boolean,
-    "int": _whole,
-    "float": _decimal,
-    "str": _word,
-    "value": _word,
-    "merge": _word,
+_SCALARS = {
+    "null": "null",
+    "bool": "true or false",
+    "int": "a number",
+    "float": "a number",
+    "str": "text",
+    "value": "text",
+    "merge": "text",
 }
+"""The tags of scalars that a suite may have, and what their values are."""

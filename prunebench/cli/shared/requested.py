@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import io
 import re
 import shlex
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 _IDENTITY = ("suite", "seed", "sparsity", "task.label", "method.label")
 """Params that identify a trial; the others are its configuration."""
-_PLAIN = re.compile(r"[A-Za-z0-9][\w./-]*")
-"""Text that YAML reads as a string, unless it is also JSON."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def _matching(
     request: SuiteRequest, loaded: LoadedSuite, settings: tuple[str, ...], results: Sequence[Result]
 ) -> Iterator[Trial]:
     """The trials of these results. Raises BoardError if a trial would need other settings to be as published."""
-    trials = {trial.seed: trial for trial in loaded.trials if _row_of(trial) == _published_row(results[0])}
+    trials = {trial.seed: trial for trial in loaded.trials if _is_of(trial, results[0])}
     for result in results:
         if (trial := trials.get(result.seed)) is None:
             continue
@@ -120,12 +119,9 @@ def _matching(
         yield trial
 
 
-def _row_of(trial: Trial) -> tuple[str, str, float]:
-    return (trial.task.label, trial.entry.label, trial.sparsity)
-
-
-def _published_row(result: Result) -> tuple[str, str, float]:
-    return (result.task, result.method, result.sparsity)
+def _is_of(trial: Trial, result: Result) -> bool:
+    """Whether a trial is in the row of a result, with exactly its sparsity."""
+    return (trial.task.label, trial.entry.label, trial.sparsity) == (result.task, result.method, result.sparsity)
 
 
 def _differing(result: Result, trial: Trial) -> dict[str, tuple[Any, Any]]:
@@ -188,18 +184,15 @@ def _as_settings(params: Mapping[str, Any], paths: Mapping[str, str]) -> Iterato
 
 
 def _yaml(value: Any) -> str:
-    """A value as YAML; lists are JSON in params already."""
-    if isinstance(value, str) and (value.startswith("[") or (_PLAIN.fullmatch(value) and not _is_json(value))):
+    """A value as YAML on one line; lists are JSON in params already."""
+    from ruamel.yaml import YAML
+
+    if isinstance(value, str) and value.startswith("["):
         return value
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text.lower())
-    except ValueError:
-        return False
-    return True
+    stream, yaml = io.StringIO(), YAML(typ="safe", pure=True)
+    yaml.width = sys.maxsize
+    yaml.dump(value, stream)
+    return stream.getvalue().removesuffix("...\n").strip()
 
 
 def _shown(value: Any) -> str:
@@ -216,9 +209,9 @@ def _not_found(request: SuiteRequest, loaded: LoadedSuite, results: Sequence[Res
     from prunebench.leaderboard.boards.commands import plugins
 
     first, seeds = results[0], sorted(result.seed for result in results)
-    rows, suite = {_row_of(trial) for trial in loaded.trials}, loaded.suite
+    suite = loaded.suite
     settings = [] if set(seeds) <= set(suite.seeds) else [f"seeds={seeds}"]
-    if _published_row(first) in rows:
+    if any(_is_of(trial, first) for trial in loaded.trials):
         text = f"the suite {suite.name!r} has none of the published seeds {seeds} of {row!r}"
         return f"{text}: add {as_options(settings)}"
     text = f"the suite {suite.name!r} has no row {row!r}"
