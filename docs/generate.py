@@ -54,6 +54,7 @@ def hooks_page() -> str:
 CHAPTERS: Mapping[str, tuple[str, ...]] = {
     "Classes that a plugin registers": (
         "Method",
+        "LayerwiseMethod",
         "Model",
         "Dataset",
         "Objective",
@@ -68,7 +69,7 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
         "Arrays",
         "Files",
     ),
-    "Passed to a method": ("Trial", "Scoring", "Training", "Network", "Layer"),
+    "Passed to a method": ("Trial", "Scoring", "CalibratedLayer", "Training", "Network", "Layer"),
     "Returned by a method": ("Updater", "Deployed", "Flops"),
     "Parameters added later": ("added_later",),
     "Executors": (
@@ -87,11 +88,14 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
         "Initialize",
         "Train",
         "Prune",
+        "PruneLayerwise",
+        "Reconstruct",
         "Shuffle",
         "Rewind",
         "Reinitialize",
         "Deploy",
         "Allocation",
+        "Outliers",
         "Structure",
         "Time",
     ),
@@ -275,7 +279,8 @@ def suite_page() -> str:
         text, arguments = without_arguments(inspect.getdoc(stage) or "")
         rows = parameters(input_models.stage_input(name))
         parts += [f"### {name}", marked(text), table(rows, arguments)]
-    parts += ["### Structure", marked(inspect.getdoc(stages.Structure) or ""), table(parameters(stages.Structure))]
+    for cls in (stages.Structure, stages.Outliers):
+        parts += [f"### {cls.__name__}", marked(inspect.getdoc(cls) or ""), table(parameters(cls))]
     return joined([*parts, "## Times", marked(inspect.getdoc(times) or "")])
 
 
@@ -306,6 +311,7 @@ LINKS = {
     "stages": "[[stage](#stages), ...]",
     "by": "name or [method](#method)",
     "structure": "[structure](#structure) or null",
+    "allocation": "uniform, er, erk or [outliers](#outliers)",
 }
 """The types of keys whose values are names of components, or have a section of their own."""
 

@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from prunebench.api import __version__
 from prunebench.api.components import Arrays, DataFacts, Dataset, Files, Input, Interface, Model, Preset
-from prunebench.api.contexts import Scoring, Training, Trial
+from prunebench.api.contexts import CalibratedLayer, Scoring, Training, Trial
 from prunebench.api.executors import Executor, ExitCode, JobResult, JobSpec, Resources, RunContext, WorkerPool
 from prunebench.api.files import File
 from prunebench.api.hooks import hookimpl
 from prunebench.api.layers import Flops, Network
-from prunebench.api.methods import Deployed, Method, Updater
+from prunebench.api.methods import Deployed, LayerwiseMethod, Method, Updater
 from prunebench.api.objectives import Classification, Metric, Objective
 from prunebench.api.stages import (
     Allocation,
     Deploy,
     Initialize,
+    Outliers,
     Prune,
+    PruneLayerwise,
+    Reconstruct,
     Reinitialize,
     Rewind,
     Shuffle,
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Allocation",
     "Arrays",
+    "CalibratedLayer",
     "Classification",
     "DataFacts",
     "Dataset",
@@ -54,13 +58,17 @@ __all__ = [
     "Interface",
     "JobResult",
     "JobSpec",
+    "LayerwiseMethod",
     "Method",
     "Metric",
     "Model",
     "Network",
     "Objective",
+    "Outliers",
     "Preset",
     "Prune",
+    "PruneLayerwise",
+    "Reconstruct",
     "Reinitialize",
     "Resources",
     "Rewind",

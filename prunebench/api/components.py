@@ -155,6 +155,15 @@ class Model(Component):
 
         return prunable_by_default(module)
 
+    def blocks(self, module: nn.Module) -> Sequence[str]:
+        """Return the names of the submodules that are pruned one after the other, for a module that `build` returned.
+
+        Asked when a stage prunes or reconstructs layer by layer. A prunable weight that is in none of them is a block
+        by itself. By default the list is empty, and the blocks are found: the elements of each `nn.Sequential` or
+        `nn.ModuleList` that is a chain of layers or blocks, and all other layers one by one.
+        """
+        return []
+
 
 @dataclass(frozen=True)
 class DataFacts:

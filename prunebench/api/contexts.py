@@ -118,6 +118,73 @@ class Scoring(Protocol):
         """
 
 
+class CalibratedLayer(Protocol):
+    """A layer that `Method.prune_layer` prunes: its weight as a matrix, and what is known of its inputs.
+
+    Of a convolution the inputs of an output are its channels at each place of the kernel, place after place, so that
+    the M inputs of an N:M group are next to each other. Each group of a grouped convolution is a layer of its own.
+    Every tensor is float64 and on the device of the network. They must not be changed in place.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name of the weight, such as `fc1.weight`."""
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The dense weight, of shape (outputs, inputs)."""
+
+    @property
+    def moments(self) -> torch.Tensor:
+        """Second moments of the inputs, of shape (inputs, inputs): the mean of x xᵀ over all calibration tokens.
+
+        A token is one input vector: one of an example in a linear layer, one for each place of the output in a
+        convolution. d M dᵀ is the mean squared error of an output to whose row of the weight d is added.
+        """
+
+    @property
+    def means(self) -> torch.Tensor:
+        """The mean of each input over all tokens, of shape (inputs,)."""
+
+    @property
+    def norms(self) -> torch.Tensor:
+        """The root of the mean square of each input, of shape (inputs,); 0 for an input that is never used."""
+
+    @property
+    def tokens(self) -> int:
+        """The number of input vectors that were seen."""
+
+    @property
+    def keep(self) -> int:
+        """The number of weights to keep."""
+
+    @property
+    def structure(self) -> Structure | None:
+        """N of every M consecutive inputs of each output are to be kept; None for no structure."""
+
+    def keep_highest(self, scores: torch.Tensor, by_row: bool = False) -> torch.Tensor:
+        """The mask that keeps exactly `keep` weights, those with the highest scores; the first among equals.
+
+        With a structure they are the N highest of each group.
+
+        Args:
+            scores: finite, of shape (outputs, inputs).
+            by_row: compare only the weights of the same output. Where `keep` is not divisible by the number of outputs,
+                those whose next score is the highest keep one more.
+
+        Raises:
+            PrunebenchError: for scores of another shape, or that are not all finite.
+        """
+
+    def reconstructed(self, mask: torch.Tensor, damping: float = 0.01) -> torch.Tensor:
+        """The weights under a mask whose outputs are nearest to those of the dense weight, by damped least squares.
+
+        Args:
+            mask: bool, of shape (outputs, inputs).
+            damping: added to the diagonal of `moments`, relative to its mean.
+        """
+
+
 class Training(Protocol):
     """A running training, which is passed to the hooks of an updater; they may modify it."""
 

@@ -30,6 +30,9 @@ class Layer:
     """Dimension of the weight for its inputs: 1, or 0 in a transposed convolution."""
     groups: int = 1
     """Number of groups of a convolution; inputs and outputs are connected within each group only."""
+    layerwise: bool = True
+    """Whether its inputs can be seen, so that it can be pruned layer by layer: the plain weight of linear layers or
+    two-dimensional convolutions."""
 
     @property
     def inputs(self) -> int:

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from prunebench.api import stages
+from annotated_types import Ge
+from typing_extensions import Doc
+
+from prunebench.api import stages, times
 from prunebench.api.components import Component
-from prunebench.api.contexts import Scoring, Training, Trial
+from prunebench.api.contexts import CalibratedLayer, Scoring, Training, Trial
 from prunebench.api.errors import PluginError
 from prunebench.api.layers import Flops, Network
+from prunebench.api.stages import LayerAllocation, Outliers, Structure
 
 if TYPE_CHECKING:
     import torch
@@ -142,6 +146,30 @@ class Method(Component):
         """
         return 0.0
 
+    def prune_layer(self, layer: CalibratedLayer) -> tuple[torch.Tensor, torch.Tensor]:
+        """Prune one layer, for `PruneLayerwise(by=self)` in the chain; called for each layer, without gradients.
+
+        Args:
+            layer: its dense weight, the second moments of its inputs, and the number of weights to keep.
+
+        Returns:
+            the mask, bool, with exactly `layer.keep` True values, and the new weight, finite, both of the shape of
+            `layer.weight`. What the mask prunes becomes zero whatever the weight says.
+        """
+        raise NotImplementedError(f"method {self.name!r} has no prune_layer")
+
+    def layer_flops(self, outputs: int, inputs: int, tokens: int) -> float:
+        """Floating-point operations of `prune_layer` and of the moments that it reads, for the cost ledger.
+
+        The passes that gather the inputs are counted by the harness.
+
+        Args:
+            outputs, inputs: the shape of the layer's weight.
+            tokens: the number of input vectors in its moments. `moments` cost 2 * tokens * inputs², `norms` and
+                `means` next to nothing.
+        """
+        return 0.0
+
     def updater(self, density: float | None) -> Updater:
         """Return a new updater for a training, for `Train(by=self, density=density)` in the chain."""
         raise NotImplementedError(f"method {self.name!r} has no updater")
@@ -159,6 +187,38 @@ class Method(Component):
         yield stages.Initialize()
         yield stages.Prune(by=self, density=trial.density)
         yield stages.Train()
+
+
+class LayerwiseMethod(Method):
+    """Base class of methods that prune a trained network layer by layer. Override `prune_layer`.
+
+    The network is trained by the whole recipe, pruned block by block on a few training examples, and fine-tuned if
+    `finetune` says so.
+    """
+
+    examples: Annotated[int, Ge(1), Doc("calibration examples, drawn from the training examples")] = 128
+    allocation: Annotated[
+        LayerAllocation | Outliers,
+        Doc("how the kept weights are shared out among the layers; {multiple: 5, spread: 0.08} is OWL"),
+    ] = "uniform"
+    structure: Annotated[
+        Structure | None, Doc("N:M sparsity, such as {n: 2, m: 4}; layers that it does not fit stay dense")
+    ] = None
+    reconstruct: Annotated[bool, Doc("replace the kept weights by the least-squares solution for the mask")] = False
+    finetune: Annotated[times.Time, Doc("fine-tune for so long at the last learning rate, such as 10ep")] = 0
+
+    def stages(self, trial: Trial) -> Iterator[stages.Stage]:
+        yield stages.Initialize()
+        yield stages.Train()
+        yield stages.PruneLayerwise(
+            by=self,
+            density=trial.density,
+            allocation=self.allocation,
+            structure=self.structure,
+            examples=self.examples,
+            reconstruct=self.reconstruct,
+        )
+        yield stages.Train(until=f"+{self.finetune}")
 
 
 def method_of(stage: stages.Stage) -> Method | None:

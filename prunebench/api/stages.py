@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, Interval
+from annotated_types import Ge, Gt, Interval
+from typing_extensions import Doc
 
 from prunebench.api import times
 from prunebench.api.components import Component
@@ -28,6 +29,26 @@ layers, chosen so that the density is exact. Layers that are not named stay dens
 If the shares are densities that add up to the requested density, x is 1. If they are the shares that one pruning round
 keeps (0.8, and 0.9 of the last layer), x is the number of rounds, which need not be a whole number.
 """
+
+
+LayerAllocation = Literal["uniform", "er", "erk"]
+"""How a density is distributed over layers that are pruned one after the other, without scores of all of them."""
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """OWL: blocks of a network with more outliers keep more of their weights (Yin et al. 2024, arXiv:2310.05175).
+
+    An outlier is a weight with a score of Wanda, |weight| * norm of its input, above `multiple` times the mean of its
+    block. The block with most of them has a density of `2 * spread` above that of the block with fewest, the others lie
+    between in proportion, and the mean over all weights is the requested density. `spread` is scaled down where a block
+    would keep less than nothing or more than all.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    multiple: Annotated[float, Gt(0), Doc("a score above this many times its block's mean is an outlier")] = 5.0
+    spread: Annotated[float, Interval(ge=0, lt=1), Doc("half of the distance between the extreme densities")] = 0.08
 
 
 @dataclass(frozen=True)
@@ -133,6 +154,56 @@ class Prune(Stage):
     rounds: Annotated[int, Ge(1)] = 1
     invert: bool = False
     structure: Structure | None = None
+
+
+@dataclass(frozen=True)
+class PruneLayerwise(Stage):
+    """Prune a dense, trained network block by block, each layer on the inputs that reach it.
+
+    The blocks are visited in the order in which the network runs them. The layers of a block are pruned on the inputs
+    that they get while the block is still dense and all earlier blocks are pruned. Inputs are those of some training
+    examples, without augmentation, in evaluation mode. Layers are linear layers and two-dimensional convolutions; each
+    group of a grouped convolution is pruned by itself.
+
+    Args:
+        by: the method whose `prune_layer` returns the mask and the weights of a layer.
+        density: share of all prunable weights that is kept afterwards; exactly round(density * N) of them.
+        allocation: how that number is distributed over the layers: the name of a rule, or `Outliers`.
+        structure: keep N of every M weights in each layer that this fits; `allocation` is then ignored.
+        examples: number of calibration examples, drawn from the training examples by the trial's seed.
+        reconstruct: replace the kept weights of each layer by the least-squares solution for the mask, see
+            `Reconstruct`.
+    """
+
+    calls = "prune_layer"
+
+    by: Component
+    density: float
+    allocation: LayerAllocation | Outliers = "uniform"
+    structure: Structure | None = None
+    examples: Annotated[int, Ge(1)] = 128
+    reconstruct: bool = False
+
+
+@dataclass(frozen=True)
+class Reconstruct(Stage):
+    """Change the kept weights of each layer so that its outputs are those of the last state that was not pruned.
+
+    By damped least squares, under the present masks: block by block as in `PruneLayerwise`, on the inputs that reach a
+    layer when the blocks before it are reconstructed.
+
+    Args:
+        examples: number of calibration examples; the same as those of a `PruneLayerwise` of as many.
+        damping: added to the diagonal of the inputs' second moments, relative to the mean of that diagonal; it keeps
+            weights on unused inputs where they are.
+    """
+
+    examples: Annotated[int, Ge(1)] = 128
+    damping: Annotated[float, Gt(0)] = 0.01
+
+
+PRUNING = (Prune, PruneLayerwise)
+"""The stages that choose masks."""
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,8 @@ STAGES = (
     stages.Initialize,
     stages.Train,
     stages.Prune,
+    stages.PruneLayerwise,
+    stages.Reconstruct,
     stages.Shuffle,
     stages.Rewind,
     stages.Reinitialize,
@@ -155,7 +157,7 @@ CLASSES: Mapping[str, type] = {
     cls.__name__: cls
     for cls in (
         *(Trial, Task, Recipe, Optimizer, Schedule, Prunable, Entry, Pipeline),
-        *(Network, Layer, stages.Structure),
+        *(Network, Layer, stages.Structure, stages.Outliers),
         *STAGES,
     )
 }

@@ -13,12 +13,25 @@ from torch import nn
 from prunebench.api.errors import PluginError, PrunebenchError
 from prunebench.api.layers import Network
 from prunebench.api.methods import Deployed, Method, Updater, method_of
-from prunebench.api.stages import Deploy, Initialize, Prune, Reinitialize, Rewind, Shuffle, Stage, Train
+from prunebench.api.stages import (
+    Deploy,
+    Initialize,
+    Prune,
+    PruneLayerwise,
+    Reconstruct,
+    Reinitialize,
+    Rewind,
+    Shuffle,
+    Stage,
+    Train,
+)
 from prunebench.data import seeds
 from prunebench.network.deployment import Delivered, measure
 from prunebench.network.modules import copied, plain
 from prunebench.plan.planning import Node
+from prunebench.pruning.blocks import blocks_of
 from prunebench.pruning.choices import choice_of
+from prunebench.pruning.layerwise import Calibrated, Calibration, Calibrator, by_method
 from prunebench.pruning.masks import Masks, keep_highest, shuffled
 from prunebench.pruning.scoring import ScoringContext
 from prunebench.training.arithmetic import repeatable
@@ -60,6 +73,8 @@ def _performed(
         return _train(stage, node, state, context, callback)
     if isinstance(stage, Prune):
         return _prune(stage, state, context)
+    if isinstance(stage, PruneLayerwise):
+        return _prune_layerwise(stage, state, context)
     if isinstance(stage, Deploy):
         return state
     if isinstance(stage, Reinitialize):
@@ -70,6 +85,8 @@ def _performed(
         return _rewind(stage, state, source)
     if isinstance(stage, Shuffle):
         return _shuffle(state, source, context.trial.seed)
+    if isinstance(stage, Reconstruct):
+        return _reconstruct(stage, state, source, context)
     raise PrunebenchError(f"{stage} is not a stage that can be performed")
 
 
@@ -99,7 +116,8 @@ def _rewind(stage: Rewind, state: State, source: State) -> State:
 
 def _shuffle(state: State, source: State, seed: int) -> State:
     masks = {name: shuffled(mask, seeds.generator(seed, "shuffle", name)) for name, mask in state.masks.items()}
-    return _under_masks(state.changed(parameters=source.parameters, optimizer=source.optimizer), masks)
+    values = {"parameters": source.parameters, "optimizer": source.optimizer, "layer_errors": {}}
+    return _under_masks(state.changed(**values), masks)
 
 
 def _begun_again(state: State, step: int) -> State:
@@ -140,7 +158,38 @@ def _prune(stage: Prune, state: State, context: TrialContext) -> State:
             raise type(error)(f"method {by.name!r}: {error}") from None
         choice |= choice_of(scores, kept, network.layers, stage.allocation, stage.structure, masks)
         masks = kept
-    return _under_masks(_begun_again(state, state.step), masks).changed(cost=cost, choice=choice)
+    return _under_masks(_begun_again(state, state.step), masks).changed(cost=cost, choice=choice, layer_errors={})
+
+
+def _prune_layerwise(stage: PruneLayerwise, state: State, context: TrialContext) -> State:
+    by = method_of(stage)
+    assert by is not None, "PruneLayerwise names a method"
+    calibrator = _calibrator(state, context, stage.examples)
+    keep = {} if stage.structure is not None else calibrator.counts(stage.density, stage.allocation)
+    return _calibrated(state, calibrator.prune(by_method(by, stage.reconstruct), keep, stage.structure))
+
+
+def _reconstruct(stage: Reconstruct, state: State, source: State, context: TrialContext) -> State:
+    masks = {name: mask for name, mask in state.masks.items() if not bool(mask.all())}
+    calibrator = _calibrator(state, context, stage.examples)
+    return _calibrated(state, calibrator.reconstruct(masks, source.parameters, stage.damping))
+
+
+def _calibrator(state: State, context: TrialContext, examples: int) -> Calibrator:
+    load(context.model, state)
+    model, names = copied(context.model).eval(), [layer.name for layer in context.network.layers]
+    blocks = blocks_of(model, names, context.trial.task.model.blocks(model))
+    return Calibrator(model, context.network, blocks, Calibration.drawn(context.data, context.trial.seed, examples))
+
+
+def _calibrated(state: State, found: Calibrated) -> State:
+    """The state with the weights that were found, the errors of the layers, and the cost."""
+    begun = _begun_again(state, state.step).changed(
+        parameters=state.parameters | found.weights,
+        cost=state.cost + Cost(scoring_flops=found.flops),
+        layer_errors=found.errors,
+    )
+    return _under_masks(begun, state.masks | found.masks)
 
 
 def _scores(by: Method, scoring: ScoringContext) -> Tensors:

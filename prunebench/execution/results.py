@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Annotated, Any
 
 from annotated_types import Ge, Le
@@ -20,7 +21,7 @@ from prunebench.messages.durations import LATEST
 from prunebench.network.description import describe
 from prunebench.plan.planning import PlannedTrial
 from prunebench.records.keys import digest
-from prunebench.records.results import DENSITY, OF_PROTOCOL, Result, Status, early_stop_name
+from prunebench.records.results import DENSITY, OF_PROTOCOL, OUTPUT_ERROR, Result, Status, early_stop_name
 from prunebench.records.sources import declared_version, source_files
 from prunebench.store.entries import Record, Store
 from prunebench.suite.reading import trial_to_plain
@@ -196,6 +197,7 @@ def _metrics(planned: PlannedTrial, record: Record) -> dict[str, float]:
         "collapsed_layers": sum(layer["kept"] == 0 for layer in record["layers"]),
         **early_stop(record["state"]["history"], planned.trial.task.metrics[0]),
         **_choice(record),
+        **_output_errors(record),
         **reported(record),
         **{DENSITY + layer["name"]: layer["kept"] / layer["total"] for layer in record["layers"]},
     }
@@ -209,6 +211,14 @@ def early_stop(history: Sequence[Mapping[str, float]], metric: Metric) -> dict[s
         return {}
     best = min(points, key=lambda point: (point["validation_loss"], point["step"]))
     return {"early_stop_step": best["step"], early_stop_name(metric): best[f"test_{metric.name}"]}
+
+
+def _output_errors(record: Record) -> dict[str, float]:
+    """The metrics of CALIBRATED and OUTPUT_ERROR; nothing where no layer was pruned by its inputs."""
+    errors: Mapping[str, float] = record["state"].get("layer_errors", {})
+    if not errors:
+        return {}
+    return {"output_error": fmean(errors.values()), **{OUTPUT_ERROR + name: error for name, error in errors.items()}}
 
 
 def _choice(record: Record) -> dict[str, float]:

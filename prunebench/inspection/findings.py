@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from prunebench.api.errors import StoreError, TicketError
-from prunebench.api.stages import Prune, Train
+from prunebench.api.stages import PRUNING, Train
 from prunebench.inspection.measures import (
     Density,
     Movement,
@@ -48,6 +48,8 @@ class Findings:
     """Evaluations of the last training."""
     densities: tuple[Density, ...]
     movements: tuple[Movement, ...]
+    output_errors: Mapping[str, float] = field(default_factory=dict)
+    """Relative output error of each layer that was pruned or reconstructed by its inputs, right after that."""
     other: str = ""
     """The trial whose masks these are compared with."""
     other_from: str = ""
@@ -65,6 +67,8 @@ class Findings:
             "densities": [{**asdict(row), "density": row.density} for row in self.densities],
             "movements": [asdict(row) for row in self.movements],
         }
+        if self.output_errors:
+            found["output_errors"] = dict(self.output_errors)
         if self.overlaps:
             rows = [{**asdict(row), "iou": row.iou, "chance": row.chance} for row in self.overlaps]
             found |= {"other": self.other, "overlaps": rows}
@@ -101,6 +105,7 @@ def inspect(
         history=tuple(finished.record["state"]["history"]),
         densities=tuple(densities(layers, kept)),
         movements=tuple(movements(layers, (origin.parameters, end.parameters, end.masks), _pruned(finished))),
+        output_errors=dict(end.layer_errors),
         other=str(other.trial) if other else "",
         other_from=_from(finished, other) if other else "",
         overlaps=tuple(overlaps(layers, end.masks, other.end.masks)) if other else (),
@@ -141,7 +146,7 @@ def _trainings(finished: Finished) -> list[Training]:
 def _pruned(finished: Finished) -> tuple[Tensors, Tensors, Masks, Masks] | None:
     """The training before the last pruning: its weights at first and in the end, the masks before and after pruning."""
     nodes = finished.nodes
-    places = [place for place, node in enumerate(nodes) if isinstance(node.stage, Prune)]
+    places = [place for place, node in enumerate(nodes) if isinstance(node.stage, PRUNING)]
     if not places or not any(isinstance(node.stage, Train) for node in nodes[: places[-1]]):
         return None
     prune = nodes[places[-1]]

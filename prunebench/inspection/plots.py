@@ -18,6 +18,8 @@ COLORS = ("var(--series-0)", "var(--series-1)", "var(--series-2)")
 def drawings(found: Findings) -> dict[str, bytes]:
     """The plots by the names of their files."""
     specs = {"layers.svg": layers(found), "movement.svg": movement(found)}
+    if found.output_errors:
+        specs["output-error.svg"] = output_errors(found)
     if found.history:
         specs["curves.svg"] = curves(found)
     if found.overlaps:
@@ -51,6 +53,12 @@ def movement(found: Findings) -> Spec:
     values = {name: [getattr(row, name) or 0.0 for row in rows] for name in ("kept", "survived", "removed")}
     some = {name: found for name, found in values.items() if any(found)}
     return _bars("weight movement", [row.layer for row in rows], some, "mean |after - before|")
+
+
+def output_errors(found: Findings) -> Spec:
+    """The relative output error of each layer."""
+    names, errors = [*found.output_errors], [*found.output_errors.values()]
+    return _bars("output error of the layers", names, {"error": errors}, "relative squared error of the outputs")
 
 
 def overlap(found: Findings) -> Spec:

@@ -42,6 +42,8 @@ def sections(found: Findings) -> Iterator[Section]:
     )
     yield Section("Layers", ("layer", "kept", "of", "density", ""), rows, plot="layers")
     yield _movement(found)
+    if found.output_errors:
+        yield _output_errors(found.output_errors)
     if found.overlaps:
         yield _overlap(found)
     if found.stability is not None:
@@ -131,6 +133,15 @@ def _movement(found: Findings) -> Section:
         "removed."
     )
     return Section("Weight movement", headers, rows, note, "movement")
+
+
+def _output_errors(errors: Mapping[str, float]) -> Section:
+    note = (
+        "Squared error of the outputs of each layer, relative to its squared outputs, on held-out calibration "
+        "examples, right after it was last pruned or reconstructed by its inputs."
+    )
+    rows = tuple((name, f"{error:.4g}", bar(error)) for name, error in errors.items())
+    return Section("Output error", ("layer", "relative error", ""), rows, note, "output-error")
 
 
 def _distance(value: float | None) -> str:

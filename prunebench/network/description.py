@@ -81,7 +81,10 @@ def _failure(module: nn.Module, interface: Interface, examples: int) -> str:
 
 def _layer(name: str, found: Profile) -> Layer:
     flops, connections = float(found.flops.get(name, 0.0)), found.connections.get(name, Connections())
-    return Layer(name, found.shapes[name], flops, name in found.used, connections.input_dim, connections.groups)
+    layerwise = name in found.plain
+    return Layer(
+        name, found.shapes[name], flops, name in found.used, connections.input_dim, connections.groups, layerwise
+    )
 
 
 def _chosen(found: Profile, prunable: Prunable) -> list[str]:

@@ -52,6 +52,8 @@ class Profile:
     """Parameters that an evaluation reads and never multiplies by."""
     filled: frozenset[str]
     """Prunable ones that are multiplied in another form, in which what is pruned is not zero."""
+    plain: frozenset[str]
+    """Prunable ones that are, as they are, the weights of linear layers or two-dimensional convolutions."""
     connections: Mapping[str, Connections]
     """Of the weights of convolutions."""
     trainable: bool
@@ -98,9 +100,15 @@ def _profile(model: Model, interface: Interface, device: str) -> Profile:
         used=frozenset(name for name, one in parameters.items() if name in tracer.used or one in trained),
         uncounted=frozenset(name for name in tracer.used if not tracer.flops.get(name)),
         filled=_filled(model, interface, suspects) if suspects else frozenset(),
+        plain=frozenset(name for name in prunable if _is_plain(module, parameters[name])),
         connections=_connections(module, prunable),
         trainable=any(parameter.requires_grad for parameter in parameters.values()),
     )
+
+
+def _is_plain(module: nn.Module, weight: nn.Parameter) -> bool:
+    layers = [layer for layer in module.modules() if any(one is weight for one in layer._parameters.values())]
+    return all(isinstance(layer, (nn.Linear, nn.Conv2d)) and layer.weight is weight for layer in layers)
 
 
 def _connections(module: nn.Module, names: Iterable[str]) -> dict[str, Connections]:

@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from prunebench.api import times
 from prunebench.api.errors import PrunebenchError, Unreachable
 from prunebench.api.methods import method_of
-from prunebench.api.stages import Initialize, Prune, Reinitialize, Rewind, Shuffle, Stage, Train
+from prunebench.api.stages import (
+    PRUNING,
+    Initialize,
+    Prune,
+    PruneLayerwise,
+    Reconstruct,
+    Reinitialize,
+    Rewind,
+    Shuffle,
+    Stage,
+    Train,
+)
 
 
 @dataclass(frozen=True)
@@ -20,7 +31,7 @@ class Link:
     stop: int
     """The state's step before and after."""
     source: int | None = None
-    """Place of the link whose state the stage reads as well (rewinding, shuffling)."""
+    """Place of the link whose state the stage reads as well (rewinding, shuffling, reconstruction)."""
 
 
 def linked(stages: Iterable[Stage], clock: times.Clock) -> list[Link]:
@@ -37,17 +48,9 @@ def linked(stages: Iterable[Stage], clock: times.Clock) -> list[Link]:
 
 
 def _link(stage: Stage, chain: Sequence[Link], clock: times.Clock) -> Link:
-    if not isinstance(stage, Stage):
-        raise PrunebenchError(f"a chain is made of stages, such as prunebench.Train(), and not of {stage!r}")
-    if isinstance(stage, Prune) and method_of(stage) is None:
-        raise PrunebenchError("Prune names the method whose scores it prunes by, and `by` is None")
-    method_of(stage)
+    _check(stage, chain)
     if isinstance(stage, Initialize):
-        if chain:
-            raise PrunebenchError("Initialize begins a chain, and comes nowhere else in it")
         return Link(stage, 0, 0)
-    if not chain:
-        raise PrunebenchError(f"a chain begins with Initialize, not with {stage}")
     now = chain[-1].stop
     if isinstance(stage, Train):
         stop = times.step_of(stage.until, clock, now)
@@ -57,9 +60,23 @@ def _link(stage: Stage, chain: Sequence[Link], clock: times.Clock) -> Link:
     if isinstance(stage, Rewind):
         source = _rewind_target(stage, chain, clock)
         return Link(stage, now, chain[source].stop, source)
-    if isinstance(stage, Shuffle):
-        return Link(stage, now, now, _before_pruning(chain))
+    if isinstance(stage, (Shuffle, Reconstruct)):
+        return Link(stage, now, now, _before_pruning(stage, chain))
     return Link(stage, now, 0 if isinstance(stage, Reinitialize) else now)
+
+
+def _check(stage: Stage, chain: Sequence[Link]) -> None:
+    """Raises PrunebenchError for a stage that cannot follow a chain, PluginError for one by something else."""
+    if not isinstance(stage, Stage):
+        raise PrunebenchError(f"a chain is made of stages, such as prunebench.Train(), and not of {stage!r}")
+    if method_of(stage) is None and isinstance(stage, PRUNING):
+        raise PrunebenchError(f"{type(stage).__name__} names the method that it prunes by, and `by` is None")
+    if isinstance(stage, Initialize) and chain:
+        raise PrunebenchError("Initialize begins a chain, and comes nowhere else in it")
+    if not isinstance(stage, Initialize) and not chain:
+        raise PrunebenchError(f"a chain begins with Initialize, not with {stage}")
+    if isinstance(stage, PruneLayerwise) and not _is_dense(chain):
+        raise PrunebenchError("PruneLayerwise prunes a dense network, and earlier stages of its chain made masks")
 
 
 def _rewind_target(stage: Rewind, chain: Sequence[Link], clock: times.Clock) -> int:
@@ -71,22 +88,27 @@ def _rewind_target(stage: Rewind, chain: Sequence[Link], clock: times.Clock) -> 
     raise PrunebenchError(f"cannot rewind to {stage.to} (step {step}): the chain did not stop there")
 
 
-def _before_pruning(chain: Sequence[Link]) -> int:
-    """The last state that was whole: the shuffled mask uncovers weights that any pruning since then has removed."""
+def _before_pruning(stage: Stage, chain: Sequence[Link]) -> int:
+    """The last state that was whole: what is shuffled or reconstructed needs weights that were removed since then."""
     last, back = chain[-1].stage, chain[-1].source
     if back is not None and isinstance(last, Rewind) and last.weights and _is_whole(chain[: back + 1]):
         return back
     whole = None
     for place in reversed(range(len(chain))):
-        stage = chain[place].stage
-        if isinstance(stage, Prune):
+        passed = chain[place].stage
+        if isinstance(passed, PRUNING):
             whole = place - 1
-        elif whole is not None and isinstance(stage, Train) and stage.by is not None:
+        elif whole is not None and isinstance(passed, Train) and passed.by is not None:
             break  # its masks are not made by pruning: what lies before is another network
     if whole is None:
-        raise Unreachable("there is no mask to shuffle: nothing was pruned yet")
+        raise Unreachable(f"there is no mask to {type(stage).__name__.lower()}: nothing was pruned yet")
     return whole
 
 
 def _is_whole(chain: Sequence[Link]) -> bool:
     return not any(isinstance(link.stage, Prune) or getattr(link.stage, "by", None) for link in chain)
+
+
+def _is_dense(chain: Sequence[Link]) -> bool:
+    """Whether no mask was made yet."""
+    return not any(isinstance(link.stage, (*PRUNING, Train)) and getattr(link.stage, "by", None) for link in chain)

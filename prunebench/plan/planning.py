@@ -17,7 +17,17 @@ from prunebench.api.components import Component
 from prunebench.api.errors import DataError, PluginError, PrunebenchError, Unreachable
 from prunebench.api.layers import Network
 from prunebench.api.methods import Method
-from prunebench.api.stages import Prune, Reinitialize, Rewind, Shuffle, Stage, Train
+from prunebench.api.stages import (
+    PRUNING,
+    Prune,
+    PruneLayerwise,
+    Reconstruct,
+    Reinitialize,
+    Rewind,
+    Shuffle,
+    Stage,
+    Train,
+)
 from prunebench.api.tasks import Entry, Task, Trial
 from prunebench.api.versions import PROTOCOL_VERSION
 from prunebench.messages import tracebacks
@@ -44,7 +54,7 @@ class Node:
     """One of the trials that run through here: what a worker rebuilds the chain from."""
     parent: str | None
     source: str | None
-    """Another ancestor whose state the stage reads (rewinding, shuffling)."""
+    """Another ancestor whose state the stage reads (rewinding, shuffling, reconstruction)."""
     start: int
     stop: int
     """The state's step before and after."""
@@ -66,6 +76,8 @@ class Node:
             text = f"train from step {self.start} to {self.stop}"
         elif isinstance(stage, Prune):
             text = f"prune to density {stage.density:.4g}"
+        elif isinstance(stage, PruneLayerwise):
+            text = f"prune layer by layer to density {stage.density:.4g}"
         elif isinstance(stage, Rewind):
             text = f"rewind to step {self.stop}"
         return f"{text} by {by.name}" if by else text
@@ -264,10 +276,12 @@ def _node(link: Link, trial: Trial, last: Node, source: Node | None, network: Ne
             density = stage.density
         key = digest(trajectory, link.stop)
         return Node(key, stage, trial, last.key, None, link.start, link.stop, density, trajectory)
+    if isinstance(stage, (PruneLayerwise, Reconstruct)):
+        _check_layerwise(network)
     canonical = stage
     if isinstance(stage, Rewind):
         canonical = replace(stage, to=f"{link.stop}it")  # however it was written
-    elif isinstance(stage, Prune):
+    elif isinstance(stage, PRUNING):
         _check_density(stage, network)
         density = stage.density
         if stage.structure is not None:
@@ -277,11 +291,19 @@ def _node(link: Link, trial: Trial, last: Node, source: Node | None, network: Ne
     return Node(key, stage, trial, last.key, at, link.start, link.stop, density)
 
 
-def _check_density(stage: Prune, network: Network) -> None:
+def _check_layerwise(network: Network) -> None:
+    if unseen := [layer.name for layer in network.layers if not layer.layerwise]:
+        raise Unreachable(
+            f"{', '.join(unseen)} cannot be pruned or reconstructed layer by layer, only plain weights of linear "
+            "layers and two-dimensional convolutions: leave them out with `prunable: {exclude: [...]}` of the task"
+        )
+
+
+def _check_density(stage: Prune | PruneLayerwise, network: Network) -> None:
     if stage.structure is not None:
         stage.structure.check(stage.density, network.layers)
     _check_kept(stage.density, network)
-    if not isinstance(stage.allocation, str):
+    if isinstance(stage.allocation, tuple):
         check_shares(network.layers, stage.density, stage.allocation)
 
 
@@ -308,6 +330,8 @@ def ablated(stages: Iterable[Stage], entry: Entry) -> list[Stage]:
     if entry.invert:
         if trained:
             raise Unreachable(f"method {entry.method.name!r} makes its last mask while it trains: no pruning to invert")
+        if any(isinstance(stage, PruneLayerwise) for stage in chain):
+            raise Unreachable(f"method {entry.method.name!r} prunes layer by layer: there are no scores to invert")
         chain = [replace(stage, invert=True) if isinstance(stage, Prune) else stage for stage in chain]
     head, tail = chain[: last + 1], chain[last + 1 :]
     if entry.reinitialize:
@@ -321,7 +345,7 @@ def _last_mask(chain: Sequence[Stage], entry: Entry) -> int:
     """The place of the stage that makes the last mask."""
     for place in reversed(range(len(chain))):
         stage = chain[place]
-        if isinstance(stage, Prune) or (isinstance(stage, Train) and stage.by is not None):
+        if isinstance(stage, PRUNING) or (isinstance(stage, Train) and stage.by is not None):
             return place
     raise Unreachable(f"method {entry.method.name!r} prunes nothing that could be ablated")
 

@@ -34,9 +34,9 @@ def kept_counts(layers: Sequence[Layer], density: float, allocation: Allocation 
         check_shares(layers, density, allocation)
         return _by_shares(layers, dict(allocation), total)
     if allocation == "uniform":
-        return _rounded(layers, {layer.name: density for layer in layers}, total)
+        return allotted(layers, {layer.name: density for layer in layers}, total)
     ratio = {"er": _er, "erk": _erk}[allocation]
-    return _rounded(layers, _scaled_densities(layers, total, ratio), total)
+    return allotted(layers, _scaled_densities(layers, total, ratio), total)
 
 
 def _er(layer: Layer) -> float:
@@ -60,7 +60,7 @@ def _scaled_densities(layers: Sequence[Layer], total: int, ratio: Callable[[Laye
         dense.add(largest.name)
 
 
-def _rounded(layers: Sequence[Layer], densities: Mapping[str, float], total: int) -> dict[str, int]:
+def allotted(layers: Sequence[Layer], densities: Mapping[str, float], total: int) -> dict[str, int]:
     """Whole numbers that add up to the total: the largest remainders are rounded up, ties in layer order."""
     exact = {layer.name: densities[layer.name] * layer.size for layer in layers}
     counts = {name: floor(value + 1e-9) for name, value in exact.items()}

@@ -49,8 +49,8 @@ class Result:
     """What the task's objective reports besides the loss, the primary metric first: which of the `metrics` these are,
     which direction is better, and how they are written. Results from before there were objectives are of accuracy."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """The final figures: those of the objective by name, and METRICS, EARLY_STOP, DEPLOYED, THROUGHPUT, CHOICE and
-    DENSITY."""
+    """The final figures: those of the objective by name, and METRICS, EARLY_STOP, DEPLOYED, THROUGHPUT, CHOICE,
+    CALIBRATED, DENSITY and OUTPUT_ERROR."""
     history: list[dict[str, float]] = field(default_factory=list)
     """The evaluations of the last training: `step`, `time` (Unix seconds), `train_loss`, then figures of the objective
     such as `test_loss`, `validation_loss` and `test_accuracy`."""
@@ -137,6 +137,24 @@ CHOICE = {
     "unscored_share": "share of the prunable weights that is in them",
 }
 """Additional metrics of a trial whose masks are chosen by scores; among equal scores, their order decides."""
+
+CALIBRATED = {
+    "output_error": "squared error of a layer's outputs on held-out calibration examples, relative to its squared "
+    "outputs, when it was last pruned or reconstructed by its inputs; the mean over the layers",
+}
+"""Additional metrics of a trial whose layers were pruned or reconstructed by their inputs."""
+
+OUTPUT_ERROR = "output_error/"
+"""Prefix of the metrics for that error in each prunable layer."""
+
+CALIBRATED = {
+    "output_error": "squared error of a layer's outputs on held-out calibration examples, relative to its squared "
+    "outputs, when it was last pruned or reconstructed by its inputs; the mean over the layers",
+}
+"""Additional metrics of a trial whose layers were pruned or reconstructed by their inputs."""
+
+OUTPUT_ERROR = "output_error/"
+"""Prefix of the metrics for that error in each prunable layer."""
 
 TIES_MATTER = 0.01
 """The share of kept weights from which ties among scores are reported."""

@@ -46,6 +46,7 @@ class _Rest(TypedDict):
     loss_steps: int
     unbooked: NotRequired[_Costs]
     choice: _Choices
+    layer_errors: NotRequired[dict[str, float]]
 
 
 class _Written(TypedDict):
@@ -68,6 +69,7 @@ def rest_of(state: State) -> dict[str, Any]:
         "loss_sum": state.loss_sum,
         "loss_steps": state.loss_steps,
         "choice": {**asdict(state.choice), "unscored": list(state.choice.unscored)},
+        **({"layer_errors": state.layer_errors} if state.layer_errors else {}),
     }
 
 

@@ -121,6 +121,8 @@ def plain(value: Any) -> Any:
     """A parameter's value as JSON and YAML can hold it; a component becomes its name and its non-default parameters."""
     if isinstance(value, Component):
         return {"name": value.name, **_changed(value)}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {one.name: plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):

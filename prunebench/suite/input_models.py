@@ -120,13 +120,13 @@ TARGET = "target"
 
 
 def stage_classes() -> Mapping[str, type[stages.Stage]]:
-    """All stages by their names in a suite, which are those of the classes in lower case."""
+    """All stages by their names in a suite: those of the classes in lower case, words joined by underscores."""
     found = [one for one in vars(stages).values() if inspect.isclass(one) and issubclass(one, stages.Stage)]
     return {stage_name(cls): cls for cls in found if cls is not stages.Stage}
 
 
 def stage_name(cls: type[stages.Stage]) -> str:
-    return cls.__name__.lower()
+    return re.sub("(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from prunebench.api.components import Model
 from prunebench.api.contexts import Scoring
 from prunebench.api.errors import Unreachable
 from prunebench.api.methods import Method, method_of
-from prunebench.api.stages import Deploy, Initialize, Prune, Reinitialize, Rewind, Shuffle, Stage, Train
+from prunebench.api.stages import PRUNING, Deploy, Initialize, Prune, Reinitialize, Rewind, Shuffle, Stage, Train
 from prunebench.api.tasks import Prunable, Trial
 from prunebench.execution.performing import final_figures, perform
 from prunebench.network.description import describe
@@ -336,7 +336,7 @@ def _check_density(run: Run) -> None:
     layers, state = describe(run.trial.task).layers, run.end
     size = sum(layer.size for layer in layers)
     kept = sum(int(state.masks[layer.name].sum()) if layer.name in state.masks else layer.size for layer in layers)
-    structures = [node.stage.structure for node in run.nodes if isinstance(node.stage, Prune)]
+    structures = [node.stage.structure for node in run.nodes if isinstance(node.stage, PRUNING)]
     # What N:M sparsity keeps of layers that it does not fit is no fault of the method.
     density = run.nodes[-1].density if structures and structures[-1] else run.trial.density
     if kept != round(density * size):

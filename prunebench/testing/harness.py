@@ -18,7 +18,7 @@ from prunebench.api.components import Model
 from prunebench.api.errors import PluginError, Unreachable
 from prunebench.api.methods import Method, Updater, method_of
 from prunebench.api.registry import Registry
-from prunebench.api.stages import Deploy, Prune, Train
+from prunebench.api.stages import PRUNING, Deploy, Train
 from prunebench.api.tasks import Entry, Optimizer, Prunable, Recipe, Task, Trial
 from prunebench.data.prepared import Prepared, prepare
 from prunebench.data.task_data import Data
@@ -238,7 +238,7 @@ def perform_watched(node: Node, state: State | None, source: State | None, run: 
 def with_spy(node: Node, spy: Spy) -> Node:
     """The node with a spy in place of its method."""
     stage = node.stage
-    if not isinstance(stage, (Prune, Train, Deploy)) or (isinstance(stage, Deploy) and stage.by is None):
+    if not isinstance(stage, (*PRUNING, Train, Deploy)) or (isinstance(stage, Deploy) and stage.by is None):
         return node
     by = SpiedMethod(method=method_of(stage) or Still(), spy=spy)
     return replace(node, stage=replace(stage, by=by))

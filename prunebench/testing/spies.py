@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from prunebench.api.contexts import Scoring, Training
+from prunebench.api.contexts import CalibratedLayer, Scoring, Training
 from prunebench.api.errors import PluginError
 from prunebench.api.layers import Flops, Network
 from prunebench.api.methods import Deployed, Method, Updater
@@ -125,6 +125,22 @@ class SpiedMethod(Method):
                 wrong(f"the scores of {name!r} are not all finite")
             elif bool(masks[name].any()) and not bool(score[masks[name].to(score.device)].any()):
                 self.spy.unscored[name] = None
+
+    def prune_layer(self, layer: CalibratedLayer) -> tuple[torch.Tensor, torch.Tensor]:
+        before = [layer.weight.clone(), layer.moments.clone(), layer.means.clone()]
+        with self.spy.call("prune_layer"):
+            found = self.method.prune_layer(layer)
+        if not same(before, [layer.weight, layer.moments, layer.means]):
+            self.spy.note("context", "prune_layer changed the layer that it was passed in place")
+        return found
+
+    def layer_flops(self, outputs: int, inputs: int, tokens: int) -> float:
+        with self.spy.call("layer_flops"):
+            flops = self.method.layer_flops(outputs, inputs, tokens)
+        _check_number(flops, f"layer_flops of method {self.name!r}")
+        if not (math.isfinite(flops) and flops >= 0):
+            self.spy.note("cost", f"layer_flops returned {flops}: it must be finite and not negative")
+        return flops
 
     def updater(self, density: float | None) -> Updater:
         with self.spy.call("updater"):

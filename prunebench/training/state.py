@@ -45,6 +45,8 @@ class State:
 
     choice: Choice = field(default_factory=Choice)
     """How well scores decided in the prunings of the chain."""
+    layer_errors: dict[str, float] = field(default_factory=dict)
+    """Relative output error of each layer that was last pruned or reconstructed by its inputs, right after that."""
 
     def changed(self, **changes: Any) -> State:
         return replace(self, **changes)
@@ -75,8 +77,8 @@ def from_tensors(files: dict[str, Tensors], shapes: dict[str, list[int]], rest: 
 
     Args:
         shapes: of each masked weight.
-        rest: the fields that are not tensors: `step`, `trajectory`, `cost`, `history`, `loss_sum`, `loss_steps`, and
-            `unbooked` of a training that is not done.
+        rest: the fields that are not tensors: `step`, `trajectory`, `cost`, `history`, `loss_sum`, `loss_steps`;
+            `layer_errors` where there are any, and `unbooked` of a training that is not done.
 
     Raises ValueError, KeyError or TypeError for anything that `to_tensors` does not make.
     """
@@ -96,6 +98,7 @@ def from_tensors(files: dict[str, Tensors], shapes: dict[str, list[int]], rest: 
         loss_steps=rest["loss_steps"],
         unbooked=Cost(**rest.get("unbooked", {})),
         choice=_choice(rest.get("choice", {})),
+        layer_errors=dict(rest.get("layer_errors", {})),
     )
 
 

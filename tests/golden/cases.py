@@ -15,7 +15,19 @@ from PIL import Image
 from torch import nn
 
 import prunebench
-from prunebench import Deploy, Initialize, Prune, Reinitialize, Rewind, Shuffle, Structure, Train
+from prunebench import (
+    Deploy,
+    Initialize,
+    Outliers,
+    Prune,
+    PruneLayerwise,
+    Reconstruct,
+    Reinitialize,
+    Rewind,
+    Shuffle,
+    Structure,
+    Train,
+)
 from prunebench.api import plugins
 from prunebench.api.components import Component, Dataset
 from prunebench.api.files import File
@@ -30,12 +42,25 @@ from prunebench.network.description import describe
 from prunebench.plan.planning import protocol, resolve
 from prunebench.pruning.allocation import total_kept
 from prunebench.pruning.masks import keep_highest
+from prunebench.suite.checking import exact
 from prunebench.suite.descriptions import parameters
 from prunebench.suite.reading import trial_to_plain
 from prunebench.training.optimizers import TORCH, _unusable
 from prunebench.training.recipes import learning_rate, resolved_options
 from tests.golden import chains
-from tests.golden.chains import Blobs, Chained, Net, Probe, chain, checksum, numbers, short, task_of, trial_of
+from tests.golden.chains import (
+    Blobs,
+    Chained,
+    LayerProbe,
+    Net,
+    Probe,
+    chain,
+    checksum,
+    numbers,
+    short,
+    task_of,
+    trial_of,
+)
 
 TOLERANCE = 1e-5
 CORE = "protocol"
@@ -68,6 +93,8 @@ def loaded():
 def _core() -> Iterator[Case]:
     for name, stages in _chains().items():
         yield Case(f"core/stages/{name}", lambda stages=stages: chain(Chained(chain=(Initialize(), *stages))))
+    for name, stages in _layerwise_chains().items():
+        yield Case(f"core/layerwise/{name}", lambda stages=stages: _layerwise(stages))
     for name, recipe in RECIPES.items():
         tolerance = 3e-2 if "bfloat16" in name else TOLERANCE
         yield Case(f"core/recipe/{name}", lambda recipe=recipe: _dense(**recipe), tolerance=tolerance)
@@ -114,6 +141,30 @@ def _chains() -> Mapping[str, tuple[prunebench.Stage, ...]]:
         "reinitialize": (Train(until="6it"), prune, Reinitialize(), Train()),
         "deploy": (prune, Train(), Deploy(batch=2)),
     }
+
+
+def _layerwise_chains() -> Mapping[str, tuple[prunebench.Stage, ...]]:
+    by = LayerProbe()
+
+    def pruned(**changes: Any) -> tuple[prunebench.Stage, ...]:
+        return (Train(until="6it"), PruneLayerwise(**{"by": by, "density": 0.4, "examples": 30, **changes}))
+
+    return {
+        "uniform": (*pruned(), Train(until="+3it")),
+        "erk": pruned(allocation="erk"),
+        "outliers": pruned(allocation=Outliers(multiple=2.0, spread=0.1)),
+        "2-of-4": pruned(density=0.5, structure=Structure(2, 4)),
+        "reconstructed": pruned(reconstruct=True),
+        "reconstruct": (Train(until="6it"), Prune(by=Probe(), density=0.4), Reconstruct(examples=30)),
+        "shuffled": (*pruned(), Shuffle(), Reconstruct(examples=30, damping=0.1)),
+    }
+
+
+def _layerwise(stages: tuple[prunebench.Stage, ...]) -> Any:
+    """What a chain gives, and the key that it ends with."""
+    method = Chained(chain=(Initialize(), *stages))
+    trial = trial_of(method)
+    return {**chain(method), "key": list(resolve(trial, protocol(trial.task, "0" * 32)))[-1].key}
 
 
 def _pruned() -> Chained:
@@ -270,15 +321,19 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "int8": {"batches": 2, "batch_size": 20},
 }
 """Parameters with which all of a method's code runs within twenty steps."""
+TWO_OF_FOUR: Mapping[str, Any] = {"structure": {"n": 2, "m": 4}}
 MORE: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "grasp": ({"batches": 2, "batch_size": 20, "temperature": 5.0},),
     "imp": ({"rewind_to": "5it"}, {"scope": "layerwise", "conv_rate": 0.1, "linear_rate": 0.3, "output_rate": 0.05}),
     "lr-rewinding": ({"rewind_to": "15it"},),
     "magnitude": ({"rounds": 3, "finetune": "6it"},),
+    "magnitude-layerwise": ({"finetune": "6it"}, TWO_OF_FOUR),
     "nm": ({"finetune": "6it"}, {"n": 1}),
+    "sparsegpt": ({"columns": 5}, TWO_OF_FOUR),
     "snip": ({"iterations": 3, "batches": 2, "batch_size": 20},),
     "sr-ste": ({"decay": 0.05},),
     "synflow": ({"iterations": 3},),
+    "wanda": (TWO_OF_FOUR,),
 }
 """Values of parameters that are not chosen from a few."""
 LOOSE = {"int8": 5e-2}
@@ -314,7 +369,8 @@ def _variations(name: str, cls: type[Component]) -> dict[str, Mapping[str, Any]]
 
 def _of_method(cls: type[Method], values: Mapping[str, Any]) -> Any:
     values = {**values, **({"ticket": _ticket()} if "ticket" in values else {})}
-    method = cls(**values)
+    nested = any(isinstance(value, Mapping) for value in values.values())
+    method = exact(cls, values) if nested else cls(**values)
     if cls.deploy is not Method.deploy:
         stages = (Initialize(), Prune(by=Probe(), density=0.5), Train(), Deploy(by=method, batch=2))
         return chain(Chained(chain=stages), task_of(Net(rectified=True)))
@@ -326,6 +382,8 @@ def _sparsity(method: Method) -> float:
     """One that the method can reach, and does in few steps: last bits grow with each."""
     if type(method).control:
         return 0.0
+    if structure := getattr(method, "structure", None):
+        return 1 - structure.density
     if hasattr(method, "n"):
         return 1 - method.n / method.m
     return {"transfer": 0.5, "lr-rewinding": 0.3}.get(method.name, 0.7)

@@ -108,6 +108,19 @@ class Probe(prunebench.Method):
         return 3 * network.flops_at({layer.name: density * layer.size for layer in network.layers}) * 48
 
 
+class LayerProbe(prunebench.LayerwiseMethod):
+    """Magnitudes and norms: the core's own pruning layer by layer, with no built-in method in it."""
+
+    name = "golden-layer-probe"
+    version = 1
+
+    def prune_layer(self, layer):
+        return layer.keep_highest(layer.weight.abs() * layer.norms, by_row=True), layer.weight
+
+    def layer_flops(self, outputs, inputs, tokens):
+        return 2.0 * tokens * inputs
+
+
 def task_of(model=None, dataset=None, prunable=None, **recipe):
     """A task of twenty steps, four an epoch, the last batch of which is ragged."""
     length = {} if "epochs" in recipe else {"steps": 20}

@@ -120,6 +120,22 @@ def test_the_page_stands_with_its_plots_and_is_the_same_twice(ticket, tmp_path):
     assert page == markdown(found)
 
 
+def test_the_output_errors_of_layers_are_shown_with_a_plot_where_there_are_any(ticket, tmp_path):
+    found = inspect(ticket(name="wanda", examples=20))
+    assert found.output_errors.keys() == {row.layer for row in found.densities} - {TOTAL}
+    assert all(0 < error < 1 for error in found.output_errors.values())
+    assert found.as_json()["output_errors"] == found.output_errors
+    assert found.metrics["output_error"] == pytest.approx(sum(found.output_errors.values()) / len(found.output_errors))
+    name, error = next(iter(found.output_errors.items()))
+    assert found.metrics[f"output_error/{name}"] == error
+    assert "Output error" in [section.title for section in sections(found)]
+    assert max(map(len, text(found).splitlines())) <= 80
+    assert (tmp_path / "output-error.svg") in write(found, tmp_path)
+    without = inspect(ticket())
+    assert "output_errors" not in without.as_json()
+    assert "output_error" not in without.metrics
+
+
 def test_a_line_of_blocks_goes_from_the_lowest_to_the_highest():
     assert sparkline([0.0, 3.5, 7.0]) == "▁▅█"
     assert sparkline([2.0, 2.0]) == "▁▁"

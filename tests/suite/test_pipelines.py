@@ -302,9 +302,11 @@ def test_a_new_stage_needs_nothing_here(fresh_stage, entry, wrong, fakes):
 
 
 def test_every_stage_of_the_house_has_its_key():
-    named = {cls.__name__.lower(): cls for cls in stages.Stage.__subclasses__() if cls.__module__ == stages.__name__}
-    assert stage_classes() == named
-    assert {"initialize", "train", "prune", "shuffle", "rewind", "reinitialize"} <= set(named)
+    classes = {cls for cls in stages.Stage.__subclasses__() if cls.__module__ == stages.__name__}
+    assert set(stage_classes().values()) == classes
+    assert all(name.replace("_", "") == cls.__name__.lower() for name, cls in stage_classes().items())
+    assert stage_classes()["prune_layerwise"] is stages.PruneLayerwise
+    assert {"initialize", "train", "prune", "shuffle", "rewind", "reinitialize"} <= set(stage_classes())
 
 
 # --- with the built-in methods

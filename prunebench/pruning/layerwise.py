@@ -1,0 +1,319 @@
+"""Pruning block by block: each layer on the inputs that reach it when all blocks before it are pruned.
+
+For each block the network runs once on the calibration examples, up to then pruned, in evaluation mode; hooks add up
+the second moments of the inputs of the block's layers. Inputs are not kept: in memory there are one batch of examples
+and, for each layer of the one block, two matrices of float64, of the squared number of its inputs: one of the
+calibration examples, and one of the held-out examples that its output error is measured on.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import torch
+from torch import nn
+
+from prunebench.api.errors import PluginError, PrunebenchError
+from prunebench.api.layers import Layer, Network
+from prunebench.api.methods import Method
+from prunebench.api.stages import LayerAllocation, Outliers, Structure
+from prunebench.data import seeds
+from prunebench.data.inputs import Inputs
+from prunebench.data.task_data import Data
+from prunebench.pruning.allocation import allotted, kept_counts, total_kept
+from prunebench.pruning.blocks import Block, in_order
+from prunebench.pruning.layer_context import LayerContext
+from prunebench.pruning.masks import Masks
+from prunebench.pruning.moments import Moments, as_matrix, as_weight, gathered, layers_of
+
+HELD_OUT = 128
+"""Held-out calibration examples; at most a quarter of the training examples."""
+BATCH = 32
+"""Examples in a pass."""
+DAMPING = 0.01
+"""Of the reconstruction that belongs to a pruning."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What is made of a layer."""
+
+    mask: torch.Tensor
+    weight: torch.Tensor
+    flops: float = 0.0
+    """What that took, beside the passes through the network."""
+
+
+Solver = Callable[[LayerContext], Solution]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One group of a layer that is to be changed."""
+
+    weight: torch.Tensor
+    """The dense one."""
+    keep: int
+    solver: Solver
+    structure: Structure | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Training examples on which layers are calibrated, and others on which their output error is measured."""
+
+    data: Data
+    examples: torch.Tensor
+    """Places of the calibration examples in the training split."""
+    held_out: torch.Tensor
+    """Places of the held-out ones: the same for each number of calibration examples."""
+
+    @classmethod
+    def drawn(cls, data: Data, seed: int, examples: int) -> Calibration:
+        """Drawn by the trial's seed from the training examples, validation excluded; the same for every method.
+
+        Where there are not as many, they are all but the held-out ones.
+        """
+        order = torch.randperm(len(data.train), generator=seeds.generator(seed, "calibration"))
+        held_out = min(HELD_OUT, len(order) // 4)
+        return cls(data, order[: len(order) - held_out][:examples], order[len(order) - held_out :])
+
+    def inputs(self, places: torch.Tensor) -> Iterator[Inputs]:
+        """The inputs of some examples in batches, neither shuffled nor augmented."""
+        for chosen in torch.split(places, BATCH):
+            inputs, _ = self.data.examples(self.data.train, chosen.to(self.data.train.targets.device))
+            yield inputs
+
+
+@dataclass
+class Calibrated:
+    """What became of a network, layer by layer."""
+
+    masks: Masks = field(default_factory=dict)
+    """Of the layers that were visited."""
+    weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    """Of the layers that were changed."""
+    errors: dict[str, float] = field(default_factory=dict)
+    """Squared error of the outputs of each layer on the held-out examples, relative to its squared outputs."""
+    flops: float = 0.0
+
+
+class Calibrator:
+    """A network whose layers are changed block by block.
+
+    Args:
+        model: in evaluation mode; its weights are changed.
+        network: names the layers, and counts the FLOPs of the passes.
+        blocks: their weights, in any order.
+    """
+
+    def __init__(self, model: nn.Module, network: Network, blocks: Sequence[Block], calibration: Calibration) -> None:
+        self.model, self.network, self.calibration = model, network, calibration
+        self.found = Calibrated()
+        self._layers = {layer.name: layer for layer in network.layers}
+        self._modules = {name: layers_of(model, name) for name in self._layers}
+        self.blocks = in_order(blocks, self._order())
+
+    def counts(self, density: float, allocation: LayerAllocation | Outliers) -> dict[str, int]:
+        """How many weights each layer keeps."""
+        if isinstance(allocation, Outliers):
+            return _by_outliers(self._outlier_shares(allocation.multiple), self.network.layers, density, allocation)
+        return kept_counts(self.network.layers, density, allocation)
+
+    def prune(self, solver: Solver, keep: Mapping[str, int], structure: Structure | None = None) -> Calibrated:
+        """Prune the layers of each block, and the blocks one after the other.
+
+        Args:
+            solver: is called for each group of each layer; a layer that the structure does not fit stays dense.
+            keep: how many weights a layer keeps, without a structure.
+        """
+
+        def tasks(name: str) -> list[_Task]:
+            layer, weight = self._layers[name], self.model.get_parameter(name)
+            if structure is not None and not structure.fits(layer):
+                self.found.masks[name] = torch.ones(weight.shape, dtype=torch.bool)
+                self.found.errors[name] = 0.0
+                return []
+            parts = as_matrix(weight.double(), self._modules[name][0])
+            counts = _shared_out(keep[name] if structure is None else structure.kept([layer]), len(parts))
+            return [_Task(part, count, solver, structure) for part, count in zip(parts, counts, strict=True)]
+
+        return self._solve(tasks)
+
+    def reconstruct(self, masks: Masks, dense: Mapping[str, torch.Tensor], damping: float) -> Calibrated:
+        """Solve for the kept weights of each layer by least squares, block by block.
+
+        Args:
+            masks: of the layers that are pruned; other layers stay as they are.
+            dense: the weights whose outputs are aimed at, by name.
+        """
+
+        def tasks(name: str) -> list[_Task]:
+            if name not in masks:
+                return []
+            module, device = self._modules[name][0], self.model.get_parameter(name).device
+            parts = as_matrix(dense[name].to(device, torch.float64), module)
+            kept = as_matrix(masks[name].to(device), module)
+            solvers = [partial(reconstructed, mask=mask, damping=damping) for mask in kept]
+            counts = [int(mask.sum()) for mask in kept]
+            return [_Task(*one) for one in zip(parts, counts, solvers, strict=True)]
+
+        return self._solve(tasks)
+
+    @torch.no_grad()
+    def _solve(self, tasks: Callable[[str], list[_Task]]) -> Calibrated:
+        for block in self.blocks:
+            found = {name: some for name in block if (some := tasks(name))}
+            if found:
+                moments = self._run([*found], self.calibration.examples)
+                held_out = self._run([*found], self.calibration.held_out, counted=False)  # no cost of the method
+                for name, some in found.items():
+                    self._change(name, some, moments[name], held_out[name])
+        return self.found
+
+    def _change(self, name: str, tasks: Sequence[_Task], moments: Moments, held_out: Moments) -> None:
+        module, weight = self._modules[name][0], self.model.get_parameter(name)
+        masks, solved, error, size = [], [], 0.0, 0.0
+        groups = zip(tasks, moments.second, moments.means, held_out.second, strict=True)
+        for task, second, means, measured in groups:
+            layer = LayerContext(name, task.weight, second, means, moments.tokens, task.keep, task.structure)
+            solution = task.solver(layer)
+            changed = _checked(layer, solution).to(weight.dtype).double()  # as it will be used
+            self.found.flops += solution.flops
+            masks.append(solution.mask)
+            solved.append(changed)
+            error += layer.error(changed, measured)
+            size += layer.error(torch.zeros_like(changed), measured)
+        weight.copy_(as_weight(torch.stack(solved), module))
+        self.found.masks[name] = as_weight(torch.stack(masks), module).cpu()
+        self.found.weights[name] = weight.detach().cpu().clone()
+        self.found.errors[name] = error / size if size else 0.0
+
+    @torch.no_grad()
+    def _run(
+        self, names: Sequence[str], places: torch.Tensor, counted: bool = True, diagonal: bool = False
+    ) -> dict[str, Moments]:
+        """The moments of the inputs of some layers over some examples."""
+        with gathered({name: self._modules[name] for name in names}, diagonal) as moments:
+            for inputs in self.calibration.inputs(places):
+                self.model(inputs)
+        if counted:
+            self.found.flops += len(places) * float(self.network.flops_at(self._kept()))
+        if unseen := [name for name in names if not moments[name].tokens and self._layers[name].used]:
+            raise PrunebenchError(
+                f"the network runs without calling the layer of {unseen[0]!r}, so that its inputs are not known: leave "
+                "it out with `prunable: {exclude: [...]}` of the task"
+            )
+        return moments
+
+    def _kept(self) -> dict[str, int]:
+        return {name: int(mask.sum()) for name, mask in self.found.masks.items()}
+
+    @torch.no_grad()
+    def _order(self) -> dict[str, int]:
+        """The place of each layer in the order in which they run, from a pass of one example."""
+        ran: dict[str, None] = {}
+
+        def noting(name: str) -> Callable[..., None]:
+            return lambda *_: ran.setdefault(name)
+
+        handles = [
+            module.register_forward_pre_hook(noting(name))
+            for name, modules in self._modules.items()
+            for module in modules
+        ]
+        try:
+            self.model(next(self.calibration.inputs(self.calibration.examples[:1])))
+        finally:
+            for handle in handles:
+                handle.remove()
+        return {name: place for place, name in enumerate([*ran, *(one for one in self._modules if one not in ran)])}
+
+    def _outlier_shares(self, multiple: float) -> dict[str, float]:
+        """For each layer the share of outliers among the scores of its block, in the dense network."""
+        norms = self._run([*self._layers], self.calibration.examples, diagonal=True)
+        shares: dict[str, float] = {}
+        for block in self.blocks:
+            scores = torch.cat([self._scores(name, norms[name]) for name in block])
+            share = float((scores > multiple * scores.mean()).double().mean())
+            shares |= dict.fromkeys(block, share)
+        return shares
+
+    def _scores(self, name: str, squares: Moments) -> torch.Tensor:
+        """Wanda's scores of a layer."""
+        matrix = as_matrix(self.model.get_parameter(name).detach().double(), self._modules[name][0])
+        return (matrix.abs() * squares.second.sqrt()[:, None]).flatten()
+
+
+def _by_outliers(
+    shares: Mapping[str, float], layers: Sequence[Layer], density: float, rule: Outliers
+) -> dict[str, int]:
+    """Whole numbers of weights that add up to round(density * N), more of them where there are more outliers."""
+    size, low, high = sum(layer.size for layer in layers), min(shares.values()), max(shares.values())
+    scale = 2 * rule.spread / (high - low) if high > low else 0.0
+    raised = {name: scale * (share - low) for name, share in shares.items()}
+    mean = sum(raised[layer.name] * layer.size for layer in layers) / size
+    above = {name: value - mean for name, value in raised.items()}
+    room = [(1 - density if value > 0 else density) / abs(value) for value in above.values() if value]
+    factor = min([1.0, *room])
+    densities = {name: density + factor * value for name, value in above.items()}
+    return allotted(layers, densities, total_kept(size, density))
+
+
+def _shared_out(count: int, parts: int) -> list[int]:
+    """A count in whole numbers that differ by 1 at most, the larger ones first."""
+    each, more = divmod(count, parts)
+    return [each + 1] * more + [each] * (parts - more)
+
+
+def _checked(layer: LayerContext, solution: Solution) -> torch.Tensor:
+    """The new weight, zero where it is pruned. Raises PluginError for a solution that is none."""
+    mask, weight, shape = solution.mask, solution.weight, tuple(layer.weight.shape)
+    if mask.dtype != torch.bool or tuple(mask.shape) != shape or tuple(weight.shape) != shape:
+        raise PluginError(
+            f"the mask of {layer.name!r} must be bool and of shape {shape}, and the weight of that shape; they are "
+            f"{mask.dtype} of {tuple(mask.shape)}, and {weight.dtype} of {tuple(weight.shape)}"
+        )
+    if int(mask.sum()) != layer.keep:
+        raise PluginError(f"{int(mask.sum())} weights of {layer.name!r} are kept, and not {layer.keep}")
+    changed = weight.double().masked_fill(~mask, 0.0)
+    if not bool(changed.isfinite().all()):
+        raise PluginError(f"the new weights of {layer.name!r} are not all finite")
+    return changed
+
+
+def by_method(method: Method, reconstruct: bool) -> Solver:
+    """Prunes a layer by a method, and reconstructs what is kept if that is wanted."""
+
+    def solve(layer: LayerContext) -> Solution:
+        mask, weight = _pruned(method, layer)
+        flops = method.layer_flops(len(layer.weight), len(layer.moments), layer.tokens)
+        if not reconstruct:
+            return Solution(mask, weight, flops)
+        again = reconstructed(layer, mask, DAMPING)
+        return replace(again, flops=flops + again.flops)
+
+    return solve
+
+
+def _pruned(method: Method, layer: LayerContext) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a method returns. Raises PluginError unless that is two tensors, and PrunebenchError with its name."""
+    try:
+        found = method.prune_layer(layer)
+    except PrunebenchError as error:
+        raise type(error)(f"method {method.name!r}: {error}") from None
+    if not (isinstance(found, tuple) and len(found) == 2 and all(isinstance(one, torch.Tensor) for one in found)):
+        raise PluginError(
+            f"prune_layer of method {method.name!r} must return a mask and a weight, and returned {reprlib.repr(found)}"
+        )
+    return found
+
+
+def reconstructed(layer: LayerContext, mask: torch.Tensor, damping: float) -> Solution:
+    """The least-squares solution of a layer under a mask; each output costs a Cholesky factorization."""
+    inputs, kept = len(layer.moments), mask.sum(1).double()
+    flops = 2 * layer.tokens * inputs**2 + 2 * len(mask) * inputs**2 + float((kept**3 / 3 + 2 * kept**2).sum())
+    return Solution(mask, layer.reconstructed(mask, damping), flops)
