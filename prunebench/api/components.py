@@ -64,9 +64,9 @@ class Component:
 
 
 Kind = Literal["images", "features", "tokens", "text"]
-"""What an input is: see `Input.kind`."""
+"""Kinds of inputs; see `Input.kind`."""
 Targets = Literal["classes", "labels", "numbers", "tokens"]
-"""What a target is: see `DataFacts.targets`."""
+"""Kinds of targets; see `DataFacts.targets`."""
 
 
 @dataclass(frozen=True)
@@ -76,45 +76,45 @@ class Input:
     shape: tuple[int, ...]
     """(channels, height, width) of images, (length,) of tokens and text, any shape of features."""
     kind: Kind = "images"
-    """What it is, how its arrays are stored, and what a network is given:
+    """The kind of input, which determines the type of its arrays and of the tensors that are passed to the network:
 
-    - `images`: uint8; the network is given float32, normalized by the data set's `mean` and `std` of each channel.
-    - `features`: float32, such as the columns of a table; the network is given float32, each feature with mean 0 and
+    - `images`: uint8 arrays; float32 tensors, normalized by `mean` and `std` of each channel of the data set.
+    - `features`: float32 arrays, such as the columns of a table; float32 tensors in which each feature has mean 0 and
       standard deviation 1 over the training examples.
-    - `tokens`: uint8, int16, int32 or int64, numbers below `vocabulary`; the network is given int64.
-    - `text`: as tokens, but the examples are consecutive windows of one running text, in order. The last windows of
-      the training set are those held out for validation, and the augmentation `shift` moves windows.
+    - `tokens`: uint8, int16, int32 or int64 arrays of numbers below `vocabulary`; int64 tensors.
+    - `text`: like tokens, but the examples are consecutive windows of one text, in order. The last windows of the
+      training set are held out for validation, and the augmentation `shift` moves windows.
     """
     vocabulary: int = 0
-    """How many different tokens there are; 0 for images and features."""
+    """Number of different tokens; 0 for images and features."""
     name: str = ""
-    """Its name, where a network has several inputs; they are then a dict of tensors by these names."""
+    """Name of the input if a network has several inputs, which are passed as a dict of tensors by these names."""
 
 
 @dataclass(frozen=True)
 class Interface:
-    """What a network is given and what it returns, for one example."""
+    """The inputs and the output of a network for one example."""
 
     inputs: tuple[Input, ...]
     outputs: tuple[int, ...]
-    """The shape of the output, as the task's objective says: (classes,) for logits."""
+    """Shape of the output, which the objective of the task determines: (classes,) for logits."""
 
     @classmethod
     def of_images(cls, shape: tuple[int, ...], classes: int) -> Interface:
-        """Images of a shape (channels, height, width), and a logit for each class."""
+        """The interface for images of shape (channels, height, width) and a logit for each class."""
         return cls((Input(shape),), (classes,))
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the input, or of the first one."""
+        """Shape of the first input."""
         return self.inputs[0].shape
 
 
 class Model(Component):
     """Base class of a network architecture. Override `build`, and `prunable` if other weights may be pruned.
 
-    A network is called with one argument: a tensor of shape (N, *shape), or a dict of such tensors by name where the
-    data has several inputs. What each input contains is said at `Input.kind`.
+    A network is called with one argument: a tensor of shape (N, *shape), or a dict of such tensors by name if the data
+    has several inputs. `Input.kind` describes their types.
     """
 
     def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
@@ -124,8 +124,8 @@ class Model(Component):
         before the call and restored after it, so weights may be drawn from it.
 
         Args:
-            shape: of one input, without the batch: (channels, height, width) of images.
-            outputs: how many numbers the network returns for one example: for classes the number of logits.
+            shape: shape of one input without the batch, (channels, height, width) for images.
+            outputs: size of the output for one example, the number of classes for logits.
 
         Returns:
             a module that maps inputs of shape (N, *shape) to outputs of shape (N, outputs).
@@ -133,16 +133,16 @@ class Model(Component):
         raise NotImplementedError
 
     def build_for(self, interface: Interface) -> nn.Module:
-        """Return a freshly initialized network for these inputs and outputs; by default that of `build`.
+        """Return a freshly initialized network for these inputs and outputs; calls `build` by default.
 
-        Override it instead of `build` for a network that takes tokens, that has several inputs, or whose output for one
-        example is not a vector.
+        Override it instead of `build` if the network takes tokens or several inputs, or if its output for one example
+        is not a vector.
 
         Raises:
-            ValueError: with the reason, for inputs or outputs that the network is not made for.
+            ValueError: with the reason, if the network does not support the inputs or the output.
         """
         if len(interface.inputs) != 1 or interface.inputs[0].vocabulary or len(interface.outputs) != 1:
-            raise ValueError(f"the model is made for one input of numbers and a vector of outputs, not for {interface}")
+            raise ValueError(f"the model supports one input of numbers and a vector as output, not {interface}")
         return self.build(interface.shape, interface.outputs[0])
 
     def prunable(self, module: nn.Module) -> Sequence[str]:
@@ -170,29 +170,29 @@ class DataFacts:
     """Sizes and shapes of a data set, which planning needs before the data is read."""
 
     shape: tuple[int, ...] = ()
-    """Of one input: (channels, height, width) of an image."""
+    """Shape of one input, (channels, height, width) for an image."""
     classes: int = 0
-    """Number of classes, of which targets are 0 to classes - 1; or of labels, where targets are labels."""
+    """Number of classes, so that targets are 0 to classes - 1; or number of labels."""
     train: int = 0
     """Number of training examples, validation included."""
     test: int = 0
     """Number of test examples."""
     kind: Kind = field(default="images", kw_only=True)
-    """What the input is; see `Input.kind`."""
+    """The kind of input; see `Input.kind`."""
     vocabulary: int = field(default=0, kw_only=True)
-    """How many different tokens there are, where the input or the targets are tokens."""
+    """Number of different tokens, if the input or the targets are tokens."""
     inputs: tuple[Input, ...] = field(default=(), kw_only=True)
-    """The inputs by name, where a network has several; `shape`, `kind` and `vocabulary` are then left out."""
+    """The inputs, if there are several; `shape`, `kind` and `vocabulary` are then not given."""
     targets: Targets = field(default="classes", kw_only=True)
-    """What is predicted for an example, and how its array is stored:
+    """The kind of target, which determines its array:
 
-    - `classes`: one of the classes; int64.
-    - `labels`: any number of labels; float32 of shape (classes,), 1 where a label applies and 0 elsewhere.
+    - `classes`: one class for each example; int64.
+    - `labels`: any number of labels; float32 of shape (classes,), 1 for labels that apply and 0 for others.
     - `numbers`: numbers of shape `target_shape`; float32.
-    - `tokens`: a sequence of tokens of shape `target_shape`; of the types of tokens.
+    - `tokens`: tokens of shape `target_shape`, in the types of input tokens.
     """
     target_shape: tuple[int, ...] = field(default=(), kw_only=True)
-    """The shape of one target that is numbers or tokens."""
+    """Shape of one target of numbers or tokens."""
 
     @property
     def every_input(self) -> tuple[Input, ...]:
@@ -202,11 +202,11 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class Arrays:
-    """A data set in memory, as the facts say: inputs of shape (N, *shape), targets of shape (N, *target shape).
+    """A data set in memory, with inputs of shape (N, *shape) and targets of shape (N, *target shape).
 
-    For images and classes, inputs are uint8 of shape (N, channels, height, width) and labels int64 of shape (N,): bytes
-    are a quarter of the size of floats, and their fingerprint is exact. Where there are several inputs, they are a dict
-    of arrays by name. `labels` are targets of any kind.
+    For images and classes, inputs are uint8 of shape (N, channels, height, width) and labels are int64 of shape (N,):
+    bytes take a quarter of the memory of floats, and their fingerprint is exact. Several inputs are a dict of arrays by
+    name. `labels` are targets of any kind.
     """
 
     train_inputs: np.ndarray | Mapping[str, np.ndarray]
@@ -235,14 +235,14 @@ class Dataset(Component):
     """Images: standard deviation of each channel, on the same scale."""
 
     def facts(self) -> DataFacts:
-        """Return sizes and shapes without reading the data; called often, while suites are read and planned.
+        """Return sizes and shapes without reading the data. Called often while suites are read and planned.
 
         An exception fails only the tasks of this data set.
         """
         raise NotImplementedError
 
     def load(self, root: Path | None) -> Arrays:
-        """Read or download the data; called once on each machine, as the result is kept beside the store.
+        """Read or download the data. Called once on each machine, because the result is kept in the store.
 
         An exception fails only the tasks of this data set.
 
@@ -250,7 +250,7 @@ class Dataset(Component):
             root: the folder of data sets, from `--data` or PRUNEBENCH_DATA.
 
         Raises:
-            DataError: what was looked for, where, and how to get it.
+            DataError: with what was looked for, where, and how to get it.
         """
         raise NotImplementedError
 
@@ -260,7 +260,7 @@ class Dataset(Component):
         The files are decoded during training, each time that an example is used.
 
         Raises:
-            DataError: what was looked for, where, and how to get it.
+            DataError: with what was looked for, where, and how to get it.
         """
         return None
 

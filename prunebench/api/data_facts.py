@@ -1,4 +1,4 @@
-"""What a data set's own code says of its data: called so that nothing it does ends the caller, and checked."""
+"""The facts of a data set: calls its code so that no error in it ends the caller, and checks the result."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ DIMENSIONS: Mapping[str, tuple[str, range]] = {
     "tokens": ("(length,)", range(1, 2)),
     "text": ("(length,)", range(1, 2)),
 }
-"""What the shape of an input of each kind is, and how many dimensions it has."""
+"""Meaning of the shape of an input of each kind, and its possible numbers of dimensions."""
 AUGMENTATIONS: Mapping[Kind, Sequence[str]] = {
     "images": ("flip", "crop", "resized-crop"),
     "features": (),
     "tokens": (),
     "text": ("shift",),
 }
-"""What a recipe may do to training examples of a kind. Augmented data has one input."""
+"""The augmentations for each kind of input. Augmented data has one input."""
 
 
 def facts_of(dataset: Dataset) -> DataFacts:
-    """The facts of a data set, all sizes as int.
+    """The facts of a data set, with all sizes as int.
 
     Raises:
         DataError: the data set's own.
@@ -49,7 +49,7 @@ def facts_of(dataset: Dataset) -> DataFacts:
 
 
 def guarded(dataset: Dataset, what: str, call: Callable[[], Any]) -> Any:
-    """What a call of the data set's code returns. Raises DataError, as `facts_of` does."""
+    """The result of a call of the data set's code. Raises DataError as `facts_of` does."""
     try:
         return call()
     except (DataError, KeyboardInterrupt):
@@ -69,7 +69,7 @@ def broken(dataset: Dataset, text: str) -> BrokenDataset:
 
 
 def in_short(value: Any) -> str:
-    """A value that should be another one, for the message that says so."""
+    """An unexpected value, shortened for a message."""
     text = repr(value)
     return "None" if value is None else text if len(text) <= 60 else f"a {type(value).__name__}"
 
@@ -109,7 +109,7 @@ def _sizes(shape: Iterable[Any]) -> tuple[int, ...]:
 
 
 def _wrong_input(given: Input) -> str:
-    """What is wrong with an input; nothing if it can be used."""
+    """The error of an input; empty if it is valid."""
     if given.kind not in DIMENSIONS:
         return f"the kind of an input is one of {', '.join(DIMENSIONS)}, and not {given.kind!r}"
     meaning, dimensions = DIMENSIONS[given.kind]
@@ -121,7 +121,7 @@ def _wrong_input(given: Input) -> str:
 
 
 def _wrong_names(facts: DataFacts) -> str:
-    """What is wrong with several inputs."""
+    """The error of several inputs; empty if they are valid."""
     names = [given.name for given in facts.inputs]
     if facts.inputs and facts.shape:
         return "it has either a shape, or several inputs that have one each"

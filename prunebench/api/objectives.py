@@ -1,8 +1,8 @@
-"""What a network is trained for: `Objective`, the base class of objectives, and `Metric`, what an objective reports.
+"""Objectives, which define the loss of a task and the metrics that are reported: `Objective` and `Metric`.
 
-An objective has a loss, and metrics that add up over examples. The core asks it for both and knows no metric by name:
-evaluations, early stopping, tables and plots take words, direction and scale from the objective's primary metric.
-`Classification` is the objective of a task that names none and whose targets are classes.
+An objective has a loss, and metrics that add up over examples. The core does not know any metric by name: evaluations,
+early stopping, tables and plots use the name, direction and scale of the primary metric of the objective.
+`Classification` is the default objective if the targets are classes.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ Direction = Literal["higher", "lower"]
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A figure of a network, and how it is read: which direction is better, and how it is written.
+    """A figure that an objective reports, with its direction and format.
 
-    Values are stored as they are computed; only what is shown is multiplied by `factor`.
+    Values are stored as they are computed, and multiplied by `factor` where they are shown.
     """
 
     name: str
-    """Its name in results: lower-case letters, digits and underscores, such as `bits_per_byte`."""
+    """Name in results: lower-case letters, digits and underscores, such as `bits_per_byte`."""
     label: str
-    """Its name in tables and on axes, such as `accuracy`; lower case, without the unit."""
+    """Name in tables and on axes, such as `accuracy`; lower case, without the unit."""
     direction: Direction
     """Whether `higher` or `lower` values are better."""
     unit: str = ""
-    """Written behind a value, such as `%`."""
+    """Unit of shown values, such as `%`."""
     factor: float = 1.0
-    """What a stored value is multiplied by to be shown: 100 for a share that is shown as a percentage."""
+    """Factor from stored to shown values: 100 for a share that is shown as a percentage."""
     decimals: int = 2
-    """How many decimals a shown value has."""
+    """Number of decimals of shown values."""
     scale: Literal["linear", "log"] = "linear"
-    """The axis that values are plotted on."""
+    """Scale of the axis in plots."""
     best: float | None = None
-    """The best possible value, as stored; the distance to it is the error. None if there is none."""
+    """The best possible stored value, from which errors are measured; None if there is none."""
     chance: float | None = None
-    """The value of a network that has learnt nothing, as stored; None if it is not known."""
+    """The stored value of a network that has learnt nothing; None if it is not known."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[a-z][a-z0-9_]*", self.name):
@@ -58,39 +58,38 @@ class Metric:
 
     @property
     def sign(self) -> int:
-        """1 where higher values are better, -1 where lower ones are: `sign * difference` is an improvement."""
+        """1 if higher values are better, -1 if lower values are: `sign * difference` is the improvement."""
         return 1 if self.direction == "higher" else -1
 
     def shown(self, value: float) -> str:
-        """A value as it is written: `97.98 %`."""
+        """Return a value with its unit: `97.98 %`."""
         return f"{self.factor * value:.{self.decimals}f} {self.unit}".rstrip()
 
     def is_better(self, value: float, other: float) -> bool:
-        """Whether a value is better than another one; nothing is better or worse than a value that is not a number."""
+        """Return whether a value is better than another one; False if one of them is NaN."""
         return self.sign * (value - other) > 0
 
     def best_of(self, values: Sequence[float]) -> float:
-        """The best of some values, without those that are not numbers. Raises ValueError if there is none."""
+        """Return the best value, ignoring NaN. Raises ValueError if there is none."""
         return self.sign * max(self.sign * value for value in values if not isnan(value))
 
 
 class Objective(Component):
-    """Base class of what a network is trained for. Override `outputs`, `metrics`, `loss` and `sums`.
+    """Base class of objectives. Override `outputs`, `metrics`, `loss` and `sums`.
 
-    In the order of the calls: `check`, `outputs` and `metrics` while a suite is planned, without any data; `fitted`
-    when the data is opened; `loss` at each training step; `sums` for each batch of an evaluation, and `values` at its
-    end.
+    `check`, `outputs` and `metrics` are called while a suite is planned, without data; `fitted` when the data is
+    opened; `loss` at each training step; `sums` for each batch of an evaluation, and `values` at its end.
     """
 
     targets: ClassVar[tuple[str, ...]] = ()
-    """The kinds of targets that it is for, as `DataFacts.targets` names them."""
+    """The kinds of targets that it supports; see `DataFacts.targets`."""
     default_for: ClassVar[tuple[str, ...]] = ()
-    """The kinds of targets for which a task takes this objective when the suite names none."""
+    """The kinds of targets for which it is the default objective."""
 
     def check(self, facts: DataFacts) -> None:
-        """Raise ValueError, with the reason, for data that the objective is not for.
+        """Raise ValueError, with the reason, if the objective does not support the data.
 
-        By default whatever targets are not among `targets`.
+        By default it checks that the kind of targets is in `targets`.
         """
         if facts.targets not in self.targets:
             raise ValueError(
@@ -99,24 +98,25 @@ class Objective(Component):
             )
 
     def outputs(self, facts: DataFacts) -> tuple[int, ...]:
-        """Return the shape of a network's output for one example, without the batch: (classes,) for logits."""
+        """Return the shape of the output of a network for one example: (classes,) for logits."""
         raise NotImplementedError
 
     def metrics(self, facts: DataFacts) -> Sequence[Metric]:
-        """Return what `values` reports besides the loss; the first one is the primary metric.
+        """Return the metrics that `values` reports besides the loss; the first one is the primary metric.
 
-        Methods are ranked by the primary metric of the test set; tables, intervals, tests and plots are about it.
+        Methods are ranked by the primary metric on the test set, and tables, intervals, tests and plots show it.
         """
         raise NotImplementedError
 
     def fitted(self, targets: torch.Tensor) -> Objective:
-        """Return the objective for data with these training targets; by default itself.
+        """Return the objective for data with these training targets; returns itself by default.
 
-        Called once each time that data is opened. For what depends on the training targets, such as their scale or the
-        share of each class; the object that is returned needs the methods below only, and is in no key.
+        Called each time that data is opened. Override it if the objective depends on the training targets, for example
+        on their scale or on the share of each class. The returned object needs only the methods below, and is not part
+        of keys.
 
         Args:
-            targets: of all training examples, validation excluded, on the CPU.
+            targets: targets of all training examples without those for validation, on the CPU.
         """
         return self
 
@@ -124,28 +124,28 @@ class Objective(Component):
         """Return the loss to train on: a scalar, the mean over the batch.
 
         Args:
-            outputs: of the network, of shape (N, *outputs).
-            targets: of the batch, of shape (N, *target shape), on the same device.
+            outputs: output of the network, of shape (N, *outputs).
+            targets: targets of the batch, of shape (N, *target shape), on the same device.
         """
         raise NotImplementedError
 
     def smoothed_loss(self, outputs: torch.Tensor, targets: torch.Tensor, smoothing: float) -> torch.Tensor:
         """Return the loss with the `label_smoothing` of a recipe, from 0 to below 1.
 
-        By default there is none: a recipe with label smoothing is then an error.
+        By default it is not supported, and a recipe with label smoothing is an error.
         """
         raise NotImplementedError
 
     @property
     def smooths(self) -> bool:
-        """Whether it has label smoothing."""
+        """Whether the objective supports label smoothing."""
         return type(self).smoothed_loss is not Objective.smoothed_loss
 
     def sums(self, outputs: torch.Tensor, targets: torch.Tensor) -> Mapping[str, torch.Tensor]:
         """Return sums over the examples of one batch of an evaluation, as tensors on the device, mostly scalars.
 
-        The sums of all batches are added in float64 and passed to `values`: what a batch weighs is what it holds, also
-        a last one that is smaller.
+        The sums of all batches are added in float64 and passed to `values`, so that each example has the same weight,
+        also in a smaller last batch.
 
         Args:
             outputs: as in `loss`, in float32, without gradients.
@@ -156,26 +156,26 @@ class Objective(Component):
     def values(self, sums: Mapping[str, torch.Tensor], examples: int) -> Mapping[str, float]:
         """Return the values of an evaluation: `loss`, and every metric by its name.
 
-        By default each sum divided by the number of examples.
+        By default each sum is divided by the number of examples.
 
         Args:
-            sums: those of `sums`, added over all batches; float64, on the CPU.
-            examples: their number.
+            sums: the results of `sums`, added over all batches; float64, on the CPU.
+            examples: number of examples.
         """
         return {name: float(value) / examples for name, value in sums.items()}
 
 
 ACCURACY = Metric(name="accuracy", label="accuracy", direction="higher", unit="%", factor=100.0, decimals=2, best=1.0)
-"""Also the primary metric of results from before there were objectives."""
+"""Accuracy, also the primary metric of results from before objectives were introduced."""
 TOP5 = Metric(
     name="accuracy_top5", label="top-5 accuracy", direction="higher", unit="%", factor=100.0, decimals=2, best=1.0
 )
 
 
 class Classification(Objective):
-    """One class for each example: cross-entropy of the logits; accuracy, and top-5 accuracy where classes are many.
+    """One class for each example: cross-entropy of the logits; accuracy, and top-5 accuracy for many classes.
 
-    Part of the core, with the version of its protocol: results from before there were objectives are of this one.
+    It is part of the core and has the protocol version. Results from before objectives were introduced belong to it.
     """
 
     name = "classification"

@@ -55,31 +55,31 @@ def load(files: tuple[str, ...] = (), blocked: frozenset[str] = frozenset()) -> 
     manager = pluggy.PluginManager(hooks.PROJECT)
     manager.add_hookspecs(hooks)
     if os.environ.get(TRACE_VARIABLE) == "1":
-        manager.add_hookcall_monitoring(_say_call, _say_answer)
+        manager.add_hookcall_monitoring(_trace_call, _trace_result)
     wanted = [(plugin, importer) for plugin, importer in _installed() if plugin.name not in blocked]
     return _collected([_loaded(manager, plugin, importer) for plugin, importer in [*wanted, *_loose(files)]])
 
 
-def _say_call(hook: str, implementations: Sequence[pluggy.HookImpl], arguments: Mapping[str, Any]) -> None:
-    """Before a hook is called, so that one which never returns is seen too."""
-    asked = ", ".join(implementation.plugin_name.lstrip(":") for implementation in implementations)
-    print(f"[hook] {hook} of {asked}", file=sys.stderr)
+def _trace_call(hook: str, implementations: Sequence[pluggy.HookImpl], arguments: Mapping[str, Any]) -> None:
+    """Print a hook before it is called, so that hooks that do not return are seen too."""
+    names = ", ".join(implementation.plugin_name.lstrip(":") for implementation in implementations)
+    print(f"[hook] {hook} of {names}", file=sys.stderr)
 
 
-def _say_answer(
+def _trace_result(
     outcome: pluggy.Result[Any], hook: str, implementations: Sequence[pluggy.HookImpl], arguments: Mapping[str, Any]
 ) -> None:
-    said = outcome.get_result() if outcome.exception is None else repr(outcome.exception)
-    print(f"[hook]   {hook}: {said}", file=sys.stderr)
+    returned = outcome.get_result() if outcome.exception is None else repr(outcome.exception)
+    print(f"[hook]   {hook}: {returned}", file=sys.stderr)
 
 
 def installed_names() -> list[str]:
-    """The names that `blocked` can hold, without importing a plugin."""
+    """The names of installed plugins, which are not imported."""
     return sorted({plugin.name for plugin, _ in _installed()})
 
 
 def foreign_names() -> list[str]:
-    """Those of other distributions than this one."""
+    """The names of installed plugins of other distributions."""
     own = __name__.partition(".")[0]
     return sorted({plugin.name for plugin, _ in _installed() if plugin.distribution != own})
 
@@ -115,7 +115,7 @@ def _import_file(path: Path) -> ModuleType:
 
 
 def _loaded(manager: pluggy.PluginManager, plugin: Plugin, importer: Callable[[], Any]) -> tuple[Plugin, Registered]:
-    """The plugin with its file and components; or with its error, and no components."""
+    """The plugin with its file and components; or with its error and without components."""
     try:
         module = importer()
         plugin = replace(plugin, file=getattr(module, "__file__", None) or plugin.file)
@@ -127,7 +127,7 @@ def _loaded(manager: pluggy.PluginManager, plugin: Plugin, importer: Callable[[]
 
 
 def _registered(manager: pluggy.PluginManager, plugin: Plugin, module: Any) -> Registered:
-    """What the hooks of a module return; a module that breaks a rule is unregistered again."""
+    """The components that the hooks of a module return. A module with an error is unregistered again."""
     if (twin := manager.get_name(module)) is not None:
         raise PluginError(f"it is the same module as {twin}")
     unique = f"{plugin.distribution}:{plugin.name}:{plugin.file}"
@@ -166,7 +166,7 @@ def _checked_hooks(manager: pluggy.PluginManager, module: Any) -> set[str]:
 
 
 def _answers(manager: pluggy.PluginManager, module: Any, hook: str) -> list[Any]:
-    """What one plugin's hook returns; pluggy drops a None, which here is a forgotten `return`."""
+    """The classes that a hook of one plugin returns. Pluggy drops None, which is a forgotten `return`."""
     others = {other for other in manager.get_plugins() if other is not module}
     answers = manager.subset_hook_caller(hook, others)() or [None]
     return [cls for answer in answers for cls in _listed(answer, hook)]
@@ -207,7 +207,7 @@ def _check_version(cls: type[Component]) -> None:
 
 
 def _brief(error: BaseException) -> str:
-    """The error on one line, with the last line of the plugin's own code that it came from."""
+    """The error on one line, with the last line of the plugin in its traceback."""
     text = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
     machinery = (*_MACHINERY, *_import_hooks())
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(machinery)]

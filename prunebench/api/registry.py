@@ -28,7 +28,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
 @dataclass(frozen=True)
 class Plugin:
-    """A plugin, the source of components; `error` says why it provides none."""
+    """An installed plugin or a plugin file; `error` says why it could not be loaded."""
 
     name: str
     file: str = ""

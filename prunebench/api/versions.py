@@ -17,7 +17,7 @@ Results that say no version were stored when keys held the hash of the source; t
 """
 
 NO_VERSION = "none (older)"
-"""Shown as the version of results without one."""
+"""The version that is shown for results without one."""
 
 _BEFORE = "prunebench.before"
 

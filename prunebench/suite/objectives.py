@@ -1,4 +1,4 @@
-"""The objective of a task in a suite: named there or left to the data, and checked against it."""
+"""The objective of a task in a suite, which is named there or the default for its data."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def named_or_default(
 
 
 def check(task: Task, node: Node, errors: SuiteErrors) -> None:
-    """The objective must fit the data, and have label smoothing if the recipe has some."""
+    """Check that the objective supports the data, and label smoothing if the recipe uses it."""
     if task.recipe.label_smoothing and not task.objective.smooths:
         where = node.value["recipe"].get("label_smoothing") or node.value["recipe"]
-        errors.add(where, f"objective {task.objective.name!r} has no label smoothing")
+        errors.add(where, f"objective {task.objective.name!r} does not support label smoothing")
     where = node.get("objective") or node.value["dataset"]
     try:
         task.objective.check(task.facts)
@@ -56,7 +56,7 @@ def _check_metrics(task: Task) -> None:
     """Raise ValueError for an objective without a metric, or with names that other figures of a result have."""
     names = [metric.name for metric in task.metrics]
     if not names:
-        raise ValueError(f"objective {task.objective.name!r} reports no metric that methods could be ranked by")
+        raise ValueError(f"objective {task.objective.name!r} reports no metric to rank methods by")
     for name in names:
         if name in METRICS or names.count(name) > 1:
-            raise ValueError(f"objective {task.objective.name!r}: {name!r} is the name of another figure too")
+            raise ValueError(f"objective {task.objective.name!r}: {name!r} is also the name of another figure")

@@ -32,8 +32,8 @@ def test_an_objective_is_named_with_its_parameters_and_travels(read, with_object
         ("ranks", "objective 'ranks' is for targets that are ranks, and those of the data are classes"),
         ("distanc", "unknown objective 'distanc'; did you mean 'distance'?"),
         ("{name: distance, power: 0}", "must be a whole number of at least 1, not 0"),
-        ("nameless", "objective 'nameless' reports no metric that methods could be ranked by"),
-        ("taken", "objective 'taken': 'sparsity' is the name of another figure too"),
+        ("nameless", "objective 'nameless' reports no metric to rank methods by"),
+        ("taken", "objective 'taken': 'sparsity' is also the name of another figure"),
     ],
 )
 def test_an_objective_that_does_not_fit_is_an_error_at_its_place(mistakes, with_objective, objective, message):
@@ -42,4 +42,4 @@ def test_an_objective_that_does_not_fit_is_an_error_at_its_place(mistakes, with_
 
 def test_label_smoothing_needs_an_objective_that_has_it(mistake, with_objective):
     line = mistake(with_objective("distance", "epochs: 4, label_smoothing: 0.1"))
-    assert line.endswith("objective 'distance' has no label smoothing")
+    assert line.endswith("objective 'distance' does not support label smoothing")
