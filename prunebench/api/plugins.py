@@ -86,9 +86,15 @@ def foreign_names() -> list[str]:
 
 def _installed() -> Iterator[tuple[Plugin, Callable[[], Any]]]:
     found = importlib.metadata.entry_points(group=hooks.PROJECT)
-    for point in sorted(found, key=lambda point: (point.dist.name if point.dist else "", point.name, point.value)):
-        distribution, version = (point.dist.name, point.dist.version) if point.dist else ("", "")
-        yield Plugin(point.name, point.value, distribution, version), point.load
+    distributions = {id(point.dist): point.dist for point in found}
+    named = {number: _name_and_version(one) for number, one in distributions.items()}
+    for point in sorted(found, key=lambda point: (named[id(point.dist)][0], point.name, point.value)):
+        yield Plugin(point.name, point.value, *named[id(point.dist)]), point.load
+
+
+def _name_and_version(distribution: importlib.metadata.Distribution | None) -> tuple[str, str]:
+    """Both are parsed from a file each time that they are asked for."""
+    return (distribution.name, distribution.version) if distribution else ("", "")
 
 
 def _loose(files: Iterable[str]) -> Iterator[tuple[Plugin, Callable[[], Any]]]:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -13,9 +14,11 @@ import click
 
 from prunebench.cli import INTERRUPTED
 from prunebench.cli.shared import options, output
-from prunebench.cli.shared.executor_options import PlacedCommand
+from prunebench.cli.shared.executor_options import PlacedCommand, peek
 from prunebench.cli.shared.output import say
 from prunebench.messages import durations
+from prunebench.session import receipts
+from prunebench.store.entries import Store
 
 if TYPE_CHECKING:
     from prunebench.api.executors import Executor
@@ -24,8 +27,19 @@ FAILED, UNFINISHED = 1, 3
 """Exit codes, besides 0 for success and 2 for a run that could not start."""
 
 
+_REQUEST = f"{__name__}.request"
+
+
 class StoppableCommand(PlacedCommand):
     """Prints one sentence on SIGINT or SIGTERM and exits, also while options are parsed."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_REQUEST] = request = receipts.Request.of(args)
+        store = Path(peek(self, ctx, args, "store")["store"])
+        if (receipt := receipts.find(request, store, _width())) is not None:
+            _answer(receipt, store, request)
+            ctx.exit()
+        return super().parse_args(ctx, args)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         signal.signal(signal.SIGTERM, _interrupt)
@@ -39,6 +53,16 @@ class StoppableCommand(PlacedCommand):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             _say_stopped()
+
+
+def _answer(receipt: receipts.Receipt, store: Path, request: receipts.Request) -> None:
+    """Print what a run prints that has nothing to do."""
+    output.note_older(Store(store.resolve()))
+    say(f"{receipt.trials} trials in {receipt.stages} stages", err=True)
+    for warning in receipt.warnings:
+        say(f"{time.strftime('%H:%M:%S')} WARNING: {warning}", err=True)
+    say("\n" + receipt.texts[str(_width())])
+    _summarize(Counter(cached=receipt.trials), (time.time_ns() - request.begun) / 1e9, Path(receipt.folder))
 
 
 @click.command(cls=StoppableCommand)
@@ -90,7 +114,10 @@ class StoppableCommand(PlacedCommand):
     metavar="DIR",
 )
 @options.suite_options("only", "store", "data")
+@click.pass_context
 def command(
+    ctx: click.Context,
+    /,
     suite: Path,
     executor: Executor,
     folder: Path | None,
@@ -108,21 +135,19 @@ def command(
     from prunebench import session
     from prunebench.cli.shared.progress import Watcher
     from prunebench.session import RunOptions
-    from prunebench.store.entries import Store
 
     loaded = chosen.load(suite)
     output.note_older(Store(chosen.store.resolve()))
     folder = folder or Path("results") / loaded.suite.name
-    begun = time.monotonic()
+    left: list[receipts.Finished] = []
     with Watcher() as watcher:
         run_options = RunOptions(store=chosen.store, data=chosen.data, executor=executor, output=folder, **how)
-        outcome = session.run_suite(loaded, run_options, watch=watcher.watch)
-    _print_leaderboard(outcome.frame)
-    counts = outcome.counts
-    summary = ", ".join(f"{counts[name]} {name}" for name in ("done", "cached", "failed", "skipped"))
-    say(f"{sum(counts.values())} trials: {summary}; {durations.rounded(time.monotonic() - begun)}")
-    if outcome.frame is not None:
-        say(f"leaderboard: {folder / 'README.md'}")
+        outcome = session.run_suite(loaded, run_options, watch=watcher.watch, on_finished=left.append)
+    request: receipts.Request = ctx.meta[_REQUEST]
+    text = _print_leaderboard(outcome.frame)
+    _summarize(outcome.counts, (time.time_ns() - request.begun) / 1e9, None if outcome.frame is None else folder)
+    if left:
+        receipts.write(request, Store(chosen.store.resolve()), left[0], text, _width())
     if outcome.untracked:
         say(f"MLflow: {outcome.untracked}; the same command sends them", err=True)
     if outcome.open:
@@ -141,11 +166,27 @@ def _say_stopped() -> NoReturn:
     sys.exit(INTERRUPTED)
 
 
-def _print_leaderboard(frame: Any) -> None:
+def _print_leaderboard(frame: Any) -> str:
+    """Print the leaderboard, if there is one; returns it."""
     from prunebench.leaderboard import text
 
-    if frame is not None:
-        say("\n" + text(frame, width=shutil.get_terminal_size().columns))
+    if frame is None:
+        return ""
+    found = text(frame, width=_width())
+    say("\n" + found)
+    return found
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns
+
+
+def _summarize(counts: Counter[str], seconds: float, folder: Path | None) -> None:
+    """Print how trials ended, and where the leaderboard is, if it was written."""
+    summary = ", ".join(f"{counts[name]} {name}" for name in ("done", "cached", "failed", "skipped"))
+    say(f"{sum(counts.values())} trials: {summary}; {durations.rounded(seconds)}")
+    if folder is not None:
+        say(f"leaderboard: {folder / 'README.md'}")
 
 
 def _interrupt(*_: object) -> None:

@@ -19,7 +19,7 @@ from prunebench.api.components import Dataset, Files
 from prunebench.api.errors import DamagedData, DataError, StoreError
 from prunebench.data import arrays, streaming
 from prunebench.data.checks import called, checked_arrays, checked_files, checked_signature
-from prunebench.records.files import flush_folder, read_json, remove, write_store_file
+from prunebench.records.files import flush_folder, read_json, remove, stamp, write_store_file
 from prunebench.records.keys import digest
 from prunebench.records.sources import source_hash
 
@@ -60,6 +60,21 @@ def noted_fingerprint(index: Path) -> str | None:
         return None
     sound = re.fullmatch("[0-9a-f]{32}", found) and note == _note(index, str(note.get("dataset")), found)
     return found if sound else None
+
+
+def stamped(dataset: Dataset, root: Path | None, cache: Path, prepared: Prepared) -> tuple[tuple[str, ...], str] | None:
+    """The files of data that was prepared, and their stamp; while it stays, the same code finds the same data.
+
+    Returns:
+        None where that cannot be told: of data whose own `signature` decides, and of data that changed meanwhile.
+    """
+    if type(dataset).signature is not Dataset.signature:
+        return None
+    index = _index(dataset, root, cache)
+    files = (str(index), *(str(path) for path in sorted(prepared.folder.iterdir())))
+    found = files, stamp(files)
+    same = noted_fingerprint(index) == prepared.fingerprint and _sealed(prepared.folder) == prepared.seal
+    return found if same else None
 
 
 def _note(index: Path, name: str, fingerprint: str) -> dict[str, str]:

@@ -73,8 +73,10 @@ class OpenTrials:
     def __init__(self, plan: Plan, store: Store, registry: Registry, data: TaskData) -> None:
         self._plan, self._store, self._registry, self._data = plan, store, registry, data
         self._open: dict[str, list[PlannedTrial]] = {}
-        self._warned: set[tuple[str, str]] = set()
-        """Tasks and methods of which an undecided choice was reported."""
+        self.stamps: dict[str, str] = {}
+        """Of each last state that became a result, `Store.stamp` before it was read."""
+        self.warnings: dict[tuple[str, str], str] = {}
+        """What was reported of undecided choices, by task and method."""
 
     def __iter__(self) -> Iterator[PlannedTrial]:
         return (planned for trials in self._open.values() for planned in trials)
@@ -120,6 +122,7 @@ class OpenTrials:
     def _result(self, planned: PlannedTrial) -> Result | None:
         """The result of a trial from its last state; None, and a warning, if that is damaged."""
         fingerprint = self._data.fingerprint(planned.trial.task)
+        stamp = self._store.stamp(planned.key)
         try:
             result = result_of(planned, self._store, self._registry, fingerprint)
         except StoreError as error:
@@ -127,6 +130,7 @@ class OpenTrials:
             if isinstance(error, CorruptEntry):
                 self._store.discard(planned.key)
             return None
+        self.stamps[planned.key] = stamp
         self._warn_of_undecided(planned, result)
         return result
 
@@ -137,6 +141,6 @@ class OpenTrials:
     def _warn_of_undecided(self, planned: PlannedTrial, result: Result) -> None:
         """Warn once for each task and method whose scores left something undecided."""
         warning, row = undecided(result.metrics), (result.task, result.method)
-        if warning and row not in self._warned:
-            self._warned.add(row)
-            _log.warning("%s: %s", planned.trial, warning)
+        if warning and row not in self.warnings:
+            self.warnings[row] = f"{planned.trial}: {warning}"
+            _log.warning("%s", self.warnings[row])

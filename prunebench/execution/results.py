@@ -83,7 +83,7 @@ def _of_record(planned: PlannedTrial, record: Record, store: Store, registry: Re
         metrics=_metrics(planned, record),
         history=record["state"]["history"],
         layers=record["layers"],
-        masks=store.masks(planned.key),
+        masks=store.masks(planned.key, record),
         started=record["started"],
         finished=record["finished"],
         inputs=record.get("inputs"),

@@ -127,6 +127,16 @@ class Scheduler:
         return list(self._trials)
 
     @property
+    def stamps(self) -> Mapping[str, str]:
+        """Of each last state that became a result, by its key, `Store.stamp` before it was read."""
+        return self._trials.stamps
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was reported of results whose scores left something undecided."""
+        return tuple(self._trials.warnings.values())
+
+    @property
     def is_complete(self) -> bool:
         """Whether the store has the last state of every trial, so that there is most likely nothing to run."""
         return all(planned.chain and self.store.has(planned.key) for planned in self.plan.trials)

@@ -191,7 +191,8 @@ def _file_of(module: str) -> Path | None:
     return Path(file) if file and file.endswith(".py") else None
 
 
-def _closure(module: str, path: Path) -> set[Path]:
+@functools.cache
+def _closure(module: str, path: Path) -> frozenset[Path]:
     """The file, and the files of the same top-level package that it imports, directly or indirectly."""
     found, waiting = {path}, [(module, path)]
     while waiting:
@@ -203,7 +204,7 @@ def _closure(module: str, path: Path) -> set[Path]:
             if target is not None and target not in found:
                 found.add(target)
                 waiting.append((imported, target))
-    return found
+    return frozenset(found)
 
 
 def _imports(module: str, path: Path) -> Iterator[str]:

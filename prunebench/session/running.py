@@ -21,13 +21,14 @@ from prunebench.records.environment import data_folder, describe_environment
 from prunebench.records.files import unwritable
 from prunebench.records.keys import digest
 from prunebench.records.results import Result
+from prunebench.session.finished import board_source, finished
 from prunebench.session.loading import LoadedSuite, plan_suite, with_origin
 from prunebench.session.outbox import pending
 from prunebench.session.preparing import prepare_data, prepared_of
+from prunebench.session.receipts import Finished
 from prunebench.session.run_options import RunOptions
 from prunebench.store.entries import Store
 from prunebench.tracking import Publisher, check_address, contents
-from prunebench.tracking import digest as digest_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,6 +67,7 @@ def run_suite(
     options: RunOptions | None = None,
     *,
     watch: Callable[[Scheduler], Callable[[Event], None]] | None = None,
+    on_finished: Callable[[Finished], None] | None = None,
     **changes: Any,
 ) -> Outcome:
     """Run what the store lacks, track every trial in MLflow, and make the leaderboard.
@@ -75,6 +77,7 @@ def run_suite(
     Args:
         options: how to run; see `prunebench.RunOptions`.
         watch: called with the scheduler before it starts; returns what is called with each trial that ends.
+        on_finished: called with all that the run depended on if it leaves nothing to do, to write a receipt of it.
         changes: options by their names, which override those of `options`.
 
     Raises:
@@ -99,7 +102,13 @@ def run_suite(
         executor.prepare()
     with pending(loaded, found.prepared, plan, store) as note:
         on_event = watch(scheduler) if watch else lambda event: None
-        return _run_and_publish(scheduler, loaded, note, _board(options.output, store), on_event)
+        board = _board(options.output, store)
+        outcome = _run_and_publish(scheduler, loaded, note, board, on_event)
+    if on_finished is not None and outcome.ok and board is not None:
+        root, places = data_folder(options.data), (board.folder, board.note)
+        if left := finished(loaded, scheduler, outcome.results, found.prepared, root, places, note.name):
+            on_finished(left)
+    return outcome
 
 
 def _check_output(output: Path | None) -> None:
@@ -189,7 +198,7 @@ class Board:
 
 def _unchanged_rows(loaded: LoadedSuite, results: Sequence[Result], board: Board) -> pd.DataFrame | None:
     """The rows of the board that is there, if MLflow has these results, and says and gives what it did before."""
-    source = _board_source(loaded, results) if board.note.exists() else None
+    source = board_source(loaded, results, contents(loaded.suite.name)) if board.note.exists() else None
     if source is None:
         return None
     from prunebench.leaderboard.boards.cache import standing
@@ -204,22 +213,17 @@ def _publish(loaded: LoadedSuite, results: Sequence[Result], board: Board | None
     from prunebench.leaderboard.boards.cache import note_down
     from prunebench.leaderboard.publishing import publish
 
-    source = _board_source(loaded, results)
+    source = board_source(loaded, results, contents(loaded.suite.name))
     published = publish(loaded.suite.name, loaded.asked, board.folder)
     for complaint in published.complaints:
         warnings.warn(complaint, stacklevel=3)
-    if source is not None and not published.complaints and source == _board_source(loaded, results):
+    if (
+        source is not None
+        and not published.complaints
+        and source == board_source(loaded, results, contents(loaded.suite.name))
+    ):
         note_down(board.note, source, board.folder, published.files, published.frame)
     return published.frame
-
-
-def _board_source(loaded: LoadedSuite, results: Sequence[Result]) -> str | None:
-    """Stands for all that a board is made from once these results are sent; None where that cannot be told."""
-    fingerprint = contents(loaded.suite.name)
-    if fingerprint is None or any(result.status != "done" for result in results):
-        return None
-    sent = sorted((result.trial, digest_of(result)) for result in results)
-    return digest("board", loaded.suite.name, sorted(loaded.asked), sent, fingerprint)
 
 
 def make_leaderboard(

@@ -3,6 +3,7 @@
     states, checkpoints, failures, logs     by the keys of stages
     data                                    by the fingerprints of data sets
     running, unsent, boards                 notes of runs, never collected
+    receipts                                of finished runs, of the last commands only
     networks                                descriptions of networks, likewise
 
 Only a store's own folders are read, and links are never followed.

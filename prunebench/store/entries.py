@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import re
 import shutil
 import uuid
@@ -39,6 +40,7 @@ from prunebench.records.files import (
     read_json,
     remove,
     remove_unless_folder,
+    stamp,
     write_store_file,
 )
 
@@ -80,6 +82,17 @@ class Entries:
     def has(self, key: str) -> bool:
         return (self.folder(key) / "record.json").is_file()
 
+    def stamp(self, key: str) -> str:
+        """A hash of the names, sizes and times of an entry's files: while it stays, the entry has not changed.
+
+        Empty if there is no entry.
+        """
+        folder = self.folder(key)
+        try:
+            return stamp(sorted(one.path for one in os.scandir(folder)))
+        except OSError:
+            return ""
+
     def record(self, key: str) -> Record:
         """The record of an entry, verified. Raises MissingEntry or CorruptEntry."""
         path = self.folder(key) / "record.json"
@@ -116,13 +129,9 @@ class Entries:
                 raise CorruptEntry(f"{self._path(key, name)} is not a safetensors file: {error}") from error
         return found
 
-    def masks(self, key: str) -> Path | None:
-        """The file of an entry's bit-packed masks, if it has one, checked. Raises MissingEntry or CorruptEntry."""
-        record = self.record(key)
-        if "masks" not in record["files"]:
-            return None
-        self._content(key, "masks", record)
-        return self._path(key, "masks")
+    def masks(self, key: str, record: Record) -> Path | None:
+        """The file of an entry's bit-packed masks, if its record names one."""
+        return self._path(key, "masks") if "masks" in record["files"] else None
 
     def write(self, key: str, record: Record, files: Mapping[str, Tensors]) -> None:
         """Write an entry whole, or raise StoreError and leave none."""

@@ -16,7 +16,6 @@ from sys import intern
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from annotated_types import Len
-from pydantic import TypeAdapter
 
 from prunebench.api.errors import TrackingError
 from prunebench.api.objectives import Metric as ObjectiveMetric
@@ -263,6 +262,8 @@ def _objective(text: str) -> dict[str, Any]:
 
     Raises ValueError for anything but the JSON of metrics.
     """
+    from pydantic import TypeAdapter  # which the run of a finished suite does without
+
     return {"objective": TypeAdapter(_Metrics).validate_json(text, strict=True)} if text else {}
 
 

@@ -52,12 +52,12 @@ def test_an_entry_lies_in_a_folder_named_by_its_key(store, entry):
 
 def test_an_entry_of_a_dense_network_has_no_masks(store):
     store.write(KEY, RECORD, {"weights": FILES["weights"]})
-    assert store.masks(KEY) is None
+    assert store.masks(KEY, store.record(KEY)) is None
     assert store.tensors(KEY, store.record(KEY)).keys() == {"weights"}
 
 
 def test_the_masks_of_an_entry_are_a_file_of_their_own(store, entry):
-    assert store.masks(KEY) == entry / "masks.safetensors"
+    assert store.masks(KEY, store.record(KEY)) == entry / "masks.safetensors"
 
 
 def test_a_store_that_was_moved_still_has_its_entries(store, entry, tmp_path):

@@ -20,7 +20,8 @@ class PlacedCommand(click.Command):
     """A command that is passed the selected executor as `executor`, with parameters from its options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        named, files, blocked = _peek(self, ctx, args)
+        given = peek(self, ctx, args, "executor", "files", "blocked")
+        named, files, blocked = given["executor"], given["files"] or (), given["blocked"] or ()
         if named is None and set(args) & set(ctx.help_option_names):  # help alone loads no plugin
             return super().parse_args(ctx, args)
         registry = options.load_plugins(files, blocked).registry
@@ -46,13 +47,13 @@ class PlacedCommand(click.Command):
         return found
 
 
-def _peek(command: click.Command, ctx: click.Context, args: Sequence[str]) -> tuple[str | None, Any, Any]:
-    """The name of the executor, the plugin files and the blocked plugins, before the other options are parsed."""
-    wanted = [param for param in command.params if param.name in ("executor", "files", "blocked")]
+def peek(command: click.Command, ctx: click.Context, args: Sequence[str], *names: str) -> Mapping[str, Any]:
+    """The values of some options, before the others are parsed."""
+    wanted = [param for param in command.params if param.name in names]
     look = click.Command("look", params=wanted, add_help_option=False)
     with click.Context(look, ignore_unknown_options=True, allow_extra_args=True, resilient_parsing=True) as inner:
         look.parse_args(inner, list(args))
-    return inner.params["executor"], inner.params["files"] or (), inner.params["blocked"] or ()
+    return inner.params
 
 
 def _option(cls: type[Component], parameter: Parameter) -> click.Option:

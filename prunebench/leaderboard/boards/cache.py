@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import pandas as pd
 from prunebench.leaderboard.overlaps import FILE as OVERLAPS
 from prunebench.leaderboard.rows import framed
 from prunebench.records.environment import installed
-from prunebench.records.files import read_bytes, read_json, write_store_file
+from prunebench.records.files import hashes_of, read_bytes, read_json, write_store_file
 
 ROWS = "rows.json"
 _PACKAGE = Path(__file__).parents[1]
@@ -30,12 +30,19 @@ def standing(note: Path, source: str, directory: Path) -> pd.DataFrame | None:
         note: as `note_down` wrote it, or anything else.
         source: stands for all that a board is made from but its code.
     """
+    try:
+        return None if current_files(note, source, directory) is None else _rows(directory)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def current_files(note: Path, source: str, directory: Path) -> dict[str, str] | None:
+    """The hash of each file of the board that a folder has, by name; None unless it is as it would be made."""
     noted = read_json(note)
     try:
-        if noted["seal"] != _seal(source, directory, noted["files"]):
-            return None
-        return _rows(directory)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        files = hashes_of(directory, noted["files"])
+        return files if noted["seal"] == _seal(source, files) else None
+    except (OSError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -51,7 +58,7 @@ def note_down(note: Path, source: str, directory: Path, written: Iterable[Path],
     try:
         if not _rows(directory).equals(frame):  # JSON has no infinity
             return
-        text = json.dumps({"files": names, "seal": _seal(source, directory, names)}, indent=1)
+        text = json.dumps({"files": names, "seal": _seal(source, hashes_of(directory, names))}, indent=1)
         write_store_file(note, text.encode())
     except OSError:
         return
@@ -61,15 +68,9 @@ def _rows(directory: Path) -> pd.DataFrame:
     return framed(json.loads(read_bytes(directory / ROWS)))
 
 
-def _seal(source: str, directory: Path, names: Iterable[str]) -> str:
-    files = {name: _hash(directory / Path(name).name) for name in names}  # a note names nothing outside of the folder
+def _seal(source: str, files: Mapping[str, str]) -> str:
     text = json.dumps([source, _code(), files], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _hash(path: Path) -> str:
-    """Of a file's bytes; nothing for what is not there, or is no file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 @cache
