@@ -44,6 +44,12 @@ STALE = 1
     is_flag=True,
     help="Write nothing; name the files that --output and --into would change, and exit with 1 if there are any.",
 )
+@click.option(
+    "--where",
+    metavar="CONDITIONS",
+    help='Print only rows that satisfy these, such as "training_cost<=1.2, sparsity>=0.9".',
+)
+@click.option("--sort", metavar="COLUMN", help="Print rows sorted by this column, the best first; -COLUMN reverses.")
 @options.suite_options("only")
 def command(
     suite: str | None,
@@ -51,6 +57,8 @@ def command(
     form: str | None,
     into: tuple[Path, ...],
     check: bool,
+    where: str | None,
+    sort: str | None,
     chosen: options.SuiteOptions,
 ) -> None:
     """Make tables and plots from tracked results.
@@ -63,7 +71,14 @@ def command(
     A board is published as pages (README.md, and index.html, which needs no network), plots, rows, and trials.jsonl,
     the data behind the rows with one trial per line. The same results give the same bytes. With --check and a published
     folder as SUITE, the folder itself is checked too.
+
+    --where and --sort answer questions: conditions compare a column of rows.csv, or a metric, with a number (sparsity,
+    accuracy, cost, size, latency, ...), and rows that lack the figure are left out.
     """
+    if (where or sort) and (output is not None or into or check or form == "html"):
+        raise click.UsageError(
+            "--where and --sort choose what is printed; a published board has all rows, and its page has sliders"
+        )
     if output is not None and not check:
         options.check_writable(output)
     board = _board(suite, chosen)
@@ -78,7 +93,7 @@ def command(
     for page, text in pages.items():
         _replace(page, text)
     if (output is None and not into) or form is not None:
-        click.echo(_printed(board, form or "text"), nl=False)
+        click.echo(_printed(board, form or "text", where, sort), nl=False)
 
 
 def _board(suite: str | None, chosen: options.SuiteOptions) -> Board:
@@ -159,11 +174,31 @@ def _replace(page: Path, text: str) -> None:
     click.echo(f"filled: {page}", err=True)
 
 
-def _printed(board: Board, form: str) -> str:
+def _printed(board: Board, form: str, where: str | None, sort: str | None) -> str:
     from prunebench.leaderboard import select, table
 
     selection = select(board.results, board.asked)
-    return _forms()[form](table(selection), selection)
+    frame = table(selection)
+    if where or sort:
+        return _answered(frame, form, where, sort)
+    return _forms()[form](frame, selection)
+
+
+def _answered(frame: pd.DataFrame, form: str, where: str | None, sort: str | None) -> str:
+    from prunebench.leaderboard import as_json, csv
+    from prunebench.leaderboard.queries import named_columns, query
+    from prunebench.leaderboard.tables.latex import as_latex
+    from prunebench.leaderboard.tables.listing import listed
+
+    rows, named = query(frame, where, sort), named_columns(frame, where, sort)
+    forms: dict[str, Callable[[], str]] = {
+        "text": lambda: listed(frame, rows, named),
+        "markdown": lambda: listed(frame, rows, named, form="pipe"),
+        "csv": lambda: csv(rows).decode(),
+        "json": lambda: as_json(rows),
+        "latex": lambda: as_latex(rows),
+    }
+    return forms[form]()
 
 
 def _forms() -> dict[str, Callable[[pd.DataFrame, Selection], str]]:

@@ -181,3 +181,27 @@ CONTRASTS = """(() => {
   }));
 })()"""
 """WCAG's contrast of text and what is behind it, by what the text is."""
+
+
+def test_sliders_leave_the_rows_within_their_limits(page):
+    total = page.run(f"{ROWS}.tBodies[0].rows.length")
+    slide = """(label, place) => {
+        const slider = [...document.querySelectorAll('.slider')].find((one) =>
+            !one.hidden && one.textContent.startsWith(label)).querySelector('input');
+        slider.value = place === 'end' ? slider.max : place;
+        slider.dispatchEvent(new Event('input', { bubbles: true }));
+        return slider.nextElementSibling.textContent;
+    }"""
+    shown = f"[...{ROWS}.tBodies[0].rows].filter((row) => !row.hidden)"
+    heads = page.run(f"[...{ROWS}.tHead.rows[0].cells].map((head) => head.textContent)")
+    cost = heads.index("training cost")
+    limit = float(page.run(f"({slide})('training cost', 'end')"))
+    cells = page.run(f"{shown}.map((row) => row.cells[{cost}].textContent)")
+    assert cells
+    assert {float(cell.rstrip("×")) for cell in cells} == {limit}
+    assert page.run(f"({slide})('training cost', 0)") == "any"
+    assert page.run(f"{shown}.length") == total
+    limit = float(page.run(f"({slide})('target %', 2)"))
+    targets = page.run(f"{shown}.map((row) => row.cells[{heads.index('target %')}].textContent)")
+    assert 0 < len(targets) < total
+    assert min(map(float, targets)) == limit

@@ -31,7 +31,7 @@ AGAINST_BEST = {
     "worse": "worse",
     "chance": "all at chance",
 }
-OPTIONAL = {"unscored %", "ties %"}
+OPTIONAL = {"size kB", "latency ms", "unscored %", "ties %"}
 LEFT = {"method", "beside the best", "status"}
 
 
@@ -80,6 +80,10 @@ def _other(metric: Metric) -> Column:
 
 def _number(name: str, suffix: str = "") -> Callable[[Row], str]:
     return lambda row: "" if row[name] is None else digits(row[name]) + suffix
+
+
+def _scaled(value: float | None, unit: float) -> str:
+    return "" if value is None else f"{value / unit:,.3g}" if value < 1000 * unit else f"{value / unit:,.0f}"
 
 
 def _share(name: str) -> Callable[[Row], str]:
@@ -139,6 +143,8 @@ def columns(objective: Objective) -> list[Column]:
         Column("compression", ("compression",), _number("compression", "×")),
         Column("weights kept", ("parameters_kept",), _number("parameters_kept")),
         Column("collapsed layers", ("collapsed_layers",), _number("collapsed_layers")),
+        Column("size kB", ("size_bytes",), lambda row: _scaled(row["size_bytes"], 1000)),
+        Column("latency ms", ("latency_ms",), lambda row: _scaled(row["latency_ms"], 1)),
         Column("unscored %", ("unscored_share",), _share("unscored_share")),
         Column("ties %", ("tied_share",), _share("tied_share")),
         Column("status", ("status",), state),

@@ -41,6 +41,8 @@ FOLDER = Path(__file__).parents[1] / "templates"
 LIBRARIES = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js")
 CHOSEN = ("target %", "tier", "status")
 """Columns of few values: a table is filtered by them with a list to choose from."""
+SLIDERS = {"target %": "least", "training cost": "most", "size kB": "most", "latency ms": "most"}
+"""Columns of numbers: a table is filtered by the least or the most that is wanted."""
 LONG = 16
 """Tables of so many rows have filters, and all those with such a column; they scroll below their header."""
 WORDY = 40
@@ -166,6 +168,7 @@ def _table(table: Table, heading: Words) -> dict[str, Any]:
         "filtered": headed and (count >= LONG or bool(chosen and count > 1)),
         "tall": count >= LONG,
         "chosen": chosen,
+        "sliders": [(index, SLIDERS[name]) for index, name in enumerate(table.header) if name in SLIDERS],
         "folded": not headed,
     }
 

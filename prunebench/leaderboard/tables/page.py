@@ -34,6 +34,7 @@ from prunebench.leaderboard.tables.model import (
 from prunebench.leaderboard.tables.pivots import caption, cost_caption, costs, values
 from prunebench.leaderboard.tables.protocol import date, protocol
 from prunebench.leaderboard.tables.sections import Row, Section, percent, sections, state
+from prunebench.leaderboard.tables.summary import summary
 from prunebench.records.results import Result
 
 STATISTICS = f"""\
@@ -86,6 +87,8 @@ def _heading(frame: pd.DataFrame) -> Iterator[Block]:
 def _section(section: Section, selection: Selection) -> Iterator[Block]:
     results = [result for result in selection.results if (result.suite, result.task) == (section.suite, section.task)]
     yield Heading(2, section.title)
+    if answers := tuple(summary(section)):
+        yield Items(answers)
     yield protocol(section, results) if results else Paragraph(said("No results yet."))
     if section.methods:
         yield values(section, caption(section))

@@ -79,15 +79,22 @@ class Section:
         return dict(found)
 
 
-def sections(frame: pd.DataFrame) -> list[Section]:
-    """One a task; titled by the task alone where there is one suite."""
+def sections(frame: pd.DataFrame, *, merged: bool = True) -> list[Section]:
+    """One a task; titled by the task alone where there is one suite.
+
+    Args:
+        merged: whether methods with the same results are one row, under all of their names.
+    """
     groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in records(frame):
         groups[row["suite"], row["task"]].append(row)
     several = len({suite for suite, _ in groups}) > 1
     titles = {(suite, task): f"{suite}: {task}" if several else task for suite, task in groups}
     files = _files(titles)
-    return [Section(*place, titles[place], files[place], *_merged(some)) for place, some in groups.items()]
+    return [
+        Section(*place, titles[place], files[place], *(_merged(some) if merged else (tuple(some), {})))
+        for place, some in groups.items()
+    ]
 
 
 def _merged(rows: Sequence[Row]) -> tuple[tuple[Row, ...], dict[str, tuple[str, ...]]]:

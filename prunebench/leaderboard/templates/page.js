@@ -43,7 +43,7 @@
   function makeFilters(form) {
     const table = form.parentElement.querySelector("table");
     const rows = [...table.tBodies[0].rows];
-    const words = form.querySelector("input");
+    const words = form.querySelector("input[type=search]");
     const lists = [...form.querySelectorAll("select")];
     for (const list of lists) {
       const cells = rows.map((row) => row.cells[list.dataset.column]);
@@ -51,13 +51,35 @@
       const sorted = [...values].sort(([, one], [, other]) => order(one, other));
       for (const [text] of sorted) if (text !== "") list.append(new Option(text, text));
     }
+    // A slider's places are the values of its column, and one at its start where it filters nothing, not even empty cells.
+    const sliders = [...form.querySelectorAll("input[type=range]")].map((slider) => {
+      const { column, bound } = slider.dataset;
+      const places = [...new Set(rows.map((row) => key(row.cells[column])))].filter((value) => typeof value === "number");
+      places.sort((one, other) => (bound === "least" ? one - other : other - one));
+      slider.min = 0;
+      slider.max = places.length;
+      slider.value = 0;
+      slider.closest("label").hidden = places.length < 2;
+      return { slider, column, bound, limit: () => places[slider.value - 1] };
+    });
+    function within(row, { column, bound, limit }) {
+      const value = key(row.cells[column]);
+      if (limit() === undefined) return true;
+      return typeof value === "number" && (bound === "least" ? value >= limit() : value <= limit());
+    }
     function apply() {
+      for (const { slider, limit } of sliders) {
+        const text = limit() === undefined ? "any" : limit().toLocaleString("en", { maximumSignificantDigits: 4 });
+        slider.nextElementSibling.textContent = text;
+        slider.setAttribute("aria-valuetext", text);
+      }
       const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
       let shown = 0;
       for (const row of rows) {
         const text = [...row.cells].map((cell) => cell.textContent.toLowerCase()).join("\n");
         const listed = lists.every((list) => !list.value || row.cells[list.dataset.column].textContent.trim() === list.value);
-        row.hidden = !(listed && wanted.every((word) => text.includes(word)));
+        const inside = sliders.every((one) => within(row, one));
+        row.hidden = !(listed && inside && wanted.every((word) => text.includes(word)));
         shown += !row.hidden;
       }
       form.querySelector("output").textContent = `${shown} of ${rows.length} rows`;
