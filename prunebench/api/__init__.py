@@ -1,3 +1,3 @@
-"""What a plugin subclasses or is passed: components, stages, contexts, hooks; and the values that travel."""
+"""The interface of plugins: components, stages, contexts, hooks, and the values that are passed to them."""
 
 __version__ = "0.1.0"

@@ -1,1 +1,1 @@
-"""What several commands share: options, output, progress, and the trials of a published row."""
+"""Code that several commands use: options, output, progress, and the trials of a published row."""
