@@ -2,6 +2,8 @@
 
 import importlib
 import os
+import signal
+import uuid
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -28,6 +30,7 @@ from prunebench.plan.planning import protocol, resolve
 from prunebench.pruning.scoring import ScoringContext
 from prunebench.training.trial_context import TrialContext
 from tests import runs
+from tests.leftovers import marked
 
 torch.set_num_threads(1)
 # The same examples in every run: a test that fails for somebody fails for everybody.
@@ -45,6 +48,15 @@ def _no_preferences():
             if not name.startswith("PRUNEBENCH_TEST_"):
                 environment.delenv(name)
         yield
+
+
+@pytest.fixture
+def mark():
+    """A word in the commands of the processes that a test starts; those that are left are killed."""
+    word = f"600.{uuid.uuid4().int % 10**12}"
+    yield word
+    for pid in marked(word):
+        os.kill(pid, signal.SIGKILL)
 
 
 class Blobs(prunebench.Dataset):

@@ -10,6 +10,7 @@ from typing import Literal
 from prunebench.api.components import Component, Dataset, Model
 from prunebench.api.errors import PluginError
 from prunebench.api.executors import Executor
+from prunebench.api.hooks import PROJECT
 from prunebench.api.methods import Method
 from prunebench.api.objectives import Objective
 from prunebench.messages.suggestions import nearest
@@ -80,6 +81,11 @@ class Registry:
         """The objectives that are the default for targets of a kind; a task needs that there is exactly one."""
         objectives = (self.components["objective"][name] for name in self.names("objective"))
         return [cls for cls in objectives if issubclass(cls, Objective) and targets in cls.default_for]
+
+    def is_foreign(self, cls: type[Component]) -> bool:
+        """Whether a component comes from another distribution than this one, or from a loose file."""
+        plugin = self.origins.get(cls)
+        return plugin is not None and plugin.distribution != PROJECT
 
     def _hint(self, kind: Kind, name: str) -> str:
         near = self._near(kind, name)

@@ -18,7 +18,7 @@ from typing_extensions import Doc
 from prunebench.api import times
 from prunebench.api.components import Component, DataFacts, Dataset, Interface, Model
 from prunebench.api.data_facts import facts_of
-from prunebench.api.errors import PrunebenchError
+from prunebench.api.errors import DataError, PrunebenchError
 from prunebench.api.executors import Resources
 from prunebench.api.layers import Network
 from prunebench.api.methods import Method
@@ -150,10 +150,24 @@ class Task:
     prunable: Prunable = field(default_factory=Prunable)
     objective: Objective = added_later(Classification())  # noqa: RUF009
 
-    @cached_property
+    @property
     def facts(self) -> DataFacts:
         """What is known of the data before it is read. Raises DataError, see `prunebench.api.data_facts.facts_of`."""
-        return facts_of(self.dataset)
+        if isinstance(self._facts, DataError):
+            raise self._facts.with_traceback(None)
+        return self._facts
+
+    @cached_property
+    def _facts(self) -> DataFacts | DataError:
+        try:
+            return facts_of(self.dataset)
+        except DataError as error:
+            return error
+
+    def with_facts(self, facts: DataFacts | DataError) -> Task:
+        """This task, with facts that were determined elsewhere, or with the reason why there are none."""
+        vars(self)["_facts"] = facts  # as the cached property would
+        return self
 
     @cached_property
     def clock(self) -> times.Clock:

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
-import sys
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -19,16 +14,11 @@ from prunebench.api.components import Dataset
 from prunebench.api.errors import BrokenDataset, DataError
 from prunebench.api.registry import Registry
 from prunebench.data.prepared import Prepared, prepare
+from prunebench.isolation.calls import NoAnswer, call_in_child
 from prunebench.records.environment import data_folder
 from prunebench.records.keys import digest
 from prunebench.session.loading import LoadedSuite
 from prunebench.store.entries import Record, Store
-
-PROJECT = "prunebench"
-INTERRUPTED = 130
-"""Exit code of a process that was interrupted."""
-GRACE = 5.0
-"""Seconds that a process may take to end after it has answered."""
 
 _log = logging.getLogger(__name__)
 
@@ -81,48 +71,14 @@ def _key(dataset: Dataset) -> str:
 
 def prepared_of(dataset: Dataset, root: Path | None, cache: Path, registry: Registry) -> Prepared:
     """The data set; code of other distributions and of loose files runs in a process of its own."""
-    plugin = registry.origins.get(type(dataset))
-    if sys.platform != "linux" or (plugin is not None and plugin.distribution == PROJECT):
+    if not registry.is_foreign(type(dataset)):
         return prepare(dataset, root, cache)
-    return _prepare_in_child(dataset, root, cache)
 
+    def prepared() -> Prepared:
+        torch.set_num_threads(1)  # threads of OpenMP do not survive a fork
+        return prepare(dataset, root, cache)
 
-def _prepare_in_child(dataset: Dataset, root: Path | None, cache: Path) -> Prepared:
-    """Prepare a data set in a child process, so that `os._exit` or a crash of its code does not end this one."""
-    context = multiprocessing.get_context("fork")  # a loose file's class cannot be sent by its name
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_answer, args=(sender, dataset, root, cache))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # later versions of Python warn of forking beside threads
-        child.start()
-    sender.close()
     try:
-        answer = receiver.recv()
-    except EOFError:
-        child.join()
-        raise BrokenDataset(f"data set {dataset.name!r}: its process ended with {_exit_text(child.exitcode)}") from None
-    finally:
-        receiver.close()
-        child.join(GRACE if sys.exc_info()[0] is None else 0)
-        child.kill()
-        child.join()
-    if isinstance(answer, Exception):
-        raise answer
-    assert isinstance(answer, Prepared)
-    return answer
-
-
-def _exit_text(code: int | None) -> str:
-    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-
-
-def _answer(sender: Connection, dataset: Dataset, root: Path | None, cache: Path) -> None:
-    """Send the prepared data or the error; in the child process."""
-    torch.set_num_threads(1)  # threads of OpenMP do not survive a fork
-    try:
-        answer: Prepared | Exception = prepare(dataset, root, cache)
-    except KeyboardInterrupt:  # the parent was interrupted too, and says so
-        os._exit(INTERRUPTED)
-    except Exception as error:
-        answer = error
-    sender.send(answer)
+        return call_in_child(prepared)
+    except NoAnswer as reason:
+        raise BrokenDataset(f"data set {dataset.name!r}: {reason}") from None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from prunebench.api.components import Dataset
-from prunebench.api.data_facts import facts_of
+from prunebench.api.components import DataFacts
 from prunebench.api.errors import DataError
 from prunebench.api.objectives import Classification, Objective
 from prunebench.api.registry import Registry
@@ -14,17 +13,16 @@ from prunebench.suite.nodes import Node, SuiteErrors
 
 
 def named_or_default(
-    node: Node | None, dataset: Dataset | None, registry: Registry, task: Node, errors: SuiteErrors
+    node: Node | None, facts: DataFacts | DataError | None, registry: Registry, task: Node, errors: SuiteErrors
 ) -> Objective | None:
     """The objective that a task names, or the default one for the targets of its data."""
     if node is not None and node.value is not None:
         return part(Objective, "objective", node, registry, errors)
-    if dataset is None:
+    if facts is None:
         return None
-    try:
-        targets = facts_of(dataset).targets
-    except DataError:  # the task fails, the suite does not
+    if isinstance(facts, DataError):  # the task fails, the suite does not
         return Classification()
+    targets = facts.targets
     if targets in Classification.default_for:
         return Classification()
     found = registry.default_objectives(targets)

@@ -8,16 +8,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prunebench.api.components import Dataset, Model
+from prunebench.api.components import DataFacts, Dataset, Model
 from prunebench.api.data_facts import AUGMENTATIONS, facts_of
-from prunebench.api.errors import DataError, SuiteError
+from prunebench.api.errors import BrokenDataset, DataError, SuiteError
 from prunebench.api.methods import Method
 from prunebench.api.objectives import Classification
 from prunebench.api.registry import Registry
 from prunebench.api.tasks import Entry, Prunable, Recipe, Suite, Task, Trial
+from prunebench.isolation.calls import NoAnswer, call_in_child
 from prunebench.suite import document, objectives, pipelines
 from prunebench.suite.checking import checked, dumped
 from prunebench.suite.input_models import (
@@ -35,6 +37,9 @@ from prunebench.suite.nodes import Location, Node, SuiteErrors, kind_of, written
 from prunebench.suite.overrides import apply
 from prunebench.suite.pipelines import Pipeline
 from prunebench.training import optimizers
+
+PATIENCE = 60.0
+"""Seconds in which a data set must say its sizes and shapes."""
 
 
 def read_suite(source: str | os.PathLike[str], registry: Registry, settings: Sequence[str] = ()) -> Suite:
@@ -149,7 +154,7 @@ def _suite(root: Node, registry: Registry, errors: SuiteErrors) -> Suite | None:
         return None
     values = checked(SuiteInput, root, errors)
     before = len(errors)
-    tasks = [_task(node, registry, errors) for node in root.items("tasks")]
+    tasks = [_task(node, registry, errors, in_child=True) for node in root.items("tasks")]
     known = tuple(task for task in tasks if task) if len(errors) == before else ()
     methods = [*_unlisted_controls(root, registry), *root.items("methods")]
     entries = [_entry(node, registry, errors) for node in methods]
@@ -180,7 +185,12 @@ def _unlisted_controls(root: Node, registry: Registry) -> list[Node]:
     return [Node.of(cls.name, location, ("methods",)) for cls in registry.controls() if cls.name not in listed]
 
 
-def _task(node: Node, registry: Registry, errors: SuiteErrors) -> Task | None:
+def _task(node: Node, registry: Registry, errors: SuiteErrors, in_child: bool = False) -> Task | None:
+    """The task; or None, and its errors.
+
+    Args:
+        in_child: call the code of data sets of other distributions and of loose files in a process of its own.
+    """
     if not isinstance(node.value, dict):
         errors.add(node, f"must be a mapping with dataset, model and recipe, not {kind_of(node)}")
         return None
@@ -190,13 +200,15 @@ def _task(node: Node, registry: Registry, errors: SuiteErrors) -> Task | None:
     model = part(Model, "model", nodes["model"], registry, errors) if nodes["model"] else None
     recipe = _recipe(node.get("recipe"), errors)
     prunable = checked(Prunable, node.get("prunable") or Node({}, node.location), errors)
-    objective = objectives.named_or_default(nodes["objective"], dataset, registry, node, errors)
-    if dataset is not None and recipe is not None:
-        _check_validation(dataset, recipe, node, errors)
-    if dataset is None or model is None or objective is None or recipe is None or prunable is None:
+    facts = None if dataset is None else _facts(dataset, in_child and registry.is_foreign(type(dataset)))
+    objective = objectives.named_or_default(nodes["objective"], facts, registry, node, errors)
+    if dataset is not None and isinstance(facts, DataFacts) and recipe is not None:
+        _check_validation(dataset, facts.train, recipe, node, errors)
+    if dataset is None or facts is None or model is None or objective is None or recipe is None or prunable is None:
         return None
     label = _task_label(node) or ""
     task = Task(label=label, dataset=dataset, model=model, objective=objective, recipe=recipe, prunable=prunable)
+    task = task.with_facts(facts)
     objectives.check(task, node, errors)
     _check_augmentation(task, node, errors)
     return task
@@ -226,12 +238,18 @@ def _check_augmentation(task: Task, node: Node, errors: SuiteErrors) -> None:
             errors.add(at, f"{name!r} is for one input of {kinds}, and the inputs of {task.dataset.name!r} are {given}")
 
 
-def _check_validation(dataset: Dataset, recipe: Recipe, task: Node, errors: SuiteErrors) -> None:
-    """Check that training examples are left; the facts of the data set are computed by a plugin."""
+def _facts(dataset: Dataset, in_child: bool) -> DataFacts | DataError:
+    """The facts of a data set, or why there are none: then its tasks fail, and the suite does not."""
     try:
-        examples = facts_of(dataset).train
-    except DataError:  # the task fails, the suite does not
-        return
+        return call_in_child(partial(facts_of, dataset), PATIENCE) if in_child else facts_of(dataset)
+    except DataError as error:
+        return error
+    except NoAnswer as reason:
+        return BrokenDataset(f"data set {dataset.name!r}: `facts`: {reason}")
+
+
+def _check_validation(dataset: Dataset, examples: int, recipe: Recipe, task: Node, errors: SuiteErrors) -> None:
+    """Some training examples must be left."""
     node = task.value["recipe"]
     left = examples - recipe.validation
     if recipe.drop_last and 0 < left < recipe.batch_size:

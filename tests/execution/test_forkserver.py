@@ -1,6 +1,5 @@
 """The processes of a run: what kills them from outside costs time and nothing else, and none outlives the run."""
 
-import contextlib
 import os
 import random
 import signal
@@ -8,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from pathlib import Path
 
 import pytest
@@ -22,46 +20,10 @@ from prunebench.execution.processes import forking
 from prunebench.execution.scheduler import Scheduler, SchedulerOptions
 from prunebench.store.entries import Store
 from tests import orders, runs
+from tests.leftovers import children, gone, marked, processes
 
 TASK = runs.SUITE.split("methods:")[0].replace("epochs: 2", "epochs: 1")
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks at processes by /proc")
-
-
-def processes():
-    """The processes that are not zombies: number, parent, working folder and command."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            state, parent = (folder / "stat").read_text().rpartition(") ")[2].split()[:2]
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if state not in "ZX":
-                yield int(folder.name), int(parent), (folder / "cwd").readlink(), command
-
-
-def children(pid):
-    return [number for number, parent, _, _ in processes() if parent == pid]
-
-
-def gone(found, seconds=10.0):
-    """Whether a search for processes finds none, now or within these seconds."""
-    deadline = time.monotonic() + seconds
-    while left := found():
-        if time.monotonic() > deadline:
-            return left == []
-        time.sleep(0.05)
-    return True
-
-
-@pytest.fixture
-def mark():
-    """A word in the commands of the processes that a test starts; those that are left are killed."""
-    word = f"600.{uuid.uuid4().int % 10**12}"
-    yield word
-    for pid in marked(word):
-        os.kill(pid, signal.SIGKILL)
-
-
-def marked(word):
-    return [pid for pid, _, _, command in processes() if word in command]
 
 
 @pytest.fixture

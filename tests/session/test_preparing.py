@@ -14,7 +14,7 @@ from prunebench.session.preparing import data_failures, prepare_data
 from prunebench.store.entries import Store
 
 PLUGIN = """
-import os, sys
+import os, sys, time
 import numpy as np
 import prunebench
 
@@ -59,6 +59,9 @@ FACTS = {
     "facts-raise": lambda: {}["nothing"],
     "facts-exit": lambda: sys.exit("enough"),
     "facts-odd": odd,
+    "facts-os-exit": lambda: os._exit(0),
+    "facts-crash": lambda: os.kill(os.getpid(), 15),
+    "facts-slow": lambda: time.sleep(600),
     "facts-nothing": lambda: None,
     "facts-tuple": lambda: ((1, 4, 4), 3, 20, 10),
     "facts-no-shape": lambda: facts(shape=None),
@@ -145,6 +148,9 @@ REASONS = {
     "facts-raise": r"`facts` raised KeyError: 'nothing' \(mood\.py:\d+\)",
     "facts-exit": r"`facts` raised SystemExit: enough \(mood\.py:\d+\)",
     "facts-odd": r"`facts` raised Odd: strange \(mood\.py:\d+\)",
+    "facts-os-exit": "`facts`: its process ended with exit code 0",
+    "facts-crash": "`facts`: its process ended with signal 15",
+    "facts-slow": "`facts`: it took longer than 1 s",
     "facts-nothing": r"`facts` must return prunebench\.DataFacts, and returned None",
     "facts-tuple": r"`facts` must return prunebench\.DataFacts, and returned \(\(1, 4, 4\), 3, 20, 10\)",
     "facts-no-shape": r"its facts are DataFacts\(shape=None, .*\): sizes and shapes must be whole numbers",
@@ -162,8 +168,9 @@ REASONS = {
 
 
 @pytest.fixture
-def suite(tmp_path):
+def suite(tmp_path, monkeypatch):
     """Writes a suite with a task for each of these data sets, labelled by `how`, and loads it."""
+    monkeypatch.setattr("prunebench.suite.reading.PATIENCE", 1.0)
     (tmp_path / "mood.py").write_text(textwrap.dedent(PLUGIN), "utf-8")
 
     def write(*hows, name="moody"):

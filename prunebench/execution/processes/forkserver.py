@@ -30,7 +30,7 @@ from multiprocessing import process
 from typing import Any, NoReturn
 
 from prunebench.api.executors import ExitCode, JobSpec
-from prunebench.execution.processes import descendants
+from prunebench.isolation import descendants
 from prunebench.records.files import remove
 
 GRACE = 5.0

@@ -13,7 +13,7 @@ import torch
 
 from prunebench.api import plugins
 from prunebench.execution import worker
-from prunebench.execution.processes import descendants
+from prunebench.isolation import descendants
 from prunebench.records.environment import installed
 from prunebench.records.sources import core_source, source_hash
 

@@ -15,8 +15,8 @@ import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-SUBREAPER = 36
-"""PR_SET_CHILD_SUBREAPER of linux/prctl.h."""
+SUBREAPER, PARENT_DEATH_SIGNAL = 36, 1
+"""PR_SET_CHILD_SUBREAPER and PR_SET_PDEATHSIG of linux/prctl.h."""
 PATIENCE = 5.0
 """Seconds in which killed processes are gone."""
 PAUSE = 0.01
@@ -24,10 +24,19 @@ PAUSE = 0.01
 
 def adopt_orphans() -> bool:
     """Become the parent of each descendant whose own parent dies; returns whether the system can do that."""
+    return _set(SUBREAPER, 1)
+
+
+def end_with_parent() -> bool:
+    """Be killed when the parent dies; returns whether the system can do that."""
+    return _set(PARENT_DEATH_SIGNAL, signal.SIGKILL)
+
+
+def _set(option: int, value: int) -> bool:
     if sys.platform != "linux":
         return False
     try:
-        return bool(ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0) == 0)
+        return bool(ctypes.CDLL(None).prctl(option, value, 0, 0, 0) == 0)
     except (AttributeError, OSError):
         return False
 
