@@ -62,12 +62,16 @@ class Metric:
         return 1 if self.direction == "higher" else -1
 
     def shown(self, value: float) -> str:
-        """Return a value with its unit: `97.98 %`."""
+        """Return a value, an error or a difference of values with its unit: `97.98 %`."""
         return f"{self.factor * value:.{self.decimals}f} {self.unit}".rstrip()
 
     def is_better(self, value: float, other: float) -> bool:
         """Return whether a value is better than another one; False if one of them is NaN."""
         return self.sign * (value - other) > 0
+
+    def error(self, value: float) -> float:
+        """A value as an error, of which less is better: 1 - accuracy, and an error or a perplexity as it is."""
+        return value if self.direction == "lower" else (self.best or 0.0) - value
 
     def best_of(self, values: Sequence[float]) -> float:
         """Return the best value, ignoring NaN. Raises ValueError if there is none."""

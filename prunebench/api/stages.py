@@ -239,7 +239,7 @@ class Reinitialize(Stage):
 class Deploy(Stage):
     """Measure the network as it would be deployed. The state is not changed.
 
-    The accuracy and loss of the trial are then those of the deployed network. Its size on disk and its latency are
+    The loss and the metrics of the trial are then those of the deployed network. Its size on disk and its latency are
     recorded next to those of the dense float32 network.
 
     Args:

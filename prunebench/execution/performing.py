@@ -244,7 +244,7 @@ def _without_parametrizations(scoring: ScoringContext) -> ScoringContext:
 
 
 def final_figures(state: State, context: TrialContext) -> dict[str, float]:
-    """Loss and accuracy of a state, from its last evaluation if that is of this very step."""
+    """Loss and metrics of a state, from its last evaluation if that is of this very step."""
     if state.history and state.history[-1]["step"] == state.step:
         return {key: value for key, value in state.history[-1].items() if key not in ("step", "time", "train_loss")}
     load(context.model, state)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from prunebench.api.errors import StoreError, TicketError
+from prunebench.api.objectives import Metric
 from prunebench.api.stages import PRUNING, Train
 from prunebench.inspection.measures import (
     Density,
@@ -31,8 +32,8 @@ class Training:
     stop: int
     density: float
     """Of the prunable weights, as counted at its end."""
-    accuracy: float
-    """Test accuracy at its end."""
+    value: float
+    """Of the objective's primary metric on the test set, at its end."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Findings:
     trial: str
     metrics: Mapping[str, float]
     """Those of the trial's row."""
+    objective: tuple[Metric, ...]
+    """Which of them are the objective's, and how they are written; the primary one first."""
     trainings: tuple[Training, ...]
     """Of the chain, in their order; those that the store no longer has are left out."""
     history: tuple[Mapping[str, float], ...]
@@ -62,6 +65,7 @@ class Findings:
         found: dict[str, Any] = {
             "trial": self.trial,
             "metrics": dict(self.metrics),
+            "objective": [asdict(metric) for metric in self.objective],
             "trainings": [asdict(training) for training in self.trainings],
             "history": [dict(point) for point in self.history],
             "densities": [{**asdict(row), "density": row.density} for row in self.densities],
@@ -101,6 +105,7 @@ def inspect(
     return Findings(
         trial=str(finished.trial),
         metrics=finished.result.metrics,
+        objective=finished.trial.task.metrics,
         trainings=tuple(_trainings(finished)),
         history=tuple(finished.record["state"]["history"]),
         densities=tuple(densities(layers, kept)),
@@ -134,12 +139,12 @@ def _check_layers(one: Finished, other: Finished) -> None:
 
 
 def _trainings(finished: Finished) -> list[Training]:
-    found = []
+    found, metric = [], finished.trial.task.metrics[0]
     for node in finished.nodes:
         if isinstance(node.stage, Train) and finished.store.has(node.key):
             record = finished.store.record(node.key)
             kept, total = (sum(layer[key] for layer in record["layers"]) for key in ("kept", "total"))
-            found.append(Training(node.start, node.stop, kept / total, record["figures"]["test_accuracy"]))
+            found.append(Training(node.start, node.stop, kept / total, record["figures"][f"test_{metric.name}"]))
     return found
 
 

@@ -30,11 +30,13 @@ def drawings(found: Findings) -> dict[str, bytes]:
 
 
 def curves(found: Findings) -> Spec:
-    """Test accuracy and training loss over the steps of the last training."""
-    accuracy = [(point["step"], 100 * point["test_accuracy"]) for point in found.history]
+    """The primary metric on the test set, and the training loss, over the steps of the last training."""
+    metric = found.objective[0]
+    values = [(point["step"], metric.factor * point[f"test_{metric.name}"]) for point in found.history]
+    title = f"test {metric.label}{metric.unit and ', '}{metric.unit} (dots)"
     loss = [(point["step"], point["train_loss"]) for point in found.history]
     lines = [
-        _line(accuracy, "step", "test accuracy, % (dots)", color=COLORS[0], point={"size": 20, "opacity": 1}),
+        _line(values, "step", title, color=COLORS[0], point={"size": 20, "opacity": 1}),
         _line(loss, "step", "training loss (dashes)", color=COLORS[1], strokeDash=[6, 3]),
     ]
     return _card("the last training", {"layer": lines, "resolve": {"scale": {"y": "independent"}}})
@@ -71,8 +73,9 @@ def overlap(found: Findings) -> Spec:
 
 def stability(one: Stability) -> Spec:
     """The test error between two networks that were trained from one state."""
-    across, up = "share of the way from one to the other", "test error, %"
-    errors = [100 * error for error in one.errors]
+    metric = one.metric
+    across, up = "share of the way from one to the other", f"{one.label}{metric.unit and ', '}{metric.unit}"
+    errors = [metric.factor * error for error in one.errors]
     straight = _line([(0, errors[0]), (1, errors[-1])], across, up, color=FAINT, strokeDash=[2, 3])
     path = _line(zip(one.shares, errors, strict=True), across, up, color=COLORS[0], point={"size": 30, "opacity": 1})
     return _card("test error between two trainings of one state", {"layer": [straight, path]})

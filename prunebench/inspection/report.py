@@ -32,11 +32,11 @@ class Section:
 
 def sections(found: Findings) -> Iterator[Section]:
     """The report, part by part; what there is nothing of is left out."""
-    yield Section("Result", ("", "", ""), tuple(_result(found.metrics)))
+    yield Section("Result", ("", "", ""), tuple(_result(found)))
     if found.trainings:
-        yield Section("Trainings", ("steps", "density", "test accuracy"), tuple(_trainings(found)))
+        yield Section("Trainings", ("steps", "density", f"test {found.objective[0].label}"), tuple(_trainings(found)))
     if found.history:
-        yield Section("The last training", ("", "", "from", "to"), tuple(_curves(found.history)), plot="curves")
+        yield Section("The last training", ("", "", "from", "to"), tuple(_curves(found)), plot="curves")
     rows = tuple(
         (row.layer, f"{row.kept:,}", f"{row.size:,}", percent(row.density), bar(row.density)) for row in found.densities
     )
@@ -93,8 +93,14 @@ def _aligned(section: Section) -> tuple[str, ...]:
     )
 
 
-def _result(metrics: Mapping[str, float]) -> Iterator[tuple[str, str, str]]:
-    yield "test accuracy", percent(metrics["accuracy"]), f"loss {metrics['loss']:.4g}"
+def _result(found: Findings) -> Iterator[tuple[str, str, str]]:
+    metrics, (primary, *others) = found.metrics, found.objective
+    more = ", ".join(f"{one.label} {one.shown(metrics[one.name])}" for one in others if one.name in metrics)
+    yield (
+        f"test {primary.label}",
+        primary.shown(metrics[primary.name]),
+        f"loss {metrics['loss']:.4g}{more and ', '}{more}",
+    )
     kept, size = metrics["parameters_kept"], metrics["parameters_prunable"]
     yield "sparsity", percent(metrics["sparsity"]), f"{kept:,.0f} of {size:,.0f} weights are kept"
     yield "training cost", f"{metrics['training_cost']:.3g}×", "of one dense training, the whole chain"
@@ -102,23 +108,19 @@ def _result(metrics: Mapping[str, float]) -> Iterator[tuple[str, str, str]]:
 
 def _trainings(found: Findings) -> Iterator[tuple[str, str, str]]:
     for one in found.trainings:
-        yield f"{one.start} to {one.stop}", percent(one.density), percent(one.accuracy)
+        yield f"{one.start} to {one.stop}", percent(one.density), found.objective[0].shown(one.value)
 
 
-CURVES = {
-    "test_accuracy": "test accuracy",
-    "validation_accuracy": "validation accuracy",
-    "train_loss": "training loss",
-    "test_loss": "test loss",
-    "validation_loss": "validation loss",
-}
+LOSSES = {"train_loss": "training loss", "test_loss": "test loss", "validation_loss": "validation loss"}
 
 
-def _curves(history: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, str, str, str]]:
-    for key, name in CURVES.items():
-        values = [point[key] for point in history if key in point]
+def _curves(found: Findings) -> Iterator[tuple[str, str, str, str]]:
+    metric = found.objective[0]
+    named = {f"{split}_{metric.name}": f"{split} {metric.label}" for split in ("test", "validation")}
+    for key, name in (named | LOSSES).items():
+        values = [point[key] for point in found.history if key in point]
         if values:
-            shown = percent if key.endswith("accuracy") else "{:.4g}".format
+            shown = metric.shown if key in named else "{:.4g}".format
             yield name, sparkline(values), shown(values[0]), shown(values[-1])
 
 
@@ -163,18 +165,21 @@ def _share(value: float | None) -> str:
 
 
 def _stability(one: Stability) -> Section:
-    verdict = "stable" if one.barrier < STABLE else "not stable"
+    verdict = ""
+    if one.metric.unit == "%":
+        stable = "stable" if one.barrier < STABLE else "not stable"
+        verdict = f": {stable} to the noise of SGD (below {percent(STABLE, 0)}; Frankle et al. 2020)"
     note = (
-        f"Error barrier {percent(one.barrier)}: {verdict} to the noise of SGD (below {percent(STABLE, 0)}; Frankle et "
-        f"al. 2020). Steps {one.start} to {one.stop} were trained twice more from one state, with other orders of the "
-        "data and other augmentation; the test errors are those of the networks on the straight line between the ends."
+        f"Error barrier {one.metric.shown(one.barrier)}{verdict}. Steps {one.start} to {one.stop} were trained twice "
+        "more from one state, with other orders of the data and other augmentation; the test errors are those of the "
+        "networks on the straight line between the ends."
     )
     if one.reestimated:
         note += " BatchNorm statistics were measured anew at each point, on the training examples."
     if not one.same_masks:
         note += " The two have other masks, so that there are more weights on the way than at the ends."
-    rows = tuple((f"{share:.1f}", percent(error)) for share, error in zip(one.shares, one.errors, strict=True))
-    return Section("Stability", ("share of the way", "test error"), rows, note, "stability")
+    rows = tuple((f"{share:.1f}", one.metric.shown(error)) for share, error in zip(one.shares, one.errors, strict=True))
+    return Section("Stability", ("share of the way", one.label), rows, note, "stability")
 
 
 def percent(share: float, digits: int = 2) -> str:

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from prunebench.api.errors import Unreachable
+from prunebench.api.objectives import Metric
 from prunebench.api.stages import Train
 from prunebench.data.task_data import Data
 from prunebench.execution.performing import perform
@@ -36,7 +37,7 @@ from prunebench.training.state import State, load
 STREAMS = ("noise-1", "noise-2")
 POINTS = 11
 STABLE = 0.02
-"""The barrier below which Frankle et al. call a state stable."""
+"""The barrier of error rates below which Frankle et al. call a state stable; there is none of other metrics."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,17 @@ class Stability:
     shares: tuple[float, ...]
     """Of the way from the first child to the second."""
     errors: tuple[float, ...]
-    """1 - test accuracy there."""
+    """On the test set there, in the primary metric as an error: 1 - accuracy, or a perplexity."""
     reestimated: bool
     """Whether BatchNorm statistics were measured anew at each point, the ends included."""
     same_masks: bool
+    metric: Metric
+    """What the errors are of."""
+
+    @property
+    def label(self) -> str:
+        """What an error is called: an error rate, or the metric itself where less is better."""
+        return "test error" if self.metric.direction == "higher" else f"test {self.metric.label}"
 
     @property
     def barrier(self) -> float:
@@ -75,7 +83,8 @@ def stability(finished: Finished, note: Callable[[str], object] = lambda message
     shares = tuple(point / (POINTS - 1) for point in range(POINTS))
     errors, reestimated = errors_between(finished, children[0], children[1], shares)
     same = _same(children[0].masks, children[1].masks)
-    return Stability(node.start, node.stop, shares, errors, reestimated, same)
+    metric = finished.trial.task.metrics[0]
+    return Stability(node.start, node.stop, shares, errors, reestimated, same, metric)
 
 
 def child_node(node: Node, stream: str) -> Node:
@@ -108,6 +117,7 @@ def errors_between(
 ) -> tuple[tuple[float, ...], bool]:
     """Test errors on the straight way between two states; and whether BatchNorm statistics were measured there."""
     model, data = copied(finished.context.model), finished.context.data
+    metric = finished.trial.task.metrics[0]
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     errors = []
     for share in shares:
@@ -119,7 +129,7 @@ def errors_between(
         with repeatable(finished.context.device):
             if norms:
                 reestimate(model, norms, data)
-            errors.append(1 - evaluate(model, data, point.step)["test_accuracy"])
+            errors.append(metric.error(evaluate(model, data, point.step)[f"test_{metric.name}"]))
     return tuple(errors), bool(norms)
 
 

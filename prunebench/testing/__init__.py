@@ -14,8 +14,8 @@ On the command line it is `prunebench check mine.py`; from Python `conformance(M
 from prunebench.testing.checks import CHECKS, Check, checks
 from prunebench.testing.harness import TARGETS
 from prunebench.testing.networks import NETWORKS
-from prunebench.testing.pictures import Pictures
 from prunebench.testing.report import Finding, Report, conformance, markdown
+from prunebench.testing.tasks import Pictures
 from prunebench.testing.verdicts import ConformanceWarning, Nonconformity, NotApplicable
 
 __all__ = [

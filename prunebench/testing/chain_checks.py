@@ -235,14 +235,15 @@ def inversion(harness: Harness, network: Model) -> str:
 
 
 def deploy(harness: Harness, network: Model) -> str:
-    """The network that it delivers gives finite logits, the same each time, and leaves the process as it was."""
+    """The network that it delivers gives finite outputs, the same each time, and leaves the process as it was."""
     trial = delivery(harness, network)
     run, again = (raised(performed(trial)) for _ in range(2))
     _report(run, "globals")
-    for name in ("accuracy", "loss"):
+    metric = trial.task.metrics[0]
+    for name in (metric.name, "loss"):
         if run.figures[f"test_{name}"] != again.figures[f"test_{name}"]:
             raise Nonconformity(f"the test {name} is another when the network is delivered again")
-    return f"test accuracy {run.figures['test_accuracy']:.3g}"
+    return f"test {metric.label} {metric.shown(run.figures[f'test_{metric.name}'])}"
 
 
 class Largest(Method):

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from prunebench.api.components import Model
+from prunebench.api.components import Dataset, Model
 from prunebench.api.errors import PluginError, Unreachable
 from prunebench.api.methods import Method, Updater, method_of
 from prunebench.api.registry import Registry
@@ -27,8 +27,8 @@ from prunebench.plan.planning import Node, protocol, resolve
 from prunebench.records.sources import files_of
 from prunebench.suite.reading import trial_from_plain, trial_to_plain
 from prunebench.testing import global_state
-from prunebench.testing.pictures import Pictures
 from prunebench.testing.spies import SpiedMethod, Spy
+from prunebench.testing.tasks import DATASETS, OBJECTIVES, task_of
 from prunebench.training.state import State
 from prunebench.training.trial_context import TrialContext
 
@@ -112,12 +112,13 @@ class Harness:
 
     @cached_property
     def registry(self) -> Registry:
-        """Knows the method, the networks and the data set."""
+        """Knows the method, the networks, the data sets and the objectives."""
         return Registry(
             components={
                 "method": {self.method.name: type(self.method)},
                 "model": {network.name: type(network) for network in self.networks},
-                "dataset": {Pictures.name: Pictures},
+                "dataset": {cls.name: cls for cls in DATASETS},
+                "objective": {cls.name: cls for cls in OBJECTIVES},
             }
         )
 
@@ -144,7 +145,15 @@ class Harness:
             updated = any(isinstance(node.stage, Train) and node.stage.by is not None for node in nodes)
             case = replace(case, steps=LONG if updated else SHORT)
         recipe = Recipe(optimizer=case.optimizer, batch_size=16, steps=case.steps, evaluate_every=case.evaluate_every)
-        task = Task(label="testing", dataset=Pictures(), model=case.network, recipe=recipe, prunable=case.prunable)
+        dataset, objective = task_of(case.network)
+        task = Task(
+            label="testing",
+            dataset=dataset,
+            model=case.network,
+            recipe=recipe,
+            prunable=case.prunable,
+            objective=objective,
+        )
         entry = Entry(label="method", method=self.method, invert=case.invert)
         return Trial(suite="testing", task=task, entry=entry, sparsity=case.sparsity, seed=case.seed)
 
@@ -259,11 +268,11 @@ def context_of(trial: Trial, device: torch.device = CPU) -> TrialContext:
 
 def data_of(task: Task, device: torch.device = CPU) -> Data:
     """A copy of the task's data of its own."""
-    return Data(task, _prepared()[0], device)
+    return Data(task, _prepared(task.dataset)[0], device)
 
 
 @functools.cache
-def _prepared() -> tuple[Prepared, TemporaryDirectory[str]]:
+def _prepared(dataset: Dataset) -> tuple[Prepared, TemporaryDirectory[str]]:
     """Beside the folder stands what removes it when the process ends."""
     folder = TemporaryDirectory(prefix="prunebench-testing-")
-    return prepare(Pictures(), None, Path(folder.name)), folder
+    return prepare(dataset, None, Path(folder.name)), folder

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, gelu, linear, scaled_dot_product_attention
 from torch.nn.utils.parametrizations import weight_norm
 
-from prunebench.api.components import Model
+from prunebench.api.components import Interface, Model
 
 
 class MLP(Model):
@@ -79,9 +79,9 @@ class Transformer(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, width: int, heads: int = 2) -> None:
+    def __init__(self, width: int, heads: int = 2, causal: bool = False) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.causal = heads, causal
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.up, self.down = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
@@ -90,7 +90,9 @@ class Block(nn.Module):
         count, number, width = tokens.shape
         parts = self.qkv(self.norm1(tokens)).reshape(count, number, 3, self.heads, width // self.heads)
         parts = parts.permute(2, 0, 3, 1, 4)  # query, key and value
-        mixed = scaled_dot_product_attention(parts[0], parts[1], parts[2]).transpose(1, 2).flatten(2)
+        mixed = (
+            scaled_dot_product_attention(parts[0], parts[1], parts[2], is_causal=self.causal).transpose(1, 2).flatten(2)
+        )
         tokens = tokens + self.out(mixed)
         inner: torch.Tensor = self.down(gelu(self.up(self.norm2(tokens))))
         return tokens + inner
@@ -151,5 +153,42 @@ class Sharing(nn.Module):
         return logits
 
 
-NETWORKS: tuple[Model, ...] = (MLP(), Conv(), ViT(), Gaps(), Shared())
+class Language(Model):
+    """A causal transformer with an embedding and a tied output layer: 8,192 weights, of its block alone."""
+
+    name = "language"
+
+    def build_for(self, interface: Interface) -> nn.Module:
+        return Decoder(interface.inputs[0].vocabulary, interface.shape[0])
+
+    def prunable(self, module: nn.Module) -> list[str]:
+        return [name for name, weight in module.named_parameters() if weight.dim() == 2 and name.startswith("block.")]
+
+
+class Decoder(nn.Module):
+    def __init__(self, vocabulary: int, length: int, width: int = 32) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, width)
+        self.positions = nn.Parameter(0.02 * torch.randn(length, width))
+        self.block, self.norm = Block(width, causal=True), nn.LayerNorm(width)
+        self.head = nn.Linear(width, vocabulary, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.norm(self.block(self.embedding(tokens) + self.positions)))
+        return logits
+
+
+class Regression(Model):
+    """Three linear layers and one output: 1,040 weights."""
+
+    name = "regression"
+
+    def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
+        return nn.Sequential(
+            nn.Linear(prod(shape), 32), nn.ReLU(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, outputs)
+        )
+
+
+NETWORKS: tuple[Model, ...] = (MLP(), Conv(), ViT(), Gaps(), Shared(), Language(), Regression())
 """In the order in which a report shows them."""

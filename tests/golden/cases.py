@@ -4,7 +4,6 @@ Registered methods, models and data sets, their presets, and the choices of thei
 is new has no stored values, and the test says so.
 """
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -78,7 +77,7 @@ class Case:
 
 
 def all_cases() -> dict[str, Case]:
-    found = [*_core(), *_optimizers(), *_methods(), *_models(), *_datasets()]
+    found = [*_core(), *_optimizers(), *_methods(), *_models(), *_datasets(), *_objectives()]
     return {case.name: case for case in found}
 
 
@@ -432,16 +431,28 @@ def _models() -> Iterator[Case]:
                 if choice != parameter.default:
                     variations[f"{parameter.name}={choice}"] = {**SMALL.get(name, {}), parameter.name: choice}
         for label, values in variations.items():
-            yield Case(f"model/{name}/{label}", lambda cls=cls, values=values: _of_model(cls(**values)), cls, 1e-4)
+            measure = _of_tokens if cls.build is prunebench.Model.build else _of_images
+            yield Case(f"model/{name}/{label}", lambda cls=cls, values=values, m=measure: m(cls(**values)), cls, 1e-4)
 
 
-def _of_model(model: prunebench.Model) -> Any:
-    """Names and shapes, the weights as they are drawn, what comes out, and what may be pruned."""
-    shape, classes = (3, 32, 32), 10
-    with seeds.seeded(3, "golden"):
-        module = model.build(shape, classes)
-    values = {name: value for name, value in module.state_dict().items() if value.is_floating_point()}
+def _of_images(model: prunebench.Model) -> Any:
+    shape = (3, 32, 32)
     inputs = torch.cos(torch.arange(4 * 3072, dtype=torch.float32)).view(4, *shape)
+    return _of_model(model, prunebench.Interface.of_images(shape, 10), inputs)
+
+
+def _of_tokens(model: prunebench.Model) -> Any:
+    """For a language, and for classes."""
+    inputs, given = torch.arange(4 * 12).view(4, 12) % 31, (prunebench.Input((12,), "tokens", 31),)
+    outputs = {"language": (12, 31), "classes": (10,)}
+    return {name: _of_model(model, prunebench.Interface(given, shape), inputs) for name, shape in outputs.items()}
+
+
+def _of_model(model: prunebench.Model, interface: prunebench.Interface, inputs: torch.Tensor) -> Any:
+    """Names and shapes, the weights as they are drawn, what comes out, and what may be pruned."""
+    with seeds.seeded(3, "golden"):
+        module = model.build_for(interface)
+    values = {name: value for name, value in module.state_dict().items() if value.is_floating_point()}
     with torch.no_grad(), seeds.seeded(3, "golden", "forward"):
         outputs = {mode: module.train(mode == "train")(inputs) for mode in ("train", "eval")}
     named = [f"{name} {tuple(value.shape)}" for name, value in module.named_parameters()]
@@ -465,13 +476,35 @@ def _datasets() -> Iterator[Case]:
     yield Case(
         "dataset/digits/content", lambda: chains.prepared(components["digits"]()).fingerprint, components["digits"]
     )
+    tables = components["tables"]
+    for table in ("breast-cancer", "diabetes", "iris", "wine"):
+        yield Case(f"dataset/tables/{table}", lambda table=table: _rows(tables(table=table)), tables)
     yield Case("dataset/image-folder/content", _decoded, components["image-folder"], 2e-3)
 
 
+REQUIRED: Mapping[str, Mapping[str, Any]] = {
+    "csv": {"path": "a.csv", "target": "y", "features": 3, "train": 8, "test": 2},
+    "labelled-text": {"path": "texts", "classes": 2, "train": 8, "test": 2},
+    "tables": {"table": "wine"},
+    "text": {"path": "a.txt", "train": 8, "test": 2},
+}
+"""Parameters of data sets that have no default."""
+
+
 def _facts(cls: type[Dataset]) -> Any:
-    dataset = cls(**(_pictures()[2] if inspect.signature(cls).parameters.get("path") else {}))
+    dataset = cls(**(_pictures()[2] if cls.name == "image-folder" else REQUIRED.get(cls.name, {})))
     facts = dataset.facts()
+    if facts.kind != "images":
+        sizes = [] if cls.name == "pydoc" else [facts.train, facts.test]  # Python's own text is that of its version
+        return [list(facts.shape), facts.kind, facts.vocabulary, facts.targets, facts.classes, *sizes]
     return [list(facts.shape), facts.classes, facts.train, facts.test, list(dataset.mean), list(dataset.std)]
+
+
+def _rows(dataset: Dataset) -> Any:
+    """Of the rows to train on and to test on, which features and targets they have, and in which order."""
+    loaded = dataset.load(None)
+    parts = ("train_inputs", "train_labels", "test_inputs", "test_labels")
+    return numbers({part: torch.from_numpy(getattr(loaded, part)).double() for part in parts})
 
 
 def _decoded() -> Any:
@@ -488,3 +521,42 @@ def _decoded() -> Any:
             for draw in (None, 5, 6)
         },
     }
+
+
+# --- objectives
+
+TARGETS: Mapping[str, Callable[[int], torch.Tensor]] = {
+    "classes": lambda count: torch.arange(count) % 5,
+    "labels": lambda count: (torch.arange(count * 5).view(count, 5) % 3 == 0).float(),
+    "numbers": lambda count: 100 + 30 * torch.sin(torch.arange(count)),
+    "tokens": lambda count: torch.arange(count * 4).view(count, 4) % 7,
+}
+"""Targets of each kind."""
+
+
+def _objectives() -> Iterator[Case]:
+    for name, cls in sorted(loaded().components["objective"].items()):
+        component = None if cls is prunebench.Classification else cls
+        yield Case(f"objective/{name}/default", lambda cls=cls: _of_objective(cls()), component)
+        for parameter in parameters(cls):
+            if isinstance(parameter.default, bool):
+                values = {parameter.name: not parameter.default}
+                label = f"{parameter.name}={not parameter.default}"
+                yield Case(f"objective/{name}/{label}", lambda cls=cls, v=values: _of_objective(cls(**v)), component)
+
+
+def _of_objective(objective: prunebench.Objective) -> Any:
+    """The loss and the values of fixed outputs and targets, in batches of five and four examples."""
+    kind = type(objective).default_for[0]
+    tokens = {"vocabulary": 7, "target_shape": (4,), "kind": "text", "shape": (4,)} if kind == "tokens" else {}
+    counted = {"classes": 5} if kind in ("classes", "labels") else {}
+    facts = prunebench.DataFacts(**{"shape": (2,), "kind": "features", "targets": kind, **tokens, **counted})
+    targets, shape = TARGETS[kind](9), objective.outputs(facts)
+    outputs = 2 * torch.cos(torch.arange(9 * int(np.prod(shape)), dtype=torch.float32)).view(9, *shape)
+    fitted, totals = objective.fitted(targets), {}
+    for place in (slice(5), slice(5, 9)):
+        for name, value in fitted.sums(outputs[place], targets[place]).items():
+            totals[name] = totals.get(name, 0) + value.double()
+    found = {name: short(float(value)) for name, value in fitted.values(totals, 9).items()}
+    losses = [fitted.loss(outputs, targets), *([fitted.smoothed_loss(outputs, targets, 0.1)] if fitted.smooths else [])]
+    return {"outputs": list(shape), "loss": [short(float(loss)) for loss in losses], **found}

@@ -29,7 +29,7 @@ def test_trainings_densities_and_figures_are_those_of_the_chain(ticket):
     prunings = [node for node in one.nodes if isinstance(node.stage, Prune)]
     assert [(row.start, row.stop) for row in found.trainings] == [(0, 14)] * len(trainings)
     assert [row.density for row in found.trainings] == pytest.approx([1, *(one.density for one in prunings)], abs=0.01)
-    assert found.trainings[-1].accuracy == found.metrics["accuracy"] == one.end.history[-1]["test_accuracy"]
+    assert found.trainings[-1].value == found.metrics["accuracy"] == one.end.history[-1]["test_accuracy"]
     counted = {name: int(mask.sum()) for name, mask in one.end.masks.items()}
     assert {row.layer: row.kept for row in found.densities} == {**counted, TOTAL: sum(counted.values())}
     assert [point["step"] for point in found.history] == [7, 14]

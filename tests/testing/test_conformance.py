@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import math
 import re
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from prunebench.api.tasks import Task
 from prunebench.network.profiles import profile
 from prunebench.suite.descriptions import parameters
 from prunebench.testing import CHECKS, NETWORKS, Nonconformity, NotApplicable, checks, conformance
+from prunebench.testing.harness import Case, Harness, performed, raised
 from prunebench.testing.spies import SpiedUpdater, Spy
 
 METHODS = [
@@ -32,7 +34,7 @@ METHODS = [
 ]
 QUICK = ("dense", "random", "nm")
 """One of each kind of chain: no mask, one by scores, one by a structure; the others are slow."""
-MLP, CONV, VIT, GAPS, SHARED = NETWORKS
+MLP, CONV, VIT, GAPS, SHARED, LANGUAGE, REGRESSION = NETWORKS
 
 
 def methods():
@@ -687,7 +689,7 @@ def test_raising(check):
 
 
 def test_the_networks_are_those_that_methods_stumble_over():
-    layers = {network.name: network.build((3, 8, 8), 4) for network in NETWORKS}
+    layers = {network.name: network.build((3, 8, 8), 4) for network in NETWORKS[:5]}
     convolutions = [one for one in layers["conv"].modules() if isinstance(one, torch.nn.Conv2d)]
     assert {one.groups for one in convolutions} == {1, 4, 16}
     assert any(isinstance(one, torch.nn.BatchNorm2d) for one in layers["conv"].modules())
@@ -711,6 +713,15 @@ def test_the_networks_are_those_that_methods_stumble_over():
     # Layers that no module's forward pass tells of: four weights, and five multiplications.
     found = profile(SHARED, Interface.of_images((3, 8, 8), 4))
     assert [found.flops[name] for name in found.prunable] == [12288, 2 * 2048, 2048, 256]
+
+
+UNTRAINED = [(LANGUAGE, math.log(16)), (REGRESSION, 2.5)]
+
+
+@pytest.mark.parametrize(("network", "untrained"), UNTRAINED, ids=["tokens", "numbers"])
+def test_a_language_and_a_regression_are_learnt(network, untrained):
+    run = raised(performed(Harness(Sound(), [network]).trial(Case(network=network, sparsity=0.5, steps=140))))
+    assert run.end.history[-1]["test_loss"] < 0.8 * untrained
 
 
 def test_an_author_is_told_of_layers_without_a_score(method):

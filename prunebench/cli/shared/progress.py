@@ -110,8 +110,8 @@ def ending(event: Event) -> str:
     result = event.result
     if result.status != "done":
         return f"{result.status.upper()}: {result.reason}"
-    figures = result.metrics
-    return f"{figures['accuracy']:.2%}  cost {figures['training_cost']:.2f}x"
+    figures, metric = result.metrics, result.primary
+    return f"{metric.label} {metric.shown(figures[metric.name])}  cost {figures['training_cost']:.2f}x"
 
 
 def bytes_of(size: float) -> str:
