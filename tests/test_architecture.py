@@ -7,6 +7,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,6 +111,12 @@ def test_the_core_knows_no_method_by_name():
 def test_every_package_is_in_the_figure():
     assert sorted(PACKAGES) == sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
     assert {path.name for path in ROOT.glob("*.py")} == {"__init__.py", "__main__.py"}
+
+
+def test_every_package_is_installed():
+    listed = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["packages"]
+    folders = {module for module, path in PATHS.items() if path.name == "__init__.py"}
+    assert set(listed) == folders | {"prunebench_plugins"}
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if module not in TOP])
