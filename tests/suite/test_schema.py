@@ -11,9 +11,8 @@ from ruamel.yaml import YAML
 
 import prunebench
 from prunebench.api import plugins
-from prunebench.api.tasks import Recipe
 from prunebench.suite import suite_schema
-from prunebench.suite.annotations import phrase, schema_of
+from prunebench.suite.annotations import schema_of
 
 SUITES = sorted((Path(prunebench.__file__).parents[1] / "suites").glob("*.yaml"))
 TYPES = {
@@ -225,38 +224,3 @@ def test_the_schema_needs_nothing_heavy():
     code = "import sys; from prunebench.suite.schema import suite_schema; suite_schema(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert {"torch", "timm", "mlflow", "pandas", "prunebench_plugins"}.isdisjoint(done.stdout.split())
-
-
-@pytest.mark.parametrize(
-    ("schema", "words"),
-    [
-        ({"type": "integer", "minimum": 1}, "a whole number of at least 1"),
-        ({"type": "integer", "minimum": 1, "maximum": 9}, "a whole number from 1 to 9"),
-        ({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}, "a number above 0 and below 1"),
-        ({"type": "number", "maximum": 0.5}, "a number of at most 0.5"),
-        ({"type": "string"}, "text"),
-        ({"type": "string", "minLength": 2}, "text of at least 2 characters"),
-        ({"type": "boolean"}, "true or false"),
-        ({"type": "object"}, "a mapping"),
-        ({"const": "a"}, "'a'"),
-        ({"enum": ["a", "b", 3]}, "'a', 'b' or 3"),
-        ({"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}]}, "text or a whole number"),
-        ({"type": "array"}, "a list"),
-        ({"type": "array", "items": {"type": "string"}}, "a list of texts"),
-        ({"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1},
-         "a non-empty list of whole numbers of at least 1"),
-        ({"type": "array", "items": {"type": "number"}, "minItems": 2}, "a list (at least 2 items) of numbers"),
-        ({"type": "array", "items": {"type": "number"}, "maxItems": 2}, "a list (0 to 2 items) of numbers"),
-        ({"type": "array", "prefixItems": [{"type": "number"}] * 2, "minItems": 2, "maxItems": 2},
-         "a list of 2 numbers"),
-        ({"type": "array", "items": {"type": "array", "items": {"type": "object"}}}, "a list of lists of mappings"),
-        ({}, ""),
-    ],
-)  # fmt: skip
-def test_a_schema_is_put_into_words(schema, words):
-    assert phrase(schema) == words
-
-
-def test_optional_values_are_explained_by_what_they_are_otherwise():
-    epochs = schema_of(Recipe)["properties"]["epochs"]
-    assert phrase(epochs) == "a whole number of at least 1"
