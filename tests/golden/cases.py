@@ -322,6 +322,9 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
 """Parameters with which all of a method's code runs within twenty steps."""
 TWO_OF_FOUR: Mapping[str, Any] = {"structure": {"n": 2, "m": 4}}
 MORE: Mapping[str, tuple[Mapping[str, Any], ...]] = {
+    "admm": (TWO_OF_FOUR,),
+    "alps": (TWO_OF_FOUR,),
+    "dsnot": (TWO_OF_FOUR, {"threshold": 0.01}),
     "grasp": ({"batches": 2, "batch_size": 20, "temperature": 5.0},),
     "imp": ({"rewind_to": "5it"}, {"scope": "layerwise", "conv_rate": 0.1, "linear_rate": 0.3, "output_rate": 0.05}),
     "lr-rewinding": ({"rewind_to": "15it"},),
@@ -329,6 +332,8 @@ MORE: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "magnitude-layerwise": ({"finetune": "6it"}, TWO_OF_FOUR),
     "nm": ({"finetune": "6it"}, {"n": 1}),
     "sparsegpt": ({"columns": 5}, TWO_OF_FOUR),
+    "obc": (TWO_OF_FOUR,),
+    "ria": ({"power": 1.0},),
     "snip": ({"iterations": 3, "batches": 2, "batch_size": 20},),
     "sr-ste": ({"decay": 0.05},),
     "synflow": ({"iterations": 3},),

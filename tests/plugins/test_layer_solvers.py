@@ -1,0 +1,166 @@
+"""Methods that solve for the mask and the weights of a layer at once: OBC, ADMM and ALPS, and how they compare."""
+
+from itertools import combinations
+
+import pytest
+import torch
+
+from prunebench import Structure
+
+SOLVERS = ("obc", "admm", "alps", "sparsegpt")
+PAIR = [[2.0, 1.0], [1.0, 2.0]]
+
+
+def solved(method, name, layer, **parameters):
+    mask, weight = method(name, **parameters).prune_layer(layer)
+    return mask, weight * mask
+
+
+def test_obc_removes_the_weight_that_costs_least_and_the_others_make_up_for_it(method, layer_of):
+    """Both pivots of the inverse are 2/3: 1 goes, and 3 becomes 3 + 1 * 1/2."""
+    mask, weight = solved(method, "obc", layer_of([[1.0, 3.0]], PAIR, keep=1), damping=1e-12)
+    assert mask.tolist() == [[False, True]]
+    assert weight.tolist() == [[0.0, pytest.approx(3.5)]]
+    # SparseGPT could not make up for a weight on the right.
+    mask, weight = solved(method, "obc", layer_of([[3.0, 1.0]], PAIR, keep=1), damping=1e-12)
+    assert weight.tolist() == [[pytest.approx(3.5), 0.0]]
+
+
+def test_obc_decides_for_all_outputs_together_how_many_weights_each_of_them_loses(method, layer_of):
+    mask, _ = solved(method, "obc", layer_of([[1.0, 2.0], [10.0, 20.0]], keep=2))
+    assert mask.tolist() == [[False, False], [True, True]]
+
+
+def test_a_step_never_counts_as_cheaper_than_one_that_it_needs(method, layer_of):
+    """Two inputs are nearly the same, and their weights cancel out: the first removal costs 0.02, the second nothing.
+
+    By the costs alone the second step would come first of all, before what the other output can do for 0.0002.
+    """
+    moments = torch.tensor([[1.0, 0.99], [0.99, 1.0]])
+    layer = layer_of([[1.0, -1.0], [0.1, 5.0]], moments, keep=3)
+    mask, _ = solved(method, "obc", layer, damping=1e-9)
+    assert mask.tolist() == [[True, True], [False, True]]
+    mask, _ = solved(method, "obc", layer_of(layer.weight, moments, keep=1), damping=1e-9)
+    assert mask.tolist() == [[False, False], [False, True]]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_obc_is_greedy_elimination_by_the_inverse(method, random_layer, seed):
+    """An oracle that inverts the moments of what is left anew at each step, and solves for the weights there."""
+    layer = random_layer(seed, outputs=1, inputs=7, keep=3)
+    metric = layer.moments + 0.01 * layer.moments.diagonal().mean() * torch.eye(7)
+    left = list(range(7))
+    while len(left) > 3:
+        now = torch.linalg.solve(metric[left][:, left], (metric @ layer.weight[0])[left])
+        costs = now.square() / torch.linalg.inv(metric[left][:, left]).diagonal()
+        left.pop(int(costs.argmin()))
+    mask, weight = solved(method, "obc", layer)
+    assert mask[0].nonzero().flatten().tolist() == left
+    assert torch.allclose(weight[0, left], torch.linalg.solve(metric[left][:, left], (metric @ layer.weight[0])[left]))
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("keep", [0, 1, 29, 48, 95, 96])
+def test_counts_are_exact(method, random_layer, name, keep):
+    layer = random_layer(1, keep=keep)
+    mask, weight = solved(method, name, layer)
+    assert int(mask.sum()) == keep
+    assert weight.isfinite().all()
+    assert keep < 96 or torch.allclose(weight, layer.weight, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("structure", [Structure(2, 4), Structure(1, 4), Structure(4, 8)])
+def test_each_group_keeps_its_number(method, random_layer, name, structure):
+    mask, _ = solved(method, name, random_layer(2, structure=structure))
+    assert mask.view(-1, structure.m).sum(1).eq(structure.n).all()
+
+
+@pytest.mark.parametrize("name", ["obc", "alps", "sparsegpt"])
+def test_with_independent_inputs_they_keep_the_largest_weights_and_their_values(method, random_layer, layer_of, name):
+    layer = layer_of(random_layer(3).weight, keep=40)
+    expected, _ = method("magnitude-layerwise").prune_layer(layer)
+    mask, weight = solved(method, name, layer)
+    assert torch.equal(mask, expected)
+    assert torch.allclose(weight, layer.weight * expected)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_unused_inputs_lose_their_weights_first_at_no_cost(method, random_layer, layer_of, name):
+    layer = random_layer(4)
+    moments = layer.moments.clone()
+    moments[:, ::2] = moments[::2] = 0
+    given = layer_of(layer.weight, moments, keep=48)
+    mask, weight = solved(method, name, given)
+    assert not mask[:, ::2].any()
+    assert given.error(weight, given.moments) == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_fewer_tokens_than_inputs_and_none_at_all_are_enough(method, random_layer, layer_of, name):
+    layer = random_layer(0, tokens=3)
+    assert torch.linalg.matrix_rank(layer.moments) == 3
+    for given in (layer, layer_of(layer.weight, torch.zeros(16, 16), keep=48)):
+        mask, weight = solved(method, name, given)
+        assert int(mask.sum()) == 48
+        assert weight.isfinite().all()
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_permutation_of_the_outputs_changes_nothing_else(method, random_layer, layer_of, name):
+    layer, order = random_layer(3, keep=41), torch.tensor([2, 0, 5, 1, 4, 3])
+    moved = layer_of(layer.weight[order], layer.moments, layer.keep)
+    (mask, weight), (other, changed) = solved(method, name, layer), solved(method, name, moved)
+    assert torch.equal(mask[order], other)
+    assert torch.allclose(weight[order], changed)
+
+
+def test_the_scale_of_inputs_and_weights_changes_no_mask(method, random_layer, layer_of):
+    """Inputs times 1000 and weights by 1000 are the same layer; ADMM and ALPS scale the inputs themselves."""
+    layer = random_layer(5)
+    other = layer_of(layer.weight / 1000, layer.moments * 1e6, layer.keep)
+    for name in SOLVERS:
+        (mask, weight), (same, scaled) = solved(method, name, layer), solved(method, name, other)
+        assert torch.equal(mask, same)
+        assert torch.allclose(weight, 1000 * scaled, rtol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_method_is_better_than_the_best_of_all_masks_and_obc_is_near_it(method, random_layer, seed):
+    """Every mask of four of eight weights, each with its least-squares solution."""
+    layer = random_layer(seed, outputs=1, inputs=8, keep=4)
+    errors = []
+    for kept in combinations(range(8), 4):
+        mask = torch.zeros(1, 8, dtype=torch.bool)
+        mask[0, list(kept)] = True
+        errors.append(layer.error(layer.reconstructed(mask, 1e-9), layer.moments))
+    best = min(errors)
+    found = {name: layer.error(solved(method, name, layer)[1], layer.moments) for name in SOLVERS}
+    assert min(found.values()) >= best * (1 - 1e-6)
+    assert sorted(errors).index(min(errors, key=lambda error: abs(error - found["obc"]))) <= 6
+
+
+def test_obc_alps_and_admm_have_lower_errors_than_sparsegpt_and_wanda_at_seventy_percent(method, output_error):
+    settings = {"outputs": 8, "inputs": 24, "keep": 58}
+    rules = {name: method(name) for name in ("obc", "alps", "admm", "wanda")} | {
+        "sparsegpt": method("sparsegpt", columns=8)
+    }
+    errors = {name: output_error(rule, **settings) for name, rule in rules.items()}
+    others = min(errors["sparsegpt"], errors["wanda"])
+    assert errors["alps"] <= errors["admm"] <= 0.7 * others
+    assert errors["obc"] <= 0.7 * others
+
+
+def test_the_mask_of_admm_is_gradual(method, random_layer):
+    """A mask that is at its target in the first of fifteen steps is another one, and a worse one."""
+    layers = [random_layer(seed, keep=24) for seed in range(8)]
+    gradual, at_once = (
+        sum(layer.error(solved(method, "admm", layer, gradual=steps)[1], layer.moments) for layer in layers)
+        for steps in (15, 1)
+    )
+    assert gradual < at_once
+
+
+def test_admm_refuses_a_mask_that_changes_longer_than_it_runs(method):
+    with pytest.raises(ValueError, match="the mask changes in 15 steps, and there are 10"):
+        method("admm", steps=10)
