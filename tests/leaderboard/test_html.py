@@ -132,10 +132,11 @@ def test_marks_of_our_own_words_are_marked_and_those_of_values_are_text():
 
 def test_long_commands_and_long_tables_scroll_within_the_page(board, result):
     asked = {"suite.file": "suites/" + "x" * 200 + ".yaml"}
-    text = page_of([*board, *(result(method=f"m{number}", provenance=asked) for number in range(16))])
+    text = page_of([*board, *(result(method=f"m{number}", provenance=asked) for number in range(60))])
     assert text.count('<pre class="scroll" role="region" tabindex="0"') == 1
     assert '<div class="scroll tall" role="region" tabindex="0"' in text
     assert '<td class="left words">' in text
+    assert 'class="scroll tall" role' not in page_of(board)  # what fits is shown whole
 
 
 def test_each_task_is_a_section_that_the_navigation_leads_to(result):

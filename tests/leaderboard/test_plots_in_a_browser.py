@@ -119,7 +119,7 @@ def test_early_stops_are_those_of_the_rows(page, folder):
         for (method, target), row in rows.items()
     }
     assert set(labels(page, THERE, "symbol")) == {
-        f"{method} at {target}: {100 * float(row['early_stop_accuracy']):.2f} ± "
+        f"{method} at {target}: {100 * float(row['early_stop_metric']):.2f} ± "
         f"{100 * float(row['early_stop_metric_std']):.2f} %"
         for (method, target), row in rows.items()
     }

@@ -44,7 +44,9 @@ CHOSEN = ("target %", "tier", "status")
 SLIDERS = {"target %": "least", "training cost": "most", "size kB": "most", "latency ms": "most"}
 """Columns of numbers: a table is filtered by the least or the most that is wanted."""
 LONG = 16
-"""Tables of so many rows have filters, and all those with such a column; they scroll below their header."""
+"""Tables of so many rows have filters, and all those with such a column."""
+TALL = 60
+"""Tables of so many rows scroll below their header; others are shown whole."""
 WORDY = 40
 """Cells of so many letters are broken into lines."""
 _SOURCE_MAP = re.compile(r"\n?//# sourceMappingURL=\S+\s*$")
@@ -109,6 +111,8 @@ def _parts(page: Page) -> tuple[str, list[Part]]:
     anchors = {"top"}
     heading: Words = ""
     for block in page.blocks:
+        if isinstance(block, Paragraph) and block.beside_the_page:
+            continue
         if isinstance(block, Heading) and block.level == 1:
             title = text_of(block.text).plain
         elif isinstance(block, Heading) and block.level == 2:
@@ -166,7 +170,7 @@ def _table(table: Table, heading: Words) -> dict[str, Any]:
         "body": [_cells(row, sides) for row in table.body],
         "sortable": headed and count > 1,
         "filtered": headed and (count >= LONG or bool(chosen and count > 1)),
-        "tall": count >= LONG,
+        "tall": count >= TALL,
         "chosen": chosen,
         "sliders": [(index, SLIDERS[name]) for index, name in enumerate(table.header) if name in SLIDERS],
         "folded": not headed,

@@ -77,6 +77,8 @@ class Heading:
 @dataclass(frozen=True)
 class Paragraph:
     text: Words
+    beside_the_page: bool = False
+    """Whether it is only for Markdown, beside which the HTML page is."""
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,7 @@ def _heading(frame: pd.DataFrame) -> Iterator[Block]:
     suites = sorted(set(frame["suite"]) - {""})
     yield Heading(1, said("Leaderboard: {}", ", ".join(suites)) if suites else "Leaderboard")
     yield Paragraph(said("Generated from tracked results. Every row is in `rows.csv`, every trial in `trials.csv`."))
+    yield Paragraph(said("Tables to sort and filter, and plots to explore, are in `index.html`."), beside_the_page=True)
 
 
 def _section(section: Section, selection: Selection) -> Iterator[Block]:
@@ -89,13 +90,16 @@ def _section(section: Section, selection: Selection) -> Iterator[Block]:
     yield Heading(2, section.title)
     if answers := tuple(summary(section)):
         yield Items(answers)
-    yield protocol(section, results) if results else Paragraph(said("No results yet."))
+    if not results:
+        yield Paragraph(said("No results yet."))
     if section.methods:
         yield values(section, caption(section))
         yield costs(section, cost_caption(section))
     else:
         yield Paragraph(caption(section))
     yield from map(Picture, of_section(section, selection))
+    if results:
+        yield protocol(section, results)
     yield Heading(3, "Every row")
     yield every_row(section)
     yield from _evidence(section, results)
