@@ -1,4 +1,5 @@
-"""How fast it is, in ratios of one run: the harness, masked steps, two workers, kept memory, top-k, starting.
+"""How fast it is, in ratios of one run: the harness, a whole suite, masked steps, two workers, kept memory, top-k,
+starting, and recognizing what is finished.
 
     python benchmarks/speed.py                          everything, into benchmarks/results; three quarters of an hour
     python benchmarks/speed.py --only top-k --only start
@@ -35,12 +36,14 @@ from torch import nn
 from prunebench.api.layers import Layer
 from prunebench.api.methods import Updater
 from prunebench.api.tasks import Trial
+from prunebench.api.times import step_of
 from prunebench.data.augmentation import augment
 from prunebench.data.prepared import Prepared, prepare
 from prunebench.data.task_data import Data
 from prunebench.execution.performing import perform
 from prunebench.execution.processes.memory import keep_freed
-from prunebench.plan.planning import protocol, resolve
+from prunebench.plan.jobs import missing_jobs
+from prunebench.plan.planning import make_plan, protocol, resolve
 from prunebench.pruning.masks import keep_highest
 from prunebench.records.environment import cores, machine
 from prunebench.session import load_suite
@@ -121,7 +124,7 @@ def by_hand(trial: Trial, prepared: Prepared) -> nn.Module:
         optimizer: torch.optim.Optimizer = torch.optim.Adam(net.parameters(), spec.lr, fused=True)
     else:
         optimizer = torch.optim.SGD(net.parameters(), spec.lr, spec.momentum, 0, spec.weight_decay, fused=True)
-    interval = 100 if recipe.evaluate_every == "100it" else trial.task.clock.total
+    interval = step_of(recipe.evaluate_every, trial.task.clock)
     generator, batches = torch.Generator(), iter(())
     for step in range(trial.task.clock.total):
         batch = next(batches, None)
@@ -224,18 +227,56 @@ def pairs(one: Sequence[Turn], other: Sequence[Turn]) -> list[tuple[Turn, Turn]]
     return list(zip(one, other, strict=True))
 
 
-def command(*arguments: str | Path, place: Place, **variables: str) -> float:
-    """Seconds that a command of prunebench takes."""
+def command(*arguments: str | Path, place: Place, **variables: str) -> Turn:
+    """The time that a command of prunebench takes, by the script that users call, with all processes that it starts."""
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{place.scratch / 'mlflow.db'}", **variables}
-    begun = time.perf_counter()
+    begun, used = time.perf_counter(), processor_seconds()
     subprocess.run(
-        [sys.executable, "-m", "prunebench", *map(str, arguments)],
+        [Path(sys.executable).with_name("prunebench"), *map(str, arguments)],
         cwd=place.scratch,
         env=environment,
         check=True,
         capture_output=True,
     )
-    return time.perf_counter() - begun
+    return Turn(time.perf_counter() - begun, processor_seconds() - used)
+
+
+def processor_seconds() -> float:
+    """Processor time of the processes that this one has started and that have ended, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def suite(place: Place) -> Iterator[Finding]:
+    """The digits suite by the command line against a script with the same number of steps, each on every core."""
+    path = ROOT / "suites" / "digits.yaml"
+    loaded, workers = load_suite(path), cores()
+    prepared = prepare(loaded.trials[0].task.dataset, place.data, place.scratch)
+    plan = make_plan(loaded.trials, {trial.task.label: prepared.fingerprint for trial in loaded.trials})
+    steps = sum(node.steps for node in plan.nodes.values())
+    jobs = len(missing_jobs(plan, lambda key: False, (planned.key for planned in plan.trials)))
+    trainings = round(steps / loaded.trials[0].task.clock.total)
+    turns = []
+    for number in range(2):
+        store = place.scratch / f"suite-{number}"
+        run = command("run", path, "--store", store, "--output", store / "board", place=place)
+        shares = [len(range(first, trainings, workers)) for first in range(workers)]
+        begun, used = time.perf_counter(), processor_seconds()
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            list(pool.map(_trainings_by_hand, shares, [place] * workers))
+        turns.append((run, Turn(time.perf_counter() - begun, processor_seconds() - used)))
+    yield compared(f"the digits suite, {trainings} trainings in {jobs} jobs, against a script by hand", 1.15, turns)
+    extra = [max(0.0, run.cpu - hand.cpu) / jobs for run, hand in turns]
+    yield Finding("processor time of a job beyond the script's", 0.15, extra, unit="s")
+
+
+def _trainings_by_hand(number: int, place: Place) -> None:
+    """Train the dense network of the digits suite so many times, one after the other."""
+    torch.set_num_threads(1)
+    trial = load_suite(ROOT / "suites" / "digits.yaml").trials[0]
+    prepared = prepare(trial.task.dataset, place.data, place.scratch)
+    for _ in range(number):
+        by_hand(trial, prepared)
 
 
 def workers(place: Place) -> Iterator[Finding]:
@@ -254,7 +295,7 @@ def workers(place: Place) -> Iterator[Finding]:
             only = ("--only", "method=random,sparsity=0.789275852968")
             how = (*only, "--store", store, "--data", place.data, "--output", store / "board")
             took[number] = command("run", suite, *settings, *how, "--workers", str(number), place=place)
-        ratios.append(took[1] / took[2])
+        ratios.append(took[1].wall / took[2].wall)
     yield Finding("mnist-lenet: two workers are faster than one by", 1.8, ratios, least=True)
 
 
@@ -327,7 +368,7 @@ def start(place: Place) -> Iterator[Finding]:
     code = "import sys, prunebench; print(len({'torch', 'mlflow', 'pandas'} & sys.modules.keys()))"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     yield Finding("of torch, mlflow and pandas `import prunebench` loads", 0, [float(loaded)], unit="")
-    yield Finding("`prunebench --help`", 0.3, [command("--help", place=place) for _ in range(7)], unit="s")
+    yield seconds("`prunebench --help`", 0.3, [command("--help", place=place) for _ in range(7)])
     path = place.scratch / "ten-thousand.yaml"
     text = SUITE.format(
         dataset="digits", model="mlp", recipe="{epochs: 2, batch_size: 64, optimizer: {name: sgd, lr: 1}}"
@@ -336,21 +377,39 @@ def start(place: Place) -> Iterator[Finding]:
     sparsities = [round(0.001 + 0.0098 * number, 4) for number in range(100)]
     path.write_text(text.replace("[0.8]", json.dumps(sparsities)).replace("seeds: 1", "seeds: 100"), "utf-8")
     planned = [command("plan", path, "--store", place.scratch / "plans", place=place) for _ in range(3)]
-    yield Finding("`prunebench plan` of 10,000 trials", 5, planned, unit="s")
-    suite, store = ROOT / "suites" / "digits.yaml", place.scratch / "finished"
-    run = ("run", suite, "--store", store, "--output", store / "board")
-    command(*run, place=place)
-    again = [command(*run, place=place) for _ in range(3)]
-    yield Finding("`prunebench run` of the finished digits suite", 5, again, unit="s")
+    yield seconds("`prunebench plan` of 10,000 trials", 5, planned)
+
+
+def finished(place: Place) -> Iterator[Finding]:
+    """The same command once more, when there is nothing left to do."""
+    path, store = ROOT / "suites" / "digits.yaml", place.scratch / "finished"
+    run = ("run", path, "--store", store, "--output", store / "board")
+    for name, variables in (
+        ("`prunebench run` of the finished digits suite", {}),
+        ("the same without bytecode", {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": str(store / "none")}),
+    ):
+        command(*run, place=place, **variables)
+        yield seconds(name, 1, [command(*run, place=place, **variables) for _ in range(5)])
+    receipts = sorted((store / "receipts").iterdir())
+    for receipt in receipts:
+        receipt.unlink()
+    yield seconds("the same without a receipt, which reads all again", 5, [command(*run, place=place)])
+
+
+def seconds(name: str, most: float, turns: Sequence[Turn]) -> Finding:
+    """Seconds that something may take at most; processor time beside them."""
+    return Finding(name, most, [turn.wall for turn in turns], median(turn.cpu for turn in turns), unit="s")
 
 
 BENCHMARKS: dict[str, Callable[[Place], Iterator[Finding]]] = {
     "harness": harness,
+    "suite": suite,
     "steps": steps,
     "memory": memory,
     "top-k": top_k,
     "workers": workers,
     "start": start,
+    "finished": finished,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Annotated
@@ -19,6 +20,7 @@ class Clock:
     total: int
 
 
+@functools.cache
 def parse(text: str | int) -> tuple[bool, float, str]:
     """Split a time into (relative, amount, unit); the unit is `it`, `ep`, `%` or `end`.
 
