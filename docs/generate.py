@@ -293,6 +293,7 @@ SUITE: Mapping[str, type[Any]] = {
     "Recipe": values.Recipe,
     "Optimizer": values.Optimizer,
     "Schedule": values.Schedule,
+    "Weights": values.Weights,
     "Prunable": values.Prunable,
     "Resources": executors.Resources,
 }
@@ -305,6 +306,7 @@ LINKS = {
     "objective": "name or [mapping](#dataset-model-and-objective)",
     "recipe": "[recipe](#recipe)",
     "prunable": "[prunable](#prunable)",
+    "weights": "path or [weights](#weights)",
     "resources": "[resources](#resources)",
     "optimizer": "[optimizer](#optimizer)",
     "schedule": "[schedule](#schedule)",

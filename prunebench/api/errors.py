@@ -46,6 +46,10 @@ class DamagedData(DataError):
     """Prepared data whose bytes are not those that were written; `prunebench run` prepares it again."""
 
 
+class WeightsError(PrunebenchError):
+    """A file of weights that cannot be read, or that does not fit the network."""
+
+
 class TicketError(PrunebenchError):
     """A file that is not a ticket, or that does not fit its use."""
 

@@ -19,8 +19,9 @@ from prunebench.api.errors import PluginError, PrunebenchError
 from prunebench.api.executors import CHECKPOINT_EVERY, JobSpec
 from prunebench.api.files import File
 from prunebench.api.layers import Layer, Network
+from prunebench.api.objectives import Classification
 from prunebench.api.registry import KINDS, Kind, Registry
-from prunebench.api.tasks import Entry, Optimizer, Prunable, Recipe, Schedule, Task, Trial
+from prunebench.api.tasks import Entry, Optimizer, Prunable, Recipe, Schedule, Task, Trial, Weights
 from prunebench.api.versions import PROTOCOL_VERSION
 from prunebench.data.prepared import Prepared
 from prunebench.execution.key_inputs import inputs_of
@@ -156,7 +157,7 @@ STAGES = (
 CLASSES: Mapping[str, type] = {
     cls.__name__: cls
     for cls in (
-        *(Trial, Task, Recipe, Optimizer, Schedule, Prunable, Entry, Pipeline),
+        *(Trial, Task, Recipe, Optimizer, Schedule, Prunable, Weights, Entry, Pipeline, Classification),
         *(Network, Layer, stages.Structure, stages.Outliers),
         *STAGES,
     )

@@ -39,7 +39,7 @@ from prunebench.training.cost import Cost
 from prunebench.training.loop import CheckpointCallback, train
 from prunebench.training.metrics import evaluate
 from prunebench.training.state import State, Tensors, load, snapshot
-from prunebench.training.trial_context import TrialContext, fresh_model
+from prunebench.training.trial_context import TrialContext, fresh_model, starting_model
 
 
 def perform(
@@ -67,7 +67,7 @@ def _performed(
 ) -> State:
     stage = node.stage
     if isinstance(stage, Initialize):
-        return State(step=0, **snapshot(fresh_model(context.trial, "initialize")), masks={})
+        return State(step=0, **snapshot(starting_model(context.trial)), masks={})
     assert state is not None, f"{stage} follows no state"
     if isinstance(stage, Train):
         return _train(stage, node, state, context, callback)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
 
@@ -155,6 +156,7 @@ def _result(
         provenance={
             "key": planned.chain[-1] if planned.chain else "",
             "data": fingerprint,
+            **_start(trial.task),
             **_origins(planned, registry, fingerprint, inputs or {}),
             **(environment or {}),
         },
@@ -168,6 +170,13 @@ def _objective(task: Task) -> tuple[Metric, ...]:
         return task.metrics
     except DataError:
         return (ACCURACY,)
+
+
+def _start(task: Task) -> dict[str, str]:
+    """The name and the hash of the file that the task's trials start from; the path is this machine's own."""
+    if task.weights is None:
+        return {}
+    return {"weights.file": Path(task.weights.file.path).name, "weights.sha256": task.weights.file.sha256}
 
 
 def variant(planned: PlannedTrial) -> str:

@@ -33,6 +33,7 @@ from prunebench.api.versions import PROTOCOL_VERSION
 from prunebench.messages import tracebacks
 from prunebench.network.description import alone, describe
 from prunebench.network.modules import called
+from prunebench.network.starting import check_start
 from prunebench.plan.chain import Link, linked
 from prunebench.pruning.allocation import check_shares, total_kept
 from prunebench.records.keys import canonical_digest, digest, field_values
@@ -149,6 +150,8 @@ def make_plan(
         if label not in protocols:
             protocols[label] = protocol(trial.task, fingerprints.get(label, UNKNOWN_DATA))
             broken[label] = _why_broken(trial.task)
+            if not broken[label]:
+                _check_start(trial.task)
         if reason := broken[label]:
             planned.append(PlannedTrial(trial, protocols[label], failed=reason))
             continue
@@ -172,6 +175,16 @@ def _why_broken(task: Task) -> str:
     except DataError as error:
         return " ".join(str(error).split())
     return ""
+
+
+def _check_start(task: Task) -> None:
+    """Raises PrunebenchError for a file of weights that the task's network cannot start from."""
+    try:
+        check_start(task)
+    except PrunebenchError as error:
+        raise type(error)(f"task {task.label!r}: {error}") from None
+    except Exception:  # of the model's own code, which describing the network reports
+        return
 
 
 def _joined(nodes: dict[str, Node]) -> dict[str, Node]:

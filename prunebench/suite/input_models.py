@@ -91,6 +91,7 @@ class TaskInput:
     label: Annotated[Label, Doc("its name in results; DATASET-MODEL by default")] | None = None
     objective: Annotated[Any, Doc("what is trained for; by default what fits the targets of the data")] = None
     prunable: Any = None
+    weights: Annotated[Any, Doc("what every trial starts from: the path of a file, or a mapping")] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from prunebench.api.errors import BrokenDataset, DataError, SuiteError
 from prunebench.api.methods import Method
 from prunebench.api.objectives import Classification
 from prunebench.api.registry import Registry
-from prunebench.api.tasks import Entry, Prunable, Recipe, Suite, Task, Trial
+from prunebench.api.tasks import Entry, Prunable, Recipe, Suite, Task, Trial, Weights
 from prunebench.isolation.calls import NoAnswer, call_in_child
 from prunebench.suite import document, objectives, pipelines
 from prunebench.suite.checking import checked, dumped
@@ -129,6 +130,7 @@ def _task_to_plain(task: Task) -> dict[str, Any]:
         **objective,
         "recipe": dumped(task.recipe),
         "prunable": dumped(task.prunable),
+        **({} if task.weights is None else {"weights": dumped(task.weights)}),
     }
 
 
@@ -200,6 +202,10 @@ def _task(node: Node, registry: Registry, errors: SuiteErrors, in_child: bool = 
     model = part(Model, "model", nodes["model"], registry, errors) if nodes["model"] else None
     recipe = _recipe(node.get("recipe"), errors)
     prunable = checked(Prunable, node.get("prunable") or Node({}, node.location), errors)
+    before = len(errors)
+    weights = _weights(node.get("weights"), errors)
+    if len(errors) > before:
+        return None
     facts = None if dataset is None else _facts(dataset, in_child and registry.is_foreign(type(dataset)))
     objective = objectives.named_or_default(nodes["objective"], facts, registry, node, errors)
     if dataset is not None and isinstance(facts, DataFacts) and recipe is not None:
@@ -207,11 +213,27 @@ def _task(node: Node, registry: Registry, errors: SuiteErrors, in_child: bool = 
     if dataset is None or facts is None or model is None or objective is None or recipe is None or prunable is None:
         return None
     label = _task_label(node) or ""
-    task = Task(label=label, dataset=dataset, model=model, objective=objective, recipe=recipe, prunable=prunable)
-    task = task.with_facts(facts)
+    task = Task(
+        label=label,
+        dataset=dataset,
+        model=model,
+        objective=objective,
+        recipe=recipe,
+        prunable=prunable,
+        weights=weights,
+    ).with_facts(facts)
     objectives.check(task, node, errors)
     _check_augmentation(task, node, errors)
     return task
+
+
+def _weights(node: Node | None, errors: SuiteErrors) -> Weights | None:
+    """What trials start from: a path alone, or a mapping."""
+    if node is None or node.value is None:
+        return None
+    if isinstance(node.value, str):
+        node = replace(node, value={"file": node})
+    return checked(Weights, node, errors)
 
 
 def _recipe(node: Node | None, errors: SuiteErrors) -> Recipe | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from prunebench.api.components import Component
 from prunebench.api.registry import Kind, Registry
-from prunebench.api.tasks import Prunable, Recipe
+from prunebench.api.tasks import Prunable, Recipe, Weights
 from prunebench.suite.annotations import schema_of
 from prunebench.suite.input_models import (
     LABEL,
@@ -43,6 +43,8 @@ def suite_schema(registry: Registry | None = None) -> dict[str, Any]:
         "objective": _component("objective", registry) | task["properties"]["objective"],
         "recipe": schema_of(Recipe),
         "prunable": schema_of(Prunable),
+        "weights": {"anyOf": [{"type": "string", "format": "path"}, schema_of(Weights)]}
+        | task["properties"]["weights"],
     }
     keys = suite["properties"]
     keys["tasks"]["items"] = task

@@ -14,7 +14,8 @@ from prunebench.api.tasks import Trial
 from prunebench.data import seeds
 from prunebench.data.task_data import Data
 from prunebench.network.description import describe
-from prunebench.network.modules import build
+from prunebench.network.modules import build, called
+from prunebench.network.starting import start_from
 
 
 @dataclass(frozen=True)
@@ -51,3 +52,11 @@ def fresh_model(trial: Trial, purpose: str) -> nn.Module:
     """The task's network with new weights, drawn from (seed, purpose)."""
     with seeds.seeded(trial.seed, purpose):
         return build(trial.task.model, trial.task.interface)
+
+
+def starting_model(trial: Trial) -> nn.Module:
+    """The network that a trial starts from: with new weights, or with those of the task's file."""
+    task, module = trial.task, fresh_model(trial, "initialize")
+    if task.weights is not None:
+        start_from(task.weights, module, called(task.model))
+    return module
