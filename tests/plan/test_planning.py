@@ -575,7 +575,7 @@ def test_expected_flops_fall_as_the_weights_do(tiny, chain_of):
 def test_a_model_that_the_data_does_not_fit_is_named_with_both(tiny, built_in, digits_task, method):
     task = replace(digits_task(), label="small", model=built_in("model", "vgg16"))
     trial = replace(tiny.trial(method("random")), task=task)
-    told = "'small': model 'vgg16' with inputs of 1x8x8 .'digits'. and 10 classes raised RuntimeError: .*too small"
+    told = "'small': model 'vgg16' with inputs of 1x8x8 .'digits'. and outputs of 10 raised RuntimeError: .*too small"
     with pytest.raises(PluginError, match=told):
         make_plan([trial], {})
 

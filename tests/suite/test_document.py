@@ -181,9 +181,9 @@ def laughs():
     ids=["lists", "a long text", "merges"],
 )
 def test_aliases_do_not_blow_up(text):
-    start = time.perf_counter()
+    start = time.process_time()
     assert "has more than 100,000 nodes, with every alias expanded" in refusal(text)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 def read_file(path):
