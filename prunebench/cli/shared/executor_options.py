@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from prunebench.api.components import Component
 from prunebench.api.errors import PluginError
 from prunebench.cli.shared import options
-from prunebench.suite.descriptions import Parameter, parameters
+
+if TYPE_CHECKING:
+    from prunebench.suite.descriptions import Parameter
 
 DEFAULT = "local"
 _PLACE = f"{__name__}.place"
@@ -39,6 +41,8 @@ class PlacedCommand(click.Command):
 
     def _own_options(self, cls: type[Component]) -> dict[str, click.Option]:
         """An option for each parameter of an executor. Raises PluginError if the command has an option of this name."""
+        from prunebench.suite.descriptions import parameters  # which the run of a finished suite does without
+
         taken = {text for param in self.params for text in param.opts}
         found = {parameter.name: _option(cls, parameter) for parameter in parameters(cls)}
         for name, option in found.items():
