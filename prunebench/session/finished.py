@@ -97,7 +97,7 @@ def _files_in(value: Any) -> Iterator[File]:
         yield value
         return
     parts: Iterable[Any] = ()
-    if is_dataclass(value):
+    if is_dataclass(value) and not isinstance(value, type):
         parts = [getattr(value, one.name) for one in fields(value)]
     elif isinstance(value, Mapping):
         parts = value.values()

@@ -7,13 +7,16 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from prunebench import session
+from prunebench.api.files import File
 from prunebench.leaderboard import text as text_of
 from prunebench.session import receipts
+from prunebench.session.finished import _files_in
 from prunebench.store.entries import Store
 from tests import runs
 
@@ -205,6 +208,19 @@ def test_a_file_that_an_option_names_counts_by_its_content(place, tmp_path):
     assert before == receipts.Request(before.name, before.circumstances, frozenset([str(ticket)]), before.begun)
     touched(ticket)
     assert receipts.Request.of(["run", "--set", option]).circumstances != before.circumstances
+
+
+def test_files_that_parameters_name_are_found_at_any_depth(tmp_path):
+    @dataclass(frozen=True)
+    class Ticketed:
+        ticket: File
+        others: dict
+
+    files = [tmp_path / name for name in "abc"]
+    for path in files:
+        path.write_text(path.name, "utf-8")
+    a, b, c = (File.at(str(path)) for path in files)
+    assert list(_files_in([Ticketed(a, {"more": (b, [c])}), Ticketed, "text", 7])) == [a, b, c]
 
 
 def test_what_is_installed_counts_by_name_version_and_plugins(place):
