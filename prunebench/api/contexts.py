@@ -81,6 +81,10 @@ class Scoring(Protocol):
         """The prunable weights by name."""
 
     @property
+    def memory(self) -> dict[str, torch.Tensor]:
+        """What `Method.scores` keeps for the `Method.compensate` of the same pruning; empty before."""
+
+    @property
     def device(self) -> torch.device:
         """The device of the network and of every tensor."""
 

@@ -137,6 +137,22 @@ class Method(Component):
         """
         raise NotImplementedError(f"method {self.name!r} has no scores")
 
+    def compensate(self, scoring: Scoring, masks: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """Return new values of the weights that are kept, which make up for those that are removed.
+
+        Called after `scores` and the choice of the masks, in each round of a pruning. By default no weight changes.
+
+        Args:
+            scoring: the context that `scores` was passed; `scoring.memory` is what it kept there, and `scoring.weights`
+                are the weights as they were scored.
+            masks: by name, a bool tensor of the weight's shape: True where the weight is kept.
+
+        Returns:
+            by name, finite tensors of the shapes of the weights. What is removed becomes zero whatever they say; a
+            weight that is not named keeps its values.
+        """
+        return {}
+
     def scoring_flops(self, network: Network, density: float) -> float:
         """Return the FLOPs of one `scores` call, which count as training cost; 0 if `scores` does not run the network.
 

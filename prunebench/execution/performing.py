@@ -149,7 +149,8 @@ def _prune(stage: Prune, state: State, context: TrialContext) -> State:
         pruned = _under_masks(state, masks)
         left = sum(int(mask.sum()) for mask in masks.values()) / network.size
         cost += Cost(scoring_flops=by.scoring_flops(network, left))
-        scores = _scores(by, _scoring_context(by, pruned, context))
+        scoring = _scoring_context(by, pruned, context)
+        scores = _scores(by, scoring)
         if stage.invert:
             scores = {name: -score for name, score in scores.items()}
         try:
@@ -157,8 +158,31 @@ def _prune(stage: Prune, state: State, context: TrialContext) -> State:
         except PrunebenchError as error:
             raise type(error)(f"method {by.name!r}: {error}") from None
         choice |= choice_of(scores, kept, network.layers, stage.allocation, stage.structure, masks)
-        masks = kept
+        masks, state = kept, _compensated(by, scoring, state, kept)
     return _under_masks(_begun_again(state, state.step), masks).changed(cost=cost, choice=choice, layer_errors={})
+
+
+def _compensated(by: Method, scoring: ScoringContext, state: State, masks: Masks) -> State:
+    """The state with the weights that a method changes after a pruning. Raises PluginError for what are none."""
+    changed = by.compensate(scoring, {name: mask.to(scoring.device, copy=True) for name, mask in masks.items()})
+    if not isinstance(changed, Mapping):
+        raise PluginError(
+            f"compensate of method {by.name!r} must return a dict of weights by name, not {reprlib.repr(changed)}"
+        )
+    new: Tensors = {}
+    for name, value in changed.items():
+        if name not in masks:
+            raise PluginError(f"compensate of method {by.name!r}: {name!r} is not one of the prunable weights")
+        old = state.parameters[name]
+        if value.shape != old.shape:
+            raise PluginError(
+                f"method {by.name!r}: the new weights of {name!r} have shape {tuple(value.shape)}, "
+                f"not {tuple(old.shape)}"
+            )
+        new[name] = value.detach().to("cpu", old.dtype)
+        if not bool(new[name].isfinite().all()):
+            raise PluginError(f"method {by.name!r}: the new weights of {name!r} are not all finite")
+    return state.changed(parameters=state.parameters | new)
 
 
 def _prune_layerwise(stage: PruneLayerwise, state: State, context: TrialContext) -> State:

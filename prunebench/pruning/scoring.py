@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -41,6 +41,8 @@ class ScoringContext:
     """The name under which this method's randomness is drawn."""
     open_data: Callable[[], Data]
     """Loads the data set; call `batches` instead."""
+    memory: dict[str, torch.Tensor] = field(default_factory=dict)
+    """What `Method.scores` keeps for the `Method.compensate` of the same pruning."""
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -126,6 +126,10 @@ class SpiedMethod(Method):
             elif bool(masks[name].any()) and not bool(score[masks[name].to(score.device)].any()):
                 self.spy.unscored[name] = None
 
+    def compensate(self, scoring: Scoring, masks: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        with self.spy.call("compensate"):
+            return self.method.compensate(scoring, masks)
+
     def prune_layer(self, layer: CalibratedLayer) -> tuple[torch.Tensor, torch.Tensor]:
         before = [layer.weight.clone(), layer.moments.clone(), layer.means.clone()]
         with self.spy.call("prune_layer"):

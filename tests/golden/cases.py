@@ -333,11 +333,13 @@ MORE: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "nm": ({"finetune": "6it"}, {"n": 1}),
     "sparsegpt": ({"columns": 5}, TWO_OF_FOUR),
     "obc": (TWO_OF_FOUR,),
+    "obd": ({"gradients": 3, "batch_size": 10},),
     "ria": ({"power": 1.0},),
     "snip": ({"iterations": 3, "batches": 2, "batch_size": 20},),
     "sr-ste": ({"decay": 0.05},),
     "synflow": ({"iterations": 3},),
     "wanda": (TWO_OF_FOUR,),
+    "woodfisher": ({"gradients": 3, "block": 7},),
 }
 """Values of parameters that are not chosen from a few."""
 LOOSE = {"int8": 5e-2}

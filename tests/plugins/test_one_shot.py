@@ -1,6 +1,7 @@
 """Methods that prune after training, on real networks: the suite that compares them, and a published table."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,12 @@ def test_every_method_of_the_suite_runs_on_small_networks(run_chain):
         control = trial.entry.method.control
         assert kept == (0 if control else round(0.5 * sum(layer.size for layer in layers)))
         labels[trial.entry.label] = chain.end
-    assert len(labels) == 25
+    assert len(labels) == 28
     calibrated = {label for label, end in labels.items() if end.layer_errors}
-    assert labels.keys() - calibrated == {"dense", "magnitude-global", "magnitude-2-of-4"}
+    assert labels.keys() - calibrated == {
+        *("dense", "magnitude-global", "magnitude-2-of-4"),
+        *("obd", "woodfisher", "woodfisher-obert"),
+    }
     means = {label: sum(end.layer_errors.values()) for label, end in labels.items() if end.layer_errors}
     assert means["alps"] < means["wanda"] < means["magnitude-layerwise"]
     assert means["wanda-reconstructed"] < means["wanda"]
@@ -126,6 +130,27 @@ def test_magnitude_pruning_of_a_published_network_has_the_published_accuracies(m
             for name, weight in scoring.weights.items():
                 weight.mul_(masks[name])
         assert accuracy(net) == pytest.approx(published, abs=0.05)
+
+
+WOODFISHER = {0.5: 94.02, 0.6: 93.82, 0.7: 93.77, 0.8: 93.57}
+"""Of the same tables."""
+
+
+@pytest.mark.data
+def test_woodfisher_on_a_published_network_has_the_published_accuracies(mlpnet, method, scoring_of):
+    """Within what other draws of the 1,000 examples change: at 80 %, two draws had 93.65 and 93.28."""
+    network, accuracy, data = mlpnet
+    rule = method("woodfisher", block=784, damping=1e-3)
+    for sparsity, published in WOODFISHER.items():
+        net = network()
+        scoring = replace(scoring_of(net, (1, 28, 28)), open_data=lambda: data)
+        scores = {name: score.detach() for name, score in rule.scores(scoring).items()}
+        masks = keep_highest(scores, scoring.masks, scoring.layers, round(1 - sparsity, 12), "global")
+        changed = rule.compensate(scoring, masks)
+        with torch.no_grad():
+            for name, weight in scoring.weights.items():
+                weight.copy_(changed[name] * masks[name])
+        assert accuracy(net) == pytest.approx(published, abs=0.4)
 
 
 @pytest.mark.data
