@@ -97,6 +97,10 @@ class _Scaled(Regression):
     mean: torch.Tensor
     deviation: torch.Tensor
 
+    def exported(self) -> Mapping[str, object]:
+        moments = {"target_mean": self.mean.tolist(), "target_std": self.deviation.tolist()}
+        return {"output": "(target - target_mean) / target_std", **moments}
+
     def _scaled(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Targets on the scale of the outputs, and of their shape."""
         mean, deviation = (value.to(targets.device) for value in (self.mean, self.deviation))

@@ -124,6 +124,13 @@ class Objective(Component):
         """
         return self
 
+    def exported(self) -> Mapping[str, object]:
+        """Return what those must know who use an exported network without this package, as values for JSON.
+
+        Called on what `fitted` returned, if the objective overrides that: the scale of the outputs, for example.
+        """
+        return {}
+
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the loss to train on: a scalar, the mean over the batch.
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from prunebench.api.components import Input, Interface
 from prunebench.api.errors import PrunebenchError
+from prunebench.api.objectives import Objective
 from prunebench.api.stages import Deploy
 from prunebench.data.inputs import constant_inputs
 from prunebench.inspection.tickets import Facts, Ticket, write_file
@@ -125,6 +126,7 @@ def _metadata(finished: Finished) -> dict[str, object]:
         "trial": str(finished.trial),
         "key": finished.last.key,
         **_inputs(finished),
+        **_outputs(finished),
         **({"classes": task.facts.classes} if task.facts.classes else {"outputs": list(task.interface.outputs)}),
         **{name: value for name, value in _figures(finished).items() if name == task.metrics[0].name},
     }
@@ -134,6 +136,14 @@ def _inputs(finished: Finished) -> dict[str, object]:
     """What each input is: of the only one, or by name."""
     found = {given.name: _input(given, finished) for given in finished.trial.task.interface.inputs}
     return found.get("", {"inputs": found})
+
+
+def _outputs(finished: Finished) -> dict[str, object]:
+    """What the objective says of the outputs; only one that follows the training targets needs the data for that."""
+    objective = finished.trial.task.objective
+    if type(objective).fitted is Objective.fitted:
+        return dict(objective.exported())
+    return dict(finished.context.data.objective.exported())
 
 
 def _input(given: Input, finished: Finished) -> dict[str, object]:

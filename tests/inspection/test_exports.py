@@ -1,6 +1,7 @@
 """A trial's end as a file: a ticket, a state dict, ONNX; each with the accuracy of its row."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import safetensors
@@ -118,3 +119,21 @@ def test_without_onnx_it_says_what_to_install(one_shot, tmp_path, monkeypatch):
     with pytest.raises(PrunebenchError, match=r"pip install 'prunebench\[onnx\]'"):
         export(one_shot, tmp_path / "m.onnx", "onnx")
     assert not (tmp_path / "m.onnx").exists()
+
+
+def test_a_regression_says_how_its_inputs_and_outputs_are_scaled(tiny, built_in, finished, tmp_path):
+    table, mlp = built_in("dataset", "tables", table="diabetes"), built_in("model", "mlp", hidden=(8,))
+    task = replace(tiny.task(mlp, table, steps=60), objective=built_in("objective", "regression"))
+    one = finished(tiny.trial(built_in("method", "dense"), sparsity=0.0, task=task))
+    export(one, tmp_path / "a.safetensors", "state-dict")
+    with safetensors.safe_open(tmp_path / "a.safetensors", "pt") as file:
+        said = json.loads(file.metadata()["prunebench"])
+    model = mlp.build((10,), 1)
+    model.load_state_dict(safetensors.torch.load_file(tmp_path / "a.safetensors"))
+    loaded = table.load(None)
+    inputs = (torch.tensor(loaded.test_inputs) - torch.tensor(said["mean"])) / torch.tensor(said["std"])
+    with torch.no_grad():
+        predicted = model(inputs)[:, 0].double() * said["target_std"] + said["target_mean"]
+    error = (predicted - torch.tensor(loaded.test_labels)).square().mean().sqrt().item()
+    assert error == pytest.approx(one.result.metrics["rmse"], rel=1e-5) == said["rmse"]
+    assert error < 80  # the standard deviation of the targets is 77: they are not on another scale

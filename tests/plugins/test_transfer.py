@@ -18,14 +18,16 @@ from prunebench.plan.planning import protocol, resolve
 from prunebench.records.keys import digest
 from prunebench.suite.reading import trial_from_plain, trial_to_plain
 from prunebench.testing import NETWORKS, conformance
+from prunebench.testing.tasks import task_of
 
 
 def ticket_of(trial, masks, initial, final, step=0):
     layers = tuple((layer.name, layer.shape) for layer in trial.network.layers)
-    facts = trial.task.dataset.facts()
-    facts_of = {"trial": str(trial), "configuration": trial_to_plain(trial), "layers": layers, "shape": facts.shape}
+    shape, outputs = trial.task.interface.shape, trial.task.interface.outputs
+    facts_of = {"trial": str(trial), "configuration": trial_to_plain(trial), "layers": layers, "shape": shape}
     empty = {"figures": {}, "key": "", "protocol": "", "fingerprint": "", "environment": {}}
-    return Ticket(Facts(**facts_of, **empty, classes=facts.classes, initial_step=step), masks, initial, final)
+    facts = Facts(**facts_of, **empty, classes=outputs[-1], interface=trial.task.interface, initial_step=step)
+    return Ticket(facts, masks, initial, final)
 
 
 def ticket_of_chain(chain):
@@ -37,9 +39,10 @@ def ticket_of_chain(chain):
 
 def ticket_on(trial, density=0.5):
     """Every other weight of a network, or as many as `density` says; its weights are drawn by chance."""
-    facts = trial.task.dataset.facts()
     torch.manual_seed(7)
-    values = dict(trial.task.model.build(facts.shape, facts.classes).state_dict())
+    module = trial.task.model.build_for(trial.task.interface)
+    named = (*module.named_parameters(), *module.named_buffers())
+    values = {name: value.detach() for name, value in named}
     scores = {layer.name: torch.rand(layer.shape) for layer in trial.network.layers}
     masks = {}
     for layer in trial.network.layers:
@@ -227,9 +230,9 @@ def test_a_worker_is_told_the_path_and_refuses_another_content(tiny, transfer, t
 @pytest.mark.parametrize("weights", ["own", "ticket"])
 @pytest.mark.parametrize("network", [pytest.param(one, marks=pytest.mark.slow) for one in NETWORKS[1:]] + [NETWORKS[0]])
 def test_it_conforms_on_the_network_of_its_ticket(tiny, transfer, network, weights):
-    from prunebench.testing.pictures import Pictures
-
-    trial = tiny.trial(tiny.ByChance(), task=tiny.task(network, dataset=Pictures()))
+    dataset, objective = task_of(network)
+    task = replace(tiny.task(network, dataset=dataset), objective=objective)
+    trial = tiny.trial(tiny.ByChance(), task=task)
     report = conformance(transfer(ticket_on(trial), weights=weights), networks=[network])
     assert report.ok, str(report)
     warnings = [finding.detail for finding in report.findings if finding.status == "warned"]
