@@ -120,8 +120,8 @@ class Model(Component):
     def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
         """Return a freshly initialized network, on the CPU and in float32.
 
-        Called once for each network that is described, initialized or loaded. The global torch generator is seeded
-        before the call and restored after it, so weights may be drawn from it.
+        Called once for each network that is described, initialized or loaded. The global generators of
+        torch, NumPy and Python are seeded before the call and restored after it, so weights may be drawn from them.
 
         Args:
             shape: shape of one input without the batch, (channels, height, width) for images.

@@ -34,6 +34,7 @@ from prunebench.pruning.choices import choice_of
 from prunebench.pruning.layerwise import Calibrated, Calibration, Calibrator, by_method
 from prunebench.pruning.masks import Masks, keep_highest, shuffled
 from prunebench.pruning.scoring import ScoringContext
+from prunebench.store.state_files import check_lasting
 from prunebench.training.arithmetic import repeatable
 from prunebench.training.cost import Cost
 from prunebench.training.loop import CheckpointCallback, train
@@ -59,6 +60,7 @@ def perform(
     begun = time.perf_counter()
     with repeatable(context.device):
         after = _performed(node, state, source, context, callback)
+    check_lasting(after, context)
     return after.changed(cost=after.cost + Cost(wall_seconds=time.perf_counter() - begun))
 
 

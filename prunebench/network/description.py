@@ -19,9 +19,10 @@ from prunebench.api.components import Interface, Model
 from prunebench.api.errors import PrunebenchError
 from prunebench.api.layers import Layer, Network
 from prunebench.api.tasks import Prunable, Task
+from prunebench.data import seeds
 from prunebench.data.inputs import constant_inputs
 from prunebench.messages.suggestions import nearest
-from prunebench.network.modules import called
+from prunebench.network.modules import build, called
 from prunebench.network.profiles import Connections, Profile, profile
 
 SHARE = 0.01
@@ -61,8 +62,8 @@ def _describe(model: Model, interface: Interface, prunable: Prunable) -> Network
 def alone(model: Model, interface: Interface) -> str:
     """Why the network cannot be trained on a batch of one example, where it can on two: BatchNorm has no variance."""
     for device in ("meta", "cpu"):  # a forward pass that looks at values does not run on the meta device
-        with torch.device(device), torch.random.fork_rng(devices=[]), torch.no_grad():
-            module = model.build_for(interface).train()
+        with torch.device(device), seeds.seeded("profile"), torch.no_grad():
+            module = build(model, interface).train()
             if not _failure(module, interface, 2):
                 return _failure(module, interface, 1)
     return ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -27,7 +29,8 @@ def called(model: Model) -> str:
 
 def build(model: Model, interface: Interface) -> nn.Module:
     """A model's module. Raises PrunebenchError for what cannot be trained."""
-    module = model.build_for(interface)
+    with _settings_restored():
+        module = model.build_for(interface)
     if not isinstance(module, nn.Module):
         raise PrunebenchError(f"build of model {called(model)!r} must return a torch.nn.Module, not {module!r}")
     lazy = [name for name, one in module.named_parameters() if isinstance(one, nn.UninitializedParameter)]
@@ -38,6 +41,19 @@ def build(model: Model, interface: Interface) -> nn.Module:
         )
     _keep_pruned_layers_finite(module)
     return module
+
+
+@contextlib.contextmanager
+def _settings_restored() -> Iterator[None]:
+    """A model's code changes no setting of torch for the other code of this process."""
+    dtype, gradients, threads = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(gradients)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
 
 
 def copied(module: nn.Module) -> nn.Module:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
@@ -23,11 +23,13 @@ from prunebench.api.errors import PrunebenchError
 from prunebench.api.weights import aliases, parametrized, stored
 from prunebench.data import seeds
 from prunebench.data.inputs import Inputs, random_inputs, tensors_of
-from prunebench.network.modules import build, called
+from prunebench.network.modules import build, called, copied
 from prunebench.network.tracing import Tracer, Transformed
 
 Mode = Literal["evaluation", "training"]
 Shape = tuple[int, ...]
+
+Specification = tuple[Shape, torch.dtype]
 
 EXAMPLES: Mapping[Mode, int] = {"evaluation": 1, "training": 2}
 
@@ -87,9 +89,13 @@ def _profile(model: Model, interface: Interface, device: str) -> Profile:
     with torch.device(device), _plainly():
         module = build(model, interface)
         parameters, prunable = dict(module.named_parameters()), prunable_names(model, module)
-        tracer = _traced(model, module, prunable, interface)
-        trained = _trained(_output(model, module, "training", _inputs("training", interface), interface.outputs))
-    suspects = frozenset(name for one in tracer.transformed for name in one.names)
+        buffers = specifications(module.named_buffers())
+        tracer, output = _traced(model, module, prunable, interface, "evaluation")
+        in_training, trained_output = _traced(model, module, prunable, interface, "training")
+        trained = _trained(trained_output)
+        _check_lasting(model, module, parameters, buffers, trained | _trained(output))
+        _check_copied(model, module)
+    suspects = frozenset(name for one in (tracer, in_training) for name in one.suspects)
     suspects |= frozenset(parametrized(module)) & frozenset(prunable)
     return Profile(
         shapes={name: tuple(parameter.shape) for name, parameter in parameters.items()},
@@ -104,6 +110,11 @@ def _profile(model: Model, interface: Interface, device: str) -> Profile:
         connections=_connections(module, prunable),
         trainable=any(parameter.requires_grad for parameter in parameters.values()),
     )
+
+
+def specifications(tensors: Iterable[tuple[str, torch.Tensor]]) -> dict[str, Specification]:
+    """The shape and type of some tensors by their names."""
+    return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors}
 
 
 def _is_plain(module: nn.Module, weight: nn.Parameter) -> bool:
@@ -158,17 +169,53 @@ def _stored(model: Model, module: nn.Module, name: str) -> list[str]:
     )
 
 
-def _traced(model: Model, module: nn.Module, prunable: Sequence[str], interface: Interface) -> Tracer:
-    """What an evaluation does with the weights."""
-    inputs = _inputs("evaluation", interface)
+def _traced(
+    model: Model, module: nn.Module, prunable: Sequence[str], interface: Interface, mode: Mode
+) -> tuple[Tracer, torch.Tensor]:
+    """What a forward pass does with the weights, and its output."""
+    inputs = random_inputs(interface.inputs, EXAMPLES[mode])
     tracer = Tracer(dict(module.named_parameters()), list(tensors_of(inputs)), prunable)
     with tracer:
-        _output(model, module, "evaluation", inputs, interface.outputs)
-    return tracer
+        output = _output(model, module, mode, inputs, interface.outputs)
+    return tracer, output
 
 
-def _inputs(mode: Mode, interface: Interface) -> Inputs:
-    return random_inputs(interface.inputs, EXAMPLES[mode])
+def _check_lasting(
+    model: Model,
+    module: nn.Module,
+    parameters: Mapping[str, nn.Parameter],
+    buffers: Mapping[str, Specification],
+    trained: Collection[Any],
+) -> None:
+    """Raise PrunebenchError for parameters and buffers that `build` did not make.
+
+    No optimizer trains such parameters, and a state does not hold them.
+    """
+    after = dict(module.named_parameters())
+    replaced = [name for name in {**parameters, **after} if parameters.get(name) is not after.get(name)]
+    found = specifications(module.named_buffers())
+    replaced += [name for name in {**buffers, **found} if buffers.get(name) != found.get(name)]
+    if replaced:
+        raise PrunebenchError(
+            f"model {called(model)!r} makes or replaces parameters or buffers in its forward pass "
+            f"({', '.join(map(repr, replaced))}), which would be neither trained nor stored: make them in `build`"
+        )
+    unknown = [tuple(one.shape) for one in trained if all(one is not known for known in after.values())]
+    if unknown:
+        raise PrunebenchError(
+            f"model {called(model)!r} uses parameters that do not belong to its module, of shape "
+            f"{', '.join(map(str, sorted(unknown)))}, which would be neither trained nor stored: keep modules in a "
+            "torch.nn.ModuleList or ModuleDict, and parameters in a ParameterList or ParameterDict"
+        )
+
+
+def _check_copied(model: Model, module: nn.Module) -> None:
+    """Raise PrunebenchError for a module that cannot be copied: scores are computed on a copy of the network."""
+    try:
+        copied(module)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise PrunebenchError(f"model {called(model)!r} cannot be copied by copy.deepcopy: {reason}") from error
 
 
 def _output(model: Model, module: nn.Module, mode: Mode, inputs: Inputs, outputs: Shape) -> torch.Tensor:
@@ -212,7 +259,9 @@ def _filled(model: Model, interface: Interface, suspects: frozenset[str]) -> fro
         for pattern in (_scattered, _first_half, _last_half):
             pruned = _pruned(module, suspects, pattern)
             lost |= {name for name in parametrized(module) if name in pruned and _fills(module, name)}
-            lost |= _lost(pruned, _traced(model, module, sorted(suspects), interface).transformed)
+            for mode in EXAMPLES:
+                tracer, _ = _traced(model, module, sorted(suspects), interface, mode)
+                lost |= _lost(pruned, tracer.transformed) | _refilled(pruned, module)
     return frozenset(lost)
 
 
@@ -247,6 +296,11 @@ def _fills(module: nn.Module, name: str) -> bool:
     """Whether a parametrized weight is not zero where the parameter that it is stored in is."""
     layer, weight = parametrized(module)[name]
     return bool((getattr(layer, weight)[module.get_parameter(name) == 0] != 0).any())
+
+
+def _refilled(pruned: Mapping[str, tuple[int, int]], module: nn.Module) -> set[str]:
+    """The weights whose zeros a pass has overwritten."""
+    return {name for name, (zeros, _) in pruned.items() if int((module.get_parameter(name) == 0).sum()) < zeros}
 
 
 def _lost(pruned: Mapping[str, tuple[int, int]], transformed: Sequence[Transformed]) -> set[str]:

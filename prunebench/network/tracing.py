@@ -109,12 +109,19 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.transformed: list[Transformed] = []
         """Operands in which zeros of prunable weights may be filled."""
         self._prunable = frozenset(prunable)
+        self._weights = {name: parameters[name] for name in prunable}
         self._values: dict[int, Value] = {}
         self._storages: list[Any] = []  # kept, so that no other one gets the address of one of them
         for name, parameter in parameters.items():
             self._set(parameter, Value((Part(parameter.numel(), frozenset({name})),)))
         for tensor in inputs:
             self._set(tensor, Value(follows_input=True))
+
+    @property
+    def suspects(self) -> Names:
+        """Prunable weights whose zeros may have been filled: where they were multiplied, or in the weight itself."""
+        overwritten = (name for name, weight in self._weights.items() if name not in self._of(weight).zeros)
+        return frozenset(overwritten).union(*(one.names for one in self.transformed))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

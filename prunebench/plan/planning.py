@@ -213,11 +213,11 @@ def _resolved(trial: Trial, root: str, network: Network) -> Iterator[Node]:
     try:
         stages = _stages(method, replace(trial, describe=lambda _: network))
         links = linked(ablated(stages, trial.entry), trial.task.clock)
-    except Unreachable:
+    except (Unreachable, KeyboardInterrupt):
         raise
     except PrunebenchError as error:
         raise PrunebenchError(f"{trial}: {error}") from None
-    except Exception as error:  # of the method's own code
+    except BaseException as error:  # of the method's own code, an exit included
         raise PluginError(f"{trial}: stages of method {method.name!r} {_blamed(error, method)}") from error
     if not links:
         raise PrunebenchError(f"{trial}: method {method.name!r} has an empty chain")
@@ -258,9 +258,9 @@ def _network(task: Task, described: Callable[[Task], Network]) -> Network:
     """Raises PluginError for a model that the task's data does not fit, or whose code is broken."""
     try:
         return described(task)
-    except PrunebenchError:
+    except (PrunebenchError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:  # of the model's own code, an exit included
         model, (inputs, outputs) = task.model, (task.interface.inputs, task.interface.outputs)
         shapes = " and ".join(f"{given.name} {_times(given.shape)}".lstrip() for given in inputs)
         data = f"inputs of {shapes} ({task.dataset.name!r}) and outputs of {_times(outputs)}"
@@ -273,7 +273,7 @@ def _times(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
-def _blamed(error: Exception, component: Component) -> str:
+def _blamed(error: BaseException, component: Component) -> str:
     """What a component's code raised, and where."""
     return f"raised {tracebacks.description(error, files_of([component]))}"
 

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, NotRequired
 
-import torch
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from prunebench.api.errors import CorruptEntry
+from prunebench.api.errors import CorruptEntry, PrunebenchError
+from prunebench.network.modules import called
+from prunebench.network.profiles import Specification, specifications
 from prunebench.store.entries import Entries
-from prunebench.training.state import State, Tensors, from_tensors
-from prunebench.training.trial_context import TrialContext
+from prunebench.training.state import State, from_tensors
+from prunebench.training.trial_context import Outline, TrialContext
 
 OWN_KIND = ("sgd", "adam", "adamw")
 """Optimizers that remember tensors of their parameters' shapes only."""
@@ -111,28 +112,44 @@ def _check_shapes(shapes: Mapping[str, list[int]], context: TrialContext) -> Non
             raise ValueError(f"a mask of {name!r} of shape {shape}")
 
 
+def check_lasting(state: State, context: TrialContext) -> None:
+    """Raise PrunebenchError for a state that could not be read again, as the model's code changes its own network."""
+    try:
+        _check_outline(state, context.outline)
+    except ValueError as error:
+        raise PrunebenchError(
+            f"model {called(context.trial.task.model)!r} does not have the same parameters and buffers whenever it is "
+            f"built, and after each pass: {error}"
+        ) from None
+
+
+def _check_outline(state: State, expected: Outline) -> None:
+    _check_alike("parameters", specifications(state.parameters.items()), expected.parameters)
+    _check_alike("buffers", specifications(state.buffers.items()), expected.buffers)
+
+
 def _check(state: State, context: TrialContext) -> None:
-    parameters, buffers = dict(context.model.named_parameters()), dict(context.model.named_buffers())
-    _check_alike("parameters", state.parameters, parameters)
-    _check_alike("buffers", state.buffers, buffers)
+    parameters = context.outline.parameters
+    _check_outline(state, context.outline)
     exact = context.trial.task.recipe.optimizer.name in OWN_KIND
     for key, value in state.optimizer.items():
         name = key.partition("/")[2]
         if name and name not in parameters:
             raise ValueError(f"the optimizer's {key!r}")
         real = value.is_floating_point() or value.is_complex()
-        if exact and value.dim() and (value.shape != parameters[name].shape or not real):
-            raise ValueError(f"the optimizer's {key!r} is {_spoken(value)}")
+        if exact and value.dim() and (tuple(value.shape) != parameters[name][0] or not real):
+            raise ValueError(f"the optimizer's {key!r} is {_spoken((tuple(value.shape), value.dtype))}")
 
 
-def _check_alike(what: str, found: Tensors, expected: Mapping[str, torch.Tensor]) -> None:
+def _check_alike(what: str, found: Mapping[str, Specification], expected: Mapping[str, Specification]) -> None:
     if found.keys() != expected.keys():
         odd = ", ".join(sorted(found.keys() ^ expected.keys()))
         raise ValueError(f"its {what} are not those of the network: {odd}")
     for name, value in expected.items():
-        if found[name].shape != value.shape or found[name].dtype != value.dtype:
+        if found[name] != value:
             raise ValueError(f"{name!r} is {_spoken(found[name])}, and should be {_spoken(value)}")
 
 
-def _spoken(value: torch.Tensor) -> str:
-    return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
+def _spoken(value: Specification) -> str:
+    shape, dtype = value
+    return f"{str(dtype).removeprefix('torch.')} of shape {shape}"

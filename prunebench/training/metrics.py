@@ -12,6 +12,7 @@ from torch import nn
 
 from prunebench.api.errors import Diverged, PluginError
 from prunebench.api.layers import Flops
+from prunebench.data import seeds
 from prunebench.data.task_data import Data, Examples
 from prunebench.training.cost import Cost
 from prunebench.training.state import State
@@ -99,7 +100,9 @@ def evaluate(model: nn.Module, data: Data, steps_made: int) -> dict[str, float]:
     figures: dict[str, float] = {}
     for name, split in (("validation", data.validation), ("test", data.test)):
         if len(split):
-            figures |= {f"{name}_{key}": value for key, value in _measured(model, data, split).items()}
+            with seeds.seeded("evaluation", name, steps_made):  # a model may draw here too
+                found = _measured(model, data, split)
+            figures |= {f"{name}_{key}": value for key, value in found.items()}
             _check_finite(figures[f"{name}_loss"], steps_made, name)
     return figures
 

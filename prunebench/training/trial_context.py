@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -15,7 +15,20 @@ from prunebench.data import seeds
 from prunebench.data.task_data import Data
 from prunebench.network.description import describe
 from prunebench.network.modules import build, called
+from prunebench.network.profiles import Specification, specifications
 from prunebench.network.starting import start_from
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The shapes and types of a module's parameters and buffers."""
+
+    parameters: Mapping[str, Specification]
+    buffers: Mapping[str, Specification]
+
+    @classmethod
+    def of(cls, parameters: Iterable[tuple[str, torch.Tensor]], buffers: Iterable[tuple[str, torch.Tensor]]) -> Outline:
+        return cls(specifications(parameters), specifications(buffers))
 
 
 @dataclass(frozen=True)
@@ -32,11 +45,22 @@ class TrialContext:
     def network(self) -> Network:
         return self.known or describe(self.trial.task)
 
-    @cached_property
+    @property
     def model(self) -> nn.Module:
         """A module to load states into."""
+        return self._built[0]
+
+    @property
+    def outline(self) -> Outline:
+        """Of the module when it was built, whatever its code has done since."""
+        return self._built[1]
+
+    @cached_property
+    def _built(self) -> tuple[nn.Module, Outline]:
         model = fresh_model(self.trial, "scratch").to(self.device)
-        return model.to(memory_format=torch.channels_last) if self.trial.task.recipe.channels_last else model
+        if self.trial.task.recipe.channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        return model, Outline.of(model.named_parameters(), model.named_buffers())
 
     @cached_property
     def data(self) -> Data:

@@ -1,5 +1,8 @@
 """Randomness from names."""
 
+import random
+
+import numpy as np
 import pytest
 import torch
 
@@ -34,6 +37,24 @@ def test_the_global_generator_is_put_back_after_a_seeded_block():
     torch.manual_seed(1)
     with seeds.seeded(0, "initialize"):
         assert torch.equal(first, torch.rand(5))
+
+
+def drawn():
+    return random.random(), np.random.rand(), float(torch.rand(()))
+
+
+def test_the_generators_of_python_and_numpy_are_seeded_and_put_back_too():
+    with seeds.seeded(0, "initialize"):
+        first = drawn()
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    with seeds.seeded(0, "initialize"):
+        assert drawn() == first
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
+    with seeds.seeded(1, "initialize"):
+        assert not set(drawn()) & set(first)
+    with seeds.restored():
+        seeds.reseed(torch.device("cpu"), 0, "initialize")
+        assert drawn() == first
 
 
 @pytest.fixture

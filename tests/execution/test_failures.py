@@ -1,5 +1,6 @@
 """What is told of a method that fails in a run: its name, what is wrong, and the author's own line."""
 
+import re
 import textwrap
 
 import pytest
@@ -107,3 +108,63 @@ def test_a_chain_that_cannot_be_planned_is_told_before_anything_runs(failure, st
     with pytest.raises(Exception) as caught:  # noqa: PT011
         failure(stages=stages)
     assert str(caught.value) == words
+
+
+MODEL = '''
+    import itertools
+    import torch
+    from torch import nn
+    import prunebench
+
+    built = itertools.count()
+
+    class Net(prunebench.Model):
+        """Not the same each time."""
+
+        name = "net"
+
+        def build(self, shape, classes):
+            {build}
+
+    @prunebench.hookimpl
+    def register_models():
+        return [Net]
+'''
+COUNTED = """
+            width = 8 + next(built)
+            return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.Linear(width, classes))
+"""
+CHANGED = """
+            net = nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
+            net.register_buffer("seen", torch.zeros(1))
+            net.passes = 0
+            net.register_forward_pre_hook(self.passed)
+            return net
+
+        def passed(self, net, inputs):
+            net.passes += 1
+            if net.passes == 4:
+                net.seen = torch.zeros(2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("build", "reason"),
+    [
+        (
+            COUNTED.strip(),
+            r"'1\.weight' is float32 of shape \(\d+, 64\), and should be float32 of shape \(\d+, 64\)",
+        ),
+        (CHANGED.strip(), r"'seen' is float32 of shape \(2,\), and should be float32 of shape \(1,\)"),
+    ],
+    ids=["each time that it is built", "in a later pass"],
+)
+def test_a_network_that_is_another_one_each_time_is_the_failure_of_its_model(tmp_path, build, reason):
+    plugin = tmp_path / "net.py"
+    plugin.write_text(textwrap.dedent(MODEL.format(build=build)), "utf-8")
+    text = runs.SUITE.split("methods:")[0].replace("{name: mlp, hidden: [12]}", "net")
+    text += "methods: [random]\nsparsities: [0.5]\nseeds: 1\n"
+    loaded = session.load_suite(runs.write_suite(tmp_path, text), plugin_files=[plugin])
+    found, _ = walked([trial for trial in loaded.trials if not trial.entry.method.control], loaded, tmp_path / "store")
+    told = "model 'net' does not have the same parameters and buffers whenever it is built, and after each pass: "
+    assert re.fullmatch(told + reason, found), found

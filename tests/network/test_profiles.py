@@ -274,6 +274,30 @@ def centered_in_place():
     return Net(forward, a=nn.Linear(INPUTS, 8), out=out(8))
 
 
+def noisy_in_training():
+    def forward(s, x):
+        noise = 0.01 * torch.randn_like(s.a.weight) if s.training else 0.0
+        return s.out(F.linear(x.flatten(1), s.a.weight + noise))
+
+    return Net(forward, a=nn.Linear(INPUTS, 8), out=out(8))
+
+
+def hooked(change):
+    """A layer whose weight is changed after each multiplication."""
+
+    def hook(layer, inputs, output):
+        change(layer)
+
+    net = nn.Sequential(nn.Flatten(), nn.Linear(INPUTS, 8), out(8))
+    net[1].register_forward_hook(hook)
+    return net
+
+
+@torch.no_grad()
+def shifted(layer):
+    layer.weight.add_(0.01)
+
+
 FILLING = {
     "standardized": lambda: nn.Sequential(nn.Flatten(), Standardized(INPUTS, 8), out(8)),
     "softmax": lambda: parametrized(lambda weight: weight.softmax(1)),
@@ -284,6 +308,9 @@ FILLING = {
     "orthogonal": lambda: nn.Sequential(nn.Flatten(), parametrizations.orthogonal(nn.Linear(INPUTS, 8)), out(8)),
     "rotated": rotated,
     "in place": centered_in_place,
+    "in training only": noisy_in_training,
+    "after the multiplication": lambda: hooked(shifted),
+    "after the multiplication, in training only": lambda: hooked(lambda layer: layer.training and shifted(layer)),
 }
 
 
@@ -296,6 +323,20 @@ def test_a_weight_whose_zeros_are_filled_before_the_multiplication_is_refused_by
     named = re.findall("'([^']+)'", str(refusal.value).partition("transforms")[2].partition("before")[0])
     left = flops(described(tiny, of, exclude=tuple(f"^{re.escape(name)}$" for name in named)))
     assert list(left)[-1] in ("2.weight", "3.weight", "out.weight")
+
+
+def test_a_layer_that_bounds_its_weights_or_drops_some_in_training_is_none_to_refuse(tiny):
+    @torch.no_grad()
+    def bound(layer):
+        layer.weight.copy_(torch.renorm(layer.weight, 2, 0, 1.0))
+
+    assert flops(described(tiny, lambda: hooked(bound)))["1.weight"] == 2.0 * INPUTS * 8
+    dropped = Net(
+        lambda s, x: s.out(F.linear(x.flatten(1), F.dropout(s.a.weight, 0.5, s.training))),
+        a=nn.Linear(INPUTS, 8),
+        out=out(8),
+    )
+    assert flops(described(tiny, lambda: dropped))["a.weight"] == 2.0 * INPUTS * 8
 
 
 KEEPING = {
@@ -408,3 +449,101 @@ def test_a_model_is_profiled_once_however_many_tasks_have_it(tiny):
 def test_a_module_that_is_one_layer_has_a_weight_without_a_path():
     assert prunable_by_default(nn.Conv2d(1, 2, 3)) == ["weight"]
     assert prunable_by_default(parametrizations.weight_norm(nn.Linear(2, 3))) == ["parametrizations.weight.original1"]
+
+
+def built_in_forward():
+    def forward(s, x):
+        if not hasattr(s, "late"):
+            s.late = nn.Linear(8, 8)
+        return s.out(s.late(s.a(x.flatten(1))))
+
+    return Net(forward, a=nn.Linear(INPUTS, 8), out=out(8))
+
+
+def replaced_in_forward():
+    def forward(s, x):
+        s.a.weight = nn.Parameter(s.a.weight.detach().clone())
+        return s.out(s.a(x.flatten(1)))
+
+    return Net(forward, a=nn.Linear(INPUTS, 8), out=out(8))
+
+
+def buffered_in_forward():
+    def forward(s, x):
+        if not hasattr(s, "table"):
+            s.register_buffer("table", torch.ones(8), persistent=False)
+        return s.out(s.a(x.flatten(1)) * s.table)
+
+    return Net(forward, a=nn.Linear(INPUTS, 8), out=out(8))
+
+
+def growing():
+    def forward(s, x):
+        if s.training:
+            s.seen = torch.cat([s.seen, torch.zeros(1)])
+        return s.out(s.a(x.flatten(1)))
+
+    net = Net(forward, a=nn.Linear(INPUTS, 8), out=out(8))
+    net.register_buffer("seen", torch.zeros(0))
+    return net
+
+
+@pytest.mark.parametrize(
+    ("of", "names"),
+    [
+        (built_in_forward, "'late.weight', 'late.bias'"),
+        (replaced_in_forward, "'a.weight'"),
+        (buffered_in_forward, "'table'"),
+        (growing, "'seen'"),
+    ],
+)
+def test_parameters_and_buffers_that_a_pass_makes_are_refused_by_name(tiny, of, names):
+    told = rf"makes or replaces parameters or buffers in its forward pass \({names}\).* make them in `build`"
+    with pytest.raises(PrunebenchError, match=told):
+        described(tiny, of)
+
+
+def in_a_list():
+    def forward(s, x):
+        for layer in s.layers:
+            x = layer(x.flatten(1))
+        return s.out(x)
+
+    return Net(forward, layers=[nn.Linear(INPUTS, 8), nn.Linear(8, 8, bias=False)], out=out(8))
+
+
+def a_plain_tensor():
+    return Net(lambda s, x: s.out(x.flatten(1) @ s.w), w=torch.randn(INPUTS, 8).requires_grad_(), out=out(8))
+
+
+@pytest.mark.parametrize(
+    ("of", "shapes"), [(in_a_list, "(8,), (8, 8), (8, 36)"), (a_plain_tensor, "(36, 8)")], ids=["list", "tensor"]
+)
+def test_parameters_that_the_module_does_not_know_are_refused(tiny, of, shapes):
+    told = rf"uses parameters that do not belong to its module, of shape {re.escape(shapes)}, .*ModuleList"
+    with pytest.raises(PrunebenchError, match=told):
+        described(tiny, of)
+
+
+def test_a_buffer_that_is_assigned_anew_and_a_cache_that_is_none_are_allowed(tiny):
+    def forward(s, x):
+        hidden = s.a(x.flatten(1))
+        s.cache = torch.ones(8) if s.cache is None else s.cache
+        if s.training:
+            s.mean = 0.9 * s.mean + 0.1 * hidden.detach().mean(0)
+        return s.out((hidden - s.mean) * s.cache)
+
+    def of():
+        net = Net(forward, a=nn.Linear(INPUTS, 8), out=out(8), cache=None)
+        net.register_buffer("mean", torch.zeros(8))
+        return net
+
+    assert list(flops(described(tiny, of))) == ["a.weight", "out.weight"]
+
+
+def test_a_module_that_cannot_be_copied_is_refused(tiny):
+    def of():
+        return Net(lambda s, x: s.out(x.flatten(1)), out=out(INPUTS), numbers=(number for number in range(3)))
+
+    with pytest.raises(PrunebenchError, match=r"cannot be copied by copy\.deepcopy: TypeError: .*generator"):
+        described(tiny, of)

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, fields, replace
 
 import pytest
+from torch import nn
 
+import prunebench
 from prunebench import Deploy, Initialize, Prune, Reinitialize, Rewind, Shuffle, Train, added_later
 from prunebench.api.errors import PluginError, PrunebenchError
 from prunebench.api.tasks import Entry, Optimizer, Prunable, Recipe, Schedule, Task
@@ -577,6 +579,63 @@ def test_a_model_that_the_data_does_not_fit_is_named_with_both(tiny, built_in, d
     trial = replace(tiny.trial(method("random")), task=task)
     told = "'small': model 'vgg16' with inputs of 1x8x8 .'digits'. and outputs of 10 raised RuntimeError: .*too small"
     with pytest.raises(PluginError, match=told):
+        make_plan([trial], {})
+
+
+class Odd(BaseException):
+    """As a library may have one."""
+
+
+ERRORS = {error.__name__: error for error in (SystemExit, Odd, KeyboardInterrupt)}
+
+
+class Leaving(prunebench.Model):
+    """Ends the process in one of its functions."""
+
+    name = "leaving"
+    where: str
+    error: str = "SystemExit"
+
+    def build(self, shape, classes):
+        if self.where == "build":
+            raise ERRORS[self.error](0)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(36, classes))
+        if self.where == "forward":
+            net.register_forward_pre_hook(self.leave)
+        return net
+
+    def prunable(self, module):
+        if self.where == "prunable":
+            raise ERRORS[self.error](0)
+        return super().prunable(module)
+
+    def leave(self, module, inputs):
+        raise ERRORS[self.error](0)
+
+
+@pytest.mark.parametrize("error", ["SystemExit", "Odd"])
+@pytest.mark.parametrize("where", ["build", "prunable", "forward"])
+def test_a_model_that_leaves_the_process_is_an_error_of_its_plugin(tiny, where, error):
+    trial = tiny.trial(tiny.ByChance(), task=tiny.task(Leaving(where=where, error=error)))
+    with pytest.raises(PluginError, match=rf"model 'leaving' with .* raised {error}: 0 \(test_planning\.py"):
+        make_plan([trial], {})
+
+
+def test_a_method_that_leaves_the_process_in_its_stages_is_an_error_of_its_plugin(tiny):
+    class Leaver(tiny.ByChance):
+        name = "leaver"
+
+        def stages(self, trial):
+            yield Initialize()
+            raise SystemExit(0)
+
+    with pytest.raises(PluginError, match=r"stages of method 'leaver' raised SystemExit: 0 \(test_planning\.py"):
+        make_plan([tiny.trial(Leaver())], {})
+
+
+def test_a_run_that_is_interrupted_while_it_is_planned_is_no_error_of_a_plugin(tiny):
+    trial = tiny.trial(tiny.ByChance(), task=tiny.task(Leaving(where="forward", error="KeyboardInterrupt")))
+    with pytest.raises(KeyboardInterrupt):
         make_plan([trial], {})
 
 

@@ -9,7 +9,7 @@ from prunebench.api.tasks import Optimizer
 from prunebench.pruning.layer_context import LayerContext
 from prunebench.training.state import State
 from prunebench.training.training_context import TrainingContext
-from prunebench.training.trial_context import TrialContext
+from prunebench.training.trial_context import Outline, TrialContext
 
 FLOPS = 10.0
 """Of a weight in a forward pass."""
@@ -37,7 +37,8 @@ def training_of(tiny):
         )
         task = tiny.task(optimizer=Optimizer(name="sgd", lr=0.1, momentum=0.9))
         context = TrialContext(tiny.trial(tiny.ByChance(), task=task), torch.device("cpu"), lambda: None, network)
-        vars(context)["model"] = model  # in place of the one that the task names
+        outline = Outline.of(model.named_parameters(), model.named_buffers())
+        vars(context)["_built"] = model, outline  # in place of the one that the task names
         training = TrainingContext(context, state)
         for name, gradient in (gradients or {}).items():
             training.weights[name].grad = torch.tensor(gradient)

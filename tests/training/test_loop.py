@@ -1,14 +1,17 @@
 """The training loop: splitting it changes nothing, masks hold, and what it reports is what happened."""
 
 import os
+import random
 import shutil
 from contextlib import nullcontext
 from dataclasses import asdict
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
+from torch import nn
+from torch.nn.functional import cross_entropy, dropout
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import prunebench
@@ -16,6 +19,7 @@ from prunebench import Initialize, Prune, Rewind, Train
 from prunebench.api.errors import Diverged, PrunebenchError
 from prunebench.api.tasks import Optimizer, Schedule
 from prunebench.data.task_data import Data
+from prunebench.execution.performing import final_figures
 from prunebench.pruning import masks
 from prunebench.training import recipes, training_context
 from prunebench.training.arithmetic import repeatable
@@ -335,6 +339,30 @@ def test_streams_differ_in_the_order_of_the_data_and_not_in_where_they_begin(tin
     chains = [run_stages(tiny.task(steps=5), Train(stream=stream)) for stream in ("one", "other")]
     first, second = (chain.after(Initialize).parameters["1.weight"] for chain in chains)
     assert torch.equal(first, second)
+
+
+class Drawing(prunebench.Model):
+    """Draws from the global generators of Python, NumPy and torch, in training and in evaluation."""
+
+    name = "drawing"
+
+    def build(self, shape, classes):
+        net = nn.Sequential(nn.Flatten(), nn.Linear(36, 12), nn.ReLU(), nn.Linear(12, classes))
+        net[1].weight.data.copy_(torch.from_numpy(np.random.normal(0, 0.1, (12, 36))))
+        net[1].register_forward_hook(lambda layer, inputs, output: dropout(output + random.random() + np.random.rand()))
+        return net
+
+
+def test_a_network_that_draws_from_any_global_generator_is_trained_and_evaluated_repeatably(tiny, run_stages):
+    task = tiny.task(Drawing(), steps=9, evaluate_every="4it")
+    chain = run_stages(task, Train())
+    random.seed(5)
+    np.random.seed(5)
+    torch.manual_seed(5)
+    pieces = run_stages(task, Train("3it"), Train("6it"), Train(), hand_on=through_disk)
+    assert_same(chain.end, pieces.end)
+    unevaluated = chain.end.changed(history=())
+    assert final_figures(unevaluated, chain.context) == final_figures(chain.end, chain.context)
 
 
 def test_dropout_is_another_one_in_every_step(tiny, run_stages):
