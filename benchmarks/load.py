@@ -96,17 +96,18 @@ def measure(trials: int, folder: Path, workers: int | None) -> dict[str, Any]:
     os.chdir(folder)
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
     begun = time.perf_counter()
-    from prunebench import leaderboard, session, tracking
+    from prunebench import session, tracking
     from prunebench.data.prepared import prepare
+    from prunebench.leaderboard import publishing
     from prunebench.session import running
 
     imported = time.perf_counter() - begun
     clocks = Clocks()
     clocks.around(running, "plan_suite", "plan")
     clocks.around(tracking.Tracker, "publish", "publish")
-    clocks.around(leaderboard, "read_results", "read")
-    clocks.around(leaderboard, "write", "write")
-    clocks.around(leaderboard, "publish", "leaderboard")
+    clocks.around(publishing, "read_results", "read")
+    clocks.around(publishing, "write", "write")
+    clocks.around(publishing, "publish", "leaderboard")
     clocks.around(running.Publisher, "close", "drain")
 
     loaded = session.load_suite(suite_of(trials, folder))
