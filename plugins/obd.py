@@ -23,7 +23,7 @@ class OBD(prunebench.Method):
         "LeCun et al. 1989, Optimal Brain Damage; with the Fisher information: Theis et al. 2018, arXiv:1801.05787"
     )
 
-    gradients: Annotated[int, Ge(1), Doc("mini-batches whose gradients are squared")] = 1000
+    gradients: Annotated[int, Ge(1), Doc("mini-batches whose gradients are used")] = 256
     batch_size: Annotated[int, Ge(1), Doc("examples in each")] = 1
     allocation: Annotated[prunebench.Allocation, Doc("how the kept weights are shared out among the layers")] = "global"
     finetune: Annotated[prunebench.Time, Doc("fine-tune for so long at the last learning rate, such as 10ep")] = 0

@@ -39,10 +39,8 @@ class WoodFisher(OBD):
     damping: Annotated[float, Gt(0), Doc("added to the diagonal of F")] = 1e-5
     update: Annotated[
         Literal["each", "joint", "none"],
-        Doc(
-            "each: corrections of single removals are added up, as the authors do; joint: the minimum for all removals"
-        ),
-    ] = "each"
+        Doc("joint: the minimum for all removals of a block; each: corrections of single removals are added up"),
+    ] = "joint"
 
     def scores(self, scoring: prunebench.Scoring) -> dict[str, torch.Tensor]:
         scoring.memory.update(self._fisher(scoring))

@@ -138,9 +138,9 @@ WOODFISHER = {0.5: 94.02, 0.6: 93.82, 0.7: 93.77, 0.8: 93.57}
 
 @pytest.mark.data
 def test_woodfisher_on_a_published_network_has_the_published_accuracies(mlpnet, method, scoring_of):
-    """Within what other draws of the 1,000 examples change: at 80 %, two draws had 93.65 and 93.28."""
+    """To 0.4: the examples of the 1,000 gradients are others than the papers'."""
     network, accuracy, data = mlpnet
-    rule = method("woodfisher", block=784, damping=1e-3)
+    rule = method("woodfisher", gradients=1000, block=784, damping=1e-3)
     for sparsity, published in WOODFISHER.items():
         net = network()
         scoring = replace(scoring_of(net, (1, 28, 28)), open_data=lambda: data)
