@@ -154,6 +154,14 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in CLUTTER
 
 
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, or a link to one; a link that leads back to itself is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def entries(folder: Path) -> list[os.DirEntry[str]]:
     """What is in a folder and not hidden, sorted by name; raises DataError for a folder that cannot be listed."""
     try:
@@ -165,7 +173,7 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
 
 def class_names(folder: Path) -> list[str]:
     """The folders in a folder, sorted; hidden ones are none."""
-    return [entry.name for entry in entries(folder) if entry.is_dir()]
+    return [entry.name for entry in entries(folder) if is_folder(entry)]
 
 
 def listed(folder: Path, names: Sequence[str]) -> Pictures:
@@ -175,7 +183,7 @@ def listed(folder: Path, names: Sequence[str]) -> Pictures:
     """
     if others := sorted(set(class_names(folder)) ^ set(names)):
         raise DataError(f"{folder} should have a folder for each class and no other; this is amiss: {others[:9]}")
-    left_out = [Path(entry.path) for entry in entries(folder) if not entry.is_dir()]
+    left_out = [Path(entry.path) for entry in entries(folder) if not is_folder(entry)]
     pictures: Pictures = []
     for label, name in enumerate(names):
         found = sorted(files_below(folder / name))
@@ -195,7 +203,7 @@ def files_below(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[P
     if real in above:
         raise DataError(f"{folder} is reached by a link from inside of itself; remove that link")
     for entry in entries(folder):
-        if entry.is_dir():
+        if is_folder(entry):
             yield from files_below(Path(entry.path), above | {real})
         else:
             yield Path(entry.path)
@@ -299,7 +307,8 @@ def signature_of(*places: Path | None) -> str:
     state = hashlib.sha256()
     for place in filter(None, places):
         for name, size, changed in sorted(_files(str(place))):
-            state.update(f"{name.removeprefix(str(place.parent))} {size} {changed}\n".encode())
+            # A name may have bytes that are no text.
+            state.update(os.fsencode(f"{name.removeprefix(str(place.parent))} {size} {changed}\n"))
     return state.hexdigest()[:32]
 
 
@@ -314,7 +323,7 @@ def _files(place: str, above: frozenset[str] = frozenset()) -> Iterator[tuple[st
     except OSError:  # what is not there; or reading the data says why it cannot be listed
         return
     for entry in found:
-        if entry.is_dir() and not is_hidden(entry.name):
+        if is_folder(entry) and not is_hidden(entry.name):
             yield from _files(entry.path, above | {real})
         elif not is_hidden(entry.name):
             yield _stamp(entry.path, _stat(entry))

@@ -157,6 +157,26 @@ def test_links_that_lead_nowhere_or_back_are_refused_by_name(dataset, tmp_path, 
     assert len(dataset().signature(tmp_path)) == 32
 
 
+def test_a_link_that_leads_to_itself_is_refused_by_name(dataset, tmp_path, animals):
+    link = animals / "train" / "cats" / "c.png"
+    link.symlink_to("c.png")
+    assert len(dataset().signature(tmp_path)) == 32
+    with pytest.raises(DataError, match=f"{link} cannot be read as a picture .its link leads nowhere"):
+        dataset(train=7).load(tmp_path)
+
+
+def test_a_picture_may_have_a_name_that_is_no_text(dataset, tmp_path, animals):
+    before = dataset().signature(tmp_path)
+    expected = dataset().load(tmp_path)
+    path = min((animals / "train" / "cats").iterdir())
+    try:
+        path.rename(path.with_name(os.fsdecode(b"\xff\xfe") + path.suffix))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    assert dataset().signature(tmp_path) != before
+    assert np.array_equal(np.sort(dataset().load(tmp_path).train_inputs, 0), np.sort(expected.train_inputs, 0))
+
+
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path):
     with pytest.raises(DataError, match="away cannot be listed: No such file"):
         image_folder.listed(tmp_path / "away", ["cats"])
