@@ -150,13 +150,13 @@ def _plainly() -> Iterator[None]:
 
 
 def prunable_names(model: Model, module: nn.Module) -> tuple[str, ...]:
-    """The parameters of the weights that a model lets be pruned, each once."""
+    """The parameters of the weights that a model lets be pruned, each once; without empty ones."""
     names = model.prunable(module)
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise PrunebenchError(f"prunable of model {called(model)!r} must return names of weights, not {names!r}")
     known = {id(parameter): name for name, parameter in module.named_parameters()}
     found = {known[id(module.get_parameter(one))]: None for name in names for one in _stored(model, module, name)}
-    return tuple(found)
+    return tuple(name for name in found if module.get_parameter(name).numel())
 
 
 def _stored(model: Model, module: nn.Module, name: str) -> list[str]:

@@ -168,7 +168,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         chosen = [pair for pair in operands if self._prunable & _names(pair[1])] or operands
         for tensor, parts in chosen:
             self._note_transformed(tensor, parts)
-            size = sum(part.size for part in parts)
+            size = sum(part.size for part in parts) or 1  # of a layer without inputs, which has no FLOPs
             for part in parts:
                 names = self._prunable & part.names or part.names
                 for name in names:

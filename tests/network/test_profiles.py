@@ -1,6 +1,7 @@
 """What passes through strangers' networks show: FLOPs by weight, filled zeros, outputs that do not fit; by hand."""
 
 import re
+import warnings
 
 import pytest
 import torch
@@ -547,3 +548,16 @@ def test_a_module_that_cannot_be_copied_is_refused(tiny):
 
     with pytest.raises(PrunebenchError, match=r"cannot be copied by copy\.deepcopy: TypeError: .*generator"):
         described(tiny, of)
+
+
+def test_a_layer_without_inputs_has_no_weight_to_prune(tiny):
+    def of():
+        def forward(s, x):
+            return s.out((s.a(x.flatten(1)) + s.empty(x.flatten(1)[:, :0])).relu())
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch says that there is nothing to initialize
+            empty = nn.Linear(0, 8, bias=False)
+        return Net(forward, a=nn.Linear(INPUTS, 8), empty=empty, out=out(8))
+
+    assert flops(described(tiny, of)) == {"a.weight": 2.0 * INPUTS * 8, "out.weight": 2.0 * 8 * CLASSES}
