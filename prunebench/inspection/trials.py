@@ -116,6 +116,7 @@ def open_trial(
     Raises PrunebenchError for a name that the suite does not have, StoreError for a trial that is not in the store.
     """
     trial = named(loaded.trials, name, loaded.suite.name)
+    trial.task.facts  # noqa: B018 (raises DataError where no run can help)
     opened = Store(store.resolve())
     again = f"`{command} --only {narrowed(trial)}`"
     prepared = find(trial.task.dataset, data_folder(data), opened.data)

@@ -319,6 +319,8 @@ def test_facts_that_fail_are_a_failed_task_in_every_command_and_the_other_task_i
     assert again.exit_code == 1
     assert "6 trials: 0 done, 2 cached, 4 failed, 0 skipped" in again.output
     assert called("sync").exit_code == 0
+    for command in ("inspect", "export"):
+        assert exits in called(command, "facts-exit/random/0.5/0").output
 
     collecting = called("cache", "--collect", "--yes")  # what the failed tasks need of the store is not known
     assert collecting.exit_code == 2
