@@ -35,9 +35,9 @@ class StoppableCommand(PlacedCommand):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_REQUEST] = request = receipts.Request.of(args)
-        store = Path(peek(self, ctx, args, "store")["store"])
-        if (receipt := receipts.find(request, store, _width())) is not None:
-            _answer(receipt, store, request)
+        given = peek(self, ctx, args, "store")["store"]  # None for one that is refused below
+        if given is not None and (receipt := receipts.find(request, Path(given), _width())) is not None:
+            _answer(receipt, Path(given), request)
             ctx.exit()
         return super().parse_args(ctx, args)
 

@@ -80,6 +80,7 @@ def _supervise(
 ) -> NoReturn:
     """The life of the supervisor; it ends with the caller, too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's to handle
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a command's handler would raise KeyboardInterrupt here
     for connection in others:
         connection.close()
     descendants.adopt_orphans()

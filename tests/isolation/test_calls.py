@@ -87,3 +87,13 @@ def test_a_call_ends_with_the_process_that_made_it(mark):
         assert caller.stdout.readline() == "left\n"
         caller.kill()
     assert gone(lambda: marked(mark))
+
+
+def test_a_signal_ends_a_call_also_where_its_caller_handles_it():
+    """As `prunebench run` does, which prints one sentence when it is told to stop."""
+    before = signal.signal(signal.SIGTERM, lambda *_: raised(KeyboardInterrupt()))
+    try:
+        with pytest.raises(NoAnswer, match="its process ended with signal 15"):
+            call_in_child(lambda: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(60))
+    finally:
+        signal.signal(signal.SIGTERM, before)
