@@ -235,7 +235,7 @@ def main() -> None:
             json.dumps(measure(asked.trials, asked.inside, asked.workers)), "utf-8"
         )
         return
-    with tempfile.TemporaryDirectory(prefix="prunebench-load-") as name:  # a process of its own, to know its memory
+    with tempfile.TemporaryDirectory(prefix="prunebench-load-") as name:  # a new process: its memory is measured
         load_before = os.getloadavg()[0]
         workers = asked.workers or len(os.sched_getaffinity(0))
         inside = [__file__, "--trials", str(asked.trials), "--workers", str(workers), "--inside", name]

@@ -309,7 +309,7 @@ def memory(place: Place) -> Iterator[Finding]:
 
 
 def trained(place: Place, kept: bool) -> tuple[Turn, float]:
-    """The time that a training takes in a process of its own, and the memory at most."""
+    """The time that a training takes in a new process, and its peak memory."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_trained, place, kept).result()
 

@@ -216,7 +216,7 @@ def _plugins_to_load(context: prunebench.RunContext) -> tuple[tuple[str, ...], t
 def _socket_folder() -> str:
     """The folder in which multiprocessing keeps its sockets, if names in the usual one are longer than is allowed.
 
-    Workers that decode data have processes of their own, which send them tensors. Raises PrunebenchError where there
+    Workers that decode data start processes, which send them tensors. Raises PrunebenchError where there
     is no such folder.
     """
     usual = tempfile.gettempdir()

@@ -42,7 +42,7 @@ class PackedInputs:
 
 
 def run_task(text: str, token: str, inputs: PackedInputs | None) -> Iterator[Any]:
-    """A task: perform a job in a process of its own, and yield how that ended."""
+    """A task: perform a job in a child process, and yield how that ended."""
     job = prunebench.JobSpec.from_json(text)
     job = replace(job, environment=tuple(_environment(job.threads).items()))
     shared = Path(token).is_file()
@@ -170,7 +170,7 @@ def _unpacked(job: prunebench.JobSpec, folder_of_run: Path, store: Store, inputs
 
 
 def _write_plugin(folder: Path, path: str, text: str) -> Path:
-    """A plugin's file, in a folder of its own: two may have one name."""
+    """A plugin's file, in a separate folder: two may have one name."""
     file = folder / hashlib.sha256(path.encode()).hexdigest()[:8] / Path(path).name
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -126,7 +126,7 @@ class CalibratedLayer(Protocol):
     """A layer that `Method.prune_layer` prunes: its weight as a matrix, and what is known of its inputs.
 
     Of a convolution the inputs of an output are its channels at each place of the kernel, place after place, so that
-    the M inputs of an N:M group are next to each other. Each group of a grouped convolution is a layer of its own.
+    the M inputs of an N:M group are next to each other. Each group of a grouped convolution is a separate layer.
     Every tensor is float64 and on the device of the network. They must not be changed in place.
     """
 

@@ -54,7 +54,7 @@ def fingerprint(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def save(arrays: Mapping[str, np.ndarray], folder: Path) -> None:
-    """Write each array to a file of its own. Raises OSError."""
+    """Write each array to a separate file. Raises OSError."""
     for part, array in arrays.items():
         with flushed_file(folder / f"{part}.npy") as file:
             np.save(file, array)

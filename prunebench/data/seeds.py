@@ -21,7 +21,7 @@ def derive(*names: str | int) -> int:
 
 
 def generator(*names: str | int) -> torch.Generator:
-    """A CPU generator of its own for one purpose."""
+    """A separate CPU generator for one purpose."""
     return torch.Generator().manual_seed(derive(*names))
 
 

@@ -262,7 +262,7 @@ def _wanted(
     chosen: Callable[[int], torch.Tensor],
     ahead: deque[torch.Tensor],
 ) -> Iterator[list[Wanted]]:
-    """The files of each step, with a seed of their own: a file is cropped the same in any process and order.
+    """The files of each step, each with its own seed: a file is cropped the same in any process and order.
 
     Not a method: a reference back to the prefetcher would keep the processes alive until the garbage collector runs.
 

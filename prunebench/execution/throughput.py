@@ -22,7 +22,7 @@ def throughput(before: State | None, after: State, samples: Iterable[float]) -> 
     """Examples and seconds of a training, evaluations included; nothing for a stage that trains nothing.
 
     Args:
-        before: the state that it began from, which may be a checkpoint of its own.
+        before: the state that it began from, which may be a checkpoint of this training.
         samples: a GPU's utilization in percent.
     """
     begun = before.cost if before else Cost()

@@ -1,1 +1,1 @@
-"""Plugins' code in processes of its own, and the end of all that it started there."""
+"""Calls of plugins' code in child processes, and the end of every process that it started there."""

@@ -1,4 +1,4 @@
-"""A call of a plugin's code in a process of its own: it may exit, crash or hang, and nothing that it started is left.
+"""Calls a plugin's code in a child process: it may exit, crash or hang, and no process that it started is left.
 
 caller ── supervisor    adopts what the code leaves behind, and ends all of it
              └── child     calls the code, and sends what it returned or raised
@@ -88,7 +88,7 @@ def _supervise(
     child.start()
     if child.sentinel in wait([child.sentinel, lifeline]):
         child.join()
-        with contextlib.suppress(OSError):  # where it has answered, nobody listens any more
+        with contextlib.suppress(OSError):  # the caller closes the pipe once it has the answer
             sender.send((None, None, f"its process ended with {_written(child.exitcode)}"))
     descendants.kill_children()
     os._exit(0)

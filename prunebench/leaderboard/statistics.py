@@ -90,7 +90,7 @@ def p_value(ours: Values, theirs: Values) -> float:
 
 
 def welch(ours: Values, theirs: Values) -> float:
-    """Of Welch's two-sided t-test, in which each side has a spread of its own."""
+    """The p-value of Welch's two-sided t-test, which does not assume equal variances."""
     one, two = list(ours.values()), list(theirs.values())
     first, second = statistics.mean(one), statistics.mean(two)
     spreads = statistics.stdev(one), statistics.stdev(two)

@@ -57,7 +57,7 @@ def _settings_restored() -> Iterator[None]:
 
 
 def copied(module: nn.Module) -> nn.Module:
-    """A copy of its own.
+    """An independent copy.
 
     The old hooks of weight norm and spectral norm leave a tensor with a history in the layer, which torch does not
     copy; the next forward pass computes it anew.

@@ -53,7 +53,7 @@ def start_from(weights: Weights, module: nn.Module, name: str) -> None:
 
 
 def read_weights(file: File) -> Tensors:
-    """The tensors of a file by their names in it. Raises WeightsError for what is no file of weights."""
+    """The tensors of a file by their names in it. Raises WeightsError if it is not a file of weights."""
     return _read(file)
 
 

@@ -27,7 +27,7 @@ def kept_counts(layers: Sequence[Layer], density: float, allocation: Allocation 
     """The number of weights each layer keeps; they add up to exactly round(density * N).
 
     Args:
-        allocation: `uniform`, `er`, `erk` or shares (`global` has no counts of its own: the scores decide).
+        allocation: `uniform`, `er`, `erk` or shares (`global` has no counts: the scores decide).
     """
     total = total_kept(sum(layer.size for layer in layers), density)
     if not isinstance(allocation, str):

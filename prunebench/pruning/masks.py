@@ -127,7 +127,7 @@ def highest(
     """The masks that keep the highest of all scores, as `keep_highest` does where nothing is pruned yet.
 
     No value is read from an accelerator, so that a training can choose at each step and never waits for it. That is why
-    nobody looks here whether the scores are finite.
+    whether the scores are finite is not checked here.
     """
     _check_shapes(scores, layers)
     sizes = {layer.name: layer.size for layer in layers}

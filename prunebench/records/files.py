@@ -58,7 +58,7 @@ def stamp(paths: Iterable[str | os.PathLike[str]]) -> str:
 
 
 def hash_of(path: str | os.PathLike[str]) -> str:
-    """Of a file's bytes; empty for what is not there, or is no file."""
+    """The hash of a file's bytes; empty if there is no file."""
     path = Path(path)
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 

@@ -70,7 +70,7 @@ def _key(dataset: Dataset) -> str:
 
 
 def prepared_of(dataset: Dataset, root: Path | None, cache: Path, registry: Registry) -> Prepared:
-    """The data set; code of other distributions and of loose files runs in a process of its own."""
+    """The data set; code of other distributions and of loose files runs in a child process."""
     if not registry.is_foreign(type(dataset)):
         return prepare(dataset, root, cache)
 

@@ -191,7 +191,7 @@ def _task(node: Node, registry: Registry, errors: SuiteErrors, in_child: bool = 
     """The task; or None, and its errors.
 
     Args:
-        in_child: call the code of data sets of other distributions and of loose files in a process of its own.
+        in_child: call the code of data sets of other distributions and of loose files in a child process.
     """
     if not isinstance(node.value, dict):
         errors.add(node, f"must be a mapping with dataset, model and recipe, not {kind_of(node)}")

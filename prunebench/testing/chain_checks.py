@@ -256,7 +256,7 @@ class Largest(Method):
 
 
 class Delivered(Method):
-    """A method's chain with what it delivers at its end; an ordinary pruning where it has no chain of its own."""
+    """A method's chain with what it delivers at its end; an ordinary pruning where it defines no chain."""
 
     name = "delivered"
 
@@ -276,7 +276,7 @@ def delivers(method: Method) -> bool:
 
 
 def delivery(harness: Harness, network: Model) -> Trial:
-    """The trial of what a method delivers on a network, whether or not it has a chain of its own."""
+    """The trial of what a method delivers on a network, whether or not it defines a chain."""
     try:
         return delivered(harness.trial(harness.case(network)))
     except Unreachable:

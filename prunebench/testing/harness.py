@@ -267,7 +267,7 @@ def context_of(trial: Trial, device: torch.device = CPU) -> TrialContext:
 
 
 def data_of(task: Task, device: torch.device = CPU) -> Data:
-    """A copy of the task's data of its own."""
+    """A separate copy of the task's data."""
     return Data(task, _prepared(task.dataset)[0], device)
 
 

@@ -1,4 +1,4 @@
-"""Results are sent from a thread of its own, so that no worker waits for a database or a server."""
+"""Results are sent from a separate thread, so that no worker waits for a database or a server."""
 
 from __future__ import annotations
 

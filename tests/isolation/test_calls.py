@@ -1,4 +1,4 @@
-"""Plugins' code in a process of its own: what it returns and raises comes back, and nothing that it starts is left."""
+"""Plugins' code in a child process: what it returns and raises comes back, and no process that it starts is left."""
 
 import contextlib
 import os

@@ -30,7 +30,7 @@ class Template:
             code = CODE.format(path=sys.path) + f"serve({theirs.fileno()})"
             # Set iteration and string hashing are the same in every worker of every run.
             variables = {"PYTHONHASHSEED": "0", **os.environ}
-            # A session of its own: Ctrl-C is the driver's to handle, also while the template is loading.
+            # A new session: Ctrl-C is the driver's to handle, also while the template is loading.
             self._process = subprocess.Popen(
                 [sys.executable, *_args_from_interpreter_flags(), "-c", code],
                 pass_fds=[theirs.fileno()],

@@ -2,7 +2,7 @@
 
     driver ── template    has torch and the built-in plugins loaded; one for each driver
                  └── server    forked for a run, has that run's plugins loaded
-                       └── worker    forked for a job, leads a session of its own
+                       └── worker    forked for a job, leads its own session
 
 Python's own `multiprocessing` has a fork server too. It imports the main script again in each child, has one server for
 all that a program starts, leaves behind what children started, and fails in many ways when it is killed.
@@ -49,7 +49,7 @@ class Messages:
         self._rest = b""
 
     def send(self, **message: Any) -> None:
-        """Raises OSError where nobody listens any more."""
+        """Raises OSError if the other end is closed."""
         self.channel.sendall(json.dumps(message).encode() + b"\n")
 
     def received(self) -> list[dict[str, Any]] | None:

@@ -304,7 +304,7 @@ def of_dense(section: Section, measure: Measure) -> Row | None:
 
 
 def by_method(section: Section, look: str) -> Spec:
-    """A channel that says the method. The page has a legend of its own."""
+    """The channel that encodes the method, without a legend: the page has one for all plots."""
     methods = looks(section)
     return {
         "field": "method",

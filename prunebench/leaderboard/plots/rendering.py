@@ -36,7 +36,7 @@ def version() -> str:
 
 
 def drawn_by(content: bytes) -> str:
-    """The version that an SVG was drawn by; empty for what is not such an SVG."""
+    """The version that an SVG was drawn by; empty if the text is not such an SVG."""
     found = _MADE_BY.search(content)
     return found[1].decode(errors="replace") if found else ""
 
