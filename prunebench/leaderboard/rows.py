@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -311,13 +312,14 @@ def _ranks(
 
 
 def _places(cells: Mapping[str, Cell], metric: Metric) -> dict[str, Place]:
-    values = {label: cell.by_seed(metric.name) for label, cell in cells.items()}
+    values = {label: found for label, cell in cells.items() if (found := cell.by_seed(metric.name))}
+    if not values:
+        return {}
     if metric.chance is not None and metric.best is not None:
         chance, ideal = metric.chance, metric.best
         if all(is_at_chance(some, metric.sign, chance, ideal) for some in values.values()):
             return {label: Place(None, None, "chance") for label in values}
-    means = [mean(list(some.values())) for some in values.values()]
-    best = metric.best_of([value for value in means if value is not None] or [math.nan, 0.0])
+    best = metric.best_of([fmean(some.values()) for some in values.values()])
     return places(values, metric.sign, margin(metric, best))
 
 

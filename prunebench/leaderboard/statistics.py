@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -142,14 +143,14 @@ def places(methods: Mapping[str, Values], sign: int = 1, margin: float = 0.0) ->
     significantly from the tier above is marked.
 
     Args:
-        methods: for each method its values by seed.
+        methods: for each method its values by seed, one at least.
         sign: 1 if higher values are better, -1 if lower ones are.
         margin: a method that is shown to be at most so much worse than the best is equivalent to it.
 
     Returns:
         nothing where no tier can be claimed: fewer than two methods, or two that share fewer than three seeds.
     """
-    means = {label: sign * (mean(list(values.values())) or 0.0) for label, values in methods.items()}
+    means = {label: sign * statistics.fmean(values.values()) for label, values in methods.items()}
     order = sorted(methods, key=lambda label: (-means[label], label))
     if len(order) < 2 or _fewest_pairs(methods) < FEWEST_PAIRS:
         return {}
@@ -177,28 +178,32 @@ def is_at_chance(values: Values, sign: int, chance: float, best: float) -> bool:
         chance: the value of a network that has learnt nothing.
         best: the best possible value.
     """
-    return sign * ((mean(list(values.values())) or 0.0) - chance) <= CHANCE_SHARE * abs(best - chance)
+    return sign * (statistics.fmean(values.values()) - chance) <= CHANCE_SHARE * abs(best - chance)
 
 
 def _against_best(best: Values, other: Values, count: int, sign: int, margin: float) -> AgainstBest:
     if _told_apart(best, other, count):
         return "worse"
-    behind = sign * ((mean(list(best.values())) or 0.0) - (mean(list(other.values())) or 0.0))
+    behind = sign * (statistics.fmean(best.values()) - statistics.fmean(other.values()))
     if math.isclose(behind, 0.0, abs_tol=1e-12):
         return "best"
     return "equivalent" if behind + one_sided_reach(best, other) <= margin else "undecided"
 
 
 def one_sided_reach(ours: Values, theirs: Values) -> float:
-    """How far above the difference of two means its one-sided upper bound lies, at 95 %, by Welch's t (each side has a
-    spread of its own). A difference whose bound is below a margin is one half of an equivalence test (Schuirmann 1987);
-    the other half holds where `ours` is the better mean."""
+    """How far above the difference of two means its one-sided upper bound lies, at 95 %, by Welch's t-test.
+
+    A difference whose bound is below a margin is one half of an equivalence test (Schuirmann 1987); the other half
+    holds where `ours` is the better mean.
+    """
     one, two = list(ours.values()), list(theirs.values())
-    parts = statistics.variance(one) / len(one), statistics.variance(two) / len(two)
-    if not any(parts):
+    if len({*one}) == len({*two}) == 1:  # without any spread scipy would answer nan
         return 0.0
-    freedom = sum(parts) ** 2 / (parts[0] ** 2 / (len(one) - 1) + parts[1] ** 2 / (len(two) - 1))
-    return float(scipy.stats.t.ppf(CONFIDENCE, freedom)) * math.sqrt(sum(parts))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of one side without spread, whose variance is 0
+        test = scipy.stats.ttest_ind(one, two, equal_var=False, alternative="less")
+    bound = test.confidence_interval(CONFIDENCE).high
+    return float(bound) - (statistics.fmean(one) - statistics.fmean(two))
 
 
 def _told_apart(one: Values, other: Values, count: int) -> bool:

@@ -7,6 +7,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from statistics import fmean
 from typing import Any, Literal
 
 from tabulate import tabulate
@@ -16,7 +17,7 @@ from prunebench.leaderboard.boards.published import Board
 from prunebench.leaderboard.metrics import metric_of
 from prunebench.leaderboard.rows import records, table
 from prunebench.leaderboard.selection import changes, grouped, other_sources, select
-from prunebench.leaderboard.statistics import FEWEST_PAIRS, SIGNIFICANCE, difference, holm, mean, p_value, welch
+from prunebench.leaderboard.statistics import FEWEST_PAIRS, SIGNIFICANCE, difference, holm, p_value, welch
 from prunebench.leaderboard.tables.sections import Row, interval, percent, spread
 from prunebench.messages.plain_text import escaped_json, visible
 from prunebench.messages.plain_text import markdown as escaped
@@ -158,7 +159,7 @@ def _compared(line: Line, old: _Side, new: _Side) -> Line:
             return replace(line, difference=0.0, note=_joined(*notes, f"equal in the {found.pairs} shared seeds"))
         p = p_value(ours, theirs)
         return replace(line, difference=found.mean, low=found.low, high=found.high, p=p, note=_joined(*notes))
-    apart = (mean(list(ours.values())) or 0.0) - (mean(list(theirs.values())) or 0.0)
+    apart = fmean(ours.values()) - fmean(theirs.values())
     if min(len(ours), len(theirs)) >= FEWEST_PAIRS:
         return replace(line, difference=apart, p=welch(ours, theirs), note=_joined(*notes, "seeds are not shared"))
     return replace(line, difference=apart, note=_joined(*notes, "too few seeds to tell"))
