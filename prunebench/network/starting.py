@@ -148,7 +148,9 @@ def _matched(weights: Weights, module: nn.Module, model: str) -> Tensors:
                 missing.append(name)
             continue
         found = given[here[0]]
-        if reason := _difference(found, value):
+        if unequal := [alias for alias in here[1:] if not torch.equal(given[alias], found)]:
+            unlike.append(f"{here[0]} (one weight in the network, and not the same as {_listed(unequal)} in the file)")
+        elif reason := _difference(found, value):
             unlike.append(f"{name} ({reason})")
         else:
             matched[name] = found

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from prunebench.api.objectives import ACCURACY
+from prunebench.api.objectives import ACCURACY, Metric
 from prunebench.leaderboard import select
 from prunebench.leaderboard.publishing import trials
 from prunebench.leaderboard.rows import COLUMNS, OPTIONAL, framed, records, rows
@@ -314,6 +314,16 @@ def test_where_every_method_is_at_chance_none_is_compared(seeds):
     assert [row["tier"] for row in records(rows(poor))] == [None, None]
     assert beside([*poor, *seeds(0.9, 0.91, 0.92, method="c", objective=objective)])["c"] == "best"
     assert beside(seeds(0.1, 0.1, 0.1, method="a") + seeds(0.1, 0.11, 0.12, method="b"))["b"] == "best"
+
+
+def test_a_method_whose_values_are_no_numbers_is_in_no_tier_and_others_are_compared(seeds):
+    """As a mean of nothing, 0, it would be the best of a metric that is better when lower."""
+    metric = Metric(name="accuracy", label="error", direction="lower", best=0.0)
+    good = seeds(0.10, 0.11, 0.12, method="a", objective=(metric,))
+    poor = seeds(0.50, 0.51, 0.52, method="b", objective=(metric,))
+    lost = seeds(math.nan, math.nan, math.nan, method="c", objective=(metric,))
+    tiers = {row["method"]: row["tier"] for row in records(rows([*good, *poor, *lost]))}
+    assert tiers == {"a": 1, "b": 2, "c": None}
 
 
 def test_methods_with_the_same_results_are_named_together_and_counted_once(seeds):

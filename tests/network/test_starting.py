@@ -170,6 +170,11 @@ def test_tied_weights_need_one_of_their_names(written, built_in):
     start_from(written(tensors), target, "gpt")
     assert torch.equal(target.embedding.weight, source.embedding.weight)
     assert target.head.weight is target.embedding.weight
+    tensors["embedding.weight"] = tensors["head.weight"].clone()
+    start_from(written(tensors), target, "gpt")
+    tensors["embedding.weight"][0, 0] += 1
+    with pytest.raises(WeightsError, match=r"other in the file: .*one weight in the network, and not the same as"):
+        start_from(written(tensors), target, "gpt")
 
 
 def test_buffers_are_read_and_an_older_file_may_lack_a_counter(written, tiny):
