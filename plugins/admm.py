@@ -34,9 +34,7 @@ class ADMM(prunebench.LayerwiseMethod):
 
     def prune_layer(self, layer: prunebench.CalibratedLayer) -> tuple[torch.Tensor, torch.Tensor]:
         norms = layer.norms + 1e-8
-        moments = layer.moments / norms / norms[:, None]
-        mean = moments.diagonal().mean()
-        moments.diagonal().add_(self.damping * mean if mean > 0 else 1.0)
+        moments = layer.damped(self.damping, layer.moments / norms / norms[:, None])
         weight = layer.weight * norms
         target, identity = weight @ moments, torch.eye(len(moments), dtype=moments.dtype, device=moments.device)
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(moments + identity))

@@ -30,9 +30,7 @@ class ALPS(prunebench.LayerwiseMethod):
         return 2 * tokens * inputs**2 + 9 * inputs**3 + 4 * self.steps * outputs * inputs**2 + outputs * inputs**3 / 3
 
     def prune_layer(self, layer: prunebench.CalibratedLayer) -> tuple[torch.Tensor, torch.Tensor]:
-        moments = layer.moments.clone()
-        mean = moments.diagonal().mean()
-        moments.diagonal().add_(self.damping * mean if mean > 0 else 1.0)
+        moments = layer.damped(self.damping)
         norms = moments.diagonal().sqrt()
         values, vectors = torch.linalg.eigh(moments / norms / norms[:, None])
         dense = layer.weight * norms * (layer.norms > 0)  # the damping gives unused inputs a norm: they have none

@@ -30,10 +30,7 @@ class OBC(prunebench.LayerwiseMethod):
         return 2 * tokens * inputs**2 + 2 * inputs**3 + 3 * outputs * inputs**3
 
     def prune_layer(self, layer: prunebench.CalibratedLayer) -> tuple[torch.Tensor, torch.Tensor]:
-        hessian = layer.moments.clone()
-        mean = hessian.diagonal().mean()
-        hessian.diagonal().add_(self.damping * mean if mean > 0 else 1.0)
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian))
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(layer.damped(self.damping)))
         rows = torch.split(layer.weight, max(1, CHUNK // len(inverse) ** 2))
         orders, costs = zip(*(_eliminated(part, inverse, layer) for part in rows), strict=True)
         # The first steps of each output cost least: no step counts as cheaper than one that it needs before it.

@@ -29,7 +29,7 @@ class SparseGPT(prunebench.LayerwiseMethod):
 
     def prune_layer(self, layer: prunebench.CalibratedLayer) -> tuple[torch.Tensor, torch.Tensor]:
         weight, mask = layer.weight.clone(), torch.ones_like(layer.weight, dtype=torch.bool)
-        factor, inputs = inverse_factor(layer.moments, self.damping), weight.shape[1]
+        factor, inputs = inverse_factor(layer.damped(self.damping)), weight.shape[1]
         size = self.columns if layer.structure is None else layer.structure.m
         for start in range(0, inputs, size):
             stop = min(start + size, inputs)
@@ -43,14 +43,11 @@ class SparseGPT(prunebench.LayerwiseMethod):
         return mask, weight
 
 
-def inverse_factor(moments: torch.Tensor, damping: float) -> torch.Tensor:
-    """The upper triangular U with Uᵀ U = H⁻¹, where H is the damped matrix.
+def inverse_factor(damped: torch.Tensor) -> torch.Tensor:
+    """The upper triangular U with Uᵀ U = H⁻¹, where H is the damped second moments.
 
     U_jj² is entry j of the diagonal of the inverse of H without the inputs before j, which are fixed by then.
     """
-    damped = moments.clone()
-    mean = moments.diagonal().mean()
-    damped.diagonal().add_(damping * mean if mean > 0 else 1.0)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
     factor: torch.Tensor = torch.linalg.cholesky(inverse, upper=True)
     return factor

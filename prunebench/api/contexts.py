@@ -180,6 +180,14 @@ class CalibratedLayer(Protocol):
             PrunebenchError: for scores of another shape, or that are not all finite.
         """
 
+    def damped(self, damping: float, moments: torch.Tensor | None = None) -> torch.Tensor:
+        """Second moments that can be inverted: `damping` times the mean of the diagonal is added to the diagonal.
+
+        Args:
+            moments: a matrix of the same shape, such as scaled moments; by default `moments`. Of zeros it is the
+                identity.
+        """
+
     def reconstructed(self, mask: torch.Tensor, damping: float = 0.01) -> torch.Tensor:
         """The weights under a mask whose outputs are nearest to those of the dense weight, by damped least squares.
 

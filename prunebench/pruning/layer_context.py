@@ -54,6 +54,16 @@ class LayerContext:
             return _highest_by_row(scores, self.keep)
         return top(scores.flatten(), self.keep).view_as(scores)
 
+    def damped(self, damping: float, moments: torch.Tensor | None = None) -> torch.Tensor:
+        """The moments, or another matrix, with `damping` times the mean of the diagonal added to the diagonal.
+
+        Of zeros it is the identity.
+        """
+        damped = (self.moments if moments is None else moments).clone()
+        mean = damped.diagonal().mean()
+        damped.diagonal().add_(torch.where(mean > 0, damping * mean, 1.0))
+        return damped
+
     def reconstructed(self, mask: torch.Tensor, damping: float = 0.01) -> torch.Tensor:
         """The weights under a mask whose outputs are nearest to those of the dense weight, by damped least squares.
 
@@ -63,7 +73,7 @@ class LayerContext:
         Args:
             damping: d relative to the mean of M's diagonal. A layer whose inputs are all 0 keeps its weights.
         """
-        metric = damped(self.moments, damping)
+        metric = self.damped(damping)
         targets = self.weight @ metric
         found = torch.zeros_like(self.weight)
         for row, kept in enumerate(mask):
@@ -80,14 +90,6 @@ class LayerContext:
         """
         change = self.weight - weight
         return float(((change @ moments) * change).sum().clamp(min=0.0))
-
-
-def damped(moments: torch.Tensor, damping: float) -> torch.Tensor:
-    """The matrix with `damping` times the mean of its diagonal added to the diagonal; the identity for zeros."""
-    mean = moments.diagonal().mean()
-    return moments + torch.eye(len(moments), dtype=moments.dtype, device=moments.device) * torch.where(
-        mean > 0, damping * mean, 1.0
-    )
 
 
 def _ranks(scores: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from torch.nn.functional import pad, unfold
 
 Module = nn.Linear | nn.Conv2d
 CHUNK = 2**22
-"""Numbers of unfolded inputs that are in memory at once: 32 MiB in float64."""
+"""Numbers of unfolded inputs in memory at once: 32 MiB in float64, or those of one example if they are more."""
 
 
 class Moments:
