@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -14,8 +12,9 @@ import pandas as pd
 
 from prunebench.api.objectives import Metric
 from prunebench.leaderboard.boards.commands import row_command
+from prunebench.leaderboard.cells import Cell, Figure, cells_of, dense_of, identical_methods
 from prunebench.leaderboard.metrics import Objective, as_text, margin, metric_of, objective_of
-from prunebench.leaderboard.selection import MEASURED, RequestedRow, Selection, grouped, select
+from prunebench.leaderboard.selection import RequestedRow, Selection, grouped, select
 from prunebench.leaderboard.statistics import (
     CONFIDENCE,
     Difference,
@@ -27,7 +26,7 @@ from prunebench.leaderboard.statistics import (
     places,
     verdict,
 )
-from prunebench.records.results import CHOICE, DEPLOYED, TIES_MATTER, Result, early_stop_name
+from prunebench.records.results import DEPLOYED, TIES_MATTER, Result, early_stop_name
 
 COLUMNS = {
     "task": "label of the task: data set, model and recipe",
@@ -121,8 +120,6 @@ _TEXTS = (
 )
 _WHOLE = ("n", "pairs", "tier", "collapsed_layers", "parameters_prunable", "seeds")
 
-Figure = Callable[[Mapping[str, float]], float | None]
-
 
 def rows(results: Iterable[Result], expected: Iterable[RequestedRow] | None = None) -> pd.DataFrame:
     """The leaderboard of these results, with the columns of COLUMNS.
@@ -138,13 +135,13 @@ def rows(results: Iterable[Result], expected: Iterable[RequestedRow] | None = No
 
 def table(selection: Selection) -> pd.DataFrame:
     """One row a method and sparsity: by task, the dense network first, by sparsity, the best first."""
-    cells = _cells(selection)
+    cells = cells_of(selection)
     identical = identical_methods(cells)
     tasks = grouped(selection.results, lambda result: (result.suite, result.task))
     objectives = {(cell.suite, cell.task): objective_of(tasks.get((cell.suite, cell.task), [])) for cell in cells}
     ranks = _ranks(cells, identical, objectives)
     found = [
-        _row(cell, _dense(cell, cells), ranks.get(cell.place), objectives[cell.suite, cell.task])
+        _row(cell, dense_of(cell, cells), ranks.get(cell.place), objectives[cell.suite, cell.task])
         | {"identical": ", ".join(identical.get((cell.suite, cell.task, cell.method), ()))}
         for cell in cells
     ]
@@ -166,131 +163,6 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
         {str(key): _plain(value) for key, value in row.items()}
         for row in frame.astype(object).to_dict(orient="records")
     ]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """The results of one row, by seed, and the seeds that it should have."""
-
-    suite: str
-    task: str
-    method: str
-    sparsity: float
-    results: Mapping[int, Result]
-    seeds: tuple[int, ...]
-
-    @property
-    def place(self) -> tuple[str, str, str, float]:
-        return (self.suite, self.task, self.method, self.sparsity)
-
-    @cached_property
-    def done(self) -> list[Result]:
-        return [result for _, result in sorted(self.results.items()) if result.status == "done"]
-
-    @property
-    def control(self) -> bool:
-        """Whether this is the dense network; only that one is asked for at sparsity 0."""
-        return any(result.control for result in self.results.values()) if self.results else self.sparsity == 0
-
-    @property
-    def complete(self) -> bool:
-        return bool(self.done) and len(self.done) == len(self.seeds)
-
-    @property
-    def status(self) -> str:
-        if self.done:
-            return "done" if self.complete else f"incomplete ({len(self.done)} of {len(self.seeds)})"
-        outcomes = {result.status for result in self.results.values()}
-        if not outcomes:
-            return "missing"
-        return f"{'failed' if 'failed' in outcomes else 'skipped'}: {self.reason}"
-
-    @property
-    def reason(self) -> str:
-        """Why seeds are not done: once if it is the same for all, otherwise seed by seed."""
-        reasons = {seed: self._reason(seed) for seed in self.seeds if self._reason(seed)}
-        if len(reasons) == len(self.seeds) and len(set(reasons.values())) == 1:
-            return next(iter(reasons.values())).partition(": ")[2]
-        return "; ".join(f"seed {seed} {reason}" for seed, reason in reasons.items())
-
-    def _reason(self, seed: int) -> str:
-        if seed not in self.results:
-            return "missing"
-        result = self.results[seed]
-        return (
-            ""
-            if result.status == "done"
-            else f"{result.status}: {' '.join(result.reason.split()) or 'no reason given'}"
-        )
-
-    def mean(self, figure: Figure) -> float | None:
-        values = [figure(result.metrics) for result in self.done]
-        return mean([value for value in values if value is not None])
-
-    def by_seed(self, metric: str) -> dict[int, float]:
-        """A finite figure by seed."""
-        found = {result.seed: result.metrics.get(metric, math.nan) for result in self.done}
-        return {seed: value for seed, value in found.items() if math.isfinite(value)}
-
-    def said(self, name: str) -> str:
-        """What the provenance of its results has under a name, each once."""
-        return " / ".join(sorted({result.provenance[name] for result in self.done if name in result.provenance}))
-
-    def largest(self, metric: str) -> float | None:
-        return max((result.metrics[metric] for result in self.done if metric in result.metrics), default=None)
-
-
-def _cells(selection: Selection) -> list[Cell]:
-    groups = grouped(selection.results, lambda result: (result.suite, result.task, result.method, result.sparsity))
-    seeds = _seeds(selection)
-    return [
-        Cell(*place, {result.seed: result for result in groups.get(place, [])}, tuple(sorted(seeds[place])))
-        for place in sorted(seeds)
-    ]
-
-
-def _seeds(selection: Selection) -> Mapping[tuple[str, str, str, float], set[int]]:
-    """By row the seeds that it should have."""
-    if selection.expected is None:
-        tasks = grouped(selection.results, lambda result: (result.suite, result.task))
-        all_of = {task: {result.seed for result in some} for task, some in tasks.items()}
-        return {(r.suite, r.task, r.method, r.sparsity): all_of[r.suite, r.task] for r in selection.results}
-    suite = min((result.suite for result in selection.results), default="")
-    seeds: dict[tuple[str, str, str, float], set[int]] = defaultdict(set)
-    for task, method, sparsity, seed in selection.expected:
-        seeds[suite, task, method, sparsity].add(seed)
-    return seeds
-
-
-def _dense(cell: Cell, cells: Sequence[Cell]) -> Cell | None:
-    """The control of a cell's task; where there are several, the first by label."""
-    return next((one for one in cells if one.control and (one.suite, one.task) == (cell.suite, cell.task)), None)
-
-
-def identical_methods(cells: Sequence[Cell]) -> dict[tuple[str, str, str], tuple[str, ...]]:
-    """By suite, task and method all methods of the task with exactly the same results, where there are several.
-
-    Methods can share them for a reason: on a network without convolutions `random` with ER and with ERK allocation are
-    one method, and so is a static mask of the same densities.
-    """
-    methods: dict[tuple[str, str, str], list[Cell]] = defaultdict(list)
-    for cell in cells:
-        if not cell.control:
-            methods[cell.suite, cell.task, cell.method].append(cell)
-    groups: dict[Any, list[tuple[str, str, str]]] = defaultdict(list)
-    for key, some in methods.items():
-        if all(cell.complete for cell in some):
-            groups[key[:2], frozenset(map(_outcome, some))].append(key)
-    shared = [keys for keys in groups.values() if len(keys) > 1]
-    return {key: tuple(sorted(method for _, _, method in keys)) for keys in shared for key in keys}
-
-
-def _outcome(cell: Cell) -> tuple[Any, ...]:
-    """What methods with the same results agree on: all that is not measured with a clock, of every seed."""
-    found = {name for result in cell.done for name in result.metrics}
-    names = sorted(name for name in found if not name.startswith(MEASURED) and name not in CHOICE)
-    figures = [(result.seed, *(result.metrics.get(name) for name in names)) for result in cell.done]
-    return (cell.sparsity, *names, *figures)
 
 
 def _ranks(

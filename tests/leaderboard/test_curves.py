@@ -5,7 +5,7 @@ import pytest
 from prunebench.leaderboard import select, table
 from prunebench.leaderboard.plots.costs import costs
 from prunebench.leaderboard.plots.curves import curves
-from prunebench.leaderboard.plots.marks import early_primary, early_stop, primary
+from prunebench.leaderboard.plots.measures import early_primary, early_stop, primary
 from prunebench.leaderboard.tables.sections import sections
 
 

@@ -12,7 +12,7 @@ from prunebench.leaderboard.plots.curves import curves_card
 from prunebench.leaderboard.plots.diagrams import SIDE, WIDTH, diagram, diagram_card
 from prunebench.leaderboard.plots.gallery import drawings, every_plot
 from prunebench.leaderboard.plots.layers import layer_densities, layer_map_card, shown_densities
-from prunebench.leaderboard.plots.marks import early_primary, early_stop
+from prunebench.leaderboard.plots.measures import early_primary, early_stop
 from prunebench.leaderboard.plots.rendering import svg
 from prunebench.leaderboard.plots.style import CONFIG
 from prunebench.leaderboard.ranks import Ranking

@@ -15,7 +15,7 @@ from prunebench.leaderboard.boards.reproduction import judge
 from prunebench.leaderboard.overlaps import chosen
 from prunebench.leaderboard.plots.costs import costs, costs_card, front
 from prunebench.leaderboard.plots.curves import curves, curves_card
-from prunebench.leaderboard.plots.marks import early_primary, primary
+from prunebench.leaderboard.plots.measures import early_primary, primary
 from prunebench.leaderboard.plots.rendering import svg
 from prunebench.leaderboard.ranks import ranking
 from prunebench.leaderboard.rows import records

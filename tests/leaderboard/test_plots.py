@@ -18,7 +18,8 @@ from prunebench.api.errors import BoardError
 from prunebench.leaderboard import drawings, select, table
 from prunebench.leaderboard.plots.costs import costs_card, front, shown
 from prunebench.leaderboard.plots.curves import curves, curves_card
-from prunebench.leaderboard.plots.marks import is_plotted, looks, primary
+from prunebench.leaderboard.plots.marks import is_plotted, looks
+from prunebench.leaderboard.plots.measures import primary
 from prunebench.leaderboard.plots.rendering import svg
 from prunebench.leaderboard.plots.style import of_card, of_svg
 from prunebench.leaderboard.rows import rows

@@ -12,7 +12,6 @@ from prunebench.leaderboard.metrics import metric_of
 from prunebench.leaderboard.plots.marks import (
     CROWD,
     EVERY,
-    Measure,
     by_method,
     chart,
     dense_layers,
@@ -25,8 +24,8 @@ from prunebench.leaderboard.plots.marks import (
     of_dense,
     point_layer,
     points,
-    primary,
 )
+from prunebench.leaderboard.plots.measures import Measure, primary
 from prunebench.leaderboard.plots.style import CARD, FAINT, LEGEND, Spec, control, of_card, of_svg
 from prunebench.leaderboard.tables.sections import Row, Section, percent
 

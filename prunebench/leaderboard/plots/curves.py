@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from prunebench.leaderboard.plots.marks import (
     CROWD,
-    Measure,
     by_method,
     chart,
     dense_layers,
@@ -22,6 +21,7 @@ from prunebench.leaderboard.plots.marks import (
     point_layer,
     points,
 )
+from prunebench.leaderboard.plots.measures import Measure
 from prunebench.leaderboard.plots.style import LEGEND, Spec, of_card, of_svg, rounded
 from prunebench.leaderboard.tables.sections import Section
 

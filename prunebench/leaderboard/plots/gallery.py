@@ -11,8 +11,9 @@ from prunebench.leaderboard.overlaps import Overlap
 from prunebench.leaderboard.plots import costs, layers
 from prunebench.leaderboard.plots.curves import curves, curves_card
 from prunebench.leaderboard.plots.diagrams import diagram, diagram_card
-from prunebench.leaderboard.plots.marks import Measure, early_primary, early_stop, is_plotted, points, primary
+from prunebench.leaderboard.plots.marks import is_plotted, points
 from prunebench.leaderboard.plots.mask_overlaps import overlap_caption, overlap_map, overlap_map_card
+from prunebench.leaderboard.plots.measures import Measure, early_primary, early_stop, primary
 from prunebench.leaderboard.plots.rendering import svg
 from prunebench.leaderboard.plots.style import Spec
 from prunebench.leaderboard.ranks import Ranking, ranking

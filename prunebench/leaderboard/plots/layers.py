@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from prunebench.leaderboard.plots.cells import axis, cells, colored, key, number, percentage
+from prunebench.leaderboard.plots.heat_maps import axis, cells, colored, key, number, percentage
 from prunebench.leaderboard.plots.marks import EVERY
 from prunebench.leaderboard.plots.style import CONFIG, Spec, control, listed, of_card
 from prunebench.leaderboard.statistics import mean

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from prunebench.leaderboard.overlaps import Overlap
-from prunebench.leaderboard.plots.cells import axis, cells, colored, key, number, percentage, shortened
+from prunebench.leaderboard.plots.heat_maps import axis, cells, colored, key, number, percentage, shortened
 from prunebench.leaderboard.plots.style import CONFIG, Spec, control, listed, of_card
 from prunebench.leaderboard.tables.sections import Section, percent
 

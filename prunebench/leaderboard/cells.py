@@ -1,0 +1,142 @@
+"""The results of a row: all seeds of a method at a target sparsity of a task."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from prunebench.leaderboard.selection import MEASURED, Selection, grouped
+from prunebench.leaderboard.statistics import mean
+from prunebench.records.results import CHOICE, Result
+
+Figure = Callable[[Mapping[str, float]], float | None]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The results of one row, by seed, and the seeds that it should have."""
+
+    suite: str
+    task: str
+    method: str
+    sparsity: float
+    results: Mapping[int, Result]
+    seeds: tuple[int, ...]
+
+    @property
+    def place(self) -> tuple[str, str, str, float]:
+        return (self.suite, self.task, self.method, self.sparsity)
+
+    @cached_property
+    def done(self) -> list[Result]:
+        return [result for _, result in sorted(self.results.items()) if result.status == "done"]
+
+    @property
+    def control(self) -> bool:
+        """Whether this is the dense network; only that one is asked for at sparsity 0."""
+        return any(result.control for result in self.results.values()) if self.results else self.sparsity == 0
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.done) and len(self.done) == len(self.seeds)
+
+    @property
+    def status(self) -> str:
+        if self.done:
+            return "done" if self.complete else f"incomplete ({len(self.done)} of {len(self.seeds)})"
+        outcomes = {result.status for result in self.results.values()}
+        if not outcomes:
+            return "missing"
+        return f"{'failed' if 'failed' in outcomes else 'skipped'}: {self.reason}"
+
+    @property
+    def reason(self) -> str:
+        """Why seeds are not done: once if it is the same for all, otherwise seed by seed."""
+        reasons = {seed: self._reason(seed) for seed in self.seeds if self._reason(seed)}
+        if len(reasons) == len(self.seeds) and len(set(reasons.values())) == 1:
+            return next(iter(reasons.values())).partition(": ")[2]
+        return "; ".join(f"seed {seed} {reason}" for seed, reason in reasons.items())
+
+    def _reason(self, seed: int) -> str:
+        if seed not in self.results:
+            return "missing"
+        result = self.results[seed]
+        return (
+            ""
+            if result.status == "done"
+            else f"{result.status}: {' '.join(result.reason.split()) or 'no reason given'}"
+        )
+
+    def mean(self, figure: Figure) -> float | None:
+        values = [figure(result.metrics) for result in self.done]
+        return mean([value for value in values if value is not None])
+
+    def by_seed(self, metric: str) -> dict[int, float]:
+        """A finite figure by seed."""
+        found = {result.seed: result.metrics.get(metric, math.nan) for result in self.done}
+        return {seed: value for seed, value in found.items() if math.isfinite(value)}
+
+    def said(self, name: str) -> str:
+        """What the provenance of its results has under a name, each once."""
+        return " / ".join(sorted({result.provenance[name] for result in self.done if name in result.provenance}))
+
+    def largest(self, metric: str) -> float | None:
+        return max((result.metrics[metric] for result in self.done if metric in result.metrics), default=None)
+
+
+def cells_of(selection: Selection) -> list[Cell]:
+    """The rows of a selection, sorted by suite, task, method and sparsity."""
+    groups = grouped(selection.results, lambda result: (result.suite, result.task, result.method, result.sparsity))
+    seeds = _seeds(selection)
+    return [
+        Cell(*place, {result.seed: result for result in groups.get(place, [])}, tuple(sorted(seeds[place])))
+        for place in sorted(seeds)
+    ]
+
+
+def _seeds(selection: Selection) -> Mapping[tuple[str, str, str, float], set[int]]:
+    """By row the seeds that it should have."""
+    if selection.expected is None:
+        tasks = grouped(selection.results, lambda result: (result.suite, result.task))
+        all_of = {task: {result.seed for result in some} for task, some in tasks.items()}
+        return {(r.suite, r.task, r.method, r.sparsity): all_of[r.suite, r.task] for r in selection.results}
+    suite = min((result.suite for result in selection.results), default="")
+    seeds: dict[tuple[str, str, str, float], set[int]] = defaultdict(set)
+    for task, method, sparsity, seed in selection.expected:
+        seeds[suite, task, method, sparsity].add(seed)
+    return seeds
+
+
+def dense_of(cell: Cell, cells: Sequence[Cell]) -> Cell | None:
+    """The control of a cell's task; where there are several, the first by label."""
+    return next((one for one in cells if one.control and (one.suite, one.task) == (cell.suite, cell.task)), None)
+
+
+def identical_methods(cells: Sequence[Cell]) -> dict[tuple[str, str, str], tuple[str, ...]]:
+    """By suite, task and method all methods of the task with exactly the same results, where there are several.
+
+    Methods can share them for a reason: on a network without convolutions `random` with ER and with ERK allocation are
+    one method, and so is a static mask of the same densities.
+    """
+    methods: dict[tuple[str, str, str], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        if not cell.control:
+            methods[cell.suite, cell.task, cell.method].append(cell)
+    groups: dict[Any, list[tuple[str, str, str]]] = defaultdict(list)
+    for key, some in methods.items():
+        if all(cell.complete for cell in some):
+            groups[key[:2], frozenset(map(_outcome, some))].append(key)
+    shared = [keys for keys in groups.values() if len(keys) > 1]
+    return {key: tuple(sorted(method for _, _, method in keys)) for keys in shared for key in keys}
+
+
+def _outcome(cell: Cell) -> tuple[Any, ...]:
+    """What methods with the same results agree on: all that is not measured with a clock, of every seed."""
+    found = {name for result in cell.done for name in result.metrics}
+    names = sorted(name for name in found if not name.startswith(MEASURED) and name not in CHOICE)
+    figures = [(result.seed, *(result.metrics.get(name) for name in names)) for result in cell.done]
+    return (cell.sparsity, *names, *figures)
