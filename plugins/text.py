@@ -1,6 +1,7 @@
 """Text as bytes: documentation that comes with Python, a file or folder of one's own, and texts with labels."""
 
 import csv
+import io
 import os
 import platform
 from collections.abc import Iterator, Sequence
@@ -197,15 +198,18 @@ def labelled(folder: Path, split: str) -> Iterator[tuple[bytes, str]]:
 
 
 def _rows(path: Path) -> Iterator[tuple[bytes, str]]:
-    rows = csv.reader(read(path).decode("utf-8-sig").splitlines(keepends=True))
-    header = next(rows, [])
-    if sorted(header) != ["label", "text"]:
-        raise DataError(f"{path} must begin with the columns text,label, and begins with {','.join(header)[:80]!r}")
-    text, label = header.index("text"), header.index("label")
-    for row in rows:
-        if len(row) != 2:
-            raise DataError(f"{path}, line {rows.line_num}: there are {len(row)} columns, and should be 2")
-        yield row[text].encode(), row[label]
+    rows = csv.reader(io.StringIO(read(path).decode("utf-8-sig"), newline=""))
+    try:
+        header = next(rows, [])
+        if sorted(header) != ["label", "text"]:
+            raise DataError(f"{path} must begin with the columns text,label, and begins with {','.join(header)[:80]!r}")
+        text, label = header.index("text"), header.index("label")
+        for row in filter(None, rows):  # blank lines are no rows
+            if len(row) != 2:
+                raise DataError(f"{path}, line {rows.line_num}: there are {len(row)} columns, and should be 2")
+            yield row[text].encode(), row[label]
+    except csv.Error as error:
+        raise DataError(f"{path}, line {rows.line_num}, cannot be read as CSV: {error}") from error
 
 
 @prunebench.hookimpl

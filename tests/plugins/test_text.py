@@ -120,12 +120,20 @@ def test_what_the_suite_must_say_is_told(labelled, reviews, tmp_path):
         labelled(train=9).load(tmp_path)
 
 
+def test_only_the_ends_of_lines_end_rows(labelled, reviews, tmp_path):
+    (reviews / "test.csv").write_bytes("text,label\r\na\u2028\x0cb,pos\r\n\r\nc,neg\r\n".encode())
+    loaded = labelled().load(tmp_path)
+    assert [bytes(row).rstrip(b"\0") for row in loaded.test_inputs] == ["a\u2028\x0cb".encode(), b"c"]
+    assert loaded.test_labels.tolist() == [1, 0]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("words,label\na,b\n", "must begin with the columns text,label, and begins with 'words,label'"),
         ("", "must begin with the columns text,label"),
         ("text,label\na,b\nc\n", "line 3: there are 1 columns, and should be 2"),
+        ("text,label\n" + "a" * 140_000 + ",b\n", "line 2, cannot be read as CSV: field larger than field limit"),
     ],
 )
 def test_a_table_that_does_not_fit_is_told_with_its_line(labelled, reviews, tmp_path, content, message):
