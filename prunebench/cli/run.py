@@ -57,12 +57,13 @@ class StoppableCommand(PlacedCommand):
 
 def _answer(receipt: receipts.Receipt, store: Path, request: receipts.Request) -> None:
     """Print what a run prints that has nothing to do."""
+    left = receipt.finished
     output.note_older(Store(store.resolve()))
-    say(f"{receipt.trials} trials in {receipt.stages} stages", err=True)
-    for warning in receipt.warnings:
+    say(f"{left.trials} trials in {left.stages} stages", err=True)
+    for warning in left.warnings:
         say(f"{time.strftime('%H:%M:%S')} WARNING: {warning}", err=True)
     say("\n" + receipt.texts[str(_width())])
-    _summarize(Counter(cached=receipt.trials), (time.time_ns() - request.begun) / 1e9, Path(receipt.folder))
+    _summarize(Counter(cached=left.trials), (time.time_ns() - request.begun) / 1e9, Path(left.folder))
 
 
 @click.command(cls=StoppableCommand)

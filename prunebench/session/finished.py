@@ -52,8 +52,8 @@ def finished(
         note: the name of the run's note in the outbox.
     """
     trials, (folder, manifest) = scheduler.plan.trials, board
-    keys = {one.key for one in trials if one.chain}
-    if len(results) != len(trials) or keys != scheduler.stamps.keys():
+    keys = sorted({one.key for one in trials if one.chain})
+    if len(results) != len(trials) or keys != sorted(scheduler.stamps):
         return None
     tracked = contents(loaded.suite.name)
     source = board_source(loaded, results, tracked)
@@ -67,7 +67,8 @@ def finished(
         trials=len(trials),
         stages=len(scheduler.plan.nodes),
         warnings=scheduler.warnings,
-        states=scheduler.stamps,
+        keys=tuple(keys),
+        states=joint(scheduler.stamps[key] for key in keys),
         data=tuple(one[0] for one in stamps if one),
         data_stamp=joint(one[1] for one in stamps if one),
         sources=tuple(sorted(_sources(loaded))),

@@ -107,8 +107,10 @@ class Finished:
     stages: int
     warnings: tuple[str, ...]
     """Printed by every run of the suite."""
-    states: Mapping[str, str]
-    """Of the last state of each trial, by its key, `Store.stamp` before it was read."""
+    keys: tuple[str, ...]
+    """Of the last state of each trial."""
+    states: str
+    """`Store.stamp` of these states before they were read, joint."""
     data: tuple[tuple[str, ...], ...]
     """The files of each prepared data set."""
     data_stamp: str
@@ -128,37 +130,31 @@ class Finished:
 class Receipt:
     """What the answer to a command depends on, and the answer."""
 
+    finished: Finished
     circumstances: str
+    """Of the request."""
     core: str
+    """Stamp of this package."""
     files: tuple[str, ...]
+    """All other files that the run had imported or read, but those in `circumstances`."""
     stamp: str
-    data: tuple[tuple[str, ...], ...]
-    data_stamp: str
-    keys: tuple[str, ...]
-    states: str
-    suite: str
-    tracked: str
-    folder: str
-    board: Mapping[str, str]
-    note: str
-    trials: int
-    stages: int
-    warnings: tuple[str, ...]
+    """Of these files."""
     texts: Mapping[str, str] = field(default_factory=dict)
     """The leaderboard by the width of the terminal."""
 
     def stands(self, request: Request, store: Store) -> bool:
         """Whether all is as it was when the receipt was written."""
+        left = self.finished
         return (
             self.circumstances == request.circumstances
             and self.core == _core()
             and self.stamp == stamp(self.files) != ""
-            and self.data_stamp == joint(map(stamp, self.data)) != ""
-            and not _untidy(store, self.note)
-            and self.states == joint(store.stamp(key) for key in self.keys) != ""
-            and not unwritable(Path(self.folder))
-            and self.board == hashes_of(Path(self.folder), self.board)
-            and self.tracked == contents(self.suite)
+            and left.data_stamp == joint(map(stamp, left.data)) != ""
+            and not _untidy(store, left.note)
+            and left.states == joint(store.stamp(key) for key in left.keys) != ""
+            and not unwritable(Path(left.folder))
+            and left.board == hashes_of(Path(left.folder), left.board)
+            and left.tracked == contents(left.suite)
         )
 
 
@@ -178,25 +174,7 @@ def write(request: Request, store: Store, finished: Finished, text: str, width: 
     """Write the receipt of a run; what cannot be written, or changed while the run was on, is none."""
     path = _path(store, request)
     files = sorted({*_modules(), *finished.sources} - request.files)
-    keys = sorted(finished.states)
-    receipt = Receipt(
-        circumstances=request.circumstances,
-        core=_core(),
-        files=tuple(files),
-        stamp=stamp(files),
-        data=finished.data,
-        data_stamp=finished.data_stamp,
-        keys=tuple(keys),
-        states=joint(finished.states[key] for key in keys),
-        suite=finished.suite,
-        tracked=finished.tracked,
-        folder=finished.folder,
-        board=finished.board,
-        note=finished.note,
-        trials=finished.trials,
-        stages=finished.stages,
-        warnings=finished.warnings,
-    )
+    receipt = Receipt(finished, request.circumstances, _core(), tuple(files), stamp(files))
     if TRACE_VARIABLE in os.environ or not _are_older([*_core_files(), *map(Path, files)], request.begun - MARGIN):
         return
     try:
@@ -218,10 +196,18 @@ def _read(path: Path) -> Receipt | None:
     found = read_json(path)
     if not isinstance(found, dict) or found.get("checksum") != _hash(found.get("receipt")):
         return None
-    plain = found["receipt"]
-    if set(plain) != {one.name for one in fields(Receipt)}:
+    plain = _fields_of(Receipt, found["receipt"])
+    left = plain and _fields_of(Finished, plain["finished"])
+    if not plain or not left or not isinstance(plain["texts"], dict):
         return None
-    return Receipt(**{name: _frozen(value) for name, value in plain.items()})
+    return Receipt(**plain | {"finished": Finished(**left)})
+
+
+def _fields_of(cls: type[Receipt | Finished], plain: Any) -> dict[str, Any] | None:
+    """The fields of a value from JSON; None if it does not have just these."""
+    if not isinstance(plain, dict) or set(plain) != {one.name for one in fields(cls)}:
+        return None
+    return {name: _frozen(value) for name, value in plain.items()}
 
 
 def _frozen(value: Any) -> Any:

@@ -136,13 +136,13 @@ def test_code_and_suite_are_the_same_bytes(place, pattern):
 @pytest.mark.parametrize("change", [touched, Path.unlink])
 def test_states_are_whole(place, kind, change):
     receipt = place.find()
-    ends = [path for path in place.files(f"store/states/*/*/{kind}") if path.parent.name in receipt.keys]
+    ends = [path for path in place.files(f"store/states/*/*/{kind}") if path.parent.name in receipt.finished.keys]
     change(ends[-1])
     assert place.find() is None
 
 
 def test_a_state_that_is_gone_is_computed_again_by_the_run(place):
-    key = place.find().keys[0]
+    key = place.find().finished.keys[0]
     shutil.rmtree(place.store.folder(key))
     assert place.find() is None
     assert place.run().counts["done"] == 1
@@ -243,7 +243,7 @@ def test_what_another_run_has_left_is_tidied_up_by_a_run(place, name):
 
 
 def test_results_that_wait_in_the_outbox_are_sent_by_a_run(place):
-    (place.folder / "store" / "unsent" / place.find().note).write_text("{}", "utf-8")
+    (place.folder / "store" / "unsent" / place.find().finished.note).write_text("{}", "utf-8")
     assert place.find() is None
 
 
@@ -254,13 +254,16 @@ def test_a_damaged_receipt_is_none(place, change):
     assert place.find() is None
 
 
-@pytest.mark.parametrize("field", ["keys", "texts", "board", "data"])
+@pytest.mark.parametrize("field", ["finished", "texts", "files", "keys", "board", "data"])
 @pytest.mark.parametrize("value", [None, 7, [7], {"a": 7}])
 def test_a_receipt_of_other_types_is_none(place, field, value):
     (path,) = place.files("store/receipts/*.json")
-    plain = json.loads(path.read_text("utf-8"))["receipt"] | {field: value}
+    plain = json.loads(path.read_text("utf-8"))["receipt"]
+    (plain if field in plain else plain["finished"])[field] = value
     path.write_text(json.dumps({"receipt": plain, "checksum": receipts._hash(plain)}), "utf-8")
     assert place.find() is None
+    place.run()
+    assert place.find() is not None
 
 
 def test_widths_of_terminals_are_remembered_beside_each_other(place):
@@ -304,7 +307,7 @@ def test_a_state_that_changes_after_it_was_read_leaves_no_receipt(place, monkeyp
     written = []
 
     def damaged_meanwhile(left):
-        touched(place.store.folder(min(left.states)) / "weights.safetensors")
+        touched(place.store.folder(min(left.keys)) / "weights.safetensors")
         written.append(receipts.write(receipts.Request.of(place.arguments), place.store, left, "text", 80))
 
     loaded = session.load_suite("tiny.yaml", plugin_files=["mine.py"])
