@@ -119,10 +119,10 @@ def touched(path):
 def test_the_receipt_has_what_the_run_prints(place):
     receipt, outcome = place.find(), place.run()
     assert receipt.texts["80"] == text_of(outcome.frame, width=80)
-    assert (receipt.trials, receipt.folder) == (len(outcome.results), "board")
+    assert (receipt.finished.trials, receipt.finished.folder) == (len(outcome.results), "board")
     loaded = session.load_suite("tiny.yaml")
     plan = session.plan_suite(loaded, session.prepared_already(loaded, None, Path("store")))
-    assert receipt.stages == len(plan.nodes)
+    assert receipt.finished.stages == len(plan.nodes)
 
 
 @pytest.mark.parametrize("pattern", ["tiny.yaml", "mine.py", "installed/receipt_helper.py", "core/loop.py"])
