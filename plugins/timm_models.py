@@ -1,5 +1,6 @@
 """Every architecture of timm, by timm's own name."""
 
+import contextlib
 from typing import Annotated, Any
 
 import torch
@@ -72,6 +73,7 @@ class Timm(prunebench.Model):
             _shrink_stem(model, self.architecture)
         if not self.zero_init and not next(model.parameters()).is_meta:  # which has no values
             _open_branches(model)
+        _fill_caches(model, shape)
         return model
 
 
@@ -84,6 +86,20 @@ def _open_branches(model: nn.Module) -> None:
                 nn.init.ones_(parameter)
         if isinstance(module, (nn.Conv2d, nn.Linear)) and not bool(module.weight.any()):
             nn.init.trunc_normal_(module.weight, std=0.02)  # as timm's vision transformers draw theirs
+
+
+@torch.no_grad()
+def _fill_caches(model: nn.Module, shape: tuple[int, ...]) -> None:
+    """Let a network compute now what it would keep from its first pass on, as ConViT does its relative positions.
+
+    Only buffers that timm stores with no network (`persistent=False`) are such caches.
+    """
+    if not any(module._non_persistent_buffers_set for module in model.modules()):
+        return
+    device = next(model.parameters()).device
+    with torch.random.fork_rng(devices=[]), contextlib.suppress(Exception):  # planning reports a pass that fails
+        model.eval()(torch.zeros(1, *shape, device=device))
+    model.train()
 
 
 def _is_closed(module: nn.Module, factor: nn.Parameter) -> bool:

@@ -110,6 +110,23 @@ def test_weights_depend_on_the_global_generator_alone(model):
     assert not torch.equal(drawn[0], drawn[2])
 
 
+def test_what_a_network_keeps_from_its_first_pass_is_there_when_it_is_built(network, model):
+    import timm  # seconds
+
+    convit = {"patch_size": 4}
+    built = model("convit_tiny", **convit).build(SMALL, 10)
+    caches = {name: tuple(buffer.shape) for name, buffer in built.named_buffers() if name.endswith("rel_indices")}
+    assert set(caches.values()) == {(1, 64, 64, 3)}
+    assert built.training
+    assert network("convit_tiny", **convit).layers
+    torch.manual_seed(0)
+    model("convit_tiny", **convit).build(SMALL, 10)
+    drawn = torch.rand(1)
+    torch.manual_seed(0)
+    timm.create_model("convit_tiny", img_size=(32, 32), patch_size=4, num_classes=10)
+    assert torch.equal(drawn, torch.rand(1))
+
+
 def read(tmp_path, registry, text):
     (tmp_path / "suite.yaml").write_text(SUITE.replace("MODEL", text))
     return read_suite(tmp_path / "suite.yaml", registry).tasks[0]
