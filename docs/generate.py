@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import click
 from click.testing import CliRunner
 
 import prunebench
@@ -229,6 +230,9 @@ def commands_page() -> str:
     parts = ["# Commands", NOTE, "The output of `--help` of each command.", _help()]
     for name in cli.COMMANDS:
         parts += [f"## `prunebench {name}`", _help(name)]
+        command = cli.main.get_command(click.Context(cli.main), name)
+        for inner in command.commands if isinstance(command, click.Group) else ():
+            parts += [f"### `prunebench {name} {inner}`", _help(name, inner)]
     return joined(parts)
 
 

@@ -116,7 +116,7 @@ def test_every_package_is_in_the_figure():
 def test_every_package_is_installed():
     listed = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["packages"]
     folders = {module for module, path in PATHS.items() if path.name == "__init__.py"}
-    assert set(listed) == folders | {"prunebench_plugins"}
+    assert set(listed) == folders | {"prunebench_plugins", "prunebench_suites"}
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if module not in TOP])

@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "check": ("prunebench.cli.check:command", "Run the conformance checks on a method, with small networks."),
     "new": ("prunebench.cli.new:command", "Write a package with a working method, its tests and a suite."),
     "plugins": ("prunebench.cli.listings:plugins", "List the plugins, with their components or errors."),
+    "suites": ("prunebench.cli.suites:command", "List the shipped suites, or print one to edit it."),
     "schema": ("prunebench.cli.schema:command", "Print the JSON schema of a suite, for editors."),
 }
 """The function of each command, and its line in `prunebench --help`, which is printed without importing it."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from prunebench.cli.shared import options, output
+from prunebench.cli.shared import options, output, suite_argument
 
 if TYPE_CHECKING:
     from prunebench.store.collection import Item, Needs, Size, Surplus
@@ -24,7 +24,7 @@ SHOWN = 12
 
 
 @click.command()
-@click.argument("suites", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("suites", nargs=-1, type=suite_argument.SuiteFile())
 @click.option("--collect", is_flag=True, help="List entries that none of the suites needs; with --yes, delete them.")
 @click.option("--older", is_flag=True, help="List results of older protocols; with --yes, delete them.")
 @click.option("--yes", is_flag=True, help="Delete the listed entries.")

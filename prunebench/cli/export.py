@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from prunebench.cli.shared import options
+from prunebench.cli.shared import options, suite_argument
 
 ENDINGS = {"ticket": ".safetensors", "state-dict": "-state-dict.safetensors", "onnx": ".onnx"}
 
 
 @click.command()
-@click.argument("suite", type=click.Path(path_type=Path))
+@suite_argument.suite
 @click.argument("trial")
 @click.option(
     "--format",
@@ -39,8 +39,9 @@ def command(
 ) -> None:
     """Write a trial's ticket, or its pruned network, to a file.
 
-    SUITE is a YAML file, TRIAL is a finished trial as a run prints it: task/method/sparsity/seed. A ticket is loaded
-    with prunebench.load_ticket(FILE); {name: transfer, ticket: FILE} starts another trial with its mask.
+    SUITE is a YAML file or the name of a shipped suite, TRIAL is a finished trial as a run prints it:
+    task/method/sparsity/seed. A ticket is loaded with prunebench.load_ticket(FILE);
+    {name: transfer, ticket: FILE} starts another trial with its mask.
     """
     from prunebench.cli.shared.progress import bytes_of
     from prunebench.inspection import export, open_trial

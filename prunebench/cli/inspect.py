@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from prunebench.cli.shared import options, output
+from prunebench.cli.shared import options, output, suite_argument
 
 if TYPE_CHECKING:
     from prunebench.inspection import Finished
 
 
 @click.command()
-@click.argument("suite", type=click.Path(path_type=Path))
+@suite_argument.suite
 @click.argument("trial")
 @click.argument("other", required=False)
 @click.option(
     "--other-suite",
-    type=click.Path(path_type=Path),
-    metavar="OTHER.yaml",
+    type=suite_argument.SuiteFile(),
+    metavar="SUITE",
     help="The suite of OTHER.  [default: SUITE]",
 )
 @click.option(
@@ -64,10 +64,10 @@ def command(
 ) -> None:
     """Show a trial: curves, layers, masks, weights, stability.
 
-    SUITE is a YAML file, TRIAL is a finished trial as a run prints it: task/method/sparsity/seed. With OTHER, the masks
-    of two trials are compared. OTHER can be of another suite, of the same suite with another --set, or in another
-    store; by default it is the trial there with the same name. --stability tests whether the last training is stable to
-    SGD noise (Frankle et al. 2020); its trainings are kept in the store.
+    SUITE is a YAML file or the name of a shipped suite, TRIAL is a finished trial as a run prints it:
+    task/method/sparsity/seed. With OTHER, the masks of two trials are compared. OTHER can be of another suite, of the
+    same suite with another --set, or in another store; by default it is the trial there with the same name. --stability
+    tests whether the last training is stable to SGD noise (Frankle et al. 2020); its trainings are kept in the store.
     """
     import torch
 

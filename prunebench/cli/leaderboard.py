@@ -12,6 +12,7 @@ import click
 
 from prunebench.api.errors import BoardError
 from prunebench.cli.shared import options
+from prunebench.suite.shipped import shipped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,8 +66,8 @@ def command(
 
     SUITE is a YAML file, whose trials are shown whether they are done or not; or the name of a suite, of which all
     tracked results are shown; or a published folder, whose pages are made again from its data. Without SUITE all suites
-    are shown. Tracked results are read only from MLflow: the default file in this folder, or the server that
-    MLFLOW_TRACKING_URI names.
+    are shown. With --only, --set or --plugin the name of a shipped suite means its YAML file. Tracked results are read
+    only from MLflow: the default file in this folder, or the server that MLFLOW_TRACKING_URI names.
 
     A board is published as pages (README.md, and index.html, which needs no network), plots, rows, and trials.jsonl,
     the data behind the rows with one trial per line. The same results give the same bytes. With --check and a published
@@ -101,14 +102,15 @@ def _board(suite: str | None, chosen: options.SuiteOptions) -> Board:
     from prunebench.leaderboard.boards.sources import read_source, tracked
     from prunebench.tracking import read_results, tracking_uri
 
-    if suite is not None and Path(suite).suffix in (".yaml", ".yml"):
+    own = {"--set": chosen.settings, "--only": chosen.only, "--plugin": chosen.files, "--no-plugin": chosen.blocked}
+    changes = [name for name, values in own.items() if values]
+    if suite is not None and (Path(suite).suffix in (".yaml", ".yml") or (changes and suite in shipped())):
         loaded = chosen.load(suite)
         name = loaded.suite.name
         return Board(name, tuple(read_results(suite=name)), frozenset(loaded.asked), uri=tracking_uri())
-    own = {"--set": chosen.settings, "--only": chosen.only, "--plugin": chosen.files, "--no-plugin": chosen.blocked}
-    if ignored := [name for name, values in own.items() if values]:
+    if changes:
         what = "every suite" if suite is None else f"{suite!r}"
-        raise click.UsageError(f"{', '.join(ignored)} can change only the YAML file of a suite, and {what} is not one")
+        raise click.UsageError(f"{', '.join(changes)} can change only the YAML file of a suite, and {what} is not one")
     return tracked(None) if suite is None else read_source(suite)
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from prunebench.cli.shared import options, output
+from prunebench.cli.shared import options, output, suite_argument
+from prunebench.suite.shipped import origin
 
 if TYPE_CHECKING:
     from prunebench.api.layers import Network
@@ -17,7 +18,7 @@ SHOWN = 3
 
 
 @click.command()
-@click.argument("suite", type=click.Path(path_type=Path))
+@suite_argument.suite
 @options.suite_options("only", "store", "data", "json")
 def command(
     suite: Path,
@@ -40,7 +41,7 @@ def command(
         prunable = {label: _counts(network) for label, network in networks.items()}
         output.show_json({"suite": loaded.suite.name, **found.as_json(), "prunable": prunable})
         return
-    click.echo(f"{loaded.suite.name}: {suite}\n")
+    click.echo(f"{loaded.suite.name}: {origin(suite)}\n")
     output.show(output.grid([*_lines(found), *(("prunable", _share(*one)) for one in networks.items())]))
     for status, reasons in (("skipped", found.skipped), ("fail", found.failed)):
         for reason, trials in reasons.items():

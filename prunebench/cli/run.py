@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from prunebench.cli import INTERRUPTED
-from prunebench.cli.shared import options, output
+from prunebench.cli.shared import options, output, suite_argument
 from prunebench.cli.shared.executor_options import PlacedCommand, peek
 from prunebench.cli.shared.output import say
 from prunebench.messages import durations
@@ -67,7 +67,7 @@ def _answer(receipt: receipts.Receipt, store: Path, request: receipts.Request) -
 
 
 @click.command(cls=StoppableCommand)
-@click.argument("suite", type=click.Path(path_type=Path))
+@suite_argument.suite
 @click.option(
     "--executor",
     metavar="NAME",
@@ -127,8 +127,8 @@ def command(
 ) -> None:
     """Run a suite; results in the store are reused.
 
-    SUITE is a YAML file. A run may be stopped and started again at any time; it continues where it stopped, with
-    the same results, bit for bit.
+    SUITE is a YAML file, or the name of a shipped suite (`prunebench suites`). A run may be stopped and started again
+    at any time; it continues where it stopped, with the same results, bit for bit.
 
     The exit code is 0 if all trials are done, 1 if trials failed or results did not reach MLflow, 2 for an error in the
     suite, the options or the store, 3 if the budget was used up, and 130 if the run was stopped.

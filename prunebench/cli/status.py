@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import click
 from rich.padding import Padding
 
-from prunebench.cli.shared import options, output
+from prunebench.cli.shared import options, output, suite_argument
 from prunebench.messages.durations import rounded
+from prunebench.suite.shipped import origin
 
 if TYPE_CHECKING:
     from prunebench.execution.progress import Progress
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("suite", type=click.Path(path_type=Path))
+@suite_argument.suite
 @options.suite_options("only", "store", "data", "json")
 def command(
     suite: Path,
@@ -45,7 +46,7 @@ def command(
     if as_json:
         output.show_json({"suite": loaded.suite.name, **found.as_json()})
         return
-    output.say(f"{loaded.suite.name}: {suite}\n")
+    output.say(f"{loaded.suite.name}: {origin(suite)}\n")
     output.show(output.grid(_lines(found)))
     planned = {one.trial.task.label for one in plan.trials if not one.failed}
     unread = sorted(planned - prepared.keys() - failures.keys())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from prunebench.cli.shared import options, output
+from prunebench.cli.shared import options, output, suite_argument
 from prunebench.cli.shared.output import say
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("suite", required=False, type=click.Path(path_type=Path))
+@click.argument("suite", required=False, type=suite_argument.SuiteFile())
 @click.option(
     "--patience",
     callback=options.seconds,

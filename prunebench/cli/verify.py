@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from prunebench.api.errors import BoardError
-from prunebench.cli.shared import options
+from prunebench.cli.shared import options, suite_argument
 from prunebench.cli.shared.output import say
 from prunebench.cli.shared.requested import SuiteRequest, as_options, trials_of
 from prunebench.messages.suggestions import nearest
@@ -27,7 +27,7 @@ DIFFERENT = 1
 
 
 @click.command()
-@click.argument("suite", type=click.Path(path_type=Path))
+@suite_argument.suite
 @click.argument("row")
 @click.option(
     "--board", "source", metavar="BOARD", help="The board of the row.  [default: the results of the suite in MLflow]"
@@ -56,9 +56,10 @@ def command(
 ) -> None:
     """Run a published row again, and check whether it is reproduced.
 
-    SUITE is a YAML file, and ROW is task/method/sparsity, such as digits-mlp/imp/0.9. BOARD is a published folder, an
-    address of MLflow, or the name of a suite. The --set options that the board records for the row are applied first,
-    then those of this command. Nothing is tracked, and the store of this folder is not used.
+    SUITE is a YAML file or the name of a shipped suite, and ROW is task/method/sparsity, such as digits-mlp/imp/0.9.
+    BOARD is a published folder, an address of MLflow, or the name of a suite. The --set options that the board records
+    for the row are applied first, then those of this command. Nothing is tracked, and the store of this folder is not
+    used.
 
     A number is reproduced if all figures except measured times are the same bit for bit, or if the mean of its metric
     is in the 95 % prediction interval of the published seeds, mean ± t · s · √(1/n + 1/m). Otherwise the exit code is

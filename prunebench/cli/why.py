@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from prunebench.cli.shared import options, output
+from prunebench.cli.shared import options, output, suite_argument
 
 if TYPE_CHECKING:
     from prunebench.execution.explain import Change, Reason
 
 
 @click.command()
-@click.argument("suite", type=click.Path(path_type=Path))
+@suite_argument.suite
 @click.argument("trial")
 @options.suite_options("store", "data", "json")
 def command(

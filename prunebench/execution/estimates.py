@@ -17,9 +17,11 @@ from prunebench.plan.jobs import Job, kept_keys, missing_jobs
 from prunebench.plan.planning import Node, Plan, expected_flops
 from prunebench.store.entries import Record, Store
 
-SECONDS_A_STEP = 4e-4
-"""Of a small network's optimizer step on one core, before anything was measured."""
-FLOPS_A_SECOND = {"cpu": 1e11, "cuda": 1e13}
+SECONDS_A_STEP = {"cpu": 4e-4, "cuda": 1e-3}
+"""Of an optimizer step of a small network on one core and on a GPU, before anything was measured."""
+SECONDS_A_LAYER = {"cpu": 0.0, "cuda": 3e-4}
+"""Of a step for each layer, likewise: on a GPU kernels of small layers take longer to be started than to run."""
+FLOPS_A_SECOND = {"cpu": 8e10, "cuda": 1e13}
 """Of one core and of a GPU, likewise."""
 SAMPLES = 20
 BYTES_A_WEIGHT = 4
@@ -52,11 +54,11 @@ class Estimate:
         return asdict(self)
 
 
-def estimate(plan: Plan, store: Store) -> Estimate:
-    """What a plan costs; reads a few records of the store for the speed of this machine."""
+def estimate(plan: Plan, store: Store, device: str = "cpu") -> Estimate:
+    """What a plan costs on one core or one GPU; reads a few records of the store for the speed of this machine."""
     jobs = missing_jobs(plan, store.has, (planned.key for planned in plan.trials if planned.chain))
     nodes = [plan.nodes[key] for job in jobs.values() for key in job.path]
-    step_seconds, basis = _step_seconds(plan, store)
+    step_seconds, basis = _step_seconds(plan, store, device)
     return Estimate(
         trials=len(plan.trials),
         cached=sum(bool(planned.chain) and store.has(planned.key) for planned in plan.trials),
@@ -68,7 +70,7 @@ def estimate(plan: Plan, store: Store) -> Estimate:
         steps=sum(node.steps for node in nodes),
         flops_alone=_flops_alone(plan),
         flops_shared=sum(_flops(node) for node in plan.nodes.values()),
-        seconds=sum(_seconds(node, step_seconds) for node in nodes),
+        seconds=sum(_seconds(node, step_seconds, device) for node in nodes),
         basis=basis,
         bytes=sum(_bytes(plan.nodes[key]) for key in jobs),
     )
@@ -117,16 +119,15 @@ def _flops_from_root(plan: Plan, key: str, known: dict[str, float]) -> float:
     return total
 
 
-def _step_seconds(plan: Plan, store: Store, device: str | None = None) -> tuple[float | None, str]:
-    """Seconds of one optimizer step as measured by trainings in the store, those on such a device if one is named, or
-    None."""
+def _step_seconds(plan: Plan, store: Store, device: str) -> tuple[float | None, str]:
+    """Seconds of one optimizer step as measured by trainings in the store on such a device, or None."""
     measured = list(_measured(plan, store, device))
     if measured:
         return median(measured), f"measured on {len(measured)} stages of the store"
     return None, "a guess: nothing of this suite was measured yet"
 
 
-def _measured(plan: Plan, store: Store, device: str | None) -> Iterable[float]:
+def _measured(plan: Plan, store: Store, device: str) -> Iterable[float]:
     found = 0
     for key in kept_keys(plan):
         if found == SAMPLES:
@@ -137,7 +138,7 @@ def _measured(plan: Plan, store: Store, device: str | None) -> Iterable[float]:
             except StoreError:
                 continue
             seconds, own = _step_seconds_in(record)
-            if seconds is not None and device in (None, own):
+            if seconds is not None and own == device:
                 found += 1
                 yield seconds
 
@@ -152,14 +153,15 @@ def _step_seconds_in(record: Record) -> tuple[float | None, str]:
     return seconds if 0 <= seconds <= LATEST else None, "cpu" if on_cpu else "cuda"
 
 
-def _seconds(node: Node, step_seconds: float | None, device: str = "cpu") -> float:
+def _seconds(node: Node, step_seconds: float | None, device: str) -> float:
     if not isinstance(node.stage, Train):
         return 0.0
     if step_seconds is not None:
         return node.steps * step_seconds
     # Dense FLOPs: on a CPU or GPU of today zeros are not skipped.
     dense = _flops(node) / max(node.density, 1e-3)
-    return node.steps * SECONDS_A_STEP + dense / FLOPS_A_SECOND[device]
+    step = SECONDS_A_STEP[device] + SECONDS_A_LAYER[device] * len(_network(node).layers)
+    return node.steps * step + dense / FLOPS_A_SECOND[device]
 
 
 def _bytes(node: Node) -> float:

@@ -36,6 +36,7 @@ def describe(task: Task) -> Network:
     return _describe(task.model, task.interface, task.prunable)
 
 
+@functools.lru_cache(maxsize=256)
 def _describe(model: Model, interface: Interface, prunable: Prunable) -> Network:
     found = profile(model, interface)
     if not found.prunable:

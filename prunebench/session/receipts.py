@@ -31,6 +31,7 @@ from prunebench.api.errors import PrunebenchError
 from prunebench.api.plugins import TRACE_VARIABLE, loose_files
 from prunebench.records.files import hash_of, hashes_of, read_json, remove, stamp, unwritable, write_store_file
 from prunebench.store.entries import Store
+from prunebench.suite.shipped import ambiguity, shipped
 from prunebench.tracking import contents
 
 RECEIPTS = "receipts"
@@ -59,6 +60,9 @@ class Request:
     """The files among the arguments, whose content is in `circumstances`."""
     begun: int
     """When, in nanoseconds."""
+    clear: bool = True
+    """Whether no argument may be a file or a shipped suite: where one may, the run has to say which, so it has no
+    receipt."""
 
     @classmethod
     def of(cls, arguments: Sequence[str]) -> Request:
@@ -66,13 +70,15 @@ class Request:
         files = {str(Path(one).resolve()): hash_of(one) for one in _files_among(arguments)}
         python = [sys.version, sys.executable, repr(sys.flags), sys.path]
         circumstances = [sorted(files.items()), _variables(), python, [_importable(place) for place in sys.path]]
-        return cls(_hash([*arguments, folder]), _hash(circumstances), frozenset(files), begun)
+        clear = not any(map(ambiguity, arguments))
+        return cls(_hash([*arguments, folder]), _hash(circumstances), frozenset(files), begun, clear)
 
 
 def _files_among(arguments: Sequence[str]) -> Iterator[str]:
-    """The files that arguments name, as `FILE`, `--option=FILE` or `key=FILE`, and loose plugins."""
+    """The files that arguments name, as `FILE`, `--option=FILE` or `key=FILE`, shipped suites, and loose plugins."""
     words = [part for word in arguments for part in (word, *word.split("="))]
     yield from (one for one in [*words, *loose_files()] if one and Path(one).is_file())
+    yield from (str(path) for name, path in shipped().items() if name in words)
 
 
 def _variables() -> list[tuple[str, str]]:
@@ -163,7 +169,12 @@ def find(request: Request, folder: Path, width: int) -> Receipt | None:
     store = Store(folder.resolve())
     try:
         receipt = _read(_path(store, request))
-        if receipt is None or str(width) not in receipt.texts or not receipt.stands(request, Store.open(folder)):
+        if (
+            not request.clear
+            or receipt is None
+            or str(width) not in receipt.texts
+            or not receipt.stands(request, Store.open(folder))
+        ):
             return None
     except (OSError, PrunebenchError, TypeError, ValueError, AttributeError, RecursionError):
         return None
@@ -175,7 +186,11 @@ def write(request: Request, store: Store, finished: Finished, text: str, width: 
     path = _path(store, request)
     files = sorted({*_modules(), *finished.sources} - request.files)
     receipt = Receipt(finished, request.circumstances, _core(), tuple(files), stamp(files))
-    if TRACE_VARIABLE in os.environ or not _are_older([*_core_files(), *map(Path, files)], request.begun - MARGIN):
+    if (
+        not request.clear
+        or TRACE_VARIABLE in os.environ
+        or not _are_older([*_core_files(), *map(Path, files)], request.begun - MARGIN)
+    ):
         return
     try:
         before = _read(path)

@@ -16,6 +16,7 @@ from typing import Any
 from prunebench.api.errors import SuiteError
 from prunebench.messages.suggestions import shown
 from prunebench.suite.nodes import Keys, Location, Node, SuiteErrors
+from prunebench.suite.shipped import file_of, hint
 
 MAX_BYTES = 1_000_000
 MAX_NODES = 100_000
@@ -26,10 +27,10 @@ _TAGS = "tag:yaml.org,2002:"
 
 
 def read(source: Path, errors: SuiteErrors) -> Node:
-    """The root of a YAML file. Raises SuiteError if the file cannot be read or parsed."""
+    """The root of a YAML file, or of a shipped suite. Raises SuiteError if it cannot be read or parsed."""
     start = Location(0, 1, 1, str(source))
     try:
-        text = _text(source)
+        text = text_of(file_of(source))
     except (OSError, ValueError) as error:
         raise SuiteError(f"{source}: {_reason(source, error)}") from None
     root = composed(text, start, errors)
@@ -39,7 +40,8 @@ def read(source: Path, errors: SuiteErrors) -> Node:
     return root
 
 
-def _text(source: Path) -> str:
+def text_of(source: Path) -> str:
+    """The text of a file. Raises OSError, or ValueError for a file that is no suite."""
     with source.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
@@ -49,7 +51,7 @@ def _text(source: Path) -> str:
 
 def _reason(source: Path, error: OSError | ValueError) -> str:
     if isinstance(error, FileNotFoundError):
-        return "there is no such file"
+        return f"there is no such file{hint(source)}"
     if isinstance(error, IsADirectoryError):
         return "is a directory; name a suite's YAML file"
     if isinstance(error, UnicodeDecodeError):

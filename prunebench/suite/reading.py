@@ -47,7 +47,7 @@ def read_suite(source: str | os.PathLike[str], registry: Registry, settings: Seq
     """The suite in a YAML file.
 
     Args:
-        source: path of the file.
+        source: path of the file, or the name of a shipped suite.
         registry: where the names in it are looked up.
         settings: changes to the file, such as `seeds=1` or `tasks.recipe.epochs=2`; see `prunebench.suite.overrides`.
 

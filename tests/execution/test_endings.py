@@ -245,7 +245,7 @@ def test_nothing_begins_when_the_time_is_up(scheduler_of):
 
 
 def test_nothing_begins_that_would_not_end_in_time(scheduler_of, key_of, monkeypatch):
-    monkeypatch.setattr("prunebench.execution.estimates.SECONDS_A_STEP", 1.0)  # ten steps of each training
+    monkeypatch.setattr("prunebench.execution.estimates.SECONDS_A_STEP", {"cpu": 1.0})  # ten steps of each training
     scheduler = scheduler_of(deadline=time.monotonic() + 12)
     scheduler.budget.deadline -= 4
     begun = time.monotonic()
@@ -257,7 +257,7 @@ def test_nothing_begins_that_would_not_end_in_time(scheduler_of, key_of, monkeyp
 
 @pytest.mark.parametrize(("every", "gets_on"), [(60.0, True), (0.0, False)])
 def test_what_no_such_budget_could_end_gets_on_by_its_checkpoints(scheduler_of, key_of, monkeypatch, every, gets_on):
-    monkeypatch.setattr("prunebench.execution.estimates.SECONDS_A_STEP", 1000.0)
+    monkeypatch.setattr("prunebench.execution.estimates.SECONDS_A_STEP", {"cpu": 1000.0})
     hangs = lambda order, times: "hangs" if order.key == key_of("dense") else None  # noqa: E731
     scheduler = scheduler_of(hangs, slots=3, deadline=time.monotonic() + 5, checkpoint_every=every)
     assert statuses(scheduler.events()) == ({"random": "done"} if gets_on else {})
@@ -282,7 +282,7 @@ def test_what_a_cpu_has_shown_says_nothing_of_a_gpu(scheduler_of):
 
 
 def test_what_the_run_has_seen_goes_before_a_guess(scheduler_of, monkeypatch):
-    monkeypatch.setattr("prunebench.execution.estimates.SECONDS_A_STEP", 1.0)
+    monkeypatch.setattr("prunebench.execution.estimates.SECONDS_A_STEP", {"cpu": 1.0})
     scheduler = scheduler_of(deadline=time.monotonic() + 15)  # one training at a time by the guess, three as it is
     assert statuses(scheduler.events()) == ALL_DONE
     assert scheduler.open_trials == []

@@ -379,3 +379,28 @@ def test_the_command_line_answers_from_the_receipt_without_torch_pandas_and_mlfl
     assert printed_again[table].startswith("5 trials: 0 done, 5 cached, 0 failed, 0 skipped; ")
     assert printed_again[-1] == printed[-1] == f"leaderboard: {place / 'board' / 'README.md'}"
     assert said[0].startswith("5 trials in ")
+
+
+# --- shipped suites by name
+
+
+def test_the_file_of_a_shipped_suite_is_among_the_files_of_a_command_that_names_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    request = receipts.Request.of(["run", "digits"])
+    assert [Path(file).name for file in request.files] == ["digits.yaml"]
+    changed = tmp_path / "installed.yaml"
+    changed.write_text("name: digits\n", "utf-8")
+    monkeypatch.setattr(receipts, "shipped", lambda: {"digits": changed})
+    other = receipts.Request.of(["run", "digits"])
+    assert (other.name, other.circumstances != request.circumstances) == (request.name, True)
+
+
+def test_where_a_name_and_a_file_could_be_meant_there_is_no_receipt(place, monkeypatch):
+    assert place.run().ok
+    assert place.find() is not None
+    monkeypatch.setattr(receipts, "ambiguity", lambda word: "said" if word == "tiny.yaml" else "")
+    assert place.find() is None
+    for path in place.files("store/receipts/*.json"):
+        path.unlink()
+    assert place.run().ok
+    assert list(place.folder.glob("store/receipts/*.json")) == []

@@ -197,7 +197,10 @@ def test_a_file_that_cannot_be_read_is_explained(tmp_path, monkeypatch):
     (tmp_path / "latin").write_bytes(b"a: 1\nb: \xe9\n")
     (tmp_path / "big").write_bytes(b"#" * 1_000_001)
     paths = {name: type(tmp_path)(name) for name in ("none", ".", "latin", "big", "\0")}
-    assert read_file(paths["none"]) == "none: there is no such file"
+    assert (
+        read_file(paths["none"])
+        == "none: there is no such file, and no shipped suite has this name; `prunebench suites` lists them"
+    )
     assert read_file(paths["."]) == ".: is a directory; name a suite's YAML file"
     assert read_file(paths["latin"]) == "latin: is not UTF-8 text: line 2 has the byte 0xe9"
     assert read_file(paths["big"]) == "big: is larger than 1,000,000 bytes: this is not a suite"
