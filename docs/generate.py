@@ -82,7 +82,7 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
         "ExitCode",
         "run_job",
     ),
-    "Tickets and files": ("load_ticket", "Ticket", "File"),
+    "Tickets and files": ("load_ticket", "Ticket", "File", "Weights", "read_weights"),
     "Python API": ("load_suite", "run_suite", "RunOptions", "load_leaderboard"),
     "Stages": (
         "Stage",

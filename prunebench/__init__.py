@@ -10,7 +10,7 @@ from prunebench.api import __version__
 from prunebench.api.components import Arrays, DataFacts, Dataset, Files, Input, Interface, Model, Preset
 from prunebench.api.contexts import CalibratedLayer, Scoring, Training, Trial
 from prunebench.api.executors import Executor, ExitCode, JobResult, JobSpec, Resources, RunContext, WorkerPool
-from prunebench.api.files import File
+from prunebench.api.files import File, Weights
 from prunebench.api.hooks import hookimpl
 from prunebench.api.layers import Flops, Network
 from prunebench.api.methods import Deployed, LayerwiseMethod, Method, Updater
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from prunebench.execution.worker import run_job
     from prunebench.inspection.tickets import Ticket, load_ticket
     from prunebench.leaderboard import load_leaderboard
+    from prunebench.network.starting import read_weights
     from prunebench.session import RunOptions, load_suite, run_suite
 
 __all__ = [
@@ -84,6 +85,7 @@ __all__ = [
     "Training",
     "Trial",
     "Updater",
+    "Weights",
     "WorkerPool",
     "__version__",
     "added_later",
@@ -91,6 +93,7 @@ __all__ = [
     "load_leaderboard",
     "load_suite",
     "load_ticket",
+    "read_weights",
     "run_job",
     "run_suite",
 ]
@@ -102,6 +105,7 @@ _LATER = {
     "load_leaderboard": "prunebench.leaderboard",
     "load_suite": "prunebench.session",
     "load_ticket": "prunebench.inspection.tickets",
+    "read_weights": "prunebench.network.starting",
     "run_suite": "prunebench.session",
 }
 

@@ -228,6 +228,7 @@ def test_the_public_names_are_these():
         "Training",
         "Trial",
         "Updater",
+        "Weights",
         "WorkerPool",
         "__version__",
         "added_later",
@@ -235,6 +236,7 @@ def test_the_public_names_are_these():
         "load_leaderboard",
         "load_suite",
         "load_ticket",
+        "read_weights",
         "run_job",
         "run_suite",
     ]

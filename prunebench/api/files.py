@@ -1,12 +1,16 @@
-"""Files as parameters of components; keys contain the hash of their content."""
+"""Files as parameters of components, and weights in a file; keys contain the hash of their content."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from typing_extensions import Doc
 
 from prunebench.api.errors import PrunebenchError
 
@@ -69,3 +73,39 @@ def _digest(path: str) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ValueError(f"{path!r} cannot be read: {error.strerror}") from None
+
+
+def check_patterns(patterns: Iterable[str]) -> None:
+    """Raise ValueError for what is not a regular expression."""
+    for pattern in patterns:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # FutureWarning for syntax that later versions may read differently
+                re.compile(pattern)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Weights from a file, which trials start from instead of from random ones.
+
+    A safetensors file, or a state dict that torch.save wrote, alone or in a checkpoint; nothing in it is executed. Keys
+    contain the hash of its content, not its path. Every parameter must be in the file in its shape, and everything in
+    the file must be in the network, except for what these keys say.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    file: Annotated[File, Doc("its path")]
+    prefix: Annotated[str, Doc("beginning of the names in the file, such as `model.`; other names are not read")] = ""
+    fresh: Annotated[
+        tuple[str, ...], Doc("regular expressions of the network's names that stay random, such as a new head")
+    ] = ()
+    ignore: Annotated[
+        tuple[str, ...],
+        Doc("regular expressions of names in the file that are not in the network, such as an old head"),
+    ] = ()
+
+    def __post_init__(self) -> None:
+        check_patterns((*self.fresh, *self.ignore))

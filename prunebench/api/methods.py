@@ -125,6 +125,11 @@ class Method(Component):
     exempt: ClassVar[Mapping[str, str]] = {}
     """Checks of `prunebench check` that do not apply to the method, each with the reason that a report shows."""
 
+    @property
+    def imported_from(self) -> str:
+        """Where the masks were made, if not in the suite: a URL and commit, for example. Rows are marked with it."""
+        return ""
+
     def scores(self, scoring: Scoring) -> dict[str, torch.Tensor]:
         """Return a score for each weight; the weights with the highest scores are kept.
 

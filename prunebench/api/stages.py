@@ -16,7 +16,9 @@ from typing_extensions import Doc
 from prunebench.api import times
 from prunebench.api.components import Component
 from prunebench.api.errors import Unreachable
+from prunebench.api.files import Weights
 from prunebench.api.layers import Layer
+from prunebench.api.versions import added_later
 
 Allocation = Literal["global", "uniform", "er", "erk"]
 """How a density is distributed over the layers; see `prunebench.pruning.allocation`."""
@@ -111,7 +113,15 @@ class Stage:
 
 @dataclass(frozen=True)
 class Initialize(Stage):
-    """Draw new weights from the seed of the trial. Starts at step 0, without masks and without cost."""
+    """Begin with the weights that the task starts from. Starts at step 0, without masks and without cost.
+
+    By default these are drawn from the seed of the trial; a task can name a file.
+
+    Args:
+        weights: a file to start from instead.
+    """
+
+    weights: Weights | None = added_later(None)  # noqa: RUF009
 
 
 @dataclass(frozen=True)

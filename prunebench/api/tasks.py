@@ -5,9 +5,7 @@ The annotations are the schema: `prunebench.suite.reading` checks YAML against t
 
 from __future__ import annotations
 
-import re
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
@@ -20,7 +18,7 @@ from prunebench.api.components import Component, DataFacts, Dataset, Interface, 
 from prunebench.api.data_facts import facts_of
 from prunebench.api.errors import DataError, PrunebenchError
 from prunebench.api.executors import Resources
-from prunebench.api.files import File
+from prunebench.api.files import Weights, check_patterns
 from prunebench.api.layers import Network
 from prunebench.api.methods import Method
 from prunebench.api.objectives import Classification, Metric, Objective
@@ -131,43 +129,7 @@ class Prunable:
     exclude: Annotated[tuple[str, ...], Doc("regular expressions of weight names that stay dense")] = ()
 
     def __post_init__(self) -> None:
-        _check_patterns(self.exclude)
-
-
-def _check_patterns(patterns: Iterable[str]) -> None:
-    """Raise ValueError for what is not a regular expression."""
-    for pattern in patterns:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # FutureWarning for syntax that later versions may read differently
-                re.compile(pattern)
-        except (re.error, OverflowError, RecursionError) as error:
-            raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Weights:
-    """Weights from a file, which every trial of a task starts from instead of from random ones.
-
-    A safetensors file, or a state dict that torch.save wrote, alone or in a checkpoint; nothing in it is executed. Keys
-    contain the hash of its content, not its path. Every parameter must be in the file in its shape, and everything in
-    the file must be in the network, except for what these keys say.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
-
-    file: Annotated[File, Doc("its path")]
-    prefix: Annotated[str, Doc("beginning of the names in the file, such as `model.`; other names are not read")] = ""
-    fresh: Annotated[
-        tuple[str, ...], Doc("regular expressions of the network's names that stay random, such as a new head")
-    ] = ()
-    ignore: Annotated[
-        tuple[str, ...],
-        Doc("regular expressions of names in the file that are not in the network, such as an old head"),
-    ] = ()
-
-    def __post_init__(self) -> None:
-        _check_patterns((*self.fresh, *self.ignore))
+        check_patterns(self.exclude)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,11 +17,11 @@ from prunebench.api import stages
 from prunebench.api.components import Component
 from prunebench.api.errors import PluginError, PrunebenchError
 from prunebench.api.executors import CHECKPOINT_EVERY, JobSpec
-from prunebench.api.files import File
+from prunebench.api.files import File, Weights
 from prunebench.api.layers import Layer, Network
 from prunebench.api.objectives import Classification
 from prunebench.api.registry import KINDS, Kind, Registry
-from prunebench.api.tasks import Entry, Optimizer, Prunable, Recipe, Schedule, Task, Trial, Weights
+from prunebench.api.tasks import Entry, Optimizer, Prunable, Recipe, Schedule, Task, Trial
 from prunebench.api.versions import PROTOCOL_VERSION
 from prunebench.data.prepared import Prepared
 from prunebench.execution.key_inputs import inputs_of

@@ -14,7 +14,7 @@ from prunebench.api.tasks import Task
 from prunebench.data.prepared import Prepared
 from prunebench.execution.results import result_of, unfinished
 from prunebench.plan.planning import UNKNOWN_DATA, Plan, PlannedTrial
-from prunebench.records.results import Result, Status, undecided
+from prunebench.records.results import Result, Status, collapsed, undecided
 from prunebench.store.entries import Store
 
 _log = logging.getLogger(__name__)
@@ -131,16 +131,17 @@ class OpenTrials:
                 self._store.discard(planned.key)
             return None
         self.stamps[planned.key] = stamp
-        self._warn_of_undecided(planned, result)
+        self._warn(planned, result)
         return result
 
     def _unfinished(self, planned: PlannedTrial, status: Status, reason: str) -> Result:
         fingerprint = self._data.fingerprint(planned.trial.task)
         return unfinished(planned, status, reason, self._registry, fingerprint, time.time())
 
-    def _warn_of_undecided(self, planned: PlannedTrial, result: Result) -> None:
-        """Warn once for each task and method whose scores left something undecided."""
-        warning, row = undecided(result.metrics), (result.task, result.method)
+    def _warn(self, planned: PlannedTrial, result: Result) -> None:
+        """Warn once for each task and method whose scores left something undecided, or that left a layer empty."""
+        remarks, row = (undecided(result.metrics), collapsed(result.layers)), (result.task, result.method)
+        warning = "; ".join(filter(None, remarks))
         if warning and row not in self.warnings:
             self.warnings[row] = f"{planned.trial}: {warning}"
             _log.warning("%s", self.warnings[row])

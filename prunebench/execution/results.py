@@ -22,7 +22,7 @@ from prunebench.messages.durations import LATEST
 from prunebench.network.description import describe
 from prunebench.plan.planning import PlannedTrial
 from prunebench.records.keys import digest
-from prunebench.records.results import DENSITY, OF_PROTOCOL, OUTPUT_ERROR, Result, Status, early_stop_name
+from prunebench.records.results import DENSITY, IMPORTED, OF_PROTOCOL, OUTPUT_ERROR, Result, Status, early_stop_name
 from prunebench.records.sources import declared_version, source_files
 from prunebench.store.entries import Record, Store
 from prunebench.suite.reading import trial_to_plain
@@ -157,6 +157,7 @@ def _result(
             "key": planned.chain[-1] if planned.chain else "",
             "data": fingerprint,
             **_start(trial.task),
+            **_imported(trial),
             **_origins(planned, registry, fingerprint, inputs or {}),
             **(environment or {}),
         },
@@ -177,6 +178,12 @@ def _start(task: Task) -> dict[str, str]:
     if task.weights is None:
         return {}
     return {"weights.file": Path(task.weights.file.path).name, "weights.sha256": task.weights.file.sha256}
+
+
+def _imported(trial: Trial) -> dict[str, str]:
+    """Where the masks were made, if that was not in the suite."""
+    source = trial.entry.method.imported_from
+    return {IMPORTED: source} if source else {}
 
 
 def variant(planned: PlannedTrial) -> str:

@@ -96,7 +96,7 @@ def _scores(sections: Sequence[Section]) -> tuple[dict[str, dict[Block, float]],
     """
     found: dict[str, dict[Block, Row]] = defaultdict(dict)
     for section in sections:
-        alone = [(name, rows) for label, rows in section.methods.items() for name in section.names.get(label, (label,))]
+        alone = [(name, rows) for label, rows in section.methods.items() for name in _names(section, label)]
         for label, rows in alone:
             found[label] |= {(section.suite, section.task, sparsity): row for sparsity, row in rows.items()}
     asked = Counter(block for rows in found.values() for block in rows)
@@ -108,6 +108,12 @@ def _scores(sections: Sequence[Section]) -> tuple[dict[str, dict[Block, float]],
         if not lacks[label]
     }
     return scores, blocks, {label: lack for label, lack in lacks.items() if lack}
+
+
+def _names(section: Section, label: str) -> tuple[str, ...]:
+    """The methods that have one row together, each by its own name."""
+    names = section.names.get(label, (label,))
+    return names if len(names) > 1 else (label,)
 
 
 def _lack(rows: Mapping[Block, Row], blocks: Sequence[Block]) -> str:

@@ -26,7 +26,7 @@ from prunebench.leaderboard.statistics import (
     places,
     verdict,
 )
-from prunebench.records.results import DEPLOYED, TIES_MATTER, Result, early_stop_name
+from prunebench.records.results import DEPLOYED, IMPORTED, TIES_MATTER, Result, early_stop_name
 
 COLUMNS = {
     "task": "label of the task: data set, model and recipe",
@@ -95,10 +95,11 @@ COLUMNS = {
     "objective": "the task's metrics as JSON, the primary one first: direction, unit, factor and decimals as shown",
     "protocol": "hash of what the rows of a table share: data fingerprint, model, recipe, prunable layers, code",
     "variant": "hash of what the method is: parameters, ablations, source",
+    "made_elsewhere": "source of masks that were made elsewhere; the cost of making them is not in training_cost",
 }
 """What a row says, and what it means."""
 
-OPTIONAL = ("unscored_share", "tied_share")
+OPTIONAL = ("unscored_share", "tied_share", "made_elsewhere")
 """Columns that a table has only if one of its rows has something there."""
 
 _TEXTS = (
@@ -117,6 +118,7 @@ _TEXTS = (
     "identical",
     "metric",
     "objective",
+    "made_elsewhere",
 )
 _WHOLE = ("n", "pairs", "tier", "collapsed_layers", "parameters_prunable", "seeds")
 
@@ -219,6 +221,7 @@ def _row(cell: Cell, dense: Cell | None, place: Place | None, objective: Objecti
         "status": cell.status,
         "reason": cell.reason,
         "machine": cell.said("machine"),
+        "made_elsewhere": cell.said(IMPORTED) or None,
         "command": row_command(list(cell.results.values())) if newest else "",
         **_compared(cell, dense, metric),
         **_stopped_early(cell, dense, metric),

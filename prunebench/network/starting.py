@@ -20,8 +20,8 @@ from torch import nn
 
 from prunebench.api.components import Interface, Model
 from prunebench.api.errors import WeightsError
-from prunebench.api.files import File
-from prunebench.api.tasks import Task, Weights
+from prunebench.api.files import File, Weights
+from prunebench.api.tasks import Task
 from prunebench.api.weights import aliases
 from prunebench.network.modules import build, called
 
@@ -32,13 +32,22 @@ SHOWN = 20
 Tensors = Mapping[str, torch.Tensor]
 
 
-def check_start(task: Task) -> None:
-    """Compare a task's file of weights with its network, before anything runs.
+def check_start(task: Task, weights: Weights | None = None) -> None:
+    """Compare a file of weights with a task's network, before anything runs.
+
+    Args:
+        weights: of a chain's first stage; by default those of the task, if it has some.
 
     Raises WeightsError, with every mismatch.
     """
-    if task.weights is not None:
-        _matched(task.weights, _outline(task.model, task.interface), called(task.model))
+    if (chosen := weights or task.weights) is not None:
+        _check_fits(chosen, task.model, task.interface)
+
+
+@lru_cache(maxsize=64)
+def _check_fits(weights: Weights, model: Model, interface: Interface) -> None:
+    """Once for all trials that start from the same file."""
+    _matched(weights, _outline(model, interface), called(model))
 
 
 @torch.no_grad()
@@ -53,7 +62,13 @@ def start_from(weights: Weights, module: nn.Module, name: str) -> None:
 
 
 def read_weights(file: File) -> Tensors:
-    """The tensors of a file by their names in it. Raises WeightsError if it is not a file of weights."""
+    """Return the tensors of a file by their names in it; they must not be changed.
+
+    Files are safetensors, or what torch.save wrote of a state dict, alone or in a checkpoint. Nothing is executed.
+
+    Raises:
+        WeightsError: if it is not a file of weights, with the reason.
+    """
     return _read(file)
 
 
@@ -136,7 +151,7 @@ def _named(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 def _matched(weights: Weights, module: nn.Module, model: str) -> Tensors:
     """The values of a file by the names of the network. Raises WeightsError."""
     expected, names = dict(_named(module)), aliases(module)
-    given = _without_prefix(read_weights(weights.file), weights, model)
+    given = _plain_names(_without_prefix(read_weights(weights.file), weights, model), expected)
     matched: dict[str, torch.Tensor] = {}
     missing, unlike = [], []
     for name, value in expected.items():
@@ -181,6 +196,18 @@ def _without_prefix(given: Tensors, weights: Weights, model: str) -> Tensors:
             f"{Path(weights.file.path).name} does not fit model {model!r}; no name in it begins with "
             f"{weights.prefix!r}: {_listed(sorted(given))}"
         )
+    return found
+
+
+def _plain_names(given: Tensors, expected: Mapping[str, object]) -> Tensors:
+    """The tensors, with the product of what torch.nn.utils.prune stores as `_orig` and `_mask`."""
+    found = dict(given)
+    for name, mask in given.items():
+        plain = name.removesuffix("_mask")
+        original = given.get(f"{plain}_orig")
+        of_prune = name.endswith("_mask") and original is not None and original.shape == mask.shape
+        if of_prune and plain not in given and name not in expected:
+            found[plain] = found.pop(f"{plain}_orig") * found.pop(name)
     return found
 
 

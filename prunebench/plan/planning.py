@@ -15,10 +15,12 @@ from itertools import pairwise
 from prunebench.api import times
 from prunebench.api.components import Component
 from prunebench.api.errors import DataError, PluginError, PrunebenchError, Unreachable
+from prunebench.api.files import Weights
 from prunebench.api.layers import Network
 from prunebench.api.methods import Method
 from prunebench.api.stages import (
     PRUNING,
+    Initialize,
     Prune,
     PruneLayerwise,
     Reconstruct,
@@ -151,7 +153,7 @@ def make_plan(
             protocols[label] = protocol(trial.task, fingerprints.get(label, UNKNOWN_DATA))
             broken[label] = _why_broken(trial.task)
             if not broken[label]:
-                _check_start(trial.task)
+                _check_start(trial.task, f"task {label!r}")
         if reason := broken[label]:
             planned.append(PlannedTrial(trial, protocols[label], failed=reason))
             continue
@@ -177,12 +179,12 @@ def _why_broken(task: Task) -> str:
     return ""
 
 
-def _check_start(task: Task) -> None:
+def _check_start(task: Task, where: str, weights: Weights | None = None) -> None:
     """Raises PrunebenchError for a file of weights that the task's network cannot start from."""
     try:
-        check_start(task)
+        check_start(task, weights)
     except PrunebenchError as error:
-        raise type(error)(f"task {task.label!r}: {error}") from None
+        raise type(error)(f"{where}: {error}") from None
     except Exception:  # of the model's own code, which describing the network reports
         return
 
@@ -221,6 +223,8 @@ def _resolved(trial: Trial, root: str, network: Network) -> Iterator[Node]:
         raise PluginError(f"{trial}: stages of method {method.name!r} {_blamed(error, method)}") from error
     if not links:
         raise PrunebenchError(f"{trial}: method {method.name!r} has an empty chain")
+    if isinstance(first := links[0].stage, Initialize) and first.weights is not None:
+        _check_start(trial.task, str(trial), first.weights)
     key = digest(root, trial.seed, canonical_digest(links[0].stage))
     passed = [Node(key, links[0].stage, trial, None, None, 0, 0, 1.0)]
     yield passed[0]

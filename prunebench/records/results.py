@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -156,6 +156,8 @@ CALIBRATED = {
 OUTPUT_ERROR = "output_error/"
 """Prefix of the metrics for that error in each prunable layer."""
 
+NAMED = 5
+"""Layers that a sentence names at most."""
 TIES_MATTER = 0.01
 """The share of kept weights from which ties among scores are reported."""
 
@@ -175,6 +177,13 @@ def undecided(metrics: Mapping[str, float]) -> str:
     return ", and ".join(parts)
 
 
+def collapsed(layers: Sequence[Mapping[str, Any]]) -> str:
+    """A sentence on layers without a single weight; empty if there are none."""
+    empty = [str(layer["name"]) for layer in layers if layer["kept"] == 0]
+    more = f" and {len(empty) - NAMED} more" if len(empty) > NAMED else ""
+    return f"no weight is left in {', '.join(empty[:NAMED])}{more}" if empty else ""
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
@@ -184,6 +193,9 @@ DENSITY = "density/"
 
 OF_PROTOCOL = "protocol.version"
 """Name of the protocol version in a provenance; results from before versions were introduced lack it."""
+
+IMPORTED = "method.imported"
+"""Name of the source of masks that were made elsewhere, in the provenance of results with such masks."""
 
 OPTION = "suite."
 """Prefix of entries of a provenance with the options of the command: `file` as it was typed, and `settings`, `plugins`

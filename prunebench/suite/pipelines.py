@@ -10,6 +10,7 @@ from prunebench.api.errors import DataError, PrunebenchError
 from prunebench.api.methods import Method
 from prunebench.api.registry import Registry
 from prunebench.api.stages import Stage
+from prunebench.api.versions import as_before
 from prunebench.messages.suggestions import near, shown
 from prunebench.plan.chain import linked
 from prunebench.suite import lookup
@@ -117,7 +118,7 @@ def check_chain(composed: Pipeline, nodes: Sequence[Node], tasks: Sequence[Task]
 
 
 def to_plain(composed: Pipeline) -> list[dict[str, Any]]:
-    """The stages as in a suite, with all keys."""
+    """The stages as in a suite, with all keys but those that were added later and say what was done before."""
     return [_stage_to_plain(stage) for stage in composed.chain]
 
 
@@ -127,4 +128,5 @@ def _stage_to_plain(stage: Stage) -> dict[str, Any]:
     values = {one.name: getattr(stage, one.name) for one in fields(input_class)}
     for key in method_keys(name):
         values[key] = None if values[key] is None else lookup.to_plain(values[key])
-    return {name: dumped(input_class(**values))}
+    later = {one.name for one in fields(type(stage)) if as_before(one, values[one.name])}  # type: ignore[arg-type]
+    return {name: {key: value for key, value in dumped(input_class(**values)).items() if key not in later}}

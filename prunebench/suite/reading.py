@@ -16,10 +16,11 @@ from typing import Any
 from prunebench.api.components import DataFacts, Dataset, Model
 from prunebench.api.data_facts import AUGMENTATIONS, facts_of
 from prunebench.api.errors import BrokenDataset, DataError, SuiteError
+from prunebench.api.files import Weights
 from prunebench.api.methods import Method
 from prunebench.api.objectives import Classification
 from prunebench.api.registry import Registry
-from prunebench.api.tasks import Entry, Prunable, Recipe, Suite, Task, Trial, Weights
+from prunebench.api.tasks import Entry, Prunable, Recipe, Suite, Task, Trial
 from prunebench.isolation.calls import NoAnswer, call_in_child
 from prunebench.suite import document, objectives, pipelines
 from prunebench.suite.checking import checked, dumped

@@ -6,8 +6,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from prunebench.api.components import Component
+from prunebench.api.files import Weights
 from prunebench.api.registry import Kind, Registry
-from prunebench.api.tasks import Prunable, Recipe, Weights
+from prunebench.api.tasks import Prunable, Recipe
 from prunebench.suite.annotations import schema_of
 from prunebench.suite.input_models import (
     LABEL,

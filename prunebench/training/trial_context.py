@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import nn
 
+from prunebench.api.files import Weights
 from prunebench.api.layers import Network
 from prunebench.api.tasks import Trial
 from prunebench.data import seeds
@@ -78,9 +79,13 @@ def fresh_model(trial: Trial, purpose: str) -> nn.Module:
         return build(trial.task.model, trial.task.interface)
 
 
-def starting_model(trial: Trial) -> nn.Module:
-    """The network that a trial starts from: with new weights, or with those of the task's file."""
+def starting_model(trial: Trial, weights: Weights | None = None) -> nn.Module:
+    """The network that a trial starts from: with new weights, or with those of a file.
+
+    Args:
+        weights: the file of the first stage; by default that of the task, if it has one.
+    """
     task, module = trial.task, fresh_model(trial, "initialize")
-    if task.weights is not None:
-        start_from(task.weights, module, called(task.model))
+    if (chosen := weights or task.weights) is not None:
+        start_from(chosen, module, called(task.model))
     return module

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 from PIL import Image
 from torch import nn
@@ -36,7 +37,7 @@ from prunebench.api.tasks import Optimizer, Prunable, Schedule
 from prunebench.api.times import Clock
 from prunebench.data import seeds
 from prunebench.data.augmentation import augment
-from prunebench.inspection.tickets import Facts, Ticket
+from prunebench.inspection.tickets import Facts, Ticket, load_ticket
 from prunebench.network.description import describe
 from prunebench.plan.planning import protocol, resolve
 from prunebench.pruning.allocation import total_kept
@@ -359,7 +360,7 @@ def _methods() -> Iterator[Case]:
 
 def _variations(name: str, cls: type[Component]) -> dict[str, Mapping[str, Any]]:
     """Its defaults, its presets, every choice of every parameter, and what MORE has."""
-    given = {"ticket": None} if name == "transfer" else {}
+    given = {"transfer": {"ticket": None}, "imported": {"masks": None, "source": "golden"}}.get(name, {})
     settings = {**SETTINGS.get(name, {}), **given}
     found: dict[str, Mapping[str, Any]] = {"default": settings}
     found |= {f"preset {preset}": {**settings, **one.values} for preset, one in cls.presets.items()}
@@ -374,14 +375,16 @@ def _variations(name: str, cls: type[Component]) -> dict[str, Mapping[str, Any]]
 
 
 def _of_method(cls: type[Method], values: Mapping[str, Any]) -> Any:
-    values = {**values, **({"ticket": _ticket()} if "ticket" in values else {})}
+    of_file = {"ticket": _ticket, "masks": lambda: _masks(values.get("zeros", False))}
+    given = {name: make() for name, make in of_file.items() if name in values}
+    values = {**values, **given}
     nested = any(isinstance(value, Mapping) for value in values.values())
     method = exact(cls, values) if nested else cls(**values)
     if cls.deploy is not Method.deploy:
         stages = (Initialize(), Prune(by=Probe(), density=0.5), Train(), Deploy(by=method, batch=2))
         return chain(Chained(chain=stages), task_of(Net(rectified=True)))
     # A ticket's weights meet other data here than they were drawn for: last bits grow faster than elsewhere.
-    return chain(method, task_of(steps=5) if "ticket" in values else None, sparsity=_sparsity(method))
+    return chain(method, task_of(steps=5) if given else None, sparsity=_sparsity(method))
 
 
 def _sparsity(method: Method) -> float:
@@ -392,7 +395,15 @@ def _sparsity(method: Method) -> float:
         return 1 - structure.density
     if hasattr(method, "n"):
         return 1 - method.n / method.m
-    return {"transfer": 0.5, "lr-rewinding": 0.3}.get(method.name, 0.7)
+    return {"transfer": 0.5, "imported": 0.5, "lr-rewinding": 0.3}.get(method.name, 0.7)
+
+
+def _masks(zeros: bool) -> File:
+    """The masks of the ticket, or its final weights."""
+    ticket = load_ticket(_ticket())
+    path = chains.folder() / f"masks-{zeros}.safetensors"
+    safetensors.torch.save_file(ticket.final if zeros else ticket.masks, path)
+    return File.at(str(path))
 
 
 def _ticket() -> File:

@@ -13,8 +13,7 @@ import prunebench
 from prunebench import Initialize, Prune, Reinitialize, Train
 from prunebench.api.components import Interface
 from prunebench.api.errors import WeightsError
-from prunebench.api.files import File
-from prunebench.api.tasks import Weights
+from prunebench.api.files import File, Weights
 from prunebench.network.modules import build
 from prunebench.network.starting import check_start, read_weights, start_from
 from prunebench.plan.planning import make_plan, protocol

@@ -14,12 +14,15 @@ PAPER = rf"https://arxiv\.org/abs/{NUMBER}|{ELSEWHERE}"
 """On arXiv; on the conference's own pages for a paper that is not there."""
 BUILT_IN = sorted(name for name, cls in METHODS.items() if plugins.load().origins[cls].distribution and not cls.control)
 
+WITHOUT_PAPER = ("imported",)
+"""What comes from a source that the suite names."""
+
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_every_method_has_its_row_with_paper_and_cost(name):
     rows = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |")]
     assert len(rows) == 1
-    assert re.search(PAPER, rows[0])
+    assert re.search(PAPER, rows[0]) or name in WITHOUT_PAPER
     assert rows[0].replace(r"\|", "").count("|") == 5
 
 
@@ -27,7 +30,7 @@ def test_every_method_has_its_row_with_paper_and_cost(name):
 def test_the_papers_are_those_of_the_method(name):
     [row] = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |")]
     cited, own = (re.findall(rf"{NUMBER}|{ELSEWHERE}", text) for text in (row, METHODS[name].reference))
-    assert set(cited) & set(own)
+    assert set(cited) & set(own) or name in WITHOUT_PAPER
 
 
 @pytest.mark.parametrize("name", BUILT_IN)

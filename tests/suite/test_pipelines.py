@@ -387,3 +387,15 @@ def test_reading_a_pipeline_needs_nothing_heavy(tmp_path):
     run = [sys.executable, "-c", code, str(tmp_path / "suite.yaml")]
     done = subprocess.run(run, capture_output=True, text=True, check=True)
     assert {"torch", "timm", "mlflow", "pandas"}.isdisjoint(done.stdout.split())
+
+
+def test_a_pipeline_may_begin_with_the_weights_of_a_file(read, valid, fakes, tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(b"any")
+    stages = f"[initialize: {{weights: {{file: {tmp_path / 'w.safetensors'}, prefix: net.}}}}, shuffle]"
+    text = (
+        f"{{label: p, sparsities: [0.7], stages: {stages.replace('shuffle', 'prune: {by: saliency, density: 0.3}')}}}"
+    )
+    suite = read(valid.replace("  - coin\n", f"  - {text}\n"))
+    [first, *_] = suite.entries[1].method.chain
+    assert first.weights.prefix == "net."
+    assert from_plain(json.loads(json.dumps(to_plain(suite))), fakes) == suite

@@ -31,7 +31,15 @@ def caption(section: Section, signs: Mapping[Style, Words] = MARKS) -> Text:
     text = said("Test {}, {}.", said(worded(section.metric)), said(seeds(section)))
     for row in section.controls:
         text += said(" Dense network ({}): {}.", row["method"], spread(row) or state(row))
-    return joined([text, *_meanings(section, signs)], " ")
+    return joined([text, *_meanings(section, signs), *_origins(section)], " ")
+
+
+def _origins(section: Section) -> list[Text]:
+    """Where masks come from that were made elsewhere."""
+    sources = {row["method"]: row["made_elsewhere"] for row in section.rows if row.get("made_elsewhere")}
+    named = joined([said("{} from {}", method, source) for method, source in sources.items()], "; ")
+    words = "Imported masks, made elsewhere at a cost that is not part of the training cost: {}."
+    return [said(words, named)] if sources else []
 
 
 def seeds(section: Section) -> str:

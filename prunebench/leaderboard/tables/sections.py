@@ -98,12 +98,25 @@ def sections(frame: pd.DataFrame, *, merged: bool = True) -> list[Section]:
 
 
 def _merged(rows: Sequence[Row]) -> tuple[tuple[Row, ...], dict[str, tuple[str, ...]]]:
-    """The rows with one for all methods that have the same results, under all of their names."""
-    names = {row["method"]: row["identical"] for row in rows if row["identical"]}
-    first = {label: min(method for method in names if names[method] == label) for label in names.values()}
-    kept = [row for row in rows if first.get(row["identical"], row["method"]) == row["method"]]
-    groups = {label: tuple(sorted(method for method in names if names[method] == label)) for label in first}
-    return tuple({**row, "method": row["identical"] or row["method"]} for row in kept), groups
+    """The rows under the names that pages have for their methods, and the methods behind each name that differs.
+
+    Methods with the same results are one row, under all of their names. What was made elsewhere is marked.
+    """
+    marked = {row["method"]: f"{row['method']} ({mark})" for row in rows if (mark := origin(row))}
+    same = {row["method"]: row["identical"] for row in rows if row["identical"]}
+    groups = {label: tuple(sorted(method for method in same if same[method] == label)) for label in same.values()}
+    groups |= {method: (method,) for method in marked if method not in same}
+    names = {label: ", ".join(marked.get(method, method) for method in some) for label, some in groups.items()}
+    first = {label: some[0] for label, some in groups.items()}
+    labelled = [(row, row["identical"] or row["method"]) for row in rows]
+    kept = [(row, label) for row, label in labelled if first.get(label, row["method"]) == row["method"]]
+    shown = tuple({**row, "method": names.get(label, label)} for row, label in kept)
+    return shown, {names[label]: some for label, some in groups.items()}
+
+
+def origin(row: Row) -> str:
+    """How a row is marked that was made elsewhere; empty for others."""
+    return "imported" if row.get("made_elsewhere") else ""
 
 
 def _files(titles: Mapping[Place, str]) -> dict[Place, str]:
