@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, Len
@@ -42,7 +42,31 @@ Pictures = list[tuple[Path, int]]
 """Files and their labels."""
 
 
-class ImageFolder(prunebench.Dataset):
+class NormalizedImages(prunebench.Dataset):
+    """Images whose channels are standardized, or only scaled to the range from 0 to 1."""
+
+    channel_mean: ClassVar[tuple[float, ...]]
+    """Of each channel of the training images, from 0 to 255."""
+    channel_std: ClassVar[tuple[float, ...]]
+
+    normalize: Annotated[
+        Literal["standardize", "unit"],
+        Doc(
+            "standardize: subtract the mean of each channel, and divide by its standard deviation; unit: only divide "
+            "the pixels by 255"
+        ),
+    ] = prunebench.added_later("standardize")
+
+    @property
+    def mean(self) -> tuple[float, ...]:  # type: ignore[override]
+        return self.channel_mean if self.normalize == "standardize" else (0.0,) * len(self.channel_mean)
+
+    @property
+    def std(self) -> tuple[float, ...]:  # type: ignore[override]
+        return self.channel_std if self.normalize == "standardize" else (255.0,) * len(self.channel_std)
+
+
+class ImageFolder(NormalizedImages):
     """Your own pictures: PATH/train/CLASS/*.jpg, and the same in PATH/test (or val, valid, validation).
 
     Classes are numbered in the order of their names. A plan touches no data, so a suite says how many pictures and
@@ -66,8 +90,8 @@ class ImageFolder(prunebench.Dataset):
 
     name = "image-folder"
     version = 1
-    mean = (0.485 * 255, 0.456 * 255, 0.406 * 255)
-    std = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+    channel_mean = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+    channel_std = (0.229 * 255, 0.224 * 255, 0.225 * 255)
     presets = {
         "imagenet": prunebench.Preset(
             "ILSVRC 2012 (Russakovsky et al. 2015, arXiv:1409.0575), the pictures of each class in a folder",

@@ -18,13 +18,13 @@ import numpy as np
 import prunebench
 from prunebench.api.errors import DataError
 
-from .image_folder import decoded, listed, missing, signature_of
+from .image_folder import NormalizedImages, decoded, listed, missing, signature_of
 
 TIMEOUT = 10.0
 """Seconds that a server may keep silent."""
 
 
-class Torchvision(prunebench.Dataset):
+class Torchvision(NormalizedImages):
     """A data set that torchvision knows, in torchvision's layout."""
 
     source: ClassVar[str]
@@ -51,8 +51,8 @@ class MNIST(Torchvision):
     reference = "LeCun et al. 1998"
     source = "MNIST"
     places = ("MNIST/raw",)
-    mean = (0.1307 * 255,)
-    std = (0.3081 * 255,)
+    channel_mean = (0.1307 * 255,)
+    channel_std = (0.3081 * 255,)
     unpacked: ClassVar[Mapping[str, str]] = {
         "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
         "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -103,8 +103,8 @@ class FashionMNIST(MNIST):
     reference = "Xiao et al. 2017, arXiv:1708.07747"
     source = "FashionMNIST"
     places = ("FashionMNIST/raw",)
-    mean = (0.2860 * 255,)
-    std = (0.3530 * 255,)
+    channel_mean = (0.2860 * 255,)
+    channel_std = (0.3530 * 255,)
     unpacked = {}
 
 
@@ -118,8 +118,8 @@ class CIFAR100(Torchvision):
     places: ClassVar[tuple[str, ...]] = ("cifar-100-python", "cifar-100-python.tar.gz")
     others: ClassVar[tuple[str, ...]] = ("(or cifar-100-python/, which it unpacks to)",)
     """What would do instead of the archive."""
-    mean = (0.5071 * 255, 0.4865 * 255, 0.4409 * 255)
-    std = (0.2673 * 255, 0.2564 * 255, 0.2762 * 255)
+    channel_mean = (0.5071 * 255, 0.4865 * 255, 0.4409 * 255)
+    channel_std = (0.2673 * 255, 0.2564 * 255, 0.2762 * 255)
 
     def facts(self) -> prunebench.DataFacts:
         return prunebench.DataFacts(shape=(3, 32, 32), classes=100, train=50_000, test=10_000)
@@ -167,8 +167,8 @@ class CIFAR10(CIFAR100):
         "(or cifar-10-batches-py/, which it unpacks to)",
         "(or pictures in cifar10/train/CLASS/ and cifar10/test/CLASS/)",
     )
-    mean = (0.4914 * 255, 0.4822 * 255, 0.4465 * 255)
-    std = (0.2470 * 255, 0.2435 * 255, 0.2616 * 255)
+    channel_mean = (0.4914 * 255, 0.4822 * 255, 0.4465 * 255)
+    channel_std = (0.2470 * 255, 0.2435 * 255, 0.2616 * 255)
     kinds: ClassVar[tuple[str, ...]] = (
         *("airplane", "automobile", "bird", "cat", "deer"),
         *("dog", "frog", "horse", "ship", "truck"),
@@ -194,8 +194,8 @@ class SVHN(Torchvision):
     reference = "Netzer et al. 2011"
     source = "SVHN"
     places = ("train_32x32.mat", "test_32x32.mat")
-    mean = (0.4377 * 255, 0.4438 * 255, 0.4728 * 255)
-    std = (0.1980 * 255, 0.2010 * 255, 0.1970 * 255)
+    channel_mean = (0.4377 * 255, 0.4438 * 255, 0.4728 * 255)
+    channel_std = (0.1980 * 255, 0.2010 * 255, 0.1970 * 255)
 
     def facts(self) -> prunebench.DataFacts:
         return prunebench.DataFacts(shape=(3, 32, 32), classes=10, train=73_257, test=26_032)

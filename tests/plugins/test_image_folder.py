@@ -14,6 +14,7 @@ from torchvision.transforms import RandomResizedCrop
 import prunebench
 from prunebench.api.errors import DataError, SuiteError
 from prunebench.data.prepared import find, prepare
+from prunebench.data.task_data import Data
 from prunebench.suite import read_suite
 
 COLOURS = {"cats": (200, 10, 30), "dogs": (20, 220, 40), "owls": (10, 20, 240)}
@@ -63,6 +64,20 @@ def test_every_picture_is_decoded_with_the_label_of_its_class(dataset, tmp_path,
     expected = np.array([COLOURS[kind] for kind in ("cats", "dogs", "owls")], np.uint8)
     assert np.array_equal(arrays.test_inputs, np.broadcast_to(expected[:, :, None, None], (3, 3, 8, 8)))
     assert np.array_equal(arrays.train_inputs, arrays.test_inputs.repeat(2, axis=0))
+
+
+def test_a_network_sees_standardized_pixels_or_those_from_0_to_1(dataset, tiny, tmp_path, animals):
+    def seen(**normalize):
+        task = tiny.task(dataset=dataset(**normalize))
+        data = Data(task, prepare(task.dataset, tmp_path, tmp_path / "kept"), torch.device("cpu"))
+        return data.normalized(data.test.inputs)[0, :, 0, 0], task.dataset
+
+    unit, _ = seen(normalize="unit")
+    ordinary, animals_of = seen()
+    pixel = torch.tensor([float(value) for value in COLOURS["cats"]])
+    assert torch.allclose(unit, pixel / 255)
+    expected = (pixel - torch.tensor(animals_of.channel_mean)) / torch.tensor(animals_of.channel_std)
+    assert torch.allclose(ordinary, expected, atol=1e-5)
 
 
 def test_the_arrays_are_what_the_facts_say(dataset, tmp_path, animals):

@@ -20,6 +20,7 @@ from torchvision import datasets
 
 from prunebench.api.errors import DataError
 from prunebench.data.prepared import find, prepare
+from prunebench.records.keys import canonical, canonical_digest
 
 NAMES = ("cifar10", "cifar100", "fashion-mnist", "mnist", "svhn")
 ROOT = os.environ.get("PRUNEBENCH_DATA")
@@ -28,7 +29,7 @@ NO_NETWORK = "http://nowhere.invalid/: no network"
 
 @pytest.fixture
 def dataset(built_in):
-    return lambda name: built_in("dataset", name)
+    return lambda name, **parameters: built_in("dataset", name, **parameters)
 
 
 @pytest.fixture
@@ -361,6 +362,16 @@ def test_facts_fit_the_channels_of_mean_and_deviation(dataset, name):
     channels = dataset(name).facts().shape[0]
     assert len(dataset(name).mean) == len(dataset(name).std) == channels
     assert all(0 < value < 255 for value in (*dataset(name).mean, *dataset(name).std))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_unit_range_divides_pixels_by_255_and_is_another_data_set(dataset, name):
+    standardized, unit = dataset(name), dataset(name, normalize="unit")
+    channels = standardized.facts().shape[0]
+    assert (unit.mean, unit.std) == ((0.0,) * channels, (255.0,) * channels)
+    assert dataset(name, normalize="standardize").mean == standardized.mean == type(standardized).channel_mean
+    assert canonical_digest(unit) != canonical_digest(standardized)
+    assert "normalize" not in canonical(standardized)["parameters"]  # results from before the parameter existed remain valid
 
 
 @pytest.mark.data
