@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,18 +32,22 @@ def command(
     """
     from prunebench import session
     from prunebench.execution.estimates import estimate
+    from prunebench.plan.near_sparsities import near_sparsities
     from prunebench.store.entries import Store
 
     loaded = chosen.load(suite)
     plan = session.plan_suite(loaded, session.prepared_already(loaded, chosen.data, chosen.store))
-    found = estimate(plan, Store(chosen.store.resolve()))
+    found, near = estimate(plan, Store(chosen.store.resolve())), near_sparsities(plan)
     networks = {planned.trial.task.label: planned.network for planned in plan.trials if planned.network is not None}
     if as_json:
         prunable = {label: _counts(network) for label, network in networks.items()}
-        output.show_json({"suite": loaded.suite.name, **found.as_json(), "prunable": prunable})
+        extra = {"prunable": prunable, "near_sparsities": [*map(asdict, near)]}
+        output.show_json({"suite": loaded.suite.name, **found.as_json(), **extra})
         return
     click.echo(f"{loaded.suite.name}: {origin(suite)}\n")
     output.show(output.grid([*_lines(found), *(("prunable", _share(*one)) for one in networks.items())]))
+    for one in near:
+        click.echo(f"note: {one}")
     for status, reasons in (("skipped", found.skipped), ("fail", found.failed)):
         for reason, trials in reasons.items():
             click.echo(f"{status}: {len(trials)} trials, such as {trials[0]}: {reason}")
