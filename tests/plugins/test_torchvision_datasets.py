@@ -371,7 +371,7 @@ def test_unit_range_divides_pixels_by_255_and_is_another_data_set(dataset, name)
     assert (unit.mean, unit.std) == ((0.0,) * channels, (255.0,) * channels)
     assert dataset(name, normalize="standardize").mean == standardized.mean == type(standardized).channel_mean
     assert canonical_digest(unit) != canonical_digest(standardized)
-    assert "normalize" not in canonical(standardized)["parameters"]  # results from before the parameter existed remain valid
+    assert "normalize" not in canonical(standardized)["parameters"]  # older results stay valid
 
 
 @pytest.mark.data
