@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,12 @@ STALE = 1
     help='Print only rows that satisfy these, such as "training_cost<=1.2, sparsity>=0.9".',
 )
 @click.option("--sort", metavar="COLUMN", help="Print rows sorted by this column, the best first; -COLUMN reverses.")
+@click.option(
+    "--reported",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE.csv",
+    help="Show these numbers of others, such as those of a paper, beside the measured ones; they are never ranked.",
+)
 @options.suite_options("only")
 def command(
     suite: str | None,
@@ -60,6 +67,7 @@ def command(
     check: bool,
     where: str | None,
     sort: str | None,
+    reported: Path | None,
     chosen: options.SuiteOptions,
 ) -> None:
     """Make tables and plots from tracked results.
@@ -75,6 +83,9 @@ def command(
 
     --where and --sort answer questions: conditions compare a column of rows.csv, or a metric, with a number (sparsity,
     accuracy, cost, size, latency, ...), and rows that lack the figure are left out.
+
+    --reported adds rows with the columns task, method, sparsity, metric, value and source, and model, std and n if they
+    are known. With --output they are kept in the folder as reported.csv, which later runs show too.
     """
     if (where or sort) and (output is not None or into or check or form == "html"):
         raise click.UsageError(
@@ -82,8 +93,8 @@ def command(
         )
     if output is not None and not check:
         options.check_writable(output)
-    board = _board(suite, chosen)
-    folder = output or _published(suite)
+    board, folder = _board(suite, chosen), output or _published(suite)
+    board = _with_reported(board, reported, folder)
     if check:
         if folder is None and not into:
             raise click.UsageError("--check needs a published board: name a folder, as SUITE or by --output, or --into")
@@ -114,6 +125,18 @@ def _board(suite: str | None, chosen: options.SuiteOptions) -> Board:
     return tracked(None) if suite is None else read_source(suite)
 
 
+def _with_reported(board: Board, file: Path | None, folder: Path | None) -> Board:
+    """The board with the reported numbers of a file, or of the folder that it is published in."""
+    from prunebench.leaderboard.reported import check_tasks, in_folder, read_reported
+
+    if file is None:
+        return board if folder is None else replace(board, reported=board.reported or in_folder(folder))
+    found = read_reported(file)
+    tasks = dict.fromkeys([*(one.task for one in board.results), *(place[0] for place in board.asked or ())])
+    check_tasks(found, list(tasks))
+    return replace(board, reported=found)
+
+
 def _published(suite: str | None) -> Path | None:
     from prunebench.leaderboard.boards.sources import is_published
 
@@ -128,7 +151,7 @@ def _write(board: Board, output: Path) -> None:
         overlaps, complaints = measured_overlaps(board.results, board.asked, board.uri)
         for complaint in complaints:
             click.echo(f"warning: {complaint}", err=True)
-    write(board.results, output, board.asked, overlaps)
+    write(board.results, output, board.asked, overlaps, board.reported)
     click.echo(f"written: {output / 'README.md'}", err=True)
 
 
@@ -151,7 +174,7 @@ def _filled(board: Board, folder: Path | None, into: Sequence[Path]) -> dict[Pat
     from prunebench.leaderboard import select, table
     from prunebench.leaderboard.boards.markers import fill, linked
 
-    frame = table(select(board.results, board.asked))
+    frame = table(replace(select(board.results, board.asked), reported=board.reported))
     name = board.name if folder is None else folder.resolve().name
     links = {page: None if folder is None else linked(folder, page) for page in into}
     return {page: fill(_read(page), str(page), name, frame, links[page]) for page in into}
@@ -179,7 +202,7 @@ def _replace(page: Path, text: str) -> None:
 def _printed(board: Board, form: str, where: str | None, sort: str | None) -> str:
     from prunebench.leaderboard import select, table
 
-    selection = select(board.results, board.asked)
+    selection = replace(select(board.results, board.asked), reported=board.reported)
     frame = table(selection)
     if where or sort:
         return _answered(frame, form, where, sort)

@@ -41,6 +41,6 @@ def command(sources: tuple[str, ...], output: Path, name: str | None, fail_on_co
         say(f"note: {older}", err=True)
     if merged.conflicts and fail_on_conflict:
         sys.exit(1)
-    write(merged.board.results, output, merged.board.asked, merged.board.overlaps)
+    write(merged.board.results, output, merged.board.asked, merged.board.overlaps, merged.board.reported or None)
     counts = (f"{len(merged.board.results)} trials", f"{merged.doubles} doubles", f"{len(merged.conflicts)} conflicts")
     say(f"{', '.join(counts)}: {output / 'README.md'}")

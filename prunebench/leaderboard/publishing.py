@@ -15,6 +15,9 @@ from prunebench.api.errors import BoardError
 from prunebench.api.tasks import Suite
 from prunebench.leaderboard.boards import published
 from prunebench.leaderboard.overlaps import FILE, Overlap, current, dump, measure, read_overlaps
+from prunebench.leaderboard.reported import FILE as REPORTED
+from prunebench.leaderboard.reported import Reported, in_folder
+from prunebench.leaderboard.reported import dump as dump_reported
 from prunebench.leaderboard.rows import table
 from prunebench.leaderboard.selection import RequestedRow, Selection, select
 from prunebench.leaderboard.tables.markdown import as_json, as_markdown
@@ -73,10 +76,10 @@ class Made:
 
 def publish(suite: str | None, cells: Sequence[RequestedRow] | None, output: Path) -> Made:
     """Write the board of what MLflow has to a folder. Raises TrackingError."""
-    results = read_results(suite=suite)
+    results, reported = read_results(suite=suite), in_folder(output)
     overlaps, complaints = measured_overlaps(results, cells)
-    paths = write(results, output, cells, overlaps)
-    return Made(table(select(results, cells)), tuple(paths), tuple(complaints))
+    paths = write(results, output, cells, overlaps, reported)
+    return Made(table(replace(select(results, cells), reported=reported)), tuple(paths), tuple(complaints))
 
 
 def files(
@@ -84,12 +87,14 @@ def files(
     expected: Iterable[RequestedRow] | None = None,
     drawn: Mapping[str, bytes] = MappingProxyType({}),
     overlaps: Iterable[Overlap] = (),
+    reported: Iterable[Reported] = (),
 ) -> dict[str, bytes]:
     """The leaderboard of these results as files, name to bytes; the same results give the same bytes.
 
     Args:
         drawn: plots to take as they are.
         overlaps: what masks have in common; those of other results are left out.
+        reported: numbers that others reported; those of other tasks are in no table.
     """
     from prunebench.leaderboard.plots.rendering import svg
     from prunebench.leaderboard.tables.html import html
@@ -97,7 +102,7 @@ def files(
     found = list(results)
     asked = None if expected is None else frozenset(expected)
     selection = select(found, asked)
-    selection = replace(selection, overlaps=current(overlaps, selection.results))
+    selection = replace(selection, overlaps=current(overlaps, selection.results), reported=tuple(reported))
     frame = table(selection)
     page = board_page(frame, selection)
     contents = {plot.file: drawn.get(plot.file) or svg(plot.card) for plot in page.plots}
@@ -107,6 +112,8 @@ def files(
     contents["trials.csv"] = csv(trials(selection))
     if selection.overlaps:
         contents[FILE] = dump(selection.overlaps)
+    if selection.reported:
+        contents[REPORTED] = dump_reported(selection.reported)
     contents[published.FILE] = published.dump(found, asked).encode()
     contents["README.md"] = as_markdown(page).encode()
     return contents
@@ -125,6 +132,7 @@ def write(
     directory: Path,
     expected: Iterable[RequestedRow] | None = None,
     overlaps: Iterable[Overlap] = (),
+    reported: Iterable[Reported] | None = None,
 ) -> list[Path]:
     """Publish the leaderboard of these results in a folder.
 
@@ -132,6 +140,7 @@ def write(
 
     Args:
         overlaps: what masks have in common; of a task that has none here, those that the folder has stay.
+        reported: numbers that others reported; by default those that the folder has.
 
     Returns:
         the files of the board.
@@ -139,7 +148,7 @@ def write(
     given = list(overlaps)
     measured = {(one.suite, one.task) for one in given}
     given += [one for one in _overlaps_there(directory) if (one.suite, one.task) not in measured]
-    contents = files(results, expected, overlaps=given)
+    contents = files(results, expected, overlaps=given, reported=in_folder(directory) if reported is None else reported)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         return [write_file(directory / name, content) for name, content in contents.items()]
@@ -161,7 +170,7 @@ def _overlaps_there(directory: Path) -> tuple[Overlap, ...]:
 
 def stale(results: Iterable[Result], directory: Path, expected: Iterable[RequestedRow] | None = None) -> list[Path]:
     """The files of a published board that are missing, or not what these results give."""
-    contents = files(results, expected, _drawn_otherwise(directory), read_overlaps(directory))
+    contents = files(results, expected, _drawn_otherwise(directory), read_overlaps(directory), in_folder(directory))
     paths = {directory / name: content for name, content in contents.items()}
     return [path for path, content in paths.items() if not has_content(path, content)]
 

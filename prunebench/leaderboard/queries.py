@@ -13,6 +13,7 @@ import pandas as pd
 from prunebench.api.errors import BoardError
 from prunebench.api.objectives import Metric
 from prunebench.leaderboard.metrics import from_text
+from prunebench.leaderboard.reported import STATUS
 from prunebench.messages.suggestions import near
 
 SHORT = {
@@ -92,6 +93,8 @@ def _parsed(part: str, names: Mapping[str, str]) -> Condition:
 def query(frame: pd.DataFrame, where: str | None = None, sort: str | None = None) -> pd.DataFrame:
     """The rows that satisfy all conditions, sorted by a column, the best first and rows without a value last.
 
+    Reported rows are left out, as they are not ranked.
+
     Args:
         frame: the rows, from `table`.
         where: conditions, such as `training_cost<=1.2, sparsity>=0.9`; the names are those of columns of numbers, of
@@ -100,7 +103,7 @@ def query(frame: pd.DataFrame, where: str | None = None, sort: str | None = None
 
     Raises BoardError for a condition or name that is not understood.
     """
-    found = frame
+    found = frame[frame["status"] != STATUS]
     for condition in parse_conditions(where, frame) if where else ():
         found = found[condition.holds(found)]
     if not sort:

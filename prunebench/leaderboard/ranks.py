@@ -95,7 +95,7 @@ def _scores(sections: Sequence[Section]) -> tuple[dict[str, dict[Block, float]],
     What fewer than half of the methods were asked for, such as the one sparsity of a structure, is no block.
     """
     found: dict[str, dict[Block, Row]] = defaultdict(dict)
-    for section in sections:
+    for section in (one.measured for one in sections):
         alone = [(name, rows) for label, rows in section.methods.items() for name in _names(section, label)]
         for label, rows in alone:
             found[label] |= {(section.suite, section.task, sparsity): row for sparsity, row in rows.items()}

@@ -14,6 +14,7 @@ from prunebench.api.objectives import Metric
 from prunebench.leaderboard.boards.commands import row_command
 from prunebench.leaderboard.cells import Cell, Figure, cells_of, dense_of, identical_methods
 from prunebench.leaderboard.metrics import Objective, as_text, margin, metric_of, objective_of
+from prunebench.leaderboard.reported import STATUS, rows_of
 from prunebench.leaderboard.selection import RequestedRow, Selection, grouped, select
 from prunebench.leaderboard.statistics import (
     CONFIDENCE,
@@ -95,7 +96,8 @@ COLUMNS = {
     "objective": "the task's metrics as JSON, the primary one first: direction, unit, factor and decimals as shown",
     "protocol": "hash of what the rows of a table share: data fingerprint, model, recipe, prunable layers, code",
     "variant": "hash of what the method is: parameters, ablations, source",
-    "made_elsewhere": "source of masks that were made elsewhere; the cost of making them is not in training_cost",
+    "made_elsewhere": "source of masks that were made elsewhere, at a cost that is not in training_cost; or of a row "
+    "that was reported and not measured here, whose status is `reported`",
 }
 """What a row says, and what it means."""
 
@@ -147,6 +149,7 @@ def table(selection: Selection) -> pd.DataFrame:
         | {"identical": ", ".join(identical.get((cell.suite, cell.task, cell.method), ()))}
         for cell in cells
     ]
+    found += rows_of(selection.reported, objectives)
     found.sort(key=_order)
     return framed(found)
 
@@ -315,7 +318,7 @@ def _ratio(above: str, below: str) -> Figure:
 def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
     value: float | None = row["metric_mean"]
     place = (row["suite"], row["task"], not row["control"], row["target_sparsity"])
-    return (*place, value is None, -metric_of(row).sign * (value or 0.0), row["method"])
+    return (*place, row["status"] == STATUS, value is None, -metric_of(row).sign * (value or 0.0), row["method"])
 
 
 def _dtype(name: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from prunebench.api.versions import NO_VERSION
 from prunebench.leaderboard.overlaps import Overlap
+from prunebench.leaderboard.reported import Reported
 from prunebench.messages.plain_text import visible
 from prunebench.records.results import OF_PROTOCOL, OPTION, THROUGHPUT, UNKNOWN_DATA, Result
 
@@ -60,6 +61,8 @@ class Selection:
     expected: frozenset[RequestedRow] | None = None
     overlaps: tuple[Overlap, ...] = ()
     """What the masks of these results have in common, where that is known."""
+    reported: tuple[Reported, ...] = ()
+    """Numbers that others reported, to be shown beside these results."""
 
 
 def select(results: Iterable[Result], expected: Iterable[RequestedRow] | None = None) -> Selection:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from prunebench.leaderboard import RequestedRow
 
+REPORTED = "reported.csv"
+"""In the folder of a board, the numbers of others that it shows."""
 NETWORKS = "networks"
 """The folder of a store with the descriptions of networks."""
 BOARDS = "boards"
@@ -114,6 +116,10 @@ def run_suite(
 def _check_output(output: Path | None) -> None:
     if output is not None and (reason := unwritable(output)):
         raise BoardError(f"the leaderboard cannot be written to {output}: {reason}; name another folder with --output")
+    if output is not None and (output / REPORTED).exists():  # so that what is wrong with it is said at once
+        from prunebench.leaderboard.reported import in_folder
+
+        in_folder(output)
 
 
 def _preparer(loaded: LoadedSuite, options: RunOptions, store: Store) -> Callable[[Task], Prepared]:

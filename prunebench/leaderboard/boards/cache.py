@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from prunebench.leaderboard.overlaps import FILE as OVERLAPS
+from prunebench.leaderboard.reported import FILE as REPORTED
 from prunebench.leaderboard.rows import framed
 from prunebench.records.environment import installed
 from prunebench.records.files import hashes_of, read_bytes, read_json, write_store_file
@@ -53,8 +54,8 @@ def note_down(note: Path, source: str, directory: Path, written: Iterable[Path],
         written: the files of the board.
         frame: its rows.
     """
-    # A board without overlaps uses an overlap file that is added to its folder.
-    names = sorted({OVERLAPS, *(path.name for path in written)})
+    # A board without these files uses them once they are added to its folder.
+    names = sorted({OVERLAPS, REPORTED, *(path.name for path in written)})
     try:
         if not _rows(directory).equals(frame):  # JSON has no infinity
             return

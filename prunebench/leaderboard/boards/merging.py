@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from prunebench.leaderboard.boards.published import Board
 from prunebench.leaderboard.overlaps import Overlap
+from prunebench.leaderboard.reported import Reported
 from prunebench.leaderboard.selection import (
     MEASURED,
     RequestedRow,
@@ -67,7 +68,7 @@ def merge(boards: Sequence[Board], name: str | None = None) -> Merged:
             conflicts += [Conflict(best, other, origins[id(best)], origins[id(other)], names)] if names else []
     title = name or ", ".join(dict.fromkeys(board.name for board in boards))
     return Merged(
-        Board(title, tuple(kept), _asked(boards), _overlaps(boards, name)),
+        Board(title, tuple(kept), _asked(boards), _overlaps(boards, name), _reported(boards)),
         len(everything) - len(kept),
         tuple(conflicts),
     )
@@ -108,6 +109,14 @@ def _overlaps(boards: Sequence[Board], name: str | None) -> tuple[Overlap, ...]:
     for one in (one for board in boards for one in board.overlaps):
         renamed = one if name is None else replace(one, suite=name)
         found.setdefault((renamed.suite, one.task, one.method, one.other, one.trials), renamed)
+    return tuple(found.values())
+
+
+def _reported(boards: Sequence[Board]) -> tuple[Reported, ...]:
+    """The reported numbers of all boards; of the same task, method and sparsity the first."""
+    found: dict[tuple[str, str, float], Reported] = {}
+    for one in (one for board in boards for one in board.reported):
+        found.setdefault((one.task, one.method, one.sparsity), one)
     return tuple(found.values())
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from prunebench.api.errors import BoardError
 from prunebench.leaderboard.overlaps import Overlap, read_overlaps
+from prunebench.leaderboard.reported import Reported, in_folder
 from prunebench.leaderboard.selection import OF_THE_METHOD, OWN_KEY, RequestedRow, cell, grouped, precedence
 from prunebench.messages.durations import LATEST
 from prunebench.messages.plain_text import escaped_json
@@ -52,6 +53,8 @@ class Board:
     """What the board is to show, where that is known."""
     overlaps: tuple[Overlap, ...] = ()
     """What masks of these results have in common, where that was published."""
+    reported: tuple[Reported, ...] = ()
+    """Numbers that others reported, which the board shows beside its results."""
     uri: str | None = None
     """The MLflow that the results come from."""
 
@@ -94,7 +97,7 @@ def read_board(folder: Path) -> Board:
     except OSError as error:
         raise BoardError(f"{path} cannot be read: {error.strerror}") from None
     results, asked = parse(text, str(path))
-    return Board(folder.resolve().name, tuple(results), asked, read_overlaps(folder))
+    return Board(folder.resolve().name, tuple(results), asked, read_overlaps(folder), in_folder(folder))
 
 
 def parse(text: str, origin: str = FILE) -> tuple[list[Result], frozenset[RequestedRow] | None]:

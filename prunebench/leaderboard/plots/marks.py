@@ -78,7 +78,7 @@ def point(row: Row, measure: Measure) -> Spec:
         "early stop": deviating(row, "early_stop_step", 1, 0) if early else "",
         f"{metric.label} there": f"{there} {metric.unit}".rstrip() if early else "",
         "ticket": row["ticket"] or "",
-        "seeds": f"{row['n']}",
+        "seeds": "" if row["n"] is None else f"{row['n']}",
         "status": row["status"],
     }
     place = {
@@ -212,5 +212,8 @@ def chart(section: Section, measure: Measure, values: Sequence[Spec], title: str
 def explained(section: Section, measure: Measure, values: Iterable[Spec]) -> list[str]:
     """What an SVG says of its lines and marks, where it has them."""
     row = of_dense(section, measure)
-    dense = f"dotted: {row['method']}" if row else ""
-    return [dense, "" if all(value["complete"] for value in values) else "hollow: seeds are missing"]
+    hollow = {value["method"] for value in values if not value["complete"]}
+    others = {row["method"] for row in section.reported}
+    meanings = {"seeds are missing": hollow - others, "reported by others": hollow & others}
+    words = " or ".join(meaning for meaning, methods in meanings.items() if methods)
+    return [f"dotted: {row['method']}" if row else "", f"hollow: {words}" if words else ""]

@@ -40,6 +40,7 @@ def checklist(section: Section, results: Sequence[Result]) -> list[Point]:
         results: those behind the section's rows.
     """
     done = [result for result in results if result.status == "done"]
+    section = section.measured
     rows = [row for row in section.rows if row["n"] and not row["control"]]
     return [_answered(asked, answer, section, rows, done) for asked, answer in POINTS.items()]
 

@@ -103,7 +103,7 @@ def _section(section: Section, selection: Selection) -> Iterator[Block]:
     yield Heading(3, "Every row")
     yield every_row(section)
     yield from _evidence(section, results)
-    yield from _notes("Not done", [_undone(row) for row in section.rows if row["status"] != "done"])
+    yield from _notes("Not done", [_undone(row) for row in section.measured.rows if row["status"] != "done"])
     yield from _notes("Not decided by scores", filter(None, map(_undecided, section.rows)))
     older = [old for old in selection.older if (old.suite, old.task) == (section.suite, section.task)]
     yield from _notes("Not comparable", [_not_comparable(old) for old in older if old.kind == "protocol"])

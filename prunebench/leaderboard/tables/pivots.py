@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from prunebench.leaderboard.metrics import margin_words, worded
 from prunebench.leaderboard.statistics import FEWEST_PAIRS
 from prunebench.leaderboard.tables.model import Span, Style, Table, Text, Words, joined, said
-from prunebench.leaderboard.tables.sections import Row, Section, percent, spread, state
+from prunebench.leaderboard.tables.sections import Row, Section, is_imported, is_reported, percent, spread, state
 
 SAME_SPARSITY = 5e-4
 """Rounding to whole weights stays below this."""
@@ -35,11 +35,20 @@ def caption(section: Section, signs: Mapping[Style, Words] = MARKS) -> Text:
 
 
 def _origins(section: Section) -> list[Text]:
-    """Where masks come from that were made elsewhere."""
-    sources = {row["method"]: row["made_elsewhere"] for row in section.rows if row.get("made_elsewhere")}
-    named = joined([said("{} from {}", method, source) for method, source in sources.items()], "; ")
-    words = "Imported masks, made elsewhere at a cost that is not part of the training cost: {}."
-    return [said(words, named)] if sources else []
+    """Where those rows come from that were made or measured elsewhere."""
+    meanings = {
+        "Imported masks, made elsewhere at a cost that is not part of the training cost": is_imported,
+        "Reported by others, not measured here and not ranked": is_reported,
+    }
+    sources = {words: _sources(filter(chosen, section.rows)) for words, chosen in meanings.items()}
+    return [said(f"{words}: {{}}.", joined(found, "; ")) for words, found in sources.items() if found]
+
+
+def _sources(rows: Iterable[Row]) -> list[Text]:
+    return [
+        said("{} from {}", method, source)
+        for method, source in dict.fromkeys((row["method"], row["made_elsewhere"]) for row in rows)
+    ]
 
 
 def seeds(section: Section) -> str:
@@ -56,7 +65,7 @@ def values(section: Section, caption: Text | None = None) -> Table:
 
 def costs(section: Section, caption: Text | None = None) -> Table:
     """The training costs of the methods by sparsity."""
-    return _pivot(section, cost, caption)
+    return _pivot(section.measured, cost, caption)
 
 
 def _pivot(section: Section, show: Callable[[Row | None], Words], caption: Text | None) -> Table:
@@ -95,6 +104,7 @@ def _marked(row: Row | None) -> Words:
 
 def _meanings(section: Section, signs: Mapping[Style, Words]) -> list[Text]:
     """What the marks of a section's cells mean, a sentence for each that it has, and where there are none."""
+    section = section.measured
     used = {row["against_best"] for row in section.rows}
     found = [
         said(f"{{}}: {meaning.format(margin=margin_words(section.metric))}.", signs[STYLES[kind]])
@@ -116,4 +126,6 @@ def cell(row: Row | None) -> str:
         return "–"
     if not spread(row):
         return state(row)
-    return spread(row) if row["status"] == "done" else f"{spread(row)} ({row['n']} of {row['seeds']})"
+    return (
+        spread(row) if row["status"] == "done" or is_reported(row) else f"{spread(row)} ({row['n']} of {row['seeds']})"
+    )

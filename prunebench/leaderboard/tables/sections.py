@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ import pandas as pd
 
 from prunebench.api.objectives import Metric
 from prunebench.leaderboard.metrics import Objective, from_text, metric_of
+from prunebench.leaderboard.reported import STATUS
 from prunebench.leaderboard.rows import records
 from prunebench.leaderboard.statistics import mean
 
@@ -70,6 +71,16 @@ class Section:
         return {label: found[label] for label in sorted(found, key=lambda label: (*_merit(found[label]), label))}
 
     @property
+    def reported(self) -> list[Row]:
+        """The rows that others reported."""
+        return [row for row in self.rows if is_reported(row)]
+
+    @property
+    def measured(self) -> Section:
+        """The section without what others reported."""
+        return replace(self, rows=tuple(row for row in self.rows if not is_reported(row)))
+
+    @property
     def compared(self) -> dict[float, list[Row]]:
         """The rows that are compared with each other, by sparsity."""
         found: dict[float, list[Row]] = defaultdict(list)
@@ -102,7 +113,7 @@ def _merged(rows: Sequence[Row]) -> tuple[tuple[Row, ...], dict[str, tuple[str, 
 
     Methods with the same results are one row, under all of their names. What was made elsewhere is marked.
     """
-    marked = {row["method"]: f"{row['method']} ({mark})" for row in rows if (mark := origin(row))}
+    marked = {row["method"]: f"{row['method']} (imported)" for row in rows if is_imported(row)}
     same = {row["method"]: row["identical"] for row in rows if row["identical"]}
     groups = {label: tuple(sorted(method for method in same if same[method] == label)) for label in same.values()}
     groups |= {method: (method,) for method in marked if method not in same}
@@ -114,9 +125,14 @@ def _merged(rows: Sequence[Row]) -> tuple[tuple[Row, ...], dict[str, tuple[str, 
     return shown, {names[label]: some for label, some in groups.items()}
 
 
-def origin(row: Row) -> str:
-    """How a row is marked that was made elsewhere; empty for others."""
-    return "imported" if row.get("made_elsewhere") else ""
+def is_imported(row: Row) -> bool:
+    """Whether the masks of a row were made elsewhere."""
+    return bool(row.get("made_elsewhere")) and not is_reported(row)
+
+
+def is_reported(row: Row) -> bool:
+    """Whether a row was reported by others, and not measured here."""
+    return bool(row["status"] == STATUS)
 
 
 def _files(titles: Mapping[Place, str]) -> dict[Place, str]:

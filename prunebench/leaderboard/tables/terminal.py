@@ -33,7 +33,7 @@ def _lines(section: Section, width: int) -> Iterator[str]:
         yield ""
         yield from textwrap.wrap(_plain(cost_caption(section)), width)
         yield from _blocks(costs(section), width)
-    for row in section.rows:
+    for row in section.measured.rows:
         if row["status"] != "done":
             yield from textwrap.wrap(_complaint(row), width, subsequent_indent="  ")
 
