@@ -19,7 +19,10 @@ from prunebench.api.versions import added_later
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from torch import nn
+
+    from prunebench.api.files import Weights
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,28 @@ class Model(Component):
         `nn.ModuleList` that is a chain of layers or blocks, and all other layers one by one.
         """
         return []
+
+    def starting_weights(self, interface: Interface) -> Weights | None:
+        """Return the file of weights that trials start from if the task names none; by default None, random weights.
+
+        Called when a suite is read. The file becomes `weights` of the task, as if the suite named it.
+
+        Raises:
+            ValueError: with the reason, if there is no such file or it does not fit.
+        """
+        return None
+
+    def converted(self, tensors: Mapping[str, torch.Tensor], module: nn.Module) -> Mapping[str, torch.Tensor]:
+        """Return the tensors of a file of weights by the names and in the shapes of the network's parameters.
+
+        Called for every file that a task starts from, before its tensors are compared with the network; by default they
+        are returned as they are. It must return a file that is in the form of the network unchanged.
+
+        Args:
+            tensors: by their names in the file, without the `prefix` of the task.
+            module: what `build` returned, possibly on the meta device.
+        """
+        return tensors
 
 
 @dataclass(frozen=True)

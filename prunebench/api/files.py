@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -17,6 +18,8 @@ from prunebench.api.errors import PrunebenchError
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
+PACKAGE = "package:"
+"""Beginning of the path of a file that an installed package holds."""
 _PINNED = re.compile(r"(?P<path>.+)@sha256:(?P<digest>[0-9a-f]{64})", re.DOTALL)
 
 
@@ -24,7 +27,8 @@ _PINNED = re.compile(r"(?P<path>.+)@sha256:(?P<digest>[0-9a-f]{64})", re.DOTALL)
 class File:
     """A file as a parameter, `ticket: prunebench.File`. A suite has its path; keys contain the hash of its content.
 
-    A relative path is resolved from the current folder. `PATH@sha256:DIGEST` is accepted only if the file has this
+    A relative path is resolved from the current folder; `package:NAME/PATH` is a file that the installed package NAME
+    holds, by its path among the files of the package. `PATH@sha256:DIGEST` is accepted only if the file has this
     content; workers are passed files in this form. Two files with the same content are equal.
     """
 
@@ -47,9 +51,11 @@ class File:
     def read(self) -> bytes:
         """Return its content. Raises PrunebenchError if the file was removed or changed since the suite was read."""
         try:
-            content = Path(self.path).read_bytes()
+            content = located(self.path).read_bytes()
         except OSError as error:
             raise PrunebenchError(f"{self.path} cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise PrunebenchError(str(error)) from None
         if hashlib.sha256(content).hexdigest() != self.sha256:
             raise PrunebenchError(f"{self.path} was changed since the suite was read: run again")
         return content
@@ -65,11 +71,31 @@ class File:
         )
 
 
+def located(text: str) -> Path:
+    """The path that a text names: its own, or that of a file or folder in an installed package, `package:NAME/PATH`.
+
+    Raises ValueError for a package that is not installed, or that holds nothing at that path.
+    """
+    if not text.startswith(PACKAGE):
+        return Path(text)
+    name, _, inside = text.removeprefix(PACKAGE).partition("/")
+    try:
+        found = Path(str(metadata.distribution(name).locate_file(inside)))
+    except (metadata.PackageNotFoundError, ValueError):
+        raise ValueError(f"{text!r} is in a package that is not installed: pip install {name or 'NAME'}") from None
+    if not inside or not found.exists():
+        files = sorted({str(one).partition("/")[0] for one in metadata.files(name) or () if ".." not in one.parts})
+        holds = ", ".join(one for one in files if not one.endswith(".dist-info")) or "no files"
+        raise ValueError(f"{text!r} does not exist: the package has {holds}")
+    return found
+
+
 def _digest(path: str) -> str:
     try:
-        if not Path(path).is_file():
-            raise ValueError(f"{path!r} {'is not a file' if Path(path).exists() else 'does not exist'}")
-        with Path(path).open("rb") as file:
+        found = located(path)
+        if not found.is_file():
+            raise ValueError(f"{path!r} {'is not a file' if found.exists() else 'does not exist'}")
+        with found.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ValueError(f"{path!r} cannot be read: {error.strerror}") from None

@@ -35,7 +35,7 @@ def command(ctx: click.Context, as_json: bool, files: tuple[str, ...], blocked: 
     if ctx.invoked_subcommand is not None:
         return
     chosen = options.SuiteOptions(files=files, blocked=blocked)
-    found = [_described(name, chosen.load(name)) for name in shipped()]
+    found = [_listed(name, chosen) for name in shipped()]
     if as_json:
         output.show_json(found)
     else:
@@ -52,6 +52,14 @@ def show(name: str) -> None:
     if name not in files:
         raise SuiteError(f"no shipped suite is called {name!r}{near(name, list(files))}")
     click.echo(text_of(files[name]), nl=False)
+
+
+def _listed(name: str, chosen: options.SuiteOptions) -> dict[str, Any]:
+    """The listed facts of a suite; or the error of one that needs packages or files that are not here."""
+    try:
+        return _described(name, chosen.load(name))
+    except SuiteError as error:
+        return {"name": name, "error": str(error)}
 
 
 def _described(name: str, loaded: LoadedSuite) -> dict[str, Any]:
@@ -76,7 +84,8 @@ def _described(name: str, loaded: LoadedSuite) -> dict[str, Any]:
 def _print(found: list[dict[str, Any]]) -> None:
     rows = output.table("suite", "size, time, and what it is about", widest=1)
     for one in found:
-        rows.add_row(output.text(one["name"], style="bold"), output.text(f"{_size(one)}\n{one['description']}"))
+        said = f"cannot be read here: {one['error']}" if "error" in one else f"{_size(one)}\n{one['description']}"
+        rows.add_row(output.text(one["name"], style="bold"), output.text(said))
     output.show(rows)
 
 

@@ -47,17 +47,17 @@ def check_start(task: Task, weights: Weights | None = None) -> None:
 @lru_cache(maxsize=64)
 def _check_fits(weights: Weights, model: Model, interface: Interface) -> None:
     """Once for all trials that start from the same file."""
-    _matched(weights, _outline(model, interface), called(model))
+    _matched(weights, _outline(model, interface), model)
 
 
 @torch.no_grad()
-def start_from(weights: Weights, module: nn.Module, name: str) -> None:
+def start_from(weights: Weights, module: nn.Module, model: Model) -> None:
     """Put the weights of a file into a network; what the file leaves out on purpose keeps its values.
 
     Raises WeightsError, with every mismatch.
     """
     values = dict(_named(module))
-    for key, value in _matched(weights, module, name).items():
+    for key, value in _matched(weights, module, model).items():
         values[key].copy_(value)
 
 
@@ -148,10 +148,11 @@ def _named(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     yield from ((name, buffer) for name, buffer in module.named_buffers() if name in kept)
 
 
-def _matched(weights: Weights, module: nn.Module, model: str) -> Tensors:
+def _matched(weights: Weights, module: nn.Module, model: Model) -> Tensors:
     """The values of a file by the names of the network. Raises WeightsError."""
     expected, names = dict(_named(module)), aliases(module)
-    given = _plain_names(_without_prefix(read_weights(weights.file), weights, model), expected)
+    named = _without_prefix(read_weights(weights.file), weights, called(model))
+    given = _plain_names(model.converted(named, module), expected)
     matched: dict[str, torch.Tensor] = {}
     missing, unlike = [], []
     for name, value in expected.items():
@@ -182,7 +183,7 @@ def _matched(weights: Weights, module: nn.Module, model: str) -> Tensors:
     ]
     if any(problems.values()):
         parts = [f"{what}: {_listed(found)}" for what, found in problems.items() if found]
-        raise WeightsError(f"{Path(weights.file.path).name} does not fit model {model!r}; {'; '.join(parts)}")
+        raise WeightsError(f"{Path(weights.file.path).name} does not fit model {called(model)!r}; {'; '.join(parts)}")
     return matched
 
 

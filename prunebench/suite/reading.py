@@ -15,7 +15,7 @@ from typing import Any
 
 from prunebench.api.components import DataFacts, Dataset, Model
 from prunebench.api.data_facts import AUGMENTATIONS, facts_of
-from prunebench.api.errors import BrokenDataset, DataError, SuiteError
+from prunebench.api.errors import BrokenDataset, DataError, PrunebenchError, SuiteError
 from prunebench.api.files import Weights
 from prunebench.api.methods import Method
 from prunebench.api.objectives import Classification
@@ -225,7 +225,20 @@ def _task(node: Node, registry: Registry, errors: SuiteErrors, in_child: bool = 
     ).with_facts(facts)
     objectives.check(task, node, errors)
     _check_augmentation(task, node, errors)
-    return task
+    own = type(model).starting_weights is not Model.starting_weights and weights is None and not errors
+    return _with_own_weights(task, nodes["model"] or node, errors) if own else task
+
+
+def _with_own_weights(task: Task, node: Node, errors: SuiteErrors) -> Task:
+    """The task with the file that its model starts from by itself, if there is one."""
+    try:
+        weights = task.model.starting_weights(task.interface)
+    except DataError:  # the task fails, the suite does not
+        return task
+    except (ValueError, PrunebenchError) as error:
+        errors.add(node, str(error))
+        return task
+    return task if weights is None else replace(task, weights=weights).with_facts(task.facts)
 
 
 def _weights(node: Node | None, errors: SuiteErrors) -> Weights | None:

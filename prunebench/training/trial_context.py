@@ -15,7 +15,7 @@ from prunebench.api.tasks import Trial
 from prunebench.data import seeds
 from prunebench.data.task_data import Data
 from prunebench.network.description import describe
-from prunebench.network.modules import build, called
+from prunebench.network.modules import build
 from prunebench.network.profiles import Specification, specifications
 from prunebench.network.starting import start_from
 
@@ -87,5 +87,5 @@ def starting_model(trial: Trial, weights: Weights | None = None) -> nn.Module:
     """
     task, module = trial.task, fresh_model(trial, "initialize")
     if (chosen := weights or task.weights) is not None:
-        start_from(chosen, module, called(task.model))
+        start_from(chosen, module, task.model)
     return module

@@ -41,6 +41,17 @@ def test_the_listing_as_json_has_trials_methods_and_both_times(few, prunebench):
     assert all(seconds > 1 for seconds in digits["seconds"].values())
 
 
+def test_a_suite_that_needs_what_is_not_here_is_listed_with_the_reason(few, prunebench):
+    text = few["tables"].read_text("utf-8").replace("name: mlp", "name: mlq")
+    few["other"] = Path("other")
+    few["other"].write_text(text, "utf-8")
+    result = prunebench("suites")
+    assert result.exit_code == 0
+    assert "other   cannot be read here: " in result.stdout
+    assert "unknown model 'mlq'" in " ".join(result.stdout.split())
+    assert "unknown model 'mlq'" in json.loads(prunebench("suites", "--json").stdout)[2]["error"]
+
+
 def test_a_shipped_suite_is_printed_byte_for_byte_and_its_copy_is_a_suite(prunebench):
     shown = prunebench("suites", "show", "digits")
     assert shown.exit_code == 0

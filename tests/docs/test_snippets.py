@@ -147,10 +147,12 @@ def test_yaml_is_a_suite_that_can_be_planned(snippet, folder):
 
 
 def made_by_commands(page):
-    """The files that the `export` commands of a page write."""
+    """The files that the `export` commands of a page write, and the folders that its scripts do."""
     snippets = [one for one in snippets_of(page) if one.language in SHELL]
     commands = [words for one in snippets for _, _, words in commands_of(one)]
-    return [words[words.index("--output") + 1] for words in commands if words[1:2] == ["export"]]
+    exported = [words[words.index("--output") + 1] for words in commands if words[1:2] == ["export"]]
+    scripts = [one.text for one in snippets_of(page) if one.is_script]
+    return [*exported, *(name for text in scripts for name in re.findall(r'save_pretrained\("([^"]+)"\)', text))]
 
 
 def commands_of(snippet):

@@ -4,6 +4,8 @@ Registered methods, models and data sets, their presets, and the choices of thei
 is new has no stored values, and the test says so.
 """
 
+import functools
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -424,7 +426,13 @@ def _ticket() -> File:
 
 # --- models
 
+TRANSFORMERS: Mapping[str, Mapping[str, Any]] = {
+    "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 12},
+    "bert": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32},
+}
+"""Configurations by the type of network, besides a vocabulary of 31."""
 SMALL: Mapping[str, Mapping[str, Any]] = {
+    "hf": {"folder": "gpt2", "pretrained": False},
     "timm": {"architecture": "test_resnet"},
     "wrn": {"depth": 10, "width": 1},
     **{name: {"width": 0.25} for name in ("resnet20", "resnet32", "resnet56", "resnet110")},
@@ -437,6 +445,7 @@ OTHER: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "transformer": {"architecture": "test_vit", "patch_size": 8},
     },
     "conv-2": {"dropout": {"dropout": 0.5}},
+    "hf": {"bert": {"folder": "bert", "pretrained": False}},
     "wrn": {"dropout": {"depth": 10, "width": 1, "dropout": 0.3}},
 }
 
@@ -450,7 +459,17 @@ def _models() -> Iterator[Case]:
                     variations[f"{parameter.name}={choice}"] = {**SMALL.get(name, {}), parameter.name: choice}
         for label, values in variations.items():
             measure = _of_tokens if cls.build is prunebench.Model.build else _of_images
-            yield Case(f"model/{name}/{label}", lambda cls=cls, values=values, m=measure: m(cls(**values)), cls, 1e-4)
+            make = functools.partial(_model, cls, values)
+            yield Case(f"model/{name}/{label}", lambda make=make, measure=measure: measure(make()), cls, 1e-4)
+
+
+def _model(cls: type[prunebench.Model], values: Mapping[str, Any]) -> prunebench.Model:
+    """The model; a folder of transformers is written from the type of network that it is of."""
+    if kind := values.get("folder"):
+        path = chains.folder() / f"{kind}.json"
+        path.write_text(json.dumps({"model_type": kind, "vocab_size": 31, **TRANSFORMERS[kind]}))
+        values = {**values, "folder": File.at(str(path))}
+    return cls(**values)
 
 
 def _of_images(model: prunebench.Model) -> Any:

@@ -166,21 +166,21 @@ def test_tied_weights_need_one_of_their_names(written, built_in):
     source, target = build(model, interface), build(model, interface)
     tensors = {name: value.detach().clone() for name, value in source.named_parameters()}
     tensors["head.weight"] = tensors.pop("embedding.weight")
-    start_from(written(tensors), target, "gpt")
+    start_from(written(tensors), target, model)
     assert torch.equal(target.embedding.weight, source.embedding.weight)
     assert target.head.weight is target.embedding.weight
     tensors["embedding.weight"] = tensors["head.weight"].clone()
-    start_from(written(tensors), target, "gpt")
+    start_from(written(tensors), target, model)
     tensors["embedding.weight"][0, 0] += 1
     with pytest.raises(WeightsError, match=r"other in the file: .*one weight in the network, and not the same as"):
-        start_from(written(tensors), target, "gpt")
+        start_from(written(tensors), target, model)
 
 
 def test_buffers_are_read_and_an_older_file_may_lack_a_counter(written, tiny):
     source, target = (tiny.Conv().build((1, 6, 6), 3) for _ in range(2))
     nn.init.constant_(source[1].running_mean, 3.0)
     values = {name: value for name, value in source.state_dict().items() if "num_batches" not in name}
-    start_from(written(values), target, "tiny-conv")
+    start_from(written(values), target, tiny.Conv())
     assert (target[1].running_mean == 3.0).all()
 
 

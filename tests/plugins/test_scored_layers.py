@@ -14,9 +14,9 @@ from prunebench.api.errors import Unreachable
 from prunebench.network.description import describe
 from prunebench.suite import read_suite
 from prunebench.training.trial_context import fresh_model
+from tests import suites
 
 ROOT = Path(__file__).parents[2]
-SUITES = sorted((ROOT / "suites").glob("*.yaml"))
 SHAPES = {"cifar10": (3, 16, 16), "image-folder": (3, 64, 64)}
 """Smaller pictures than those of the data set, where that takes long."""
 ROUNDS = 3
@@ -71,7 +71,7 @@ def combinations():
     """Each model with each method that prunes it by scores; and each model whose masks a training changes."""
     known = plugins.load()
     pruned, trained = {}, {}
-    for path in SUITES:
+    for path in suites.READABLE:
         for trial in read_suite(path, known, ["seeds=1"]).trials():
             task = small(trial.task)
             try:
@@ -95,15 +95,15 @@ def name_of(model):
 
 
 def test_every_suite_is_looked_at():
-    assert len(SUITES) >= 9
+    assert len(suites.READABLE) >= 9
     named = {(name_of(task.model), stage.by.name) for task, stage in PRUNED}
     assert {("timm/resnet18", "snip"), ("resnet20", "synflow"), ("vgg16", "grasp"), ("wrn-22-2", "snip")} <= named
     assert {"timm/resnet50", "wrn-22-2", "lenet-300-100"} <= {name_of(task.model) for task in TRAINED}
 
 
 def parameter(task, *others, name=""):
-    """timm takes seconds to import, and its networks are large."""
-    marks = [pytest.mark.slow] if task.model.name == "timm" else []
+    """timm and transformers take seconds to import, and their networks are large."""
+    marks = [pytest.mark.slow] if task.model.name in ("hf", "timm") else []
     return pytest.param(task, *others, id=name_of(task.model) + name, marks=marks)
 
 

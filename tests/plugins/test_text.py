@@ -130,8 +130,11 @@ def test_only_the_ends_of_lines_end_rows(labelled, reviews, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("words,label\na,b\n", "must begin with the columns text,label, and begins with 'words,label'"),
-        ("", "must begin with the columns text,label"),
+        (
+            "words,label\na,b\n",
+            "begin with the names of its columns, text,label among them, and begins with 'words,label'",
+        ),
+        ("", "names of its columns, text,label among them, and begins with ''"),
         ("text,label\na,b\nc\n", "line 3: there are 1 columns, and should be 2"),
         ("text,label\n" + "a" * 140_000 + ",b\n", "line 2, cannot be read as CSV: field larger than field limit"),
     ],

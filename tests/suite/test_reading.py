@@ -6,20 +6,17 @@ import subprocess
 import sys
 import time
 import types
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import prunebench
 from prunebench.api import plugins
 from prunebench.api.errors import BrokenDataset, SuiteError
 from prunebench.api.registry import Registry
 from prunebench.api.tasks import Optimizer, Prunable, Recipe, Schedule
 from prunebench.suite import from_plain, read_suite, to_plain, trial_from_plain, trial_to_plain
-
-SUITES = sorted((Path(prunebench.__file__).parents[1] / "suites").glob("*.yaml"))
+from tests import suites
 
 
 @pytest.fixture
@@ -469,10 +466,10 @@ def test_whatever_a_file_holds_it_is_a_suite_or_a_suite_error(valid_once, fakes,
 
 
 def test_there_are_suites():
-    assert "digits.yaml" in [path.name for path in SUITES]
+    assert "digits.yaml" in [path.name for path in suites.SUITES]
 
 
-@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", suites.parametrized())
 def test_the_suites_that_come_along_are_read_and_come_back(path):
     registry = plugins.load()
     suite = read_suite(path, registry)

