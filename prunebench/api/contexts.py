@@ -73,6 +73,10 @@ class Scoring(Protocol):
         """By name, a bool tensor of the weight's shape: True where it is not pruned."""
 
     @property
+    def keep(self) -> int:
+        """How many weights are kept after the pruning that scores are for; 0 where nothing is pruned."""
+
+    @property
     def seed(self) -> int:
         """The trial's."""
 

@@ -29,6 +29,7 @@ from prunebench.data import seeds
 from prunebench.network.deployment import Delivered, measure
 from prunebench.network.modules import copied, plain
 from prunebench.plan.planning import Node
+from prunebench.pruning.allocation import total_kept
 from prunebench.pruning.blocks import blocks_of
 from prunebench.pruning.choices import choice_of
 from prunebench.pruning.layerwise import Calibrated, Calibration, Calibrator, by_method
@@ -151,7 +152,8 @@ def _prune(stage: Prune, state: State, context: TrialContext) -> State:
         pruned = _under_masks(state, masks)
         left = sum(int(mask.sum()) for mask in masks.values()) / network.size
         cost += Cost(scoring_flops=by.scoring_flops(network, left))
-        scoring = _scoring_context(by, pruned, context)
+        keep = total_kept(network.size, density) if stage.structure is None else stage.structure.kept(network.layers)
+        scoring = replace(_scoring_context(by, pruned, context), keep=keep)
         scores = _scores(by, scoring)
         if stage.invert:
             scores = {name: -score for name, score in scores.items()}

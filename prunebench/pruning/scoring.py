@@ -41,6 +41,8 @@ class ScoringContext:
     """The name under which this method's randomness is drawn."""
     open_data: Callable[[], Data]
     """Loads the data set; call `batches` instead."""
+    keep: int = 0
+    """How many weights are kept after the pruning that scores are for; 0 where nothing is pruned."""
     memory: dict[str, torch.Tensor] = field(default_factory=dict)
     """What `Method.scores` keeps for the `Method.compensate` of the same pruning."""
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import prunebench
-from prunebench import Prune, Reinitialize, Rewind, Shuffle, Stage, Train
+from prunebench import Prune, Reinitialize, Rewind, Shuffle, Stage, Structure, Train
 from prunebench.api.errors import PrunebenchError, Unreachable
 from prunebench.api.tasks import Optimizer
 from prunebench.execution.performing import final_figures, perform
@@ -182,6 +182,26 @@ def test_rounds_score_the_pruned_network_again_at_densities_that_fall_by_equal_s
 def test_rounds_after_a_pruning_begin_at_its_density(tiny, run_stages, task, seen):
     run_stages(task, Prune(by=tiny.ByChance(), density=0.5), Prune(by=Watching(), density=0.125, rounds=2))
     assert [sum(int(mask.sum()) for mask in masks.values()) for *_, masks in seen] == [SIZE // 2, SIZE // 4]
+
+
+@pytest.mark.parametrize(("rounds", "structure"), [(3, None), (1, Structure(1, 4))])
+def test_scores_know_how_many_weights_are_kept_after_them(tiny, run_stages, rounds, structure):
+    told, found = [], []
+
+    class Told(tiny.ByChance):
+        name = "told"
+
+        def scores(self, scoring):
+            told.append(scoring.keep)
+            return super().scores(scoring)
+
+        def compensate(self, scoring, masks):
+            found.append(sum(int(mask.sum()) for mask in masks.values()))
+            return {}
+
+    run_stages(tiny.task(), Prune(by=Told(), density=0.25, rounds=rounds, structure=structure))
+    assert told == found
+    assert len(found) == rounds
 
 
 def test_every_scoring_is_booked_at_the_density_that_it_saw(run_stages, task, seen):

@@ -327,6 +327,8 @@ TWO_OF_FOUR: Mapping[str, Any] = {"structure": {"n": 2, "m": 4}}
 MORE: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "admm": (TWO_OF_FOUR,),
     "alps": (TWO_OF_FOUR,),
+    "cbs": ({"gradients": 20, "starts": 0},),
+    "chita": ({"gradients": 20, "rounds": 3},),
     "dsnot": (TWO_OF_FOUR, {"threshold": 0.01}),
     "grasp": ({"batches": 2, "batch_size": 20, "temperature": 5.0},),
     "imp": ({"rewind_to": "5it"}, {"scope": "layerwise", "conv_rate": 0.1, "linear_rate": 0.3, "output_rate": 0.05}),
