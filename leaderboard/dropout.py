@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from answers import DENSE, Finding, Row, is_above, ladder, left, listed, mean, paired, points, spread
+from answers import DENSE, Finding, Row, apart, is_above, ladder, left, listed, mean, points, spread
 from movement import steps_of
 from orderings import Figures, figures
 
@@ -56,16 +56,16 @@ def _arm(results: Sequence[Result], task: str) -> Arm:
 
 def findings(board: Board) -> Iterator[Finding]:
     plain, dropout, best = board.plain.stopped, board.dropout.stopped, board.dropout.best
-    dense = paired(dropout[DENSE], plain[DENSE])
+    dense = apart(dropout[DENSE], plain[DENSE])
     yield Finding("Dropout makes the dense network better (Conv-2)", points(dense), dense.mean > 0, is_above(dense))
-    pruned = paired(dropout[best], dropout[DENSE])
+    pruned = apart(dropout[best], dropout[DENSE])
     # The best of several densities has a positive mean by chance alone, so the interval decides.
     yield Finding(
         "Pruning makes the network with dropout better still",
         f"most at {left(best[1])}: {points(pruned)}",
         is_above(pruned),
     )
-    tickets = {sparsity: paired(dropout["imp", sparsity], plain["imp", sparsity]) for sparsity in ladder(plain)}
+    tickets = {sparsity: apart(dropout["imp", sparsity], plain["imp", sparsity]) for sparsity in ladder(plain)}
     yield Finding(
         "and dropout makes tickets better",
         listed({sparsity: points(made) for sparsity, made in tickets.items()}),
@@ -87,5 +87,5 @@ def table(board: Board) -> Iterator[str]:
         stops = (spread(arm.stops[row], 1, 0) for arm in arms)
         stopped = (spread(arm.stopped[row], 100, 2) for arm in arms)
         last = (spread(arm.accuracy[row], 100, 2) for arm in arms)
-        made = points(paired(board.dropout.stopped[row], board.plain.stopped[row]))
+        made = points(apart(board.dropout.stopped[row], board.plain.stopped[row]))
         yield f"| {' | '.join([left(row[1]), *stops, *stopped, made, *last])} |"

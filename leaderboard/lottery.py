@@ -2,7 +2,7 @@
 
     python leaderboard/lottery.py
 
-Every figure is computed from the trials of the board, paired by seed; how far weights moved is in movement.csv. The
+Every figure is computed from the trials of the board; how far weights moved is in movement.csv. The
 paper studies dropout in convolutional networks, so these findings are compared with the board `cifar10-dropout`.
 """
 
@@ -29,7 +29,7 @@ What Frankle & Carbin (2019, arXiv:1803.03635) found, asked of [LeNet-300-100 on
 iterations instead of their 50,000, {seeds} seeds; on dropout, of [Conv-2 on CIFAR-10](../cifar10-dropout/README.md):
 {dropout.steps:,} iterations instead of 20,000, {dropout_seeds} seeds. P_m is the share of the weights that is left.
 Early stop: the iteration of the lowest validation loss, which is looked at every 100 (of Conv-2, every 500). Intervals
-are of differences paired by seed (Student's t, {confidence:.0%}). *Yes*: as the paper says, and every interval named
+are of differences of means (Welch's t, {confidence:.0%}). *Yes*: as the paper says, and every interval named
 beside it excludes zero, where there is one; *yes, in the mean*: chance is not excluded. A density or a factor counts as
 the paper's within {near:g} times, an amount where the interval has it."""
 FINETUNED = "magnitude-finetune"

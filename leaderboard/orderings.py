@@ -2,7 +2,7 @@
 
     python leaderboard/orderings.py
 
-Every figure is computed from methods/trials.jsonl, paired by seed.
+Every figure is computed from methods/trials.jsonl.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def figures(results: Iterable[Result], metric: str) -> Figures:
 
 def earlier(found: Figures) -> str:
     """The table row about the iteration of the lowest validation loss."""
-    gap = difference(found.get(("imp", 0.8), {}), found.get(("dense", 0.0), {}))
+    gap = difference(found.get(("imp", 0.8), {}), found.get(("dense", 0.0), {}), paired=False)
     if gap is None:
         return f"| {EARLIER} | imp − dense | 80.0% | | not run |"
     seen = _seen(gap.mean < 0, gap.high is not None and gap.high < 0)
@@ -82,10 +82,10 @@ def interval(gap: Difference, factor: float, digits: int) -> str:
 
 
 def verdict(claim: Claim, better: str, found: Figures) -> str:
-    """The table row of a claim: the paired difference with its interval, and whether the ordering is seen."""
+    """The table row of a claim: the difference with its interval, and whether the ordering is seen."""
     ours = found.get((better, claim.sparsity), {})
     theirs = found.get((claim.worse, claim.sparsity), found.get((claim.worse, 0.0), {}))
-    gap = difference(ours, theirs)
+    gap = difference(ours, theirs, paired=False)
     if gap is None:
         return f"| {claim.sentence} | {better} − {claim.worse} | {claim.sparsity:.1%} | | not run |"
     points = interval(gap, 100, 2)
@@ -103,7 +103,7 @@ def page_of(board: Path) -> str:
         "# Orderings",
         "",
         "What the literature finds robustly, and whether [this board](README.md) shows it: the difference in points",
-        "of test accuracy (or in iterations), paired by seed, with its confidence interval (Student's",
+        "of test accuracy (or in iterations), with its confidence interval (Welch's",
         f"t, {CONFIDENCE:.0%}). *Seen*: the mean has the claimed margin, and the interval lies on that side of zero",
         "(above the margin where that is negative). *Seen in the mean only*: these seeds cannot exclude chance.",
         "",

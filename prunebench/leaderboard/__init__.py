@@ -1,7 +1,7 @@
 """The leaderboard: from tracked results to rows, pages and plots.
 
 select(results, expected)   which results are in a table, and which are older
-table(selection)            rows: means, deviations, paired differences, tiers
+table(selection)            rows: means, deviations, differences, tiers
 load_leaderboard(suite)     the rows of the results in MLflow
 files(results)              the board as files: README.md, index.html, plots, rows and trials
 write(results, directory)   these files in a folder

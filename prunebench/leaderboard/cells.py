@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from prunebench.api.objectives import Metric
 from prunebench.leaderboard.selection import MEASURED, Selection, grouped
-from prunebench.leaderboard.statistics import mean
-from prunebench.records.results import CHOICE, Result
+from prunebench.leaderboard.statistics import Difference, difference, mean, pairing_is_narrower
+from prunebench.records.results import CHOICE, Result, early_stop_name
 
 Figure = Callable[[Mapping[str, float]], float | None]
 
@@ -111,9 +112,32 @@ def _seeds(selection: Selection) -> Mapping[tuple[str, str, str, float], set[int
     return seeds
 
 
-def dense_of(cell: Cell, cells: Sequence[Cell]) -> Cell | None:
-    """The control of a cell's task; where there are several, the first by label."""
-    return next((one for one in cells if one.control and (one.suite, one.task) == (cell.suite, cell.task)), None)
+@dataclass(frozen=True)
+class Reference:
+    """The dense network of a task, and the metrics whose differences from it are paired by seed."""
+
+    dense: Cell | None
+    paired: frozenset[str]
+
+    def difference(self, cell: Cell, metric: str) -> Difference | None:
+        if self.dense is None or cell.control:
+            return None
+        return difference(cell.by_seed(metric), self.dense.by_seed(metric), paired=metric in self.paired)
+
+
+def reference_of(task: tuple[str, str], cells: Sequence[Cell], metric: Metric) -> Reference:
+    """What the rows of a task, given by suite and label, are compared with.
+
+    The dense network is its control; where there are several, the first by label.
+    """
+    some = [cell for cell in cells if (cell.suite, cell.task) == task]
+    dense = next((cell for cell in some if cell.control), None)
+    if dense is None:
+        return Reference(None, frozenset())
+    pruned = [cell for cell in some if not cell.control]
+    names = (metric.name, "early_stop_step", early_stop_name(metric))
+    values = {name: [(cell.by_seed(name), dense.by_seed(name)) for cell in pruned] for name in names}
+    return Reference(dense, frozenset(name for name, both in values.items() if pairing_is_narrower(both)))
 
 
 def identical_methods(cells: Sequence[Cell]) -> dict[tuple[str, str, str], tuple[str, ...]]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from prunebench.api.objectives import Metric
 from prunebench.leaderboard.boards.commands import row_command
-from prunebench.leaderboard.cells import Cell, Figure, cells_of, dense_of, identical_methods
+from prunebench.leaderboard.cells import Cell, Figure, Reference, cells_of, identical_methods, reference_of
 from prunebench.leaderboard.metrics import Objective, as_text, margin, metric_of, objective_of
 from prunebench.leaderboard.reported import STATUS, rows_of
 from prunebench.leaderboard.selection import RequestedRow, Selection, grouped, select
@@ -21,7 +21,6 @@ from prunebench.leaderboard.statistics import (
     Difference,
     Place,
     deviation,
-    difference,
     is_at_chance,
     mean,
     places,
@@ -41,9 +40,11 @@ COLUMNS = {
     "training_cost": "FLOPs of everything that the method needed, relative to one dense training; mean",
     "wall_seconds": "measured seconds of the whole chain, stages shared with other trials counted in full; mean",
     "status": "done, or why not: incomplete (2 of 3), failed, skipped, missing",
-    "difference": "the metric minus that of the dense network with the same seed; mean over the seeds that both have",
-    "difference_low": f"lower end of the {CONFIDENCE:.0%} confidence interval of the difference (Student's t)",
+    "difference": "the metric minus that of the dense network; mean over the seeds that both have",
+    "difference_low": f"lower end of the {CONFIDENCE:.0%} confidence interval of the difference",
     "difference_high": "upper end of that interval",
+    "interval": "what interval that is: welch, of two independent means; or paired, of the differences of each seed, "
+    "where the seeds of the task's rows correlate with those of the dense network so much that it is narrower",
     "pairs": "number of seeds that the difference is over",
     "tier": "among the methods at this sparsity, sorted by mean; a new tier starts at the first method that differs "
     "significantly from the best of the current one; 1 is the best",
@@ -71,11 +72,11 @@ COLUMNS = {
     "early_stop_step_std": "its sample standard deviation",
     "early_stop_metric": "the primary metric on the test set at that iteration; mean",
     "early_stop_metric_std": "its sample standard deviation",
-    "early_stop_step_difference": "early_stop_step minus that of the dense network with the same seed; mean",
-    "early_stop_step_difference_low": f"lower end of its {CONFIDENCE:.0%} confidence interval (Student's t)",
+    "early_stop_step_difference": "early_stop_step minus that of the dense network; mean",
+    "early_stop_step_difference_low": f"lower end of its {CONFIDENCE:.0%} confidence interval, of either kind",
     "early_stop_step_difference_high": "upper end of that interval",
-    "early_stop_metric_difference": "early_stop_metric minus that of the dense network with the same seed; mean",
-    "early_stop_metric_difference_low": f"lower end of its {CONFIDENCE:.0%} confidence interval (Student's t)",
+    "early_stop_metric_difference": "early_stop_metric minus that of the dense network; mean",
+    "early_stop_metric_difference_low": f"lower end of its {CONFIDENCE:.0%} confidence interval, of either kind",
     "early_stop_metric_difference_high": "upper end of that interval",
     "ticket": "ticket, not or undecided: whether early stopping is shown to come no later and to be no worse "
     "than in the dense network; empty without a validation split or with too few seeds",
@@ -118,6 +119,7 @@ _TEXTS = (
     "command",
     "against_best",
     "identical",
+    "interval",
     "metric",
     "objective",
     "made_elsewhere",
@@ -144,8 +146,9 @@ def table(selection: Selection) -> pd.DataFrame:
     tasks = grouped(selection.results, lambda result: (result.suite, result.task))
     objectives = {(cell.suite, cell.task): objective_of(tasks.get((cell.suite, cell.task), [])) for cell in cells}
     ranks = _ranks(cells, identical, objectives)
+    references = {task: reference_of(task, cells, objective[0]) for task, objective in objectives.items()}
     found = [
-        _row(cell, dense_of(cell, cells), ranks.get(cell.place), objectives[cell.suite, cell.task])
+        _row(cell, references[cell.suite, cell.task], ranks.get(cell.place), objectives[cell.suite, cell.task])
         | {"identical": ", ".join(identical.get((cell.suite, cell.task, cell.method), ()))}
         for cell in cells
     ]
@@ -200,7 +203,7 @@ def _places(cells: Mapping[str, Cell], metric: Metric) -> dict[str, Place]:
     return places(values, metric.sign, margin(metric, best))
 
 
-def _row(cell: Cell, dense: Cell | None, place: Place | None, objective: Objective) -> dict[str, Any]:
+def _row(cell: Cell, reference: Reference, place: Place | None, objective: Objective) -> dict[str, Any]:
     newest = max(cell.results.values(), key=lambda result: result.finished, default=None)
     metric = objective[0]
     values = list(cell.by_seed(metric.name).values())
@@ -226,30 +229,29 @@ def _row(cell: Cell, dense: Cell | None, place: Place | None, objective: Objecti
         "machine": cell.said("machine"),
         "made_elsewhere": cell.said(IMPORTED) or None,
         "command": row_command(list(cell.results.values())) if newest else "",
-        **_compared(cell, dense, metric),
-        **_stopped_early(cell, dense, metric),
+        **_compared(cell, reference, metric),
+        **_stopped_early(cell, reference, metric),
         **_figures(cell),
         **_deployed(cell),
         **_other_metrics(cell, objective),
     }
 
 
-def _compared(cell: Cell, dense: Cell | None, metric: Metric) -> dict[str, Any]:
-    found = _difference(cell, dense, metric.name)
-    return {"pairs": found.pairs if found else 0, **_interval("difference", found)}
-
-
-def _difference(cell: Cell, dense: Cell | None, metric: str) -> Difference | None:
-    return difference(cell.by_seed(metric), dense.by_seed(metric)) if dense and not cell.control else None
+def _compared(cell: Cell, reference: Reference, metric: Metric) -> dict[str, Any]:
+    found = reference.difference(cell, metric.name)
+    if found is None:
+        return {"pairs": 0, "interval": ""}
+    kind = "paired" if metric.name in reference.paired else "welch"
+    return {"pairs": found.pairs, "interval": kind if found.low is not None else "", **_interval("difference", found)}
 
 
 def _interval(name: str, found: Difference | None) -> dict[str, float | None]:
     return {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high} if found else {}
 
 
-def _stopped_early(cell: Cell, dense: Cell | None, metric: Metric) -> dict[str, Any]:
+def _stopped_early(cell: Cell, reference: Reference, metric: Metric) -> dict[str, Any]:
     names = {"early_stop_step": "early_stop_step", "early_stop_metric": early_stop_name(metric)}
-    steps, quality = (_difference(cell, dense, name) for name in names.values())
+    steps, quality = (reference.difference(cell, name) for name in names.values())
     figures: dict[str, Any] = {"ticket": verdict(steps, quality, metric.sign) or ""}
     for (column, name), found in zip(names.items(), (steps, quality), strict=True):
         figures |= {**_spread(cell, name, column), **_interval(f"{column}_difference", found)}

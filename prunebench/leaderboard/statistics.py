@@ -1,4 +1,4 @@
-"""The statistics of the leaderboard: over seeds, paired, and corrected for many comparisons."""
+"""The statistics of the leaderboard: over seeds, and corrected for many comparisons."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import scipy
 
 CONFIDENCE = 0.95
 SIGNIFICANCE = 0.05
+NOISE = 1e-12
+"""A smaller difference or spread is that of the last bits of equal values."""
 FEWEST_PAIRS = 3
 """Fewer shared seeds than this cannot tell two methods apart, so no tier is claimed."""
 
@@ -22,7 +24,7 @@ Values = Mapping[int, float]
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean paired difference and its confidence interval, which two seeds are the least to have."""
+    """The mean difference over shared seeds and its confidence interval, which two seeds are the least to have."""
 
     mean: float
     low: float | None
@@ -30,6 +32,8 @@ class Difference:
     pairs: int
     error: float = math.nan
     """The standard error of the mean."""
+    freedom: float = math.nan
+    """Degrees of freedom of Student's t for this error."""
 
 
 Verdict = Literal["ticket", "not", "undecided"]
@@ -56,7 +60,7 @@ def verdict(steps: Difference | None, quality: Difference | None, sign: int = 1)
 
 
 def _bounds(difference: Difference, confidence: float) -> tuple[float, float]:
-    reach = float(scipy.stats.t.ppf((1 + confidence) / 2, difference.pairs - 1)) * difference.error
+    reach = float(scipy.stats.t.ppf((1 + confidence) / 2, difference.freedom)) * difference.error
     return difference.mean - reach, difference.mean + reach
 
 
@@ -69,17 +73,70 @@ def deviation(values: Sequence[float]) -> float | None:
     return statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else None
 
 
-def difference(ours: Values, theirs: Values) -> Difference | None:
-    """By how much `ours` is above `theirs`, over the seeds that both have; None if they share none."""
+def difference(ours: Values, theirs: Values, paired: bool = True) -> Difference | None:
+    """By how much `ours` is above `theirs`, over the seeds that both have; None if they share none.
+
+    Args:
+        paired: whether the interval is that of the paired differences (Student's t), or of two independent means, with
+            unequal variances (Welch's t); see `pairing_is_narrower`.
+    """
     values = _differences(ours, theirs)
-    center, spread, pairs = mean(values), deviation(values), len(values)
+    center, pairs = mean(values), len(values)
     if center is None:
         return None
-    if spread is None:
+    error, freedom = _paired_error(values) if paired else _welch_error(*_shared(ours, theirs))
+    if error is None:
         return Difference(center, None, None, pairs)
-    error = spread / math.sqrt(pairs)
-    reach = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, pairs - 1)) * error
-    return Difference(center, center - reach, center + reach, pairs, error)
+    reach = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    return Difference(center, center - reach, center + reach, pairs, error, freedom)
+
+
+def _paired_error(differences: Sequence[float]) -> tuple[float | None, float]:
+    """The standard error of a mean and its degrees of freedom; None for fewer than two values."""
+    spread, pairs = deviation(differences), len(differences)
+    return None if spread is None else spread / math.sqrt(pairs), pairs - 1
+
+
+def _welch_error(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float | None, float]:
+    """The standard error of the difference of two means, and its degrees of freedom (Welch-Satterthwaite)."""
+    first, second = deviation(ours), deviation(theirs)
+    if first is None or second is None:
+        return None, math.nan
+    one, two = first**2 / len(ours), second**2 / len(theirs)
+    if max(first, second) < NOISE:
+        return 0.0, len(ours) + len(theirs) - 2
+    return math.sqrt(one + two), (one + two) ** 2 / (one**2 / (len(ours) - 1) + two**2 / (len(theirs) - 1))
+
+
+def _shared(ours: Values, theirs: Values) -> tuple[list[float], list[float]]:
+    """The values of the seeds that both have."""
+    seeds = sorted(ours.keys() & theirs.keys())
+    return [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]
+
+
+FEWEST_CORRELATIONS = 5
+"""From so many rows on, the correlation of seeds is known well enough to choose an interval by it."""
+
+
+def pairing_is_narrower(values: Sequence[tuple[Values, Values]]) -> bool:
+    """Whether the interval of paired differences is narrower than that of two independent means.
+
+    Pairing removes what the two values of a seed have in common, and halves the degrees of freedom. With correlation r,
+    equal variances and n seeds the widths are as sqrt(1 - r) t(n - 1) to t(2 n - 2), so pairing takes a correlation of
+    more than 0.58 with 3 seeds, 0.31 with 5, and 0.14 with 10. One row of few seeds says little of the correlation, so
+    the mean over many rows is taken; `benchmarks/intervals.py` simulates the choice.
+
+    Args:
+        values: of the rows of a task, each with those of the dense network. False for fewer than five rows.
+    """
+    shared = [_shared(*one) for one in values]
+    known = [one for one in shared if len(one[0]) >= FEWEST_PAIRS and len({*one[0]}) > 1 and len({*one[1]}) > 1]
+    if len(known) < FEWEST_CORRELATIONS:
+        return False
+    correlation = statistics.fmean(statistics.correlation(*one) for one in known)
+    seeds = statistics.median(len(one[0]) for one in known)
+    paired, independent = (float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, one)) for one in (seeds - 1, 2 * seeds - 2))
+    return math.sqrt(max(1 - correlation, 0.0)) * paired < independent
 
 
 def p_value(ours: Values, theirs: Values) -> float:
@@ -95,16 +152,18 @@ def welch(ours: Values, theirs: Values) -> float:
     one, two = list(ours.values()), list(theirs.values())
     first, second = statistics.mean(one), statistics.mean(two)
     spreads = statistics.stdev(one), statistics.stdev(two)
-    if not any(spreads):
-        return 1.0 if math.isclose(first, second, abs_tol=1e-12) else 0.0
+    if max(spreads) < NOISE:
+        return 1.0 if math.isclose(first, second, abs_tol=NOISE) else 0.0
     test = scipy.stats.ttest_ind_from_stats(first, spreads[0], len(one), second, spreads[1], len(two), equal_var=False)
     return float(test.pvalue)
 
 
 def games_howell(ours: Values, theirs: Values, count: int) -> float:
     """Welch's test for two of `count` methods between which any pair might have been compared (Games & Howell 1976):
-    the same t and degrees of freedom, beside the studentized range instead of Student's t. Takes some spread."""
+    the same t and degrees of freedom, beside the studentized range instead of Student's t."""
     one, two = list(ours.values()), list(theirs.values())
+    if max(statistics.stdev(one), statistics.stdev(two)) < NOISE:
+        return welch(ours, theirs)
     parts = statistics.variance(one) / len(one), statistics.variance(two) / len(two)
     t = abs(statistics.mean(one) - statistics.mean(two)) / math.sqrt(sum(parts))
     freedom = sum(parts) ** 2 / (parts[0] ** 2 / (len(one) - 1) + parts[1] ** 2 / (len(two) - 1))
@@ -185,7 +244,7 @@ def _against_best(best: Values, other: Values, count: int, sign: int, margin: fl
     if _told_apart(best, other, count):
         return "worse"
     behind = sign * (statistics.fmean(best.values()) - statistics.fmean(other.values()))
-    if math.isclose(behind, 0.0, abs_tol=1e-12):
+    if math.isclose(behind, 0.0, abs_tol=NOISE):
         return "best"
     return "equivalent" if behind + one_sided_reach(best, other) <= margin else "undecided"
 
@@ -209,10 +268,8 @@ def one_sided_reach(ours: Values, theirs: Values) -> float:
 def _told_apart(one: Values, other: Values, count: int) -> bool:
     """Whether the best of `count` methods and another of them differ, whichever of them may have come out as the best.
 
-    Two methods alone are compared by the paired test.
+    Of two methods alone that is Welch's test.
     """
-    if count == 2:
-        return p_value(one, other) < SIGNIFICANCE
     alone = welch(one, other)
     # Between these two the studentized range always lies, and it takes a hundred times as long.
     if alone >= SIGNIFICANCE or alone * math.comb(count, 2) < SIGNIFICANCE:

@@ -80,8 +80,8 @@ def test_the_full_table_has_a_line_a_row(board):
     line = dict(zip(heading, line_of(page, "good", "98"), strict=True))
     assert line["sparsity %"] == "98.00"
     assert line["accuracy %"] == "90.80 ± 0.70"
-    # Differences -0.030, -0.030, -0.039: mean -0.033, deviation 0.0051962, half the width 4.302653 · 0.003 = 0.012908.
-    assert line["points above dense"] == "-3.30 [-4.59, -2.01]"
+    # Welch: variances 4.9e-5 and 1.21e-4, error 0.0075277, 3.3916 degrees of freedom, half the width 0.022465.
+    assert line["points above dense"] == "-3.30 [-5.55, -1.05]"
     assert (line["n"], line["pairs"], line["tier"], line["status"]) == ("3", "3", "", "done")
     assert (line["training cost"], line["training FLOPs"], line["examples"]) == ("0.04×", "4 G", "6.4 k")
     assert (line["wall s"], line["inference FLOPs"]) == ("3", "500")

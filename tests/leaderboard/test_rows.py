@@ -62,11 +62,23 @@ def test_one_seed_has_no_deviation(result):
 def test_the_difference_to_dense_is_over_the_seeds_that_both_have(result, seeds):
     dense = seeds(0.90, 0.92, method="unpruned", control=True)
     row = row_of([*dense, *seeds(0.91, 0.95, 0.99)])
-    # Differences 0.01 and 0.03: mean 0.02, deviation 0.0141421, t(0.975, 1) = 12.7062: half the width is 0.127062.
-    assert row["pairs"] == 2
+    # 0.91 and 0.95 beside 0.90 and 0.92: error sqrt(1e-3 / 2), 25/17 degrees of freedom: half the width is 0.138370.
+    assert (row["pairs"], row["interval"]) == (2, "welch")
     assert row["difference"] == pytest.approx(0.02)
-    assert row["difference_low"] == pytest.approx(0.02 - 0.127062, abs=1e-6)
-    assert row["difference_high"] == pytest.approx(0.02 + 0.127062, abs=1e-6)
+    assert row["difference_low"] == pytest.approx(0.02 - 0.138370, abs=1e-6)
+    assert row["difference_high"] == pytest.approx(0.02 + 0.138370, abs=1e-6)
+
+
+def test_rows_whose_seeds_correlate_with_the_dense_network_have_paired_intervals(seeds):
+    dense = seeds(0.90, 0.92, 0.97, method="unpruned", control=True)
+    several = [one for index in range(5) for one in seeds(0.89, 0.90, 0.96, sparsity=0.5 + index / 10)]
+    row = row_of([*dense, *several], sparsity=0.5)
+    # Differences -1, -2, -1 points: mean -4/3, deviation 0.57735, t(0.975, 2) = 4.302653: half the width is 1.434218.
+    assert row["interval"] == "paired"
+    assert 100 * row["difference_low"] == pytest.approx(-4 / 3 - 1.434218, abs=1e-5)
+    fewer = row_of([*dense, *several[:12]], sparsity=0.5)
+    assert (fewer["interval"], fewer["difference"]) == ("welch", row["difference"])
+    assert row_of([*dense, *several], "unpruned", 0.0)["interval"] == ""
 
 
 def test_the_dense_network_is_compared_with_nothing_and_has_no_tier(seeds):
@@ -332,7 +344,7 @@ def test_methods_with_the_same_results_are_named_together_and_counted_once(seeds
     others = seeds(0.90, 0.91, 0.92, method="third")
     found = {row["method"]: row["identical"] for row in records(rows([*twins, *others]))}
     assert found == {"one": "one, other", "other": "one, other", "third": ""}
-    # Of three methods it would be the test of Games & Howell, of two it is the paired one, which is certain here.
+    # Of three methods it would be the test of Games & Howell, of two it is Welch's.
     assert beside([*twins, *others]) == {"one": "best", "other": "best", "third": "worse"}
     changed = [*twins[:-1], replace(twins[-1], metrics=twins[-1].metrics | {"density/fc1": 0.5})]
     assert {row["identical"] for row in records(rows([*changed, *others]))} == {""}

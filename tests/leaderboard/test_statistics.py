@@ -19,6 +19,7 @@ from prunebench.leaderboard.statistics import (
     mean,
     one_sided_reach,
     p_value,
+    pairing_is_narrower,
     places,
     verdict,
     welch,
@@ -48,6 +49,57 @@ def test_a_difference_is_paired_by_seed_and_has_students_interval():
     assert found.mean == pytest.approx(0.03)
     assert found.low == pytest.approx(0.03 - 0.0657238, abs=1e-6)
     assert found.high == pytest.approx(0.03 + 0.0657238, abs=1e-6)
+
+
+def test_the_difference_of_independent_means_has_welchs_interval():
+    # Variances 7e-4 and 1e-4 of 3 values each: error sqrt(8e-4 / 3) = 0.0163299; degrees of freedom
+    # (8e-4 / 3)² / ((7e-4 / 3)² / 2 + (1e-4 / 3)² / 2) = 2.56; scipy has the t of such a number.
+    ours, theirs = {0: 0.91, 1: 0.92, 2: 0.96, 7: 0.5}, {0: 0.90, 1: 0.91, 2: 0.89, 9: 0.1}
+    found = difference(ours, theirs, paired=False)
+    assert (found.pairs, found.error) == (3, pytest.approx(0.0163299, abs=1e-7))
+    assert found.freedom == pytest.approx(2.56)
+    expected = stats.ttest_ind([0.91, 0.92, 0.96], [0.90, 0.91, 0.89], equal_var=False).confidence_interval(0.95)
+    assert (found.mean, found.low, found.high) == pytest.approx((0.03, expected.low, expected.high))
+
+
+def test_independent_means_without_spread_have_an_interval_of_no_width():
+    found = difference({0: 0.8, 1: 0.8, 2: 0.8}, {0: 0.7, 1: 0.7, 2: 0.7}, paired=False)
+    assert (found.low, found.high) == pytest.approx((0.1, 0.1))
+    one = difference({0: 0.8}, {0: 0.7}, paired=False)
+    assert (one.low, one.high) == (None, None)
+
+
+def correlated(correlation, rows, seeds=3):
+    """Values of some rows with those of one dense network, of which each has exactly such a correlation."""
+    numbers = np.random.default_rng(0)
+    dense = scaled(numbers.normal(size=seeds))
+    found = []
+    for _ in range(rows):
+        other = numbers.normal(size=seeds)
+        other = scaled(other - (other @ dense) / (dense @ dense) * dense)
+        found.append((accuracies(*(correlation * dense + math.sqrt(1 - correlation**2) * other)), accuracies(*dense)))
+    return found
+
+
+def scaled(values):
+    return (values - values.mean()) / values.std()
+
+
+@pytest.mark.parametrize(("seeds", "least"), [(3, 0.584), (5, 0.310), (10, 0.137)])
+def test_pairing_takes_a_correlation_that_makes_up_for_fewer_degrees_of_freedom(seeds, least):
+    # 1 - (t(2n - 2) / t(n - 1))²: with 3 seeds 1 - (2.776 / 4.303)² = 0.584.
+    assert pairing_is_narrower(correlated(least + 0.01, 5, seeds))
+    assert not pairing_is_narrower(correlated(least - 0.01, 5, seeds))
+    assert not pairing_is_narrower(correlated(-0.9, 5, seeds))
+
+
+def test_pairing_takes_five_rows_with_three_seeds_and_a_spread():
+    rows = correlated(0.99, 5)
+    assert pairing_is_narrower(rows)
+    assert not pairing_is_narrower(rows[:4])
+    assert not pairing_is_narrower([*rows[:4], (accuracies(0.5, 0.5, 0.5), rows[0][1])])
+    assert not pairing_is_narrower([*rows[:4], ({0: 0.1, 1: 0.2, 7: 0.3}, rows[0][1])])
+    assert not pairing_is_narrower([])
 
 
 def test_ours_below_theirs_is_a_negative_difference():
@@ -243,11 +295,12 @@ def test_what_is_certain_without_the_studentized_range_is_what_it_says_too():
         assert _told_apart(one, other, 10) == (games_howell(one, other, 10) < 0.05)
 
 
-def test_two_methods_are_compared_by_the_paired_test():
-    # Differences 1, 2, 3, 2 e-2: t = 4.899 with 3 degrees of freedom, p = 0.0163; unpaired it would be 0.0525.
+def test_two_methods_are_compared_by_welchs_test():
+    # Paired: differences 1, 2, 3, 2 e-2, t = 4.899 with 3 degrees of freedom, p = 0.0163. Independent: p = 0.0524.
     pair = {"best": accuracies(0.90, 0.91, 0.92, 0.93), "close": accuracies(0.89, 0.89, 0.89, 0.91)}
-    assert p_value(*pair.values()) == pytest.approx(0.01628, abs=1e-4)
-    assert tiers(pair) == {"best": 1, "close": 2}
+    assert welch(*pair.values()) == pytest.approx(0.05235, abs=1e-5)
+    assert tiers(pair) == {"best": 1, "close": 1}
+    assert tiers(pair | {"close": accuracies(0.89, 0.88, 0.89, 0.91)}) == {"best": 1, "close": 2}
 
 
 def test_a_wide_spread_does_not_lift_a_method_above_one_with_a_higher_mean():

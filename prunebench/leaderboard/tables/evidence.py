@@ -16,10 +16,10 @@ from prunebench.records.results import Result
 TICKETS = f"""\
 The two properties of a winning ticket (Frankle & Carbin 2019): stopped early, at the iteration of its lowest validation
 loss, the sparse network comes no later (j′ ≤ j) and is no worse on the test set (a′ ≥ a for accuracies) than the
-dense network of the same seed. *ticket*: both are shown, each by the one-sided {CONFIDENCE:.0%} bound of the paired
-differences. *not*: one is refuted, by its two-sided {CONFIDENCE:.0%} interval. *undecided*: neither, with these seeds.
-Fewer than {FEWEST_PAIRS} pairs give no verdict. An iteration is known to the interval of the evaluations, and counts
-from the recipe's beginning. Whether the weights were the original ones is the method's affair, not the verdict's."""
+dense network. *ticket*: both are shown, each by the one-sided {CONFIDENCE:.0%} bound of the difference. *not*: one is
+refuted, by its two-sided {CONFIDENCE:.0%} interval. *undecided*: neither, with these seeds. Fewer than {FEWEST_PAIRS}
+shared seeds give no verdict. An iteration is known to the interval of the evaluations, and counts from the recipe's
+beginning. Whether the weights were the original ones is the method's affair, not the verdict's."""
 NO_VALIDATION = """\
 Not applicable: early stopping takes a validation split, which the recipe of this task does not set aside
 (`validation`)."""

@@ -38,13 +38,15 @@ from prunebench.leaderboard.tables.summary import summary
 from prunebench.records.results import Result
 
 STATISTICS = f"""\
-Figures are means over seeds; ± is the sample standard deviation. The difference to the dense network is paired: the
-two values of a seed are subtracted, and the interval is Student's t interval ({CONFIDENCE:.0%}) of their mean.
+Figures are means over seeds; ± is the sample standard deviation. The difference to the dense network is
+over the seeds that both have. Its {CONFIDENCE:.0%} interval is Welch's t interval of two independent means; where the
+seeds of the task's rows correlate with those of the dense network so much that it is narrower, it is Student's t
+interval of the differences of each seed. `interval` in rows.csv says which.
 
 Methods are compared with the best of their task and sparsity. *Worse*: the difference is significant at
 {SIGNIFICANCE:g} by the test of Games & Howell (1976), which does not assume equal variances (pruned networks near
-collapse vary widely) and corrects for choosing the best method after seeing the results; two methods alone are compared
-by the paired t-test. *Within one point* (1 % of the best, if the metric is not a percentage): the difference is not
+collapse vary widely) and corrects for choosing the best method after seeing the results; of two methods alone it
+is Welch's t-test. *Within one point* (1 % of the best, if the metric is not a percentage): the difference is not
 significant, and its one-sided 95 % bound (Welch's t) is at most one point. *Too few seeds to tell*: neither is shown.
 In simulations a method whose true mean is one point below the best was said to be within one point in at most 5 % of
 cases if spreads are alike, and one that is two points below in at most 2.4 % whatever the spreads. Where every method
