@@ -83,7 +83,7 @@ def test_what_chance_may_explain_is_said_so(lottery, board):
         return {
             row: values
             if row[0] == "dense"
-            else seeds(values[1], (40 if row[0] == "imp" else -40) * (values[2] - values[1]))
+            else seeds(values[1], (80 if row[0] == "imp" else -80) * (values[2] - values[1]))
             for row, values in found.items()
         }
 
