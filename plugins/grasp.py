@@ -1,6 +1,6 @@
 """GraSP: picking winning tickets before training by preserving gradient flow."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 import torch
@@ -20,7 +20,7 @@ class GraSP(prunebench.Method):
     """
 
     name = "grasp"
-    version = 1
+    version = 2
     reference = "Wang et al. 2020, arXiv:2002.07376"
     presets = {
         "paper": prunebench.Preset("Wang et al. 2020: ten examples a class, temperature 200"),
@@ -46,7 +46,8 @@ class GraSP(prunebench.Method):
     def scores(self, scoring: prunebench.Scoring) -> dict[str, torch.Tensor]:
         weights = scoring.weights
         if self.reinit_linear:
-            _redraw([weight for weight in weights.values() if weight.dim() == 2], scoring.generator)
+            linear = {name: weight for name, weight in weights.items() if weight.dim() == 2}
+            _redraw(linear, scoring.masks, scoring.generator)
         drawn = list(scoring.batches(self.batches, self.batch_size, self.balanced))
         # The fused kernels of attention have no second derivative.
         with sdpa_kernel(SDPBackend.MATH), scoring.mode(self.bn_mode) as model:
@@ -78,9 +79,13 @@ def _add(total: dict[str, torch.Tensor], more: dict[str, torch.Tensor]) -> None:
 
 
 @torch.no_grad()
-def _redraw(weights: list[torch.nn.Parameter], generator: torch.Generator) -> None:
-    for weight in weights:
-        weight.copy_(xavier_normal_(torch.empty(weight.shape), generator=generator))
+def _redraw(
+    weights: Mapping[str, torch.nn.Parameter], masks: Mapping[str, torch.Tensor], generator: torch.Generator
+) -> None:
+    """Draw weights anew; those that earlier stages pruned stay zero."""
+    for name, weight in weights.items():
+        drawn = xavier_normal_(torch.empty(weight.shape), generator=generator).to(weight)
+        weight.copy_(drawn.where(masks[name], 0.0) if name in masks else drawn)
 
 
 @prunebench.hookimpl

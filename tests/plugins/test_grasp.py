@@ -5,8 +5,10 @@ from math import log
 import numpy as np
 import pytest
 import torch
+from prunebench_plugins import grasp
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.nn.init import xavier_normal_
 
 import prunebench
 from prunebench import Initialize, Prune, Train
@@ -150,14 +152,23 @@ conv_batches = ScoringContext.batches
 
 
 def test_only_linear_layers_are_redrawn_and_only_in_the_copy(tiny, method, conv, run_stages):
-    scoring, grasp = conv(), method("grasp", batch_size=16, reinit_linear=True)
+    scoring, redrawing = conv(), method("grasp", batch_size=16, reinit_linear=True)
     before = {name: weight.detach().clone() for name, weight in scoring.weights.items()}
-    grasp.scores(scoring)
+    redrawing.scores(scoring)
     changed = {name for name, weight in scoring.weights.items() if not torch.equal(weight, before[name])}
     assert changed == {"11.weight"}
-    chain = run_stages(tiny.task(tiny.Conv()), Prune(by=grasp, density=0.5))
+    chain = run_stages(tiny.task(tiny.Conv()), Prune(by=redrawing, density=0.5))
     start, end = chain.after(Initialize), chain.end
     assert all(torch.equal(end.parameters[name], start.parameters[name] * mask) for name, mask in end.masks.items())
+
+
+def test_a_redrawn_layer_keeps_what_is_pruned_at_zero():
+    weight, mask = torch.nn.Parameter(torch.ones(6, 8)), torch.rand(6, 8) < 0.5
+    grasp._redraw({"w": weight}, {"w": mask}, torch.Generator().manual_seed(0))
+    expected = xavier_normal_(torch.empty(6, 8), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(weight.detach(), expected * mask)
+    grasp._redraw({"w": weight}, {}, torch.Generator().manual_seed(0))
+    assert torch.equal(weight.detach(), expected)
 
 
 def test_scoring_leaves_the_network_as_it_was(tiny, method, run_stages):
