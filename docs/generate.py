@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 import prunebench
 from prunebench import cli, testing
-from prunebench.api import components, executors, hooks, layers, stages, times
+from prunebench.api import components, executors, hooks, layers, runtimes, stages, times
 from prunebench.api import tasks as values
 from prunebench.suite import input_models
 from prunebench.suite.descriptions import Parameter, parameters, plain
@@ -294,6 +294,8 @@ SUITE: Mapping[str, type[Any]] = {
     "Dataset, model and objective": input_models.ComponentInput,
     "Method": input_models.MethodInput,
     "Pipeline": input_models.PipelineInput,
+    "Runtime": input_models.RuntimeInput,
+    "Latency": runtimes.Latency,
     "Recipe": values.Recipe,
     "Optimizer": values.Optimizer,
     "Schedule": values.Schedule,
@@ -312,6 +314,8 @@ LINKS = {
     "prunable": "[prunable](#prunable)",
     "weights": "path or [weights](#weights)",
     "resources": "[resources](#resources)",
+    "runtimes": "[name or [runtime](#runtime), ...]",
+    "latency": "[latency](#latency)",
     "optimizer": "[optimizer](#optimizer)",
     "schedule": "[schedule](#schedule)",
     "stages": "[[stage](#stages), ...]",

@@ -1,6 +1,7 @@
 """prunebench: the benchmark suite for neural-network pruning methods.
 
-What a plugin needs is here: subclass `Method`, `Model`, `Dataset`, `Objective` or `Executor`, and register it with
+What a plugin needs is here: subclass `Method`, `Model`, `Dataset`, `Objective`, `Executor` or `Runtime`, and
+register it with
 `hookimpl`.
 """
 
@@ -9,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 from prunebench.api import __version__
 from prunebench.api.components import Arrays, DataFacts, Dataset, Files, Input, Interface, Model, Preset
 from prunebench.api.contexts import CalibratedLayer, Scoring, Training, Trial
+from prunebench.api.errors import Unsupported
 from prunebench.api.executors import Executor, ExitCode, JobResult, JobSpec, Resources, RunContext, WorkerPool
 from prunebench.api.files import File, Weights
 from prunebench.api.hooks import hookimpl
 from prunebench.api.layers import Flops, Network
 from prunebench.api.methods import Deployed, LayerwiseMethod, Method, Updater
 from prunebench.api.objectives import Classification, Metric, Objective
+from prunebench.api.runtimes import Delivery, Program, Runtime
 from prunebench.api.stages import (
     Allocation,
     Deploy,
@@ -35,6 +38,7 @@ from prunebench.api.versions import added_later
 
 if TYPE_CHECKING:
     from prunebench.execution.worker import run_job
+    from prunebench.inspection.programs import load_program
     from prunebench.inspection.tickets import Ticket, load_ticket
     from prunebench.leaderboard import load_leaderboard
     from prunebench.network.starting import read_weights
@@ -47,6 +51,7 @@ __all__ = [
     "Classification",
     "DataFacts",
     "Dataset",
+    "Delivery",
     "Deploy",
     "Deployed",
     "Executor",
@@ -67,6 +72,7 @@ __all__ = [
     "Objective",
     "Outliers",
     "Preset",
+    "Program",
     "Prune",
     "PruneLayerwise",
     "Reconstruct",
@@ -75,6 +81,7 @@ __all__ = [
     "Rewind",
     "RunContext",
     "RunOptions",
+    "Runtime",
     "Scoring",
     "Shuffle",
     "Stage",
@@ -84,6 +91,7 @@ __all__ = [
     "Train",
     "Training",
     "Trial",
+    "Unsupported",
     "Updater",
     "Weights",
     "WorkerPool",
@@ -91,6 +99,7 @@ __all__ = [
     "added_later",
     "hookimpl",
     "load_leaderboard",
+    "load_program",
     "load_suite",
     "load_ticket",
     "read_weights",
@@ -103,6 +112,7 @@ _LATER = {
     "Ticket": "prunebench.inspection.tickets",
     "run_job": "prunebench.execution.worker",
     "load_leaderboard": "prunebench.leaderboard",
+    "load_program": "prunebench.inspection.programs",
     "load_suite": "prunebench.session",
     "load_ticket": "prunebench.inspection.tickets",
     "read_weights": "prunebench.network.starting",

@@ -13,6 +13,7 @@
     ├── TrackingError     an MLflow server that cannot be reached, or refuses: names the address without its password
     │   └── Unavailable   a server that does not answer, or is busy: a later attempt may work
     ├── BoardError        a published board, or a page with places for its tables, that cannot be read or compared
+    ├── Unsupported       a network that a runtime cannot run, or has no kernels for: a remark, not a failure
     ├── Unreachable       a target that a method cannot reach: a skipped trial with its reason
     └── Diverged          a loss that is not finite: a failed trial with its reason
 
@@ -76,6 +77,10 @@ class Unavailable(TrackingError):
 
 class BoardError(PrunebenchError):
     """A published board, or a page with places for its tables, that cannot be read or compared."""
+
+
+class Unsupported(PrunebenchError):
+    """A network that a runtime cannot run, or has no kernels for; the message is one sentence that says why."""
 
 
 class Unreachable(PrunebenchError):

@@ -20,6 +20,7 @@ from prunebench.api.components import Dataset, Model
 from prunebench.api.executors import Executor
 from prunebench.api.methods import Method
 from prunebench.api.objectives import Objective
+from prunebench.api.runtimes import Runtime
 
 PROJECT = "prunebench"
 """The name of the pluggy project and of the entry-point group."""
@@ -51,3 +52,8 @@ def register_objectives() -> list[type[Objective]]:  # type: ignore[empty-body]
 @hookspec
 def register_executors() -> list[type[Executor]]:  # type: ignore[empty-body]
     """Return executors, as subclasses of `prunebench.Executor`, for `prunebench run --executor NAME`."""
+
+
+@hookspec
+def register_runtimes() -> list[type[Runtime]]:  # type: ignore[empty-body]
+    """Return what runs delivered networks, as subclasses of `prunebench.Runtime`, for `runtimes` of a suite."""

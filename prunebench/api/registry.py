@@ -1,4 +1,4 @@
-"""The components that plugins provide: methods, models, data sets, objectives and executors, with their origins."""
+"""The components that plugins provide, of all kinds (methods, models, runtimes, ...), with their origins."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from prunebench.api.executors import Executor
 from prunebench.api.hooks import PROJECT
 from prunebench.api.methods import Method
 from prunebench.api.objectives import Objective
+from prunebench.api.runtimes import Runtime
 from prunebench.messages.suggestions import nearest
 
-Kind = Literal["method", "model", "dataset", "objective", "executor"]
+Kind = Literal["method", "model", "dataset", "objective", "executor", "runtime"]
 KINDS: Mapping[Kind, type[Component]] = {
     "method": Method,
     "model": Model,
     "dataset": Dataset,
     "objective": Objective,
     "executor": Executor,
+    "runtime": Runtime,
 }
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 """Allowed names of components."""

@@ -22,6 +22,7 @@ from prunebench.api.files import Weights, check_patterns
 from prunebench.api.layers import Network
 from prunebench.api.methods import Method
 from prunebench.api.objectives import Classification, Metric, Objective
+from prunebench.api.runtimes import Measure
 from prunebench.api.versions import added_later
 
 _CLOSED = {"extra": "forbid"}
@@ -205,6 +206,8 @@ class Trial:
     entry: Entry
     sparsity: float
     seed: int
+    measure: Measure | None = added_later(None)  # noqa: RUF009
+    """The runtimes in which the finished network is measured."""
     describe: Callable[[Task], Network] | None = field(default=None, compare=False, repr=False)
     """Describes the network of a task; planning sets it, because suites are read without torch."""
 
@@ -236,6 +239,8 @@ class Suite:
     description: str = ""
     resources: Resources = field(default_factory=Resources)
     """Resources of each running stage; they are not part of keys."""
+    measure: Measure | None = None
+    """The runtimes in which every finished network is measured."""
 
     def trials(self) -> Iterator[Trial]:
         """Yield the trials in a fixed order; controls have one sparsity, 0."""
@@ -244,7 +249,9 @@ class Suite:
                 own = replace(entry, sparsities=None)  # a trial does not depend on the other sparsities
                 for sparsity in (0.0,) if entry.method.control else entry.sparsities or self.sparsities:
                     for seed in self.seeds:
-                        yield Trial(suite=self.name, task=task, entry=own, sparsity=sparsity, seed=seed)
+                        yield Trial(
+                            suite=self.name, task=task, entry=own, sparsity=sparsity, seed=seed, measure=self.measure
+                        )
 
 
 def parameters(component: Component) -> Mapping[str, Any]:

@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "datasets": ("prunebench.cli.listings:datasets", "List the data sets, or describe one."),
     "objectives": ("prunebench.cli.listings:objectives", "List what can be trained for, or describe one."),
     "executors": ("prunebench.cli.listings:executors", "List the executors, or describe one."),
+    "runtimes": ("prunebench.cli.listings:runtimes", "List the runtimes of delivered networks, or describe one."),
     "check": ("prunebench.cli.check:command", "Run the conformance checks on a method, with small networks."),
     "new": ("prunebench.cli.new:command", "Write a package with a working method, its tests and a suite."),
     "plugins": ("prunebench.cli.listings:plugins", "List the plugins, with their components or errors."),

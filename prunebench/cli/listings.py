@@ -1,4 +1,4 @@
-"""`prunebench methods`, `models`, `datasets`, `objectives`, `executors`, which list components, and `plugins`."""
+"""`prunebench methods`, `models`, `datasets`, `objectives`, `executors`, `runtimes`: listings; and `plugins`."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ models = listing("model", "List the models, or describe one.")
 datasets = listing("dataset", "List the data sets, or describe one.")
 objectives = listing("objective", "List what can be trained for, or describe one.")
 executors = listing("executor", "List the executors, or describe one.")
+runtimes = listing("runtime", "List the runtimes of delivered networks, or describe one.")
 
 
 @click.command()

@@ -90,6 +90,7 @@ def _answer(receipt: receipts.Receipt, store: Path, request: receipts.Request) -
 )
 @click.option("--num-gpus", type=click.FloatRange(0), help="GPUs of a running stage; with 0.25, four stages share one.")
 @click.option("--retry-failed", is_flag=True, help="Run failed trials again.")
+@click.option("--measure-again", is_flag=True, help="Measure again in the suite's runtimes, without training again.")
 @click.option(
     "--timeout", callback=options.seconds, metavar="TIME", help="Stop a stage that takes longer, such as 30min."
 )
@@ -147,7 +148,7 @@ def command(
     request: receipts.Request = ctx.meta[_REQUEST]
     text = _print_leaderboard(outcome.frame)
     _summarize(outcome.counts, (time.time_ns() - request.begun) / 1e9, None if outcome.frame is None else folder)
-    if left:
+    if left and not run_options.measure_again:  # the same command measures again each time
         receipts.write(request, Store(chosen.store.resolve()), left[0], text, _width())
     if outcome.untracked:
         say(f"MLflow: {outcome.untracked}; the same command sends them", err=True)

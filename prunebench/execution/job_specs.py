@@ -21,6 +21,7 @@ from prunebench.api.files import File, Weights
 from prunebench.api.layers import Layer, Network
 from prunebench.api.objectives import Classification
 from prunebench.api.registry import KINDS, Kind, Registry
+from prunebench.api.runtimes import Latency, Measure, RuntimeEntry
 from prunebench.api.tasks import Entry, Optimizer, Prunable, Recipe, Schedule, Task, Trial
 from prunebench.api.versions import PROTOCOL_VERSION
 from prunebench.data.prepared import Prepared
@@ -153,12 +154,13 @@ STAGES = (
     stages.Rewind,
     stages.Reinitialize,
     stages.Deploy,
+    Measure,
 )
 CLASSES: Mapping[str, type] = {
     cls.__name__: cls
     for cls in (
         *(Trial, Task, Recipe, Optimizer, Schedule, Prunable, Weights, Entry, Pipeline, Classification),
-        *(Network, Layer, stages.Structure, stages.Outliers),
+        *(Network, Layer, stages.Structure, stages.Outliers, RuntimeEntry, Latency),
         *STAGES,
     )
 }

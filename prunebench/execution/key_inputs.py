@@ -109,6 +109,8 @@ def components(trial: Trial) -> Iterator[tuple[str, Component]]:
     yield "dataset", trial.task.dataset
     if source_files(type(trial.task.objective)):  # the core's own is what the core is
         yield "objective", trial.task.objective
+    for entry in trial.measure.runtimes if trial.measure else ():
+        yield f"runtime.{entry.label}", entry.runtime
 
 
 def flattened(plain: Mapping[str, object], prefix: str = "") -> Inputs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import torch
@@ -13,6 +13,7 @@ from torch import nn
 from prunebench.api.errors import PluginError, PrunebenchError
 from prunebench.api.layers import Network
 from prunebench.api.methods import Deployed, Method, Updater, method_of
+from prunebench.api.runtimes import Measure
 from prunebench.api.stages import (
     Deploy,
     Initialize,
@@ -26,6 +27,9 @@ from prunebench.api.stages import (
     Train,
 )
 from prunebench.data import seeds
+from prunebench.data.inputs import Inputs
+from prunebench.execution.runtimes import measured_in_runtimes
+from prunebench.network.delivery import FinishedNetwork
 from prunebench.network.deployment import Delivered, measure
 from prunebench.network.modules import copied, plain
 from prunebench.plan.planning import Node
@@ -78,7 +82,7 @@ def _performed(
         return _prune(stage, state, context)
     if isinstance(stage, PruneLayerwise):
         return _prune_layerwise(stage, state, context)
-    if isinstance(stage, Deploy):
+    if isinstance(stage, (Deploy, Measure)):
         return state
     if isinstance(stage, Reinitialize):
         fresh = snapshot(fresh_model(context.trial, "reinitialize"))
@@ -271,6 +275,32 @@ def _without_parametrizations(scoring: ScoringContext) -> ScoringContext:
     return replace(scoring, model=model, layers=layers, masks=masks)
 
 
+def finished_network(state: State, context: TrialContext, threads: int = 1) -> FinishedNetwork:
+    """The network of a state, as it is passed to runtimes."""
+    scoring = replace(_without_parametrizations(_scoring_context(None, state, context)), purpose="runtimes")
+    kept = state.kept()
+    zeros = 1 - sum(kept.get(layer.name, layer.size) for layer in context.network.layers) / context.network.size
+    return FinishedNetwork(scoring.model.cpu(), scoring.inputs, zeros, threads, _calibration(context))
+
+
+def dense_network(context: TrialContext, threads: int = 1) -> FinishedNetwork:
+    """The task's dense network, beside which others are timed. Its weights are random: they do not change its speed."""
+    model = plain(fresh_model(context.trial, "scratch"))[0].eval()
+    return FinishedNetwork(model, context.trial.task.interface.inputs, 0.0, threads, _calibration(context))
+
+
+def _calibration(context: TrialContext) -> Callable[[int, int], Iterator[Inputs]]:
+    """Mini-batches of training inputs, the same for each runtime."""
+
+    def batches(count: int, size: int) -> Iterator[Inputs]:
+        data = context.data
+        order = torch.randperm(len(data.train), generator=seeds.generator(context.trial.seed, "runtimes", "batches"))
+        for chosen in torch.split(order[: count * size], size):
+            yield data.examples(data.train, chosen.to(context.device))[0]
+
+    return batches
+
+
 def final_figures(state: State, context: TrialContext) -> dict[str, float]:
     """Loss and metrics of a state, from its last evaluation if that is of this very step."""
     if state.history and state.history[-1]["step"] == state.step:
@@ -286,6 +316,11 @@ def measured(stage: Stage, state: State, context: TrialContext) -> tuple[dict[st
 
 
 def _measured(stage: Stage, state: State, context: TrialContext) -> tuple[dict[str, float], dict[str, str]]:
+    if isinstance(stage, Measure):
+        threads = stage.latency.threads
+        network, reference = finished_network(state, context, threads), dense_network(context, threads)
+        found = measured_in_runtimes(stage, network, reference, context.data)
+        return final_figures(state, context) | found.figures, found.notes
     if not isinstance(stage, Deploy):
         return final_figures(state, context), {}
     by = method_of(stage)

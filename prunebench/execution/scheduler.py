@@ -33,7 +33,7 @@ from prunebench.execution.job_specs import JobSpecs, WorkerSettings
 from prunebench.execution.open_trials import Event, OpenTrials, TaskData
 from prunebench.execution.running_jobs import Retries, Retry, RunningJobs, failure_reason, last_log_line
 from prunebench.messages import durations
-from prunebench.plan.jobs import Job, ReadyQueue, missing_jobs
+from prunebench.plan.jobs import Job, ReadyQueue, missing_jobs, runs_alone
 from prunebench.plan.planning import Plan, PlannedTrial
 from prunebench.store.collection import remove_leftovers
 from prunebench.store.entries import Store
@@ -215,18 +215,26 @@ class Scheduler:
                 yield from self._complete(key)
 
     def _submit_ready(self, pool: WorkerPool) -> None:
-        """Fill the pool with the most urgent jobs that end in time."""
-        too_long = []
-        while pool.free and (key := self._queue.take(time.monotonic())) is not None:
+        """Fill the pool with the most urgent jobs that end in time; one that measures latencies runs alone."""
+        left = []
+        while pool.free and not self._measuring and (key := self._queue.take(time.monotonic())) is not None:
             if key in self._running:  # ready a second time: its input was lost, and computed again, while it ran
                 continue
+            if self._running and runs_alone(self.plan, key):
+                left.append(key)
+                break
             if self.budget.fits(self._queue.jobs[key]):
                 pool.submit(self.spec_of(self._queue.jobs[key]))
                 self._running.add(key)
             else:
-                too_long.append(key)
-        for key in too_long:
+                left.append(key)
+        for key in left:
             self._queue.put_back(key)
+
+    @property
+    def _measuring(self) -> bool:
+        """Whether the job that runs must run alone."""
+        return any(runs_alone(self.plan, key) for key in self._running)
 
     def _wait(self, pool: WorkerPool) -> list[JobResult]:
         """Wait until a job ends, or there is something else to do."""

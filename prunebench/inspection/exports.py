@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import tempfile
-import warnings
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from prunebench.api.components import Input, Interface
-from prunebench.api.errors import PrunebenchError
 from prunebench.api.objectives import Objective
 from prunebench.api.stages import Deploy
-from prunebench.data.inputs import constant_inputs
 from prunebench.inspection.tickets import Facts, Ticket, write_file
 from prunebench.inspection.trials import Finished
 from prunebench.network.description import describe
 from prunebench.network.modules import loadable, plain
+from prunebench.network.onnx_files import as_onnx
+from prunebench.records.results import RUNTIME
 from prunebench.suite.reading import trial_to_plain
 from prunebench.training.state import load
 from prunebench.training.trial_context import fresh_model
@@ -60,7 +56,8 @@ def _figures(finished: Finished) -> dict[str, float]:
         history = finished.record["state"]["history"]
         same = bool(history) and history[-1]["step"] == finished.end.step
         figures = {key: value for key, value in history[-1].items() if key.startswith("test_")} if same else {}
-    return {key.removeprefix("test_"): value for key, value in figures.items()}
+    own = {key: value for key, value in figures.items() if not key.startswith(RUNTIME)}
+    return {key.removeprefix("test_"): value for key, value in own.items()}
 
 
 def export(finished: Finished, path: Path, form: str = "ticket") -> None:
@@ -85,41 +82,23 @@ def _state_dict(model: nn.Module, finished: Finished) -> bytes:
 
     tensors = {name: value.detach().clone().contiguous() for name, value in loadable(model).state_dict().items()}
     # One entry of metadata: safetensors writes several in any order.
-    return safetensors.torch.save(tensors, {"prunebench": json.dumps(_metadata(finished), sort_keys=True)})
+    return safetensors.torch.save(tensors, {"prunebench": json.dumps(metadata(finished), sort_keys=True)})
 
 
 def _onnx(model: nn.Module, finished: Finished) -> bytes:
     """A model from `input`, as the network is given it and of any batch size, to `logits`."""
-    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise PrunebenchError(f"ONNX needs {' and '.join(missing)}: pip install 'prunebench[onnx]'")
+    task = finished.trial.task
+    output = "logits" if task.facts.targets == "classes" else "output"
+    written = as_onnx(plain(model)[0], task.interface.inputs, output)
     import onnx
 
-    task = finished.trial.task
-    example, batch = constant_inputs(task.interface.inputs, 2, 0.0), torch.export.Dim("batch")
-    several = not isinstance(example, torch.Tensor)
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter about its own parts
-        path = Path(folder) / "model.onnx"
-        torch.onnx.export(
-            plain(model)[0],
-            (example,),
-            path,
-            input_names=list(example) if several else ["input"],
-            output_names=["logits" if task.facts.targets == "classes" else "output"],
-            dynamic_shapes=({name: {0: batch} for name in example} if several else {0: batch},),
-            external_data=False,
-            verbose=False,
-            dynamo=True,
-        )
-        written = onnx.load(path)
-    onnx.helper.set_model_props(written, {key: str(value) for key, value in _metadata(finished).items()})
+    onnx.helper.set_model_props(written, {key: str(value) for key, value in metadata(finished).items()})
     onnx.checker.check_model(written)
     content: bytes = written.SerializeToString(deterministic=True)
     return content
 
 
-def _metadata(finished: Finished) -> dict[str, object]:
+def metadata(finished: Finished) -> dict[str, object]:
     """What is needed to use the network without this package."""
     task = finished.trial.task
     return {

@@ -14,7 +14,7 @@ from prunebench.api.versions import NO_VERSION
 from prunebench.leaderboard.overlaps import Overlap
 from prunebench.leaderboard.reported import Reported
 from prunebench.messages.plain_text import visible
-from prunebench.records.results import OF_PROTOCOL, OPTION, THROUGHPUT, UNKNOWN_DATA, Result
+from prunebench.records.results import OF_PROTOCOL, OPTION, RUNTIME, THROUGHPUT, UNKNOWN_DATA, Result
 
 RequestedRow = tuple[str, str, float, int]
 """What a suite asks for: task label, method label, target sparsity, seed."""
@@ -31,8 +31,8 @@ CAUSES = ("code", "data")
 """What of the provenance a protocol is made of, beside the versions."""
 OF_VERSION, OF_SOURCE = ".version", ".source"
 """End the names in a provenance of versions, which are in a protocol or variant, and of hashes of source."""
-MEASURED = ("wall_seconds", "latency_", *THROUGHPUT)
-"""Begins the names of metrics that are measured with a clock, and so never twice the same."""
+MEASURED = ("wall_seconds", "latency_", RUNTIME, *THROUGHPUT)
+"""Begins the names of metrics that are measured on a machine, and so never twice the same."""
 SHOWN_CHANGES = 8
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from statistics import quantiles
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -14,6 +14,8 @@ from prunebench.api.methods import Deployed
 from prunebench.data.inputs import Inputs, as_floats, tensors_of
 from prunebench.data.task_data import Data
 from prunebench.pruning.masks import pack
+
+K = TypeVar("K", bound=Hashable)
 
 WARM_UP = 5
 """Passes before any is timed."""
@@ -51,27 +53,32 @@ class Delivered(nn.Module):
 
 def latencies(networks: Mapping[str, nn.Module], inputs: Inputs) -> dict[str, float]:
     """Milliseconds of one pass: the median under each network's name, the interquartile range under <name>_iqr."""
-    found: dict[str, list[float]] = {name: [] for name in networks}
-    with torch.inference_mode():
-        for model in networks.values():
-            for _ in range(WARM_UP):
-                _seconds(model, inputs)
-        for _ in range(ROUNDS):
-            for name, model in networks.items():
-                until = time.perf_counter() + SECONDS
-                while time.perf_counter() < until:
-                    found[name].append(_seconds(model, inputs))
     figures: dict[str, float] = {}
-    for name, seconds in found.items():
-        first, middle, third = quantiles(seconds, n=4)
-        figures |= {name: 1e3 * middle, f"{name}_iqr": 1e3 * (third - first)}
+    for name, (median, spread) in interleaved({name: (model, inputs) for name, model in networks.items()}).items():
+        figures |= {name: median, f"{name}_iqr": spread}
     return figures
 
 
-def _seconds(model: nn.Module, inputs: Inputs) -> float:
+def interleaved(passes: Mapping[K, tuple[Callable[[Any], object], Inputs]]) -> dict[K, tuple[float, float]]:
+    """Milliseconds of a call with its inputs, by name: the median and the interquartile range."""
+    found: dict[K, list[float]] = {name: [] for name in passes}
+    with torch.inference_mode():
+        for call, inputs in passes.values():
+            for _ in range(WARM_UP):
+                _seconds(call, inputs)
+        for _ in range(ROUNDS):
+            for name, (call, inputs) in passes.items():
+                until = time.perf_counter() + SECONDS
+                while time.perf_counter() < until:
+                    found[name].append(_seconds(call, inputs))
+    quarters = {name: quantiles(seconds, n=4) for name, seconds in found.items()}
+    return {name: (1e3 * middle, 1e3 * (third - first)) for name, (first, middle, third) in quarters.items()}
+
+
+def _seconds(call: Callable[[Any], object], inputs: Inputs) -> float:
     """Time of one pass, until its outputs are ready."""
     begun = time.perf_counter()
-    model(inputs)
+    call(inputs)
     device = next(tensors_of(inputs)).device
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,8 +1,8 @@
 """The jobs that a store lacks, and the queue of those that are ready.
 
 A job is a path of stages from one kept state to the next. Kept are the states that something else goes on from: ends
-of trainings, branching points, what is rewound to. What lies between is recomputed with the job, since it takes
-milliseconds and would only fill the disk.
+of trainings, branching points, what is rewound to, what is measured in runtimes. What lies between is recomputed with
+the job, since it takes milliseconds and would only fill the disk.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from heapq import heappop, heappush
 
+from prunebench.api.runtimes import Measure
 from prunebench.api.stages import Train
 from prunebench.plan.planning import Plan
 
@@ -35,7 +36,8 @@ def kept_keys(plan: Plan) -> set[str]:
     kept = {trial.key for trial in plan.trials if trial.chain}
     kept |= {node.source for node in plan.nodes.values() if node.source}
     for key, children in plan.children().items():
-        if len(children) > 1 or isinstance(plan.nodes[key].stage, Train):
+        measured = any(isinstance(plan.nodes[child].stage, Measure) for child in children)
+        if measured or len(children) > 1 or isinstance(plan.nodes[key].stage, Train):
             kept.add(key)
     return kept
 
@@ -70,16 +72,24 @@ def _job(plan: Plan, kept: set[str], key: str) -> Job:
 
 
 def priorities(plan: Plan, jobs: dict[str, Job]) -> dict[str, int]:
-    """For each job the optimizer steps of the longest chain that waits for it, its own included: do these first."""
+    """For each job the optimizer steps of the longest chain that waits for it, its own included: do these first.
+
+    Measurements in runtimes, during which nothing else runs, come last.
+    """
     followers: dict[str, list[str]] = {key: [] for key in jobs}
     for job in jobs.values():
         for need in job.needs & jobs.keys():
             followers[need].append(job.key)
     found: dict[str, int] = {}
     for key in reversed(_in_order(jobs)):
-        own = sum(plan.nodes[step].steps for step in jobs[key].path)
-        found[key] = own + max((found[follower] for follower in followers[key]), default=0)
+        own = -1 if runs_alone(plan, key) else sum(plan.nodes[step].steps for step in jobs[key].path)
+        found[key] = own + max((0, *(found[follower] for follower in followers[key])))
     return found
+
+
+def runs_alone(plan: Plan, key: str) -> bool:
+    """Whether nothing else may run meanwhile, because the job of this key measures latencies."""
+    return isinstance(plan.nodes[key].stage, Measure)
 
 
 def _in_order(jobs: dict[str, Job]) -> list[str]:

@@ -18,8 +18,10 @@ from prunebench.api.errors import DataError, PluginError, PrunebenchError, Unrea
 from prunebench.api.files import Weights
 from prunebench.api.layers import Network
 from prunebench.api.methods import Method
+from prunebench.api.runtimes import Measure
 from prunebench.api.stages import (
     PRUNING,
+    Deploy,
     Initialize,
     Prune,
     PruneLayerwise,
@@ -83,6 +85,8 @@ class Node:
             text = f"prune layer by layer to density {stage.density:.4g}"
         elif isinstance(stage, Rewind):
             text = f"rewind to step {self.stop}"
+        elif isinstance(stage, Measure):
+            text = f"measure in {', '.join(entry.label for entry in stage.runtimes)}"
         return f"{text} by {by.name}" if by else text
 
 
@@ -214,7 +218,7 @@ def _resolved(trial: Trial, root: str, network: Network) -> Iterator[Node]:
     method = trial.entry.method
     try:
         stages = _stages(method, replace(trial, describe=lambda _: network))
-        links = linked(ablated(stages, trial.entry), trial.task.clock)
+        links = linked(_with_measure(ablated(stages, trial.entry), trial.measure), trial.task.clock)
     except (Unreachable, KeyboardInterrupt):
         raise
     except PrunebenchError as error:
@@ -232,6 +236,12 @@ def _resolved(trial: Trial, root: str, network: Network) -> Iterator[Node]:
         source = None if link.source is None else passed[link.source]
         passed.append(_node(link, trial, passed[-1], source, network))
         yield passed[-1]
+
+
+def _with_measure(stages: list[Stage], measure: Measure | None) -> list[Stage]:
+    """The stages of a trial and the measurement in runtimes; a chain that delivers its network itself has none."""
+    delivers = bool(stages) and isinstance(stages[-1], Deploy)
+    return stages if measure is None or delivers else [*stages, measure]
 
 
 def _check_last_batch(task: Task, chain: Sequence[Node]) -> None:

@@ -50,7 +50,7 @@ class Result:
     which direction is better, and how they are written. Results from before there were objectives are of accuracy."""
     metrics: dict[str, float] = field(default_factory=dict)
     """The final figures: those of the objective by name, and METRICS, EARLY_STOP, DEPLOYED, THROUGHPUT, CHOICE,
-    CALIBRATED, DENSITY and OUTPUT_ERROR."""
+    CALIBRATED, DENSITY, OUTPUT_ERROR and RUNTIME."""
     history: list[dict[str, float]] = field(default_factory=list)
     """The evaluations of the last training: `step`, `time` (Unix seconds), `train_loss`, then figures of the objective
     such as `test_loss`, `validation_loss` and `test_accuracy`."""
@@ -120,6 +120,28 @@ DEPLOYED = {
 
 If a latency is not applicable, it is absent, and `note.latency_ms` says why.
 """
+
+RUNTIME = "runtime/"
+"""Prefix of the metrics of a network in a runtime: `runtime/<label>/<figure>`, and for passes with so many
+examples `runtime/<label>/<figure>/<batch>`. The loss and the metrics of the objective are among the figures, measured
+there.
+"""
+
+IN_RUNTIME = {
+    "size_bytes": "size of the files that are shipped",
+    "size_bytes_dense": "the same for the dense float32 network",
+    "difference": "largest difference of an output from torch's, on up to 256 test examples",
+    "difference_relative": "the same, relative to the largest of torch's outputs",
+    "threads": "threads of a pass",
+    "latency_ms": "median of the measured milliseconds of a pass",
+    "latency_ms_iqr": "interquartile range of these times",
+    "latency_ms_dense": "the same for the dense float32 network in this runtime; all are measured alternately",
+    "latency_ms_dense_iqr": "interquartile range of these times",
+    "latency_ms_int8": "the same for the dense network in 8-bit integers, as a control",
+    "latency_ms_int8_iqr": "interquartile range of these times",
+}
+"""Figures of a network in a runtime. `note.runtime/<label>` says why there are none, `note.runtime/<label>/zeros` that
+its zeros are multiplied like other numbers, and `note.runtime/<label>/kernels` what the runtime says of its program."""
 
 THROUGHPUT = {
     "examples_per_second": "training examples a second in the trial's last training, evaluations included",

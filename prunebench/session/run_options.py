@@ -36,6 +36,8 @@ class RunOptions:
     """GPUs of one running stage, likewise."""
     retry_failed: bool = False
     """Try again what failed in an earlier run."""
+    measure_again: bool = False
+    """Measure again what was measured in runtimes, with the networks that are in the store."""
     timeout: float | None = None
     """Seconds after which a job is killed; its trials have then failed."""
     checkpoint_every: float = CHECKPOINT_EVERY

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from prunebench.api.errors import BoardError, TrackingError
 from prunebench.api.executors import Executor, chosen
+from prunebench.api.runtimes import Measure, Runtime
 from prunebench.api.tasks import Task
 from prunebench.data.prepared import Prepared
 from prunebench.execution.open_trials import Event, TaskData
+from prunebench.execution.runtimes import check_installed
 from prunebench.execution.scheduler import Scheduler, SchedulerOptions, named_executor
 from prunebench.network.cache import NetworkCache
+from prunebench.plan.planning import Plan
 from prunebench.records.environment import data_folder, describe_environment
 from prunebench.records.files import unwritable
 from prunebench.records.keys import digest
@@ -28,6 +31,7 @@ from prunebench.session.preparing import prepare_data, prepared_of
 from prunebench.session.receipts import Finished
 from prunebench.session.run_options import RunOptions
 from prunebench.store.entries import Store
+from prunebench.store.locks import Work, lock
 from prunebench.tracking import Publisher, check_address, contents
 
 if TYPE_CHECKING:
@@ -100,7 +104,10 @@ def run_suite(
     plan = plan_suite(loaded, found.prepared, networks.of)
     data = TaskData(found.prepared, found.failed, _preparer(loaded, options, store))
     scheduler = Scheduler(plan, store, loaded.registry, data, _scheduler_options(loaded, options, executor, deadline))
+    if options.measure_again:
+        forget_measurements(plan, store)
     if scheduler.has_work:
+        check_installed(runtimes_of(loaded))
         executor.prepare()
     with pending(loaded, found.prepared, plan, store) as note:
         on_event = watch(scheduler) if watch else lambda event: None
@@ -111,6 +118,21 @@ def run_suite(
         if left := finished(loaded, scheduler, outcome.results, found.prepared, root, places, note.name):
             on_finished(left)
     return outcome
+
+
+def runtimes_of(loaded: LoadedSuite) -> set[Runtime]:
+    """The runtimes that the trials of a suite are measured in."""
+    return {entry.runtime for trial in loaded.trials if trial.measure for entry in trial.measure.runtimes}
+
+
+def forget_measurements(plan: Plan, store: Store) -> None:
+    """Discard what was measured in runtimes, except for what another run is measuring now."""
+    for key, node in plan.nodes.items():
+        if isinstance(node.stage, Measure) and store.has(key):
+            held = lock(store, key, Work(str(node.trial), "forgotten, to be measured again", 0, 0))
+            if held is not None:
+                with held:
+                    store.discard(key)
 
 
 def _check_output(output: Path | None) -> None:

@@ -3,6 +3,7 @@
 from prunebench.api.tasks import Entry, Optimizer, Prunable, Recipe, Schedule, Suite, Task, Trial
 from prunebench.suite.overrides import narrow
 from prunebench.suite.reading import from_plain, read_suite, to_plain, trial_from_plain, trial_to_plain
+from prunebench.suite.runtimes import named_runtime
 from prunebench.suite.schema import suite_schema
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Task",
     "Trial",
     "from_plain",
+    "named_runtime",
     "narrow",
     "read_suite",
     "suite_schema",

@@ -17,6 +17,7 @@ from typing_extensions import Doc
 from prunebench.api import stages
 from prunebench.api.components import Component
 from prunebench.api.executors import Resources
+from prunebench.api.runtimes import Latency
 from prunebench.messages.suggestions import shown
 
 LABEL = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}"
@@ -70,6 +71,13 @@ class MethodInput(EntryInput, ComponentInput):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RuntimeInput(ComponentInput):
+    """A runtime, with its parameters besides these keys; or only its name."""
+
+    label: Annotated[Label, Doc("its name in results; NAME or NAME-PRECISION by default")] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class PipelineInput(EntryInput):
     """A list of stages instead of the name of a method."""
 
@@ -110,10 +118,13 @@ class SuiteInput:
     ]
     description: str = ""
     resources: Resources = field(default_factory=Resources)
+    runtimes: Annotated[tuple[Any, ...], Doc("runtimes that every finished network is measured in")] = ()
+    latency: Annotated[Latency, Doc("how the latencies of the runtimes are measured")] | None = None
 
 
 COMPONENT_KEYS = tuple(one.name for one in fields(ComponentInput))
 METHOD_KEYS = tuple(one.name for one in fields(MethodInput))
+RUNTIME_KEYS = tuple(one.name for one in fields(RuntimeInput))
 ABLATIONS = ("shuffle", "reinitialize", "invert")
 
 TARGET = "target"

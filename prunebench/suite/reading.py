@@ -22,7 +22,7 @@ from prunebench.api.objectives import Classification
 from prunebench.api.registry import Registry
 from prunebench.api.tasks import Entry, Prunable, Recipe, Suite, Task, Trial
 from prunebench.isolation.calls import NoAnswer, call_in_child
-from prunebench.suite import document, objectives, pipelines
+from prunebench.suite import document, objectives, pipelines, runtimes
 from prunebench.suite.checking import checked, dumped
 from prunebench.suite.input_models import (
     ABLATIONS,
@@ -80,6 +80,7 @@ def to_plain(suite: Suite) -> dict[str, Any]:
         "sparsities": list(suite.sparsities),
         "seeds": list(suite.seeds),
         "resources": dumped(suite.resources),
+        **runtimes.to_plain(suite.measure),
     }
 
 
@@ -97,6 +98,7 @@ def trial_to_plain(trial: Trial) -> dict[str, Any]:
         "method": _entry_to_plain(trial.entry),
         "sparsity": trial.sparsity,
         "seed": trial.seed,
+        **runtimes.to_plain(trial.measure),
     }
 
 
@@ -106,10 +108,18 @@ def trial_from_plain(plain: Mapping[str, Any], registry: Registry) -> Trial:
     node = Node.of(plain, Location(0, 0, 0, "trial"))
     task = _task(node.value["task"], registry, errors)
     entry = _entry(node.value["method"], registry, errors)
+    measure = runtimes.from_plain(plain, registry, errors)
     errors.report()
     assert task is not None
     assert entry is not None
-    return Trial(suite=plain["suite"], task=task, entry=entry, sparsity=float(plain["sparsity"]), seed=plain["seed"])
+    return Trial(
+        suite=plain["suite"],
+        task=task,
+        entry=entry,
+        sparsity=float(plain["sparsity"]),
+        seed=plain["seed"],
+        measure=measure,
+    )
 
 
 def task_from_plain(plain: Mapping[str, Any], registry: Registry) -> Task:
@@ -163,6 +173,7 @@ def _suite(root: Node, registry: Registry, errors: SuiteErrors) -> Suite | None:
     entries = [_entry(node, registry, errors) for node in methods]
     _once(((node, _task_label(node)) for node in root.items("tasks")), errors)
     _once(((node, _method_label(node)) for node in methods), errors)
+    measure = runtimes.measurement(root, registry, errors)
     for key in ("sparsities", "seeds"):
         _numbers_once(root.items(key), errors)
     for node, entry in zip(methods, entries, strict=True):
@@ -178,6 +189,7 @@ def _suite(root: Node, registry: Registry, errors: SuiteErrors) -> Suite | None:
         seeds=tuple(range(values.seeds)) if isinstance(values.seeds, int) else values.seeds,
         description=values.description,
         resources=values.resources,
+        measure=measure,
     )
 
 

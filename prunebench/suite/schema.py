@@ -15,6 +15,7 @@ from prunebench.suite.input_models import (
     ComponentInput,
     MethodInput,
     PipelineInput,
+    RuntimeInput,
     SuiteInput,
     TaskInput,
     method_keys,
@@ -50,6 +51,7 @@ def suite_schema(registry: Registry | None = None) -> dict[str, Any]:
     keys = suite["properties"]
     keys["tasks"]["items"] = task
     keys["methods"]["items"] = _component("method", registry, MethodInput)
+    keys["runtimes"]["items"] = _component("runtime", registry, RuntimeInput)
     keys["methods"]["items"]["anyOf"].append(_pipeline(registry))
     for distinct in (keys["sparsities"], keys["seeds"]["anyOf"][1]):
         distinct["uniqueItems"] = True

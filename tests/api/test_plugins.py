@@ -165,7 +165,7 @@ def test_a_hook_of_no_known_kind_is_answered_with_all_there_are(loose):
     source = GOOD.format(name="good").replace("register_methods", "optimise")
     expected = (
         "there is no hook optimise; there are register_datasets, register_executors, register_methods, "
-        "register_models, register_objectives"
+        "register_models, register_objectives, register_runtimes"
     )
     assert error_of(source, loose) == expected
 

@@ -1,10 +1,14 @@
 """`prunebench export` and `prunebench inspect` as a person types them, on a suite that was run."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
+import torch
 
-from prunebench import inspection, load_ticket, session
+from prunebench import inspection, load_program, load_ticket, session
+from prunebench.api.errors import PrunebenchError
 from tests import runs
 
 TRIAL, OTHER = "tiny/imp/0.7/0", "tiny/random/0.7/0"
@@ -161,3 +165,88 @@ def test_what_cannot_be_compared_is_one_clear_error(here, elsewhere, prunebench)
     nobody = prunebench("inspect", "tiny.yaml", TRIAL, "tiny/imq/0.7/0", "--other-suite", elsewhere / "tiny.yaml")
     assert nobody.exit_code == 2
     assert "suite 'short' has no trial 'tiny/imq/0.7/0'; did you mean" in nobody.output
+
+
+# --- delivered networks
+
+
+@pytest.fixture(scope="module")
+def delivered(folder):
+    """A folder that `export --runtime` has written."""
+    name = runs.prunebench("export", "tiny.yaml", TRIAL, "--runtime", "torch-export", "--output", "net", cwd=folder)
+    assert name.returncode == 0, name.stderr
+    return folder / "net", name.stdout
+
+
+def test_a_network_is_delivered_with_what_was_measured_of_it(delivered, here, prunebench):
+    path, printed = delivered
+    assert printed.startswith("net: tiny/imp/0.7/0 in torch-export, ")
+    card = json.loads((path / "card.json").read_text("utf-8"))
+    row = json.loads(prunebench("inspect", "tiny.yaml", TRIAL, "--json").output)
+    assert card["figures"]["accuracy"] == pytest.approx(row["metrics"]["accuracy"])
+    assert card["sparsity"] == pytest.approx(0.7, abs=1e-3)
+    assert card["command"] == "prunebench run tiny.yaml --only task=tiny,method=imp,sparsity=0.7,seed=0"
+    assert card["files"]["model.pt2"]["bytes"] == (path / "model.pt2").stat().st_size
+    page = (path / "README.md").read_text("utf-8")
+    shown = f"{100 * card['figures']['accuracy']:.2f} %"
+    assert f"accuracy {shown}" in page
+    assert f"accuracy {shown} in this runtime" in printed
+    assert f"{card['figures']['latency_ms/1']:.3g} ± " in page
+    assert card["environment"]["machine"] in page
+    assert oct(path.stat().st_mode)[-3:] == "755"
+
+
+def test_the_lines_on_the_card_and_load_program_give_the_same_outputs(delivered, monkeypatch):
+    path, _ = delivered
+    code = (path / "README.md").read_text("utf-8").partition("```python\n")[2].partition("```")[0]
+    assert len(code.strip().splitlines()) == 2
+    names = {"inputs": torch.randn(3, 1, 8, 8)}
+    monkeypatch.chdir(path)
+    exec(code, names)
+    assert load_program(path)(names["inputs"]).equal(names["outputs"].detach())
+
+
+def spoil(card, **changes):
+    card.write_text(json.dumps(json.loads(card.read_text("utf-8")) | changes), "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("harm", "expected"),
+    [
+        (lambda path: (path / "card.json").unlink(), "is not a delivered network"),
+        (lambda path: (path / "card.json").write_text("{"), "is not the card of a delivered network: it: Invalid JSON"),
+        (lambda path: (path / "card.json").write_bytes(b" " * 2**21), "is larger than 1,048,576 bytes"),
+        (lambda path: spoil(path / "card.json", format=2), "format: Input should be 1"),
+        (lambda path: spoil(path / "card.json", runtime={"name": "torch-expert"}), "did you mean 'torch-export'?"),
+        (lambda path: spoil(path / "card.json", runtime=["torch"]), "runtime: Input should be an object"),
+        (
+            lambda path: spoil(path / "card.json", files={"../x": {"bytes": 1, "sha256": "0" * 64}}),
+            "names '../x', which is not a file of this folder",
+        ),
+        (lambda path: (path / "model.pt2").unlink(), "model.pt2 cannot be read: No such file"),
+        (lambda path: (path / "model.pt2").write_bytes(b"x"), "model.pt2 is damaged: its bytes are not those"),
+    ],
+)
+def test_a_damaged_delivery_is_one_sentence(delivered, tmp_path, harm, expected):
+    path = Path(shutil.copytree(delivered[0], tmp_path / "net"))
+    harm(path)
+    with pytest.raises(PrunebenchError) as caught:
+        load_program(path)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--runtime", "torch-export", "--output", "net"], "net exists and is not an empty folder"),
+        (["--runtime", "csr"], "runtime 'csr' is for measurements, and its files cannot be delivered"),
+        (["--runtime", "torch", "--format", "onnx"], "give either --format or --runtime"),
+        (["--runtime", "onnxruntme"], "did you mean 'onnxruntime'?"),
+    ],
+)
+def test_what_cannot_be_delivered_is_an_error(delivered, here, prunebench, arguments, expected):
+    refused = prunebench("export", "tiny.yaml", TRIAL, *arguments)
+    assert refused.exit_code == 2
+    assert expected in " ".join(refused.output.split())
+    assert not [path for path in here.iterdir() if path.name.startswith(".net")]
