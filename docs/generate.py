@@ -62,6 +62,7 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
         "Metric",
         "Classification",
         "Executor",
+        "Runtime",
         "Component",
         "Preset",
         "DataFacts",
@@ -82,6 +83,7 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
         "ExitCode",
         "run_job",
     ),
+    "Runtimes": ("Delivery", "Program", "Unsupported", "load_program"),
     "Tickets and files": ("load_ticket", "Ticket", "File", "Weights", "read_weights"),
     "Python API": ("load_suite", "run_suite", "RunOptions", "load_leaderboard"),
     "Stages": (

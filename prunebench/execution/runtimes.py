@@ -140,6 +140,7 @@ def _time(stage: Measure, rows: dict[str, Deployed], deployments: Deployments, d
     }
     for label, some in beside.items():
         found.figures[f"{RUNTIME}{label}/threads"] = stage.latency.threads
+        found.figures[f"{RUNTIME}{label}/eight_bit"] = float(rows[label].runtime.int8() == rows[label].runtime)
         if (reference := some["_dense"]) is not None:
             found.figures[f"{RUNTIME}{label}/size_bytes_dense"] = reference.size
     programs = {id(one): one for some in beside.values() for one in some.values() if one is not None}

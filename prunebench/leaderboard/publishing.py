@@ -24,7 +24,16 @@ from prunebench.leaderboard.tables.markdown import as_json, as_markdown
 from prunebench.leaderboard.tables.page import board_page
 from prunebench.messages.plain_text import cell
 from prunebench.records.files import has_content, remove, write_file
-from prunebench.records.results import CALIBRATED, CHOICE, DEPLOYED, EARLY_STOP, METRICS, Result, early_stop_name
+from prunebench.records.results import (
+    CALIBRATED,
+    CHOICE,
+    DEPLOYED,
+    EARLY_STOP,
+    METRICS,
+    RUNTIME,
+    Result,
+    early_stop_name,
+)
 from prunebench.tracking import read_results
 
 
@@ -200,6 +209,7 @@ def trials(selection: Selection) -> pd.DataFrame:
     primary = dict.fromkeys(result.primary for result in selection.results)
     always = [name for name in METRICS if name not in ADDED_LATER or name in present]
     sometimes = (*EARLY_STOP, *map(early_stop_name, primary), *DEPLOYED, *CHOICE, *CALIBRATED)
+    sometimes += tuple(sorted(name for name in present if name.startswith(RUNTIME)))
     names = dict.fromkeys(metric.name for metric in primary)
     named = dict.fromkeys((*names, *always, *(name for name in sometimes if name in present)))
     lines = [

@@ -26,7 +26,7 @@ from prunebench.leaderboard.statistics import (
     places,
     verdict,
 )
-from prunebench.records.results import DEPLOYED, IMPORTED, TIES_MATTER, Result, early_stop_name
+from prunebench.records.results import DEPLOYED, IMPORTED, RUNTIME, TIES_MATTER, Result, early_stop_name
 
 COLUMNS = {
     "task": "label of the task: data set, model and recipe",
@@ -102,6 +102,8 @@ COLUMNS = {
 }
 """What a row says, and what it means."""
 
+NOTE = "note."
+"""Prefix of remarks in a provenance."""
 OPTIONAL = ("unscored_share", "tied_share", "made_elsewhere")
 """Columns that a table has only if one of its rows has something there."""
 
@@ -233,6 +235,7 @@ def _row(cell: Cell, reference: Reference, place: Place | None, objective: Objec
         **_stopped_early(cell, reference, metric),
         **_figures(cell),
         **_deployed(cell),
+        **_in_runtimes(cell),
         **_other_metrics(cell, objective),
     }
 
@@ -273,6 +276,20 @@ def _deployed(cell: Cell) -> dict[str, Any]:
         "latency_ratio_std": deviation(known),
         "latency_note": cell.said("note.latency_ms"),
     }
+
+
+def _in_runtimes(cell: Cell) -> dict[str, Any]:
+    """What was measured in runtimes, under the names of RUNTIME, with ratios of latencies; and remarks."""
+    names = sorted({name for result in cell.done for name in result.metrics if name.startswith(RUNTIME)})
+    found: dict[str, Any] = {name: cell.mean(_metric(name)) for name in names}
+    for name in names:
+        start, latency, batch = name.partition("/latency_ms/")
+        if latency:
+            dense, int8 = f"{start}/latency_ms_dense/{batch}", f"{start}/latency_ms_int8/{batch}"
+            found[f"{start}/speedup/{batch}"] = cell.mean(_ratio(dense, name))
+            found[f"{start}/speedup_int8/{batch}"] = cell.mean(_ratio(dense, int8))
+    notes = {name for result in cell.done for name in result.provenance if name.startswith(NOTE + RUNTIME)}
+    return found | {name.removeprefix(NOTE): cell.said(name) for name in notes}
 
 
 def _figures(cell: Cell) -> dict[str, float | None]:
@@ -324,11 +341,17 @@ def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _dtype(name: str) -> str:
-    if name in _TEXTS:
+    if name in _TEXTS or _is_remark(name):
         return "str"
     if name == "told_apart":
         return "boolean"
     return "bool" if name == "control" else "Int64" if name in _WHOLE else "float64"
+
+
+def _is_remark(name: str) -> bool:
+    """Whether a column is what a runtime says, and not a figure."""
+    parts = name.split("/")
+    return name.startswith(RUNTIME) and (len(parts) == 2 or parts[-1] in ("zeros", "kernels"))
 
 
 def _plain(value: Any) -> Any:

@@ -133,6 +133,7 @@ IN_RUNTIME = {
     "difference": "largest difference of an output from torch's, on up to 256 test examples",
     "difference_relative": "the same, relative to the largest of torch's outputs",
     "threads": "threads of a pass",
+    "eight_bit": "1 if the runtime itself runs the network in 8-bit integers",
     "latency_ms": "median of the measured milliseconds of a pass",
     "latency_ms_iqr": "interquartile range of these times",
     "latency_ms_dense": "the same for the dense float32 network in this runtime; all are measured alternately",

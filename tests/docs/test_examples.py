@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from prunebench import session
+from prunebench.api.runtimes import Measure
 from prunebench.api.stages import Initialize, Prune, Rewind, Train
 from prunebench.data.prepared import prepare
+from prunebench.execution.performing import finished_network
 from prunebench.network.description import describe
 from prunebench.testing import conformance
 from tests import runs
@@ -66,13 +69,13 @@ def test_register_objectives_brings_an_error_that_training_reduces(chain_of):
 
 def test_the_updater_prunes_in_the_middle_of_one_training(chain_of):
     chain = chain_of("midway")
-    assert [type(node.stage) for node in chain.nodes] == [Initialize, Train]
+    assert [type(node.stage) for node in chain.nodes] == [Initialize, Train, Measure]
     assert chain.end.step == chain.context.trial.task.clock.total
 
 
 def test_the_chain_goes_back_to_the_initial_weights(chain_of):
     chain = chain_of("early-ticket")
-    assert [type(node.stage) for node in chain.nodes] == [Initialize, Train, Prune, Rewind, Train]
+    assert [type(node.stage) for node in chain.nodes] == [Initialize, Train, Prune, Rewind, Train, Measure]
     first, again = chain.states[chain.nodes[0].key], chain.after(Rewind)
     assert again.step == 0
     for name, mask in again.masks.items():
@@ -84,6 +87,18 @@ def test_the_chain_goes_back_to_the_initial_weights(chain_of):
 def test_every_method_keeps_the_contract(loaded, label):
     report = conformance(loaded.registry.find("method", label)[0])
     assert report.ok, str(report)
+
+
+def test_register_runtimes_brings_a_runtime_that_agrees_with_torch(chain_of, loaded, tmp_path):
+    chain = chain_of("relative")
+    network = finished_network(chain.end, chain.context)
+    program = loaded.registry.find("runtime", "bfloat16")[0]().deploy(network, tmp_path)
+    inputs = torch.randn(4, *network.inputs[0].shape)
+    with torch.no_grad():
+        expected = network.module(inputs)
+    assert 0 < (program.run(inputs) - expected).abs().max() < 0.1 * expected.abs().max()
+    weights = sum(value.numel() for value in network.module.state_dict().values())
+    assert (tmp_path / "model.safetensors").stat().st_size < 2 * weights + 1500
 
 
 def test_register_executors_brings_a_place_where_a_suite_runs(tmp_path):

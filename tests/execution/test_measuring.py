@@ -100,12 +100,21 @@ def test_metrics_sizes_and_latencies_are_of_the_program_and_stand_beside_the_tri
     latencies = {"latency_ms", "latency_ms_iqr", "latency_ms_dense", "latency_ms_dense_iqr"}
     assert found.keys() == {
         *(f"{name}/{batch}" for name in latencies for batch in (1, 3)),
-        *("loss", "accuracy", "difference", "difference_relative", "size_bytes", "size_bytes_dense", "threads"),
+        *(
+            "loss",
+            "accuracy",
+            "difference",
+            "difference_relative",
+            "size_bytes",
+            "size_bytes_dense",
+            "threads",
+            "eight_bit",
+        ),
     }
     assert found["accuracy"] == trained.accuracy
     assert found["size_bytes"] == found["size_bytes_dense"] == 1000 + len("eager")
     assert found["difference"] == found["difference_relative"] == 0
-    assert found["threads"] == 1
+    assert (found["threads"], found["eight_bit"]) == (1, 0)
     assert min(found[f"{name}/1"] for name in latencies) > 0
     assert notes["runtime/eager/zeros"] == "no kernel skips its zeros, so they are not expected to make it faster"
 
@@ -120,6 +129,7 @@ def test_the_accuracy_is_measured_in_the_runtime(trained, figures_of):
     assert figures["runtime/integers/loss"] != figures["test_loss"]
     assert figures["runtime/integers/size_bytes"] == 250
     assert figures["runtime/integers/latency_ms_int8/1"] > 0
+    assert figures["runtime/integers/eight_bit"] == 1
 
 
 def test_a_slower_program_is_slower_than_dense_and_by_how_much_is_measured(figures_of):

@@ -13,6 +13,7 @@ from prunebench.leaderboard.metrics import Objective, difference_title, from_tex
 from prunebench.leaderboard.rows import COLUMNS
 from prunebench.leaderboard.tables.model import Table, code, said
 from prunebench.leaderboard.tables.sections import Row, Section, deviating, interval, percent, spread, state
+from prunebench.records.results import IN_RUNTIME, RUNTIME
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,14 @@ AGAINST_BEST = {
     "worse": "worse",
     "chance": "all at chance",
 }
+REMARKS = {
+    "": "why it was not measured",
+    "zeros": "that its zeros are multiplied like other numbers",
+    "kernels": "what the runtime says of its program",
+    "speedup": "dense latency / latency, both measured; mean over seeds",
+    "speedup_int8": "dense latency / latency of the dense network in INT8; mean over seeds",
+}
+"""Columns of RUNTIME that are not metrics of a result."""
 OPTIONAL = {"size kB", "latency ms", "unscored %", "ties %"}
 LEFT = {"method", "beside the best", "status"}
 
@@ -61,12 +70,23 @@ def meanings(frame: pd.DataFrame) -> Table:
         for column, text in ((name, f"{label} on the test set; mean"), (f"{name}_std", "its sample standard deviation"))
         if name not in COLUMNS
     }
+    explained |= {name: text for name in map(str, frame) if (text := _in_runtime(name))}
     lines = [
         (code(name), " or ".join(headings.get(name, ())), said(text))
         for name, text in explained.items()
         if name in frame
     ]
     return Table(("column of rows.csv", "on this page", "meaning"), tuple(lines))
+
+
+def _in_runtime(name: str) -> str:
+    """What a column of RUNTIME means; empty for others."""
+    if not name.startswith(RUNTIME):
+        return ""
+    label, figure, *batch = name.removeprefix(RUNTIME).split("/")[:3] + [""] * (name.count("/") < 2)
+    known = IN_RUNTIME | REMARKS
+    of = f", {batch[0]} in a pass" if batch and batch[0] else ""
+    return f"in {label}{of}: {known.get(figure, f'{figure} on the test set, measured there')}"
 
 
 def _against_best(row: Row) -> str:

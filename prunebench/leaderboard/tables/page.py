@@ -15,7 +15,7 @@ from prunebench.leaderboard.selection import (
     other_sources,
 )
 from prunebench.leaderboard.statistics import CONFIDENCE, FEWEST_PAIRS, SIGNIFICANCE
-from prunebench.leaderboard.tables import evidence
+from prunebench.leaderboard.tables import evidence, runtimes
 from prunebench.leaderboard.tables.columns import digits, every_row, meanings
 from prunebench.leaderboard.tables.model import (
     Block,
@@ -121,6 +121,13 @@ def _evidence(section: Section, results: Sequence[Result]) -> Iterator[Block]:
         yield found or Paragraph(said(evidence.NO_VALIDATION))
     if (found := evidence.deployed(section)) is not None:
         yield from (Heading(3, "Deployed"), found)
+    if tables := tuple(runtimes.runtime_tables(section)):
+        yield Heading(3, "In runtimes")
+        if sentences := tuple(runtimes.deploy_summary(section)):
+            yield Items(sentences)
+        yield Paragraph(said(runtimes.CAPTION))
+        for heading, table in tables:
+            yield from (Heading(4, heading), table)
     if results:
         yield from (Heading(3, "What ShrinkBench asks for"), evidence.answers(section, results))
     if commands := [row["command"] for row in section.rows if row["command"]]:

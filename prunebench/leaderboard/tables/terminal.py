@@ -10,6 +10,7 @@ import pandas as pd
 from prunebench.leaderboard.tables.markdown import aligned
 from prunebench.leaderboard.tables.model import Style, Table, Text, Words, text_of
 from prunebench.leaderboard.tables.pivots import caption, cost_caption, costs, values
+from prunebench.leaderboard.tables.runtimes import deploy_summary
 from prunebench.leaderboard.tables.sections import Row, Section, percent, sections, state
 from prunebench.messages.plain_text import visible
 
@@ -33,6 +34,9 @@ def _lines(section: Section, width: int) -> Iterator[str]:
         yield ""
         yield from textwrap.wrap(_plain(cost_caption(section)), width)
         yield from _blocks(costs(section), width)
+    for sentence in deploy_summary(section):
+        yield ""
+        yield from textwrap.wrap(sentence.plain, width)
     for row in section.measured.rows:
         if row["status"] != "done":
             yield from textwrap.wrap(_complaint(row), width, subsequent_indent="  ")

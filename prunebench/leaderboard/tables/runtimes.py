@@ -1,0 +1,234 @@
+"""Networks as they are delivered: what was measured of each row in each runtime, and which row to deploy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from prunebench.leaderboard.metrics import margin, margin_words, metric_of
+from prunebench.leaderboard.tables.model import Table, Text, joined, said
+from prunebench.leaderboard.tables.sections import Row, Section, percent
+from prunebench.records.results import RUNTIME
+
+FASTER = 1.05
+"""From this ratio of latencies on a row is said to be faster than the dense network."""
+SAME = (0.9, 1.1)
+"""Ratios of latencies that are not told from 1: timings of equal programs differ by as much on a busy machine."""
+CAPTION = """\
+Measured in each runtime on the machine that the row names: the metric on the test set, the size of the files that are
+shipped, and the median time of a pass ± its interquartile range, timed in turn with the dense float32 network in the
+same runtime. *dense / this* is the ratio of these times, the mean over seeds. *FLOPs* is the ratio that counting gives,
+for a runtime that would skip every zero. *difference* is the largest difference of an output from torch's, relative to
+the largest output. A runtime without kernels for a row's zeros gives no ratio, as none is to be expected. *front*: no
+row of this runtime has a better metric at no more latency."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row in a runtime."""
+
+    row: Row
+    label: str
+    """Of the runtime."""
+    batch: int
+    """Examples in a pass: the first that the suite lists."""
+
+    def get(self, name: str) -> float | None:
+        value = self.row.get(f"{RUNTIME}{self.label}/{name}")
+        return None if value is None else float(value)
+
+    def timed(self, name: str) -> float | None:
+        """A figure of passes of this batch."""
+        return self.get(f"{name}/{self.batch}")
+
+    @property
+    def metric(self) -> float | None:
+        """The primary metric there."""
+        return self.get(metric_of(self.row).name)
+
+    @property
+    def latency(self) -> float | None:
+        return self.timed("latency_ms")
+
+    @property
+    def reason(self) -> str:
+        """Why it was not measured."""
+        return str(self.row.get(f"{RUNTIME}{self.label}") or "")
+
+    @property
+    def zeros(self) -> str:
+        """That its zeros are multiplied like other numbers."""
+        return str(self.row.get(f"{RUNTIME}{self.label}/zeros") or "")
+
+    @property
+    def name(self) -> Text:
+        target = self.row["target_sparsity"]
+        return said("{}", self.row["method"]) + said(f" at {percent(target)} %" if target else "")
+
+
+def labels(section: Section) -> list[str]:
+    """The runtimes that rows of a task were measured in."""
+    names = {name for row in section.rows for name in row if name.startswith(RUNTIME) and row[name] is not None}
+    return sorted({name.split("/")[1] for name in names})
+
+
+def batches(section: Section, label: str) -> list[int]:
+    """The numbers of examples in timed passes, in ascending order."""
+    start = f"{RUNTIME}{label}/latency_ms/"
+    found = {name.removeprefix(start) for row in section.rows for name in row if name.startswith(start)}
+    return sorted(int(one) for one in found if one.isdecimal() and len(one) < 10)
+
+
+def measured(section: Section, label: str, batch: int) -> list[Measured]:
+    """The rows that this runtime has anything to say of."""
+    found = [Measured(row, label, batch) for row in section.rows]
+    return [one for one in found if one.latency is not None or one.reason]
+
+
+def front(rows: Sequence[Measured]) -> list[Measured]:
+    """Those that no other one matches in the metric at no more latency, the fastest first."""
+    found: list[Measured] = []
+    for one in sorted(_known(rows), key=lambda one: (one.latency or 0.0, -_merit(one))):
+        if not found or _merit(one) > _merit(found[-1]):
+            found.append(one)
+    return found
+
+
+def _known(rows: Sequence[Measured]) -> list[Measured]:
+    return [one for one in rows if one.latency is not None and one.metric is not None and one.row["status"] == "done"]
+
+
+def _merit(one: Measured) -> float:
+    return metric_of(one.row).sign * (one.metric or 0.0)
+
+
+# Tables
+
+
+def runtime_tables(section: Section) -> Iterator[tuple[str, Table]]:
+    """For each runtime and number of examples a heading and a table."""
+    for label in labels(section):
+        sizes = batches(section, label)
+        for batch in sizes or [1]:
+            rows = measured(section, label, batch)
+            if sizes:
+                yield f"{label}, {batch} example{'s' * (batch > 1)} in a pass", _table(section, rows)
+            else:
+                yield label, Table(("method", "not measured, because"), tuple((one.name, one.reason) for one in rows))
+
+
+def _table(section: Section, rows: Sequence[Measured]) -> Table:
+    metric, best = section.metric, {id(one) for one in front(rows)}
+    header = (
+        "row",
+        f"{metric.label} there {metric.unit}".rstrip(),
+        "latency ms",
+        "dense ms",
+        "dense / this",
+        "FLOPs",
+        "dense in INT8",
+        "size kB",
+        "of dense",
+        "difference",
+        "front",
+        "remarks",
+    )
+    body = tuple(_line(one, id(one) in best) for one in rows)
+    sides = ("left", *("right" for _ in header[1:-2]), "left", "left")
+    return Table(header, body, sides)
+
+
+def _line(one: Measured, in_front: bool) -> tuple[Text | str, ...]:
+    if one.latency is None:
+        return (one.name, *("" for _ in range(10)), one.reason)
+    metric, size, dense_size = metric_of(one.row), one.get("size_bytes"), one.get("size_bytes_dense")
+    theory, difference, int8 = one.row["speedup"], one.get("difference_relative"), one.timed("speedup_int8")
+    return (
+        one.name,
+        "" if one.metric is None else f"{metric.factor * one.metric:.{metric.decimals}f}",
+        _spread(one, ""),
+        _spread(one, "_dense"),
+        _ratio(one),
+        "" if theory is None else f"{theory:.3g}×",
+        "" if int8 is None else f"{int8:.2f}×",
+        "" if size is None else f"{size / 1000:,.1f}",
+        "" if not (size and dense_size) else f"{size / dense_size:.1%}",
+        "" if difference is None else f"{difference:.1e}",
+        "front" if in_front else "",
+        "; ".join(filter(None, (one.zeros, str(one.row.get(f"{RUNTIME}{one.label}/kernels") or "")))),
+    )
+
+
+def _ratio(one: Measured) -> str:
+    """The speed beside the dense network's; none for zeros without a kernel in the dense network's precision."""
+    ratio = one.timed("speedup")
+    if ratio is None:
+        return ""
+    return "no kernel" if one.zeros and not _is_int8(one) else f"{ratio:.2f}×"
+
+
+def _is_int8(one: Measured) -> bool:
+    """Whether the row itself runs in 8-bit integers, which may be faster whatever its zeros are."""
+    return bool(one.get("eight_bit"))
+
+
+def _spread(one: Measured, ending: str) -> str:
+    median, spread = (one.timed(f"latency_ms{ending}{which}") for which in ("", "_iqr"))
+    return "" if median is None else f"{median:.3g} ± {spread or 0.0:.2g}"
+
+
+# Sentences
+
+
+def deploy_summary(section: Section) -> Iterator[Text]:
+    """For each runtime, which row to deploy: the fastest that is about as good as the dense network in torch."""
+    dense = section.controls[0] if section.controls else None
+    if dense is None or dense["metric_mean"] is None:
+        return
+    for label in labels(section):
+        if sizes := batches(section, label):
+            yield _sentence(section, label, measured(section, label, sizes[0]), dense)
+
+
+def _sentence(section: Section, label: str, rows: Sequence[Measured], dense: Row) -> Text:
+    metric = section.metric
+    least = metric.sign * dense["metric_mean"] - margin(metric, dense["metric_mean"])
+    batch = rows[0].batch if rows else 1
+    parts = [_fastest([one for one in _known(rows) if _merit(one) >= least and _counts(one)])]
+    parts += filter(None, (_int8_alone(rows), _without_kernel(rows)))
+    limit = f"within {margin_words(metric)} of dense ({metric.shown(dense['metric_mean'])})"
+    return said(f"In {{}} (batch {batch}), {limit}: ", label) + joined(parts, "; ") + said(".")
+
+
+def _counts(one: Measured) -> bool:
+    """Whether a ratio above 1 can be due to the row: its zeros are skipped, or there are none, or it is in INT8."""
+    return not one.zeros or _is_int8(one)
+
+
+def _fastest(rows: Sequence[Measured]) -> Text:
+    ratios = {id(one): one.timed("speedup") or 0.0 for one in rows}
+    best = max(rows, key=lambda one: ratios[id(one)], default=None)
+    if best is None or ratios[id(best)] < FASTER:
+        return said("no row is faster")
+    size, dense = best.get("size_bytes"), best.get("size_bytes_dense")
+    smaller = f", with files of {size / dense:.0%} of the size" if size and dense else ""
+    return best.name + said(f" is {ratios[id(best)]:.1f} times as fast as dense{smaller}")
+
+
+def _int8_alone(rows: Sequence[Measured]) -> Text | None:
+    """The control: how fast the dense network is in 8-bit integers."""
+    ratios = [ratio for one in rows if (ratio := one.timed("speedup_int8")) is not None]
+    return said(f"INT8 alone gives {sum(ratios) / len(ratios):.1f} times the speed") if ratios else None
+
+
+def _without_kernel(rows: Sequence[Measured]) -> Text | None:
+    """What was measured of zeros that no kernel skips."""
+    some = [one for one in rows if one.zeros and not _is_int8(one)]
+    ratios = [ratio for one in some if (ratio := one.timed("speedup")) is not None]
+    if not ratios:
+        return None
+    low, high = min(ratios), max(ratios)
+    measured = f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
+    if SAME[0] <= low and high <= SAME[1]:
+        return said(f"zeros without a kernel are not faster ({measured} times)")
+    return said(f"zeros without a kernel were timed at {measured} times, which nothing in the runtime explains")

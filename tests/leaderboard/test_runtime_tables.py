@@ -1,0 +1,168 @@
+"""The tables and sentences of networks in runtimes: each figure by hand, fronts, and what no kernel makes faster."""
+
+import pytest
+
+from prunebench.leaderboard import text
+from prunebench.leaderboard.rows import rows
+from prunebench.leaderboard.selection import select
+from prunebench.leaderboard.tables.page import board_page
+from prunebench.leaderboard.tables.runtimes import deploy_summary, front, labels, measured, runtime_tables
+from prunebench.leaderboard.tables.sections import sections
+
+
+def figures(label="ort", batch=1, *, latency, accuracy, dense=6.0, int8=3.0, size=250.0, **more):
+    """The metrics of a network in a runtime."""
+    found = {
+        "accuracy": accuracy,
+        "loss": 0.1,
+        "size_bytes": size,
+        "size_bytes_dense": 1000.0,
+        "difference": 1e-5,
+        "difference_relative": 2e-6,
+        "threads": 1.0,
+        "eight_bit": 0.0,
+        f"latency_ms/{batch}": latency,
+        f"latency_ms_iqr/{batch}": 0.1,
+        f"latency_ms_dense/{batch}": dense,
+        f"latency_ms_dense_iqr/{batch}": 0.2,
+        f"latency_ms_int8/{batch}": int8,
+        f"latency_ms_int8_iqr/{batch}": 0.1,
+        **more,
+    }
+    return {f"runtime/{label}/{name}": value for name, value in found.items()}
+
+
+@pytest.fixture
+def section_of(result):
+    """The section of results, each given by method, sparsity, seed, metrics and notes."""
+
+    def make(*given):
+        found = []
+        for method, seed, accuracy, metrics, notes in given:
+            control = {"control": True} if method == "dense" else {}
+            provenance = {"machine": "one machine", **{f"note.{name}": text for name, text in notes.items()}}
+            found.append(
+                result(method, seed=seed, accuracy=accuracy, metrics=metrics, provenance=provenance, **control)
+            )
+        frame = rows(found)
+        return sections(frame)[0], frame
+
+    return make
+
+
+ZEROS = {"runtime/ort/zeros": "no kernel skips its zeros"}
+DENSE = ("dense", 0, 0.95, figures(latency=6.0, accuracy=0.95), {})
+
+
+def line(section, method, label="ort", batch=1):
+    heading = f"{label}, {batch} example{'s' * (batch > 1)} in a pass"
+    [table] = [table for title, table in runtime_tables(section) if title == heading]
+    [found] = [row for row in table.body if row[0].plain.startswith(method)]
+    return dict(zip(table.header, (cell if isinstance(cell, str) else cell.plain for cell in found), strict=True))
+
+
+def test_a_row_has_its_figures_in_the_runtime(section_of):
+    section, _ = section_of(DENSE, ("cut", 0, 0.94, figures(latency=2.0, accuracy=0.945), {}))
+    assert line(section, "cut") == {
+        "row": "cut at 90 %",
+        "accuracy there %": "94.50",
+        "latency ms": "2 ± 0.1",
+        "dense ms": "6 ± 0.2",
+        "dense / this": "3.00×",
+        "FLOPs": "4×",
+        "dense in INT8": "2.00×",
+        "size kB": "0.2",
+        "of dense": "25.0%",
+        "difference": "2.0e-06",
+        "front": "front",
+        "remarks": "",
+    }
+    assert line(section, "dense")["row"] == "dense"
+
+
+def test_ratios_are_means_over_seeds_of_ratios(section_of):
+    section, frame = section_of(
+        DENSE,
+        ("cut", 0, 0.94, figures(latency=2.0, accuracy=0.94), {}),
+        ("cut", 1, 0.94, figures(latency=6.0, accuracy=0.92, dense=6.0), {}),
+    )
+    assert frame.set_index("method").loc["cut", "runtime/ort/speedup/1"] == 2.0
+    assert line(section, "cut")["dense / this"] == "2.00×"
+    assert line(section, "cut")["accuracy there %"] == "93.00"
+
+
+def test_zeros_without_a_kernel_have_no_ratio(section_of):
+    section, _ = section_of(DENSE, ("sparse", 0, 0.95, figures(latency=5.0, accuracy=0.95), ZEROS))
+    assert line(section, "sparse")["dense / this"] == "no kernel"
+    assert line(section, "sparse")["remarks"] == "no kernel skips its zeros"
+
+
+def test_in_int8_zeros_do_not_hide_the_ratio(section_of):
+    own = figures(latency=2.0, accuracy=0.95, int8=2.0) | {"runtime/ort/eight_bit": 1.0}
+    section, _ = section_of(DENSE, ("sparse", 0, 0.95, own, ZEROS))
+    assert line(section, "sparse")["dense / this"] == "3.00×"
+
+
+def test_a_runtime_that_cannot_run_a_row_says_why(section_of):
+    notes = {"runtime/ort": "no kernel: it is odd", "runtime/gpu": "no GPU"}
+    section, _ = section_of(DENSE, ("odd", 0, 0.9, {}, notes))
+    assert line(section, "odd") == dict.fromkeys(line(section, "odd"), "") | {
+        "row": "odd at 90 %",
+        "remarks": "no kernel: it is odd",
+    }
+    assert labels(section) == ["gpu", "ort"]
+    [(title, table), _] = list(runtime_tables(section))
+    assert title == "gpu"
+    assert [(name.plain, reason) for name, reason in table.body] == [("odd at 90 %", "no GPU")]
+
+
+def test_the_front_is_of_metric_and_latency_in_one_runtime(section_of):
+    section, _ = section_of(
+        DENSE,
+        ("fast", 0, 0.5, figures(latency=1.0, accuracy=0.80), {}),
+        ("slower", 0, 0.5, figures(latency=2.0, accuracy=0.80), {}),
+        ("good", 0, 0.5, figures(latency=3.0, accuracy=0.96), {}),
+    )
+    assert [one.row["method"] for one in front(measured(section, "ort", 1))] == ["fast", "good"]
+
+
+# --- sentences
+
+
+def said_of(section):
+    return [sentence.plain for sentence in deploy_summary(section)]
+
+
+def test_the_fastest_row_within_a_point_of_dense_is_named(section_of):
+    section, frame = section_of(
+        DENSE,
+        ("cut", 0, 0.9, figures(latency=2.0, accuracy=0.941), {}),
+        ("ruined", 0, 0.9, figures(latency=1.0, accuracy=0.939), {}),
+        ("sparse", 0, 0.95, figures(latency=5.7, accuracy=0.95), ZEROS),
+    )
+    [sentence] = said_of(section)
+    assert sentence == (
+        "In ort (batch 1), within one point of dense (95.00 %): cut at 90 % is 3.0 times as fast as dense, with files "
+        "of 25% of the size; INT8 alone gives 2.0 times the speed; zeros without a kernel are not faster (1.05 times)."
+    )
+    assert "cut at 90 % is 3.0 times as fast" in " ".join(text(frame).split())
+
+
+def test_zeros_are_never_praised_for_what_no_kernel_does(section_of):
+    section, _ = section_of(DENSE, ("sparse", 0, 0.95, figures(latency=3.0, accuracy=0.95), ZEROS))
+    [sentence] = said_of(section)
+    assert "no row is faster" in sentence
+    assert "zeros without a kernel were timed at 2.00 times, which nothing in the runtime explains" in sentence
+
+
+def test_without_runtimes_there_is_nothing_to_say(section_of):
+    section, _ = section_of(("dense", 0, 0.95, {}, {}), ("a", 0, 0.9, {}, {}))
+    assert said_of(section) == []
+    assert list(runtime_tables(section)) == []
+
+
+def test_a_board_has_the_tables_the_sentences_and_the_meanings(section_of):
+    _, frame = section_of(DENSE, ("cut", 0, 0.94, figures(latency=2.0, accuracy=0.945), {}))
+    page = repr(board_page(frame, select([], None)))
+    for words in ("In runtimes", "ort, 1 example in a pass", "times as fast as dense", "runtime/ort/speedup/1"):
+        assert words in page
