@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -80,6 +81,7 @@ class OpenVino(prunebench.Runtime):
         batches = [arrays(inputs, names) for inputs in network.calibration(self.batches, self.batch_size)]
         try:
             with _silently():
+                os.environ.setdefault("NNCF_CI", "1")  # it would send statistics of its use elsewhere
                 import nncf
 
                 return nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches))

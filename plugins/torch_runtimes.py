@@ -45,9 +45,6 @@ class Torch(prunebench.Runtime):
         model.load_state_dict(safetensors.torch.load_file(path))
         return prunebench.Program(run=_without_gradients(model))
 
-    def load(self, folder: Path, threads: int) -> prunebench.Program:
-        raise PrunebenchError(f"{folder} holds a state dict, which needs the code of its model: use load_state_dict")
-
     def int8(self) -> prunebench.Runtime:
         return TorchInt8()
 

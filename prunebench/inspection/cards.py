@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Len
 
 from prunebench.api.objectives import Metric
+from prunebench.api.runtimes import Runtime
 
 CARD = "card.json"
 SHOWN = ("input", "inputs", "mean", "std", "vocabulary")
@@ -31,12 +32,7 @@ Medians of passes that were timed alternately, ± their interquartile ranges, wi
 {reading}
 ```
 
-`inputs` is a tensor of shape (examples, {shape}): {inputs}. Or, with `prunebench` installed:
-
-```python
-import prunebench
-outputs = prunebench.load_program("this folder")(inputs)
-```
+`inputs` is a tensor of shape (examples, {shape}): {inputs}.{program}
 
 ## Files
 
@@ -50,6 +46,14 @@ outputs = prunebench.load_program("this folder")(inputs)
 
 `card.json` has all of this and the versions of the software for programs.
 """
+
+
+PROGRAM = """ Or, with `prunebench` installed:
+
+```python
+import prunebench
+outputs = prunebench.load_program("this folder")(inputs)
+```"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +93,8 @@ class Card:
     """By name."""
 
 
-def page(card: Card, reading: str, metrics: Sequence[Metric]) -> str:
-    """The card as Markdown, for people.
-
-    Args:
-        reading: lines of Python that read the files.
-    """
+def page(card: Card, runtime: Runtime, metrics: Sequence[Metric]) -> str:
+    """The card as Markdown, for people."""
     figures, threads = card.figures, int(card.figures["threads"])
     return PAGE.format(
         trial=card.trial,
@@ -107,12 +107,18 @@ def page(card: Card, reading: str, metrics: Sequence[Metric]) -> str:
         threads=threads,
         s="s" * (threads > 1),
         machine=card.environment["machine"],
-        reading=reading,
+        reading=runtime.reading,
+        program=PROGRAM if can_load(runtime) else "",
         shape=", ".join(map(str, card.network.get("shape", ["..."]))),
         inputs=json.dumps({key: value for key, value in card.network.items() if key in SHOWN}),
         files="\n".join(f"- `{name}`: {file.bytes:,} bytes" for name, file in card.files.items()),
         command=card.command,
     )
+
+
+def can_load(runtime: Runtime) -> bool:
+    """Whether a runtime reads its files back by itself; those of others need the code of the model."""
+    return type(runtime).load is not Runtime.load
 
 
 def _rows(figures: dict[str, float]) -> Iterator[str]:

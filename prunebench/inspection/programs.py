@@ -19,7 +19,7 @@ from prunebench.api.runtimes import Latency, Measure, RuntimeEntry
 from prunebench.data.inputs import Inputs
 from prunebench.execution.performing import dense_network, finished_network
 from prunebench.execution.runtimes import Deployed, check_installed, measured_in_runtimes, size_of
-from prunebench.inspection.cards import CARD, Card, File, page
+from prunebench.inspection.cards import CARD, Card, File, can_load, page
 from prunebench.inspection.exports import metadata
 from prunebench.inspection.trials import Finished
 from prunebench.records.environment import describe_environment
@@ -51,7 +51,7 @@ def deliver(finished: Finished, folder: Path, entry: RuntimeEntry, latency: Late
             card = _card(finished, inner, entry, latency, command)
             text = json.dumps(adapter(Card).dump_python(card, mode="json"), indent=2, sort_keys=True)
             (inner / CARD).write_text(text + "\n", "utf-8")
-            (inner / PAGE).write_text(page(card, entry.runtime.reading, finished.trial.task.metrics), "utf-8")
+            (inner / PAGE).write_text(page(card, entry.runtime, finished.trial.task.metrics), "utf-8")
             if folder.exists():
                 folder.rmdir()
             inner.rename(folder)
@@ -110,6 +110,10 @@ def load_program(
     path = Path(folder)
     card = read_card(path)
     entry = _entry(card, path, plugins.load(plugins.loose_files(plugin_files)))
+    if not can_load(entry.runtime):
+        raise PrunebenchError(
+            f"{path}: the files of runtime {entry.runtime.name!r} need the code of the model; {PAGE} has the lines"
+        )
     check_installed([entry.runtime])
     for name, expected in card.files.items():
         _check_file(path, name, expected)

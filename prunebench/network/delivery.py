@@ -61,6 +61,8 @@ class FinishedNetwork:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of a library's error that says something, of at most 200 characters."""
+    """The first line of a library's error, or of the error behind it, of at most 200 characters."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -39,7 +39,7 @@ def as_onnx(model: nn.Module, inputs: Sequence[Input], output: str = "output") -
         path = Path(folder) / "model.onnx"
         torch.onnx.export(
             model,
-            (example,),
+            (example, {}),  # a dict at the end would be taken for keyword arguments
             path,
             input_names=list(example) if several else ["input"],
             output_names=[output],

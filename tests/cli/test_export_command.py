@@ -206,6 +206,22 @@ def test_the_lines_on_the_card_and_load_program_give_the_same_outputs(delivered,
     assert load_program(path)(names["inputs"]).equal(names["outputs"].detach())
 
 
+def test_a_state_dict_is_read_into_a_network_of_the_same_class(here, prunebench, tmp_path, monkeypatch):
+    done = prunebench("export", "tiny.yaml", TRIAL, "--runtime", "torch", "--output", str(tmp_path / "net"))
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "net" / "README.md").read_text("utf-8")
+    assert "load_program" not in page
+    with pytest.raises(PrunebenchError, match="the files of runtime 'torch' need the code of the model"):
+        load_program(tmp_path / "net")
+    task = session.load_suite("tiny.yaml").suite.tasks[0]
+    names = {"model": task.model.build((1, 8, 8), 10).eval()}
+    monkeypatch.chdir(tmp_path / "net")
+    exec(page.partition("```python\n")[2].partition("```")[0], names)
+    kept = sum(int(value.count_nonzero()) for name, value in names["model"].state_dict().items() if "weight" in name)
+    total = sum(value.numel() for name, value in names["model"].state_dict().items() if "weight" in name)
+    assert kept / total == pytest.approx(0.3, abs=1e-2)
+
+
 def spoil(card, **changes):
     card.write_text(json.dumps(json.loads(card.read_text("utf-8")) | changes), "utf-8")
 

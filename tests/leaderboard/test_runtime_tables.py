@@ -3,10 +3,13 @@
 import pytest
 
 from prunebench.leaderboard import text
+from prunebench.leaderboard.plots.rendering import svg
+from prunebench.leaderboard.plots.runtime_fronts import fronts, fronts_card
+from prunebench.leaderboard.plots.runtimes import front, labels, measured
 from prunebench.leaderboard.rows import rows
 from prunebench.leaderboard.selection import select
 from prunebench.leaderboard.tables.page import board_page
-from prunebench.leaderboard.tables.runtimes import deploy_summary, front, labels, measured, runtime_tables
+from prunebench.leaderboard.tables.runtimes import deploy_summary, runtime_tables
 from prunebench.leaderboard.tables.sections import sections
 
 
@@ -126,6 +129,29 @@ def test_the_front_is_of_metric_and_latency_in_one_runtime(section_of):
     assert [one.row["method"] for one in front(measured(section, "ort", 1))] == ["fast", "good"]
 
 
+def test_a_latency_that_differs_by_less_than_a_twentieth_wins_nothing(section_of):
+    section, _ = section_of(DENSE, ("noise", 0, 0.5, figures(latency=5.8, accuracy=0.94), {}))
+    assert [one.row["method"] for one in front(measured(section, "ort", 1))] == ["dense"]
+
+
+def test_the_plot_has_a_panel_for_each_runtime_and_its_front(section_of):
+    both = figures(latency=2.0, accuracy=0.94) | figures("vino", latency=1.0, accuracy=0.93)
+    section, _ = section_of(DENSE, ("cut", 0, 0.94, both, {}), ("slow", 0, 0.9, figures(latency=3.0, accuracy=0.9), {}))
+    panels = {panel["title"]["text"]: panel["data"]["values"] for panel in fronts(section)["concat"]}
+    assert {label: [one["method"] for one in values if one["front"]] for label, values in panels.items()} == {
+        "ort": ["dense", "cut"],
+        "vino": ["cut"],
+    }
+    [cut] = [one for one in panels["ort"] if one["method"] == "cut"]
+    assert (cut["x"], cut["y"], cut["dense / this"], cut["size"]) == (2.0, 94.0, "3.00×", "0.2 kB")
+    assert b"vino" in svg(fronts_card(section))
+
+
+def test_without_latencies_there_is_no_plot(section_of):
+    section, _ = section_of(("dense", 0, 0.95, {}, {}), ("odd", 0, 0.9, {}, {"runtime/ort": "no kernel"}))
+    assert fronts(section) is fronts_card(section) is None
+
+
 # --- sentences
 
 
@@ -142,10 +168,20 @@ def test_the_fastest_row_within_a_point_of_dense_is_named(section_of):
     )
     [sentence] = said_of(section)
     assert sentence == (
-        "In ort (batch 1), within one point of dense (95.00 %): cut at 90 % is 3.0 times as fast as dense, with files "
-        "of 25% of the size; INT8 alone gives 2.0 times the speed; zeros without a kernel are not faster (1.05 times)."
+        "In ort (batch 1), within one point of dense (95.00 %): cut at 90 % is 3.0 times as fast as the dense network, "
+        "with files of 25% of the size; INT8 alone gives 2.0 times the speed; zeros without a kernel are not faster "
+        "(1.05 times)."
     )
     assert "cut at 90 % is 3.0 times as fast" in " ".join(text(frame).split())
+
+
+def test_of_int8_the_dense_network_may_be_the_one_to_deploy(section_of):
+    own = figures(latency=2.0, accuracy=0.95, int8=2.0) | {"runtime/ort/eight_bit": 1.0}
+    section, _ = section_of(("dense", 0, 0.95, own, {}))
+    assert said_of(section) == [
+        "In ort (batch 1), within one point of dense (95.00 %): dense is 3.0 times as fast as in float32, with files "
+        "of 25% of the size."
+    ]
 
 
 def test_zeros_are_never_praised_for_what_no_kernel_does(section_of):
@@ -164,5 +200,5 @@ def test_without_runtimes_there_is_nothing_to_say(section_of):
 def test_a_board_has_the_tables_the_sentences_and_the_meanings(section_of):
     _, frame = section_of(DENSE, ("cut", 0, 0.94, figures(latency=2.0, accuracy=0.945), {}))
     page = repr(board_page(frame, select([], None)))
-    for words in ("In runtimes", "ort, 1 example in a pass", "times as fast as dense", "runtime/ort/speedup/1"):
+    for words in ("In runtimes", "ort, 1 example in a pass", "fast as the dense network", "runtime/ort/speedup/1"):
         assert words in page

@@ -175,6 +175,34 @@ def test_a_program_with_a_pickle_is_refused_unread(runtime, network_of, tmp_path
             one.load(tmp_path, 1)
 
 
+class TwoInputs(nn.Module):
+    """Words and a table, by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.out = nn.Embedding(11, 6), nn.Linear(6 * 4 + 5, 2)
+
+    def forward(self, given):
+        return self.out(torch.cat([self.embedding(given["words"]).flatten(1), given["table"]], 1))
+
+
+@pytest.mark.parametrize("label", FLOAT)
+def test_several_inputs_are_given_by_name(runtime, network_of, tmp_path, label):
+    inputs = Input((4,), "tokens", 11, "words"), Input((5,), "features", name="table")
+    network = network_of(TwoInputs(), inputs)
+    batch = {"words": torch.randint(11, (3, 4)), "table": torch.randn(3, 5)}
+    with torch.no_grad():
+        expected = network.module(batch)
+    found = runtime(label).deploy(network, tmp_path).run(batch)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_int8_of_torch_says_that_it_takes_one_input(runtime, network_of, tmp_path):
+    inputs = Input((4,), "tokens", 11, "words"), Input((5,), "features", name="table")
+    with pytest.raises(Unsupported, match="one input"):
+        runtime("torch-int8").deploy(network_of(TwoInputs(), inputs), tmp_path)
+
+
 class Branches(nn.Module):
     """Looks at the values of its inputs, which no tracer can follow."""
 

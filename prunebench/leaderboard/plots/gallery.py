@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from prunebench.leaderboard.overlaps import Overlap
-from prunebench.leaderboard.plots import costs, layers
+from prunebench.leaderboard.plots import costs, layers, runtime_fronts
 from prunebench.leaderboard.plots.curves import curves, curves_card
 from prunebench.leaderboard.plots.diagrams import diagram, diagram_card
 from prunebench.leaderboard.plots.marks import is_plotted, points
@@ -68,10 +68,18 @@ def of_section(section: Section, selection: Selection) -> Iterator[Plot]:
     if costs.is_plotted(section):
         alt = f"{costs.title(section)}: {section.title}"
         yield Plot(f"{section.file}-cost.svg", alt, costs.costs(section), costs.costs_card(section))
+    yield from _fronts(section)
     yield from _curves(section, "-early-stop", early_stop(section))
     yield from _curves(section, "-early-accuracy", early_primary(section))
     yield from _layers(section, _results(section, selection))
     yield from _overlaps(section, _mask_overlaps(section, selection))
+
+
+def _fronts(section: Section) -> Iterator[Plot]:
+    specification, card = runtime_fronts.fronts(section), runtime_fronts.fronts_card(section)
+    if specification and card:
+        alt = f"{runtime_fronts.title(section)} in each runtime: {section.title}"
+        yield Plot(f"{section.file}-runtimes.svg", alt, specification, card)
 
 
 def _results(section: Section, selection: Selection) -> list[Result]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from prunebench.leaderboard.metrics import margin, margin_words, metric_of
+from prunebench.leaderboard.plots.runtimes import FASTER, Measured, batches, front, known, labels, measured, merit
 from prunebench.leaderboard.tables.model import Table, Text, joined, said
 from prunebench.leaderboard.tables.sections import Row, Section, percent
 from prunebench.records.results import RUNTIME
 
-FASTER = 1.05
-"""From this ratio of latencies on a row is said to be faster than the dense network."""
 SAME = (0.9, 1.1)
 """Ratios of latencies that are not told from 1: timings of equal programs differ by as much on a busy machine."""
 CAPTION = """\
@@ -20,86 +18,7 @@ shipped, and the median time of a pass ± its interquartile range, timed in turn
 same runtime. *dense / this* is the ratio of these times, the mean over seeds. *FLOPs* is the ratio that counting gives,
 for a runtime that would skip every zero. *difference* is the largest difference of an output from torch's, relative to
 the largest output. A runtime without kernels for a row's zeros gives no ratio, as none is to be expected. *front*: no
-row of this runtime has a better metric at no more latency."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A row in a runtime."""
-
-    row: Row
-    label: str
-    """Of the runtime."""
-    batch: int
-    """Examples in a pass: the first that the suite lists."""
-
-    def get(self, name: str) -> float | None:
-        value = self.row.get(f"{RUNTIME}{self.label}/{name}")
-        return None if value is None else float(value)
-
-    def timed(self, name: str) -> float | None:
-        """A figure of passes of this batch."""
-        return self.get(f"{name}/{self.batch}")
-
-    @property
-    def metric(self) -> float | None:
-        """The primary metric there."""
-        return self.get(metric_of(self.row).name)
-
-    @property
-    def latency(self) -> float | None:
-        return self.timed("latency_ms")
-
-    @property
-    def reason(self) -> str:
-        """Why it was not measured."""
-        return str(self.row.get(f"{RUNTIME}{self.label}") or "")
-
-    @property
-    def zeros(self) -> str:
-        """That its zeros are multiplied like other numbers."""
-        return str(self.row.get(f"{RUNTIME}{self.label}/zeros") or "")
-
-    @property
-    def name(self) -> Text:
-        target = self.row["target_sparsity"]
-        return said("{}", self.row["method"]) + said(f" at {percent(target)} %" if target else "")
-
-
-def labels(section: Section) -> list[str]:
-    """The runtimes that rows of a task were measured in."""
-    names = {name for row in section.rows for name in row if name.startswith(RUNTIME) and row[name] is not None}
-    return sorted({name.split("/")[1] for name in names})
-
-
-def batches(section: Section, label: str) -> list[int]:
-    """The numbers of examples in timed passes, in ascending order."""
-    start = f"{RUNTIME}{label}/latency_ms/"
-    found = {name.removeprefix(start) for row in section.rows for name in row if name.startswith(start)}
-    return sorted(int(one) for one in found if one.isdecimal() and len(one) < 10)
-
-
-def measured(section: Section, label: str, batch: int) -> list[Measured]:
-    """The rows that this runtime has anything to say of."""
-    found = [Measured(row, label, batch) for row in section.rows]
-    return [one for one in found if one.latency is not None or one.reason]
-
-
-def front(rows: Sequence[Measured]) -> list[Measured]:
-    """Those that no other one matches in the metric at no more latency, the fastest first."""
-    found: list[Measured] = []
-    for one in sorted(_known(rows), key=lambda one: (one.latency or 0.0, -_merit(one))):
-        if not found or _merit(one) > _merit(found[-1]):
-            found.append(one)
-    return found
-
-
-def _known(rows: Sequence[Measured]) -> list[Measured]:
-    return [one for one in rows if one.latency is not None and one.metric is not None and one.row["status"] == "done"]
-
-
-def _merit(one: Measured) -> float:
-    return metric_of(one.row).sign * (one.metric or 0.0)
+row of this runtime has a better metric at no more latency (differences below 5 % do not count)."""
 
 
 # Tables
@@ -114,7 +33,7 @@ def runtime_tables(section: Section) -> Iterator[tuple[str, Table]]:
             if sizes:
                 yield f"{label}, {batch} example{'s' * (batch > 1)} in a pass", _table(section, rows)
             else:
-                yield label, Table(("method", "not measured, because"), tuple((one.name, one.reason) for one in rows))
+                yield label, Table(("method", "not measured, because"), tuple((_name(one), one.reason) for one in rows))
 
 
 def _table(section: Section, rows: Sequence[Measured]) -> Table:
@@ -140,11 +59,11 @@ def _table(section: Section, rows: Sequence[Measured]) -> Table:
 
 def _line(one: Measured, in_front: bool) -> tuple[Text | str, ...]:
     if one.latency is None:
-        return (one.name, *("" for _ in range(10)), one.reason)
+        return (_name(one), *("" for _ in range(10)), one.reason)
     metric, size, dense_size = metric_of(one.row), one.get("size_bytes"), one.get("size_bytes_dense")
     theory, difference, int8 = one.row["speedup"], one.get("difference_relative"), one.timed("speedup_int8")
     return (
-        one.name,
+        _name(one),
         "" if one.metric is None else f"{metric.factor * one.metric:.{metric.decimals}f}",
         _spread(one, ""),
         _spread(one, "_dense"),
@@ -157,6 +76,11 @@ def _line(one: Measured, in_front: bool) -> tuple[Text | str, ...]:
         "front" if in_front else "",
         "; ".join(filter(None, (one.zeros, str(one.row.get(f"{RUNTIME}{one.label}/kernels") or "")))),
     )
+
+
+def _name(one: Measured) -> Text:
+    target = one.row["target_sparsity"]
+    return said("{}", one.row["method"]) + said(f" at {percent(target)} %" if target else "")
 
 
 def _ratio(one: Measured) -> str:
@@ -194,7 +118,7 @@ def _sentence(section: Section, label: str, rows: Sequence[Measured], dense: Row
     metric = section.metric
     least = metric.sign * dense["metric_mean"] - margin(metric, dense["metric_mean"])
     batch = rows[0].batch if rows else 1
-    parts = [_fastest([one for one in _known(rows) if _merit(one) >= least and _counts(one)])]
+    parts = [_fastest([one for one in known(rows) if merit(one) >= least and _counts(one)])]
     parts += filter(None, (_int8_alone(rows), _without_kernel(rows)))
     limit = f"within {margin_words(metric)} of dense ({metric.shown(dense['metric_mean'])})"
     return said(f"In {{}} (batch {batch}), {limit}: ", label) + joined(parts, "; ") + said(".")
@@ -212,12 +136,14 @@ def _fastest(rows: Sequence[Measured]) -> Text:
         return said("no row is faster")
     size, dense = best.get("size_bytes"), best.get("size_bytes_dense")
     smaller = f", with files of {size / dense:.0%} of the size" if size and dense else ""
-    return best.name + said(f" is {ratios[id(best)]:.1f} times as fast as dense{smaller}")
+    beside = "in float32" if best.row["control"] else "the dense network"
+    return _name(best) + said(f" is {ratios[id(best)]:.1f} times as fast as {beside}{smaller}")
 
 
 def _int8_alone(rows: Sequence[Measured]) -> Text | None:
     """The control: how fast the dense network is in 8-bit integers."""
-    ratios = [ratio for one in rows if (ratio := one.timed("speedup_int8")) is not None]
+    others = [one for one in rows if not _is_int8(one)]
+    ratios = [ratio for one in others if (ratio := one.timed("speedup_int8")) is not None]
     return said(f"INT8 alone gives {sum(ratios) / len(ratios):.1f} times the speed") if ratios else None
 
 

@@ -22,7 +22,7 @@ Row = Mapping[str, Any]
 Place = tuple[str, str]
 """A suite and a task of it."""
 
-ENDINGS = ("", "-cost", "-early-stop", "-early-accuracy", "-layers", "-overlap")
+ENDINGS = ("", "-cost", "-runtimes", "-early-stop", "-early-accuracy", "-layers", "-overlap")
 """What the names of a section's plots end with, before .svg."""
 RANKS = "ranks"
 """The plot across tasks."""
