@@ -55,6 +55,21 @@ class Tokenizer:
             ids[row, : len(one.ids)], mask[row, : len(one.ids)] = one.ids, 1
         return {"input_ids": ids, "attention_mask": mask}
 
+    def pairs(self, pairs: Sequence[tuple[str, str]], length: int, stride: int) -> list[list[Any]]:
+        """The encodings of pairs of texts, several for a pair whose second text is too long for a length.
+
+        Raises ValueError for a first text that leaves no room for the second.
+        """
+        tokenizer = _copied(self.file)
+        tokenizer.enable_truncation(length, stride=stride, strategy="only_second")
+        try:
+            return [[one, *one.overflowing] for one in tokenizer.encode_batch(list(pairs))]
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # which pair it is, the library does not say, and a panic of it is no Exception
+            raise ValueError(f"a question leaves no room for its passage: give a larger length than {length}, or a "
+                             f"smaller stride than {stride}") from None  # fmt: skip
+
     @property
     def type(self) -> Any:
         """The smallest type of numbers that holds all tokens."""

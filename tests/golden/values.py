@@ -136,7 +136,7 @@ def missing() -> list[str]:
 
 def needs_more(name: str) -> bool:
     """Whether a case needs a library of an extra that is not installed."""
-    return name.startswith("model/hf/") and find_spec("transformers") is None
+    return name.startswith(("model/hf/", "dataset/squad/")) and find_spec("transformers") is None
 
 
 def left_over() -> list[str]:

@@ -1,7 +1,5 @@
 """Texts as the tokens of a tokenizer's file, and texts with labels in one table."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -10,25 +8,9 @@ from prunebench.api.files import File
 from prunebench.data.prepared import prepare
 from prunebench.records.keys import canonical
 from prunebench.suite.checking import exact
+from tests.plugins.tokenizer_files import WORDS, written
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "film", "very"]
 PAD, UNK, CLS, SEP, GOOD, BAD, FILM, VERY = range(8)
-
-
-def written(path, truncation=None, padding=None, words=WORDS):
-    """A tokenizer.json of whole words in lower case, with a token at the beginning and at the end of a text."""
-    special = [{"id": n, "content": words[n], "single_word": False, "lstrip": False, "rstrip": False,
-                "normalized": False, "special": True} for n in range(4)]  # fmt: skip
-    template = [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
-                {"SpecialToken": {"id": "[SEP]", "type_id": 0}}]  # fmt: skip
-    known = {name: {"id": name, "ids": [words.index(name)], "tokens": [name]} for name in ("[CLS]", "[SEP]")}
-    post = {"type": "TemplateProcessing", "single": template, "pair": template, "special_tokens": known}
-    model = {"type": "WordLevel", "vocab": {word: place for place, word in enumerate(words)}, "unk_token": "[UNK]"}
-    content = {"version": "1.0", "truncation": truncation, "padding": padding, "added_tokens": special,
-               "normalizer": {"type": "Lowercase"}, "pre_tokenizer": {"type": "Whitespace"}, "post_processor": post,
-               "decoder": None, "model": model}  # fmt: skip
-    path.write_text(json.dumps(content))
-    return str(path)
 
 
 @pytest.fixture
