@@ -50,6 +50,7 @@ class SQuAD(prunebench.Dataset):
     name = "squad"
     version = 1
     reference = "Rajpurkar et al. 2016, SQuAD: 100,000+ Questions for Machine Comprehension of Text, EMNLP"
+    made_for = "question-answering"
 
     training: Annotated[File, Doc("file to train on, such as train-v1.1.json")]
     testing: Annotated[File, Doc("file to test on, such as dev-v1.1.json")]

@@ -258,6 +258,8 @@ class Dataset(Component):
     """Images: mean of each channel, from 0 to 255; the inputs of a network are (bytes - mean) / std."""
     std: ClassVar[tuple[float, ...]]
     """Images: standard deviation of each channel, on the same scale."""
+    made_for: ClassVar[str] = ""
+    """Name of the only objective that the targets are for; empty if their kind says which objectives fit."""
 
     def facts(self) -> DataFacts:
         """Return sizes and shapes without reading the data. Called often while suites are read and planned.

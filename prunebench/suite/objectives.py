@@ -39,6 +39,12 @@ def check(task: Task, node: Node, errors: SuiteErrors) -> None:
         where = node.value["recipe"].get("label_smoothing") or node.value["recipe"]
         errors.add(where, f"objective {task.objective.name!r} does not support label smoothing")
     where = node.get("objective") or node.value["dataset"]
+    if task.dataset.made_for not in ("", task.objective.name):
+        name = task.dataset.made_for
+        errors.add(
+            where, f"data set {task.dataset.name!r} needs the objective {name!r}, and not {task.objective.name!r}"
+        )
+        return
     try:
         task.objective.check(task.facts)
         _check_metrics(task)

@@ -21,7 +21,7 @@ from prunebench_plugins.squad import (
 
 import prunebench
 from prunebench import Train, session
-from prunebench.api.errors import DataError, PrunebenchError
+from prunebench.api.errors import DataError, PrunebenchError, SuiteError
 from prunebench.api.files import File
 from prunebench.api.tasks import Recipe
 from prunebench.data.prepared import prepare
@@ -307,3 +307,7 @@ def test_the_suite_is_planned_on_tiny_files(tmp_path, files, monkeypatch, regist
     task = loaded.suite.tasks[0]
     assert task.weights.fresh == (r"^(?!bert\.)",)
     assert task.metrics[0].name == "f1"
+    text = suite.read_text("utf-8").replace("    objective: {name: question-answering", "    # {")
+    (tmp_path / "other.yaml").write_text(text, "utf-8")
+    with pytest.raises(SuiteError, match="data set 'squad' needs the objective 'question-answering', and not 'regress"):
+        session.load_suite("other.yaml", settings=["tasks.dataset.train=3", "tasks.dataset.test=2", "seeds=1"])
