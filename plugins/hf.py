@@ -355,7 +355,7 @@ def _names_in(file: File) -> tuple[str, ...]:
     import safetensors
 
     try:
-        with safetensors.safe_open(str(located(file.path)), "pt") as opened:
+        with safetensors.safe_open(str(file.location), "pt") as opened:
             return tuple(opened.keys())
     except Exception as error:
         raise ValueError(f"{file.path!r} cannot be read as safetensors: {_line(error)}") from None

@@ -48,10 +48,15 @@ class File:
             raise ValueError(f"{path!r} is not the expected file: its SHA-256 is {found}, not {expected}")
         return cls(path, found)
 
+    @property
+    def location(self) -> Path:
+        """Where it is on this machine. Raises ValueError for a file in a package that is not installed."""
+        return located(self.path)
+
     def read(self) -> bytes:
         """Return its content. Raises PrunebenchError if the file was removed or changed since the suite was read."""
         try:
-            content = located(self.path).read_bytes()
+            content = self.location.read_bytes()
         except OSError as error:
             raise PrunebenchError(f"{self.path} cannot be read: {error.strerror}") from None
         except ValueError as error:

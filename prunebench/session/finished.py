@@ -87,7 +87,7 @@ def _sources(loaded: LoadedSuite) -> Iterator[str]:
     """The files of the components of a suite, and those that their parameters name."""
     distinct = {(id(trial.task), id(trial.entry)): trial for trial in loaded.trials}
     for trial in distinct.values():
-        yield from (str(Path(file.path).resolve()) for file in _files_in([trial.task, trial.entry]))
+        yield from (str(file.location.resolve()) for file in _files_in([trial.task, trial.entry]))
         for _, component in components(trial):
             yield from map(str, source_files(type(component)))
 

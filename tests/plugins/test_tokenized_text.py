@@ -138,6 +138,7 @@ def test_a_tokenizer_in_a_package_is_found_by_the_packages_name():
     found = File.at("package:numpy/numpy/__init__.py")
     assert found.read() == open(np.__file__, "rb").read()  # noqa: PTH123, SIM115
     assert File.at(str(found)) == found
+    assert str(found.location) == np.__file__
     for path, words in {
         "package:no-such-package/a": "pip install no-such-package",
         "package:numpy/numpy/nothing": "does not exist: the package has",
