@@ -154,8 +154,8 @@ def _time(stage: Measure, rows: dict[str, Deployed], deployments: Deployments, d
                     median, spread = timed[id(one)]
                     name = f"{RUNTIME}{label}/latency_ms{ending}"
                     found.figures.update({f"{name}/{batch}": median, f"{name}_iqr/{batch}": spread})
-    if rows and (remark := busy.remark()):
-        found.notes["runtimes.load"] = remark
+    if remark := busy.remark():
+        found.notes.update({f"{RUNTIME}{label}/load": remark for label in rows})
 
 
 def difference(row: Deployed, network: FinishedNetwork, data: Data, label: str) -> dict[str, float]:

@@ -351,7 +351,7 @@ def _dtype(name: str) -> str:
 def _is_remark(name: str) -> bool:
     """Whether a column is what a runtime says, and not a figure."""
     parts = name.split("/")
-    return name.startswith(RUNTIME) and (len(parts) == 2 or parts[-1] in ("zeros", "kernels"))
+    return name.startswith(RUNTIME) and (len(parts) == 2 or parts[-1] in ("zeros", "kernels", "load"))
 
 
 def _plain(value: Any) -> Any:

@@ -141,8 +141,10 @@ IN_RUNTIME = {
     "latency_ms_int8": "the same for the dense network in 8-bit integers, as a control",
     "latency_ms_int8_iqr": "interquartile range of these times",
 }
-"""Figures of a network in a runtime. `note.runtime/<label>` says why there are none, `note.runtime/<label>/zeros` that
-its zeros are multiplied like other numbers, and `note.runtime/<label>/kernels` what the runtime says of its program."""
+"""Figures of a network in a runtime, and remarks: `note.runtime/<label>` says why there are no figures,
+`note.runtime/<label>/zeros` that zeros are multiplied like other numbers, `note.runtime/<label>/kernels` what the
+runtime says of its program, and `note.runtime/<label>/load` that other processes used the machine while it was timed.
+"""
 
 THROUGHPUT = {
     "examples_per_second": "training examples a second in the trial's last training, evaluations included",

@@ -258,6 +258,12 @@ def test_a_chain_that_delivers_its_network_itself_is_not_measured_again(tiny):
 # --- what must be installed, and what else the machine does
 
 
+def test_the_remark_is_of_every_runtime_that_was_timed(figures_of, monkeypatch):
+    monkeypatch.setattr(BusyWatch, "remark", lambda self: "others were there")
+    _, notes = figures_of(Eager(), Integers())
+    assert notes["runtime/eager/load"] == notes["runtime/integers/load"] == "others were there"
+
+
 def test_a_missing_package_is_named_with_the_command_that_installs_it():
     class Absent(Eager):
         requires = {"prunebench": "", "no_such_module": "pip install no-such-thing"}

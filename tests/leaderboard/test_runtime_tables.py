@@ -100,6 +100,12 @@ def test_zeros_without_a_kernel_have_no_ratio(section_of):
     assert line(section, "sparse")["remarks"] == "no kernel skips its zeros"
 
 
+def test_a_busy_machine_is_remarked_beside_the_figures(section_of):
+    notes = {"runtime/ort/load": "other processes used 1.0 of 2 cores", "runtime/ort/kernels": "by hand"}
+    section, _ = section_of(DENSE, ("cut", 0, 0.95, figures(latency=2.0, accuracy=0.95), notes))
+    assert line(section, "cut")["remarks"] == "by hand; other processes used 1.0 of 2 cores"
+
+
 def test_in_int8_zeros_do_not_hide_the_ratio(section_of):
     own = figures(latency=2.0, accuracy=0.95, int8=2.0) | {"runtime/ort/eight_bit": 1.0}
     section, _ = section_of(DENSE, ("sparse", 0, 0.95, own, ZEROS))

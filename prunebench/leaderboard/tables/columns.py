@@ -36,6 +36,7 @@ REMARKS = {
     "": "why it was not measured",
     "zeros": "that its zeros are multiplied like other numbers",
     "kernels": "what the runtime says of its program",
+    "load": "that other processes used the machine meanwhile",
     "speedup": "dense latency / latency, both measured; mean over seeds",
     "speedup_int8": "dense latency / latency of the dense network in INT8; mean over seeds",
 }

@@ -74,8 +74,13 @@ def _line(one: Measured, in_front: bool) -> tuple[Text | str, ...]:
         "" if not (size and dense_size) else f"{size / dense_size:.1%}",
         "" if difference is None else f"{difference:.1e}",
         "front" if in_front else "",
-        "; ".join(filter(None, (one.zeros, str(one.row.get(f"{RUNTIME}{one.label}/kernels") or "")))),
+        "; ".join(filter(None, (one.zeros, *_remarks(one)))),
     )
+
+
+def _remarks(one: Measured) -> list[str]:
+    """What the runtime says of its program, and that the machine was busy."""
+    return [str(one.row.get(f"{RUNTIME}{one.label}/{topic}") or "") for topic in ("kernels", "load")]
 
 
 def _name(one: Measured) -> Text:
