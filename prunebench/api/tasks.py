@@ -227,6 +227,16 @@ class Trial:
         return f"{self.task.label}/{self.entry.label}/{self.sparsity:g}/{self.seed}"
 
 
+@dataclass(frozen=True)
+class Change:
+    """What a profile changes in a suite."""
+
+    path: str
+    before: tuple[Any, ...]
+    """The values before: none if there was none, several if the path is that of all items of a list."""
+    after: Any
+
+
 @dataclass(frozen=True, kw_only=True)
 class Suite:
     """A grid of each task with each method at each sparsity and seed, and the dense control."""
@@ -241,6 +251,10 @@ class Suite:
     """Resources of each running stage; they are not part of keys."""
     measure: Measure | None = None
     """The runtimes in which every finished network is measured."""
+    profile: str = ""
+    """The name of the selected profile."""
+    changes: tuple[Change, ...] = ()
+    """What the profile changed."""
 
     def trials(self) -> Iterator[Trial]:
         """Yield the trials in a fixed order; controls have one sparsity, 0."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from prunebench.cli.shared import options, output, suite_argument
+from prunebench.suite.profiles import shortened
 from prunebench.suite.shipped import origin
 
 if TYPE_CHECKING:
     from prunebench.api.layers import Network
+    from prunebench.api.tasks import Change, Suite
+    from prunebench.execution.estimates import Estimate
 
 SHOWN = 3
 """Maximum number of weights that are named."""
@@ -20,9 +24,11 @@ SHOWN = 3
 
 @click.command()
 @suite_argument.suite
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="For the time.")
 @options.suite_options("only", "store", "data", "json")
 def command(
     suite: Path,
+    device: str,
     chosen: options.SuiteOptions,
     as_json: bool,
 ) -> None:
@@ -37,15 +43,17 @@ def command(
 
     loaded = chosen.load(suite)
     plan = session.plan_suite(loaded, session.prepared_already(loaded, chosen.data, chosen.store))
-    found, near = estimate(plan, Store(chosen.store.resolve())), near_sparsities(plan)
+    found, near = estimate(plan, Store(chosen.store.resolve()), device), near_sparsities(plan)
     networks = {planned.trial.task.label: planned.network for planned in plan.trials if planned.network is not None}
     if as_json:
+        about = {"suite": loaded.suite.name, "profile": loaded.suite.profile, "device": device}
         prunable = {label: _counts(network) for label, network in networks.items()}
         extra = {"prunable": prunable, "near_sparsities": [*map(asdict, near)]}
-        output.show_json({"suite": loaded.suite.name, **found.as_json(), **extra})
+        output.show_json({**about, **found.as_json(), **extra})
         return
     click.echo(f"{loaded.suite.name}: {origin(suite)}\n")
-    output.show(output.grid([*_lines(found), *(("prunable", _share(*one)) for one in networks.items())]))
+    shares = [("prunable", _share(*one)) for one in networks.items()]
+    output.show(output.grid([*_profile(loaded.suite), *_lines(found, device), *shares]))
     for one in near:
         click.echo(f"note: {one}")
     for status, reasons in (("skipped", found.skipped), ("fail", found.failed)):
@@ -75,9 +83,19 @@ def _share(label: str, network: Network) -> str:
     )
 
 
-def _lines(found: Any) -> list[tuple[str, str]]:
+def _profile(suite: Suite) -> list[tuple[str, str]]:
+    """What the profile changes, if one is selected."""
+    changes = [f"{one.path}: {_before(one)} -> {shortened(one.after)}" for one in suite.changes]
+    return [("profile", "\n".join([suite.profile, *changes]))] if suite.profile else []
+
+
+def _before(change: Change) -> str:
+    """The values before a change; what all tasks or methods had is shown once."""
+    return ", ".join(dict.fromkeys(map(shortened, change.before))) or "unset"
+
+
+def _lines(found: Estimate, device: str) -> list[tuple[str, str]]:
     from prunebench.cli.shared.progress import bytes_of
-    from prunebench.messages.durations import rounded
 
     saved = 1 - found.flops_shared / found.flops_alone if found.flops_alone else 0.0
     return [
@@ -85,6 +103,16 @@ def _lines(found: Any) -> list[tuple[str, str]]:
         ("stages", f"{found.stages_alone} if each trial ran alone, {found.stages} with sharing"),
         ("to run", f"{found.jobs} jobs, {found.steps:,} optimizer steps"),
         ("training cost", f"{found.flops_alone:.3g} FLOPs alone, {found.flops_shared:.3g} shared: {saved:.0%} saved"),
-        ("time", f"about {rounded(found.seconds)} of one worker ({found.basis})"),
+        ("time", f"{_time(found, device)} ({found.basis})"),
         ("disk", f"about {bytes_of(found.bytes)}"),
     ]
+
+
+def _time(found: Estimate, device: str) -> str:
+    from prunebench.messages.durations import rounded
+
+    if device != "cpu":
+        return f"about {rounded(found.seconds)} of one worker on a GPU"
+    cores = os.cpu_count() or 1
+    together = max(found.seconds / cores, found.longest)
+    return f"about {rounded(found.seconds)} of one worker, {rounded(together)} of {cores} on the cores of this machine"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -14,7 +16,7 @@ import click
 
 from prunebench.cli import INTERRUPTED
 from prunebench.cli.shared import options, output, suite_argument
-from prunebench.cli.shared.executor_options import PlacedCommand, peek
+from prunebench.cli.shared.executor_options import DEFAULT, PlacedCommand, peek
 from prunebench.cli.shared.output import say
 from prunebench.messages import durations
 from prunebench.session import receipts
@@ -22,11 +24,14 @@ from prunebench.store.entries import Store
 
 if TYPE_CHECKING:
     from prunebench.api.executors import Executor
+    from prunebench.execution.estimates import Duration
 
 FAILED, UNFINISHED = 1, 3
 """Exit codes, besides 0 for success and 2 for a run that could not start."""
 
 
+LONG = 86400.0
+"""Seconds that a run may take without being asked for twice."""
 _REQUEST = f"{__name__}.request"
 
 
@@ -115,6 +120,7 @@ def _answer(receipt: receipts.Receipt, store: Path, request: receipts.Request) -
     help="Where the leaderboard is written.  [default: results/<suite>]",
     metavar="DIR",
 )
+@click.option("--yes", is_flag=True, help="Do not ask before a run that takes longer than a day.")
 @options.suite_options("only", "store", "data")
 @click.pass_context
 def command(
@@ -123,6 +129,7 @@ def command(
     suite: Path,
     executor: Executor,
     folder: Path | None,
+    yes: bool,
     chosen: options.SuiteOptions,
     **how: Any,
 ) -> None:
@@ -142,7 +149,8 @@ def command(
     output.note_older(Store(chosen.store.resolve()))
     folder = folder or Path("results") / loaded.suite.name
     left: list[receipts.Finished] = []
-    with Watcher() as watcher:
+    limit = None if yes or how["budget"] is not None else LONG
+    with Watcher(confirm=lambda time: _confirmed(time, _workers(executor, how), limit)) as watcher:
         run_options = RunOptions(store=chosen.store, data=chosen.data, executor=executor, output=folder, **how)
         outcome = session.run_suite(loaded, run_options, watch=watcher.watch, on_finished=left.append)
     request: receipts.Request = ctx.meta[_REQUEST]
@@ -158,6 +166,27 @@ def command(
         say(outcome.next, err=True)
         sys.exit(UNFINISHED)
     sys.exit(0 if outcome.ok else FAILED)
+
+
+def _workers(executor: Executor, how: Mapping[str, Any]) -> int:
+    """How many stages run at the same time, as far as can be told before the executor is opened."""
+    here = executor.name == DEFAULT and how["device"] == "cpu"
+    return how["workers"] or ((os.cpu_count() or 1) if here else 1)
+
+
+def _confirmed(time: Duration, workers: int, limit: float | None) -> float:
+    """Say so if a run takes long, and on a terminal ask whether to start it; returns its expected seconds."""
+    seconds = time.of(workers)
+    if limit is not None and seconds > limit:
+        several = f"{workers} workers" if workers > 1 else "one worker"
+        say(f"this run takes about {durations.rounded(seconds)} with {several} ({time.basis})", err=True)
+        if sys.stdin.isatty() and not click.confirm("Start it?", err=True):
+            say(
+                "nothing was run; `prunebench plan` shows the cost of what --only and --profile select",
+                err=True,
+            )
+            sys.exit(INTERRUPTED)
+    return seconds
 
 
 def _say_stopped() -> NoReturn:

@@ -11,6 +11,7 @@ import click
 from prunebench.api.errors import SuiteError
 from prunebench.cli.shared import options, output
 from prunebench.messages.suggestions import near
+from prunebench.records.results import PROFILE
 from prunebench.suite.shipped import shipped
 
 if TYPE_CHECKING:
@@ -57,41 +58,58 @@ def show(name: str) -> None:
 def _listed(name: str, chosen: options.SuiteOptions) -> dict[str, Any]:
     """The listed facts of a suite; or the error of one that needs packages or files that are not here."""
     try:
-        return _described(name, chosen.load(name))
+        return _described(name, chosen)
     except SuiteError as error:
         return {"name": name, "error": str(error)}
 
 
-def _described(name: str, loaded: LoadedSuite) -> dict[str, Any]:
-    """The listed facts of a suite."""
+def _described(name: str, chosen: options.SuiteOptions) -> dict[str, Any]:
+    """The listed facts of a suite and of its profiles."""
+    from prunebench.suite.profiles import names
+
+    loaded = chosen.load(name)
+    selected = {one: chosen.load(name, [f"{PROFILE}={one}"]) for one in names(name)}
+    return {
+        "name": name,
+        "description": loaded.suite.description,
+        **_facts(loaded),
+        "profiles": {one: _facts(version) for one, version in selected.items()},
+    }
+
+
+def _facts(loaded: LoadedSuite) -> dict[str, Any]:
     from prunebench import session
-    from prunebench.execution.estimates import estimate
+    from prunebench.execution.estimates import duration
     from prunebench.store.entries import Store
 
     plan, suite = session.plan_suite(loaded, {}), loaded.suite
-    seconds = {device: estimate(plan, Store(NOWHERE), device).seconds for device in DEVICES}
     return {
-        "name": name,
-        "description": suite.description,
         "tasks": [task.label for task in suite.tasks],
         "methods": [entry.label for entry in suite.entries],
         "trials": len(loaded.trials),
         "seeds": len(suite.seeds),
-        "seconds": seconds,
+        "seconds": {device: duration(plan, Store(NOWHERE), device).seconds for device in DEVICES},
     }
 
 
 def _print(found: list[dict[str, Any]]) -> None:
     rows = output.table("suite", "size, time, and what it is about", widest=1)
     for one in found:
-        said = f"cannot be read here: {one['error']}" if "error" in one else f"{_size(one)}\n{one['description']}"
-        rows.add_row(output.text(one["name"], style="bold"), output.text(said))
+        rows.add_row(output.text(one["name"], style="bold"), output.text("\n".join(_about(one))))
     output.show(rows)
 
 
-def _size(one: Mapping[str, Any]) -> str:
+def _about(one: Mapping[str, Any]) -> list[str]:
+    """The lines of a suite in the listing."""
+    if "error" in one:
+        return [f"cannot be read here: {one['error']}"]
+    profiles = [f"--profile {name}: {_size(facts)}" for name, facts in one["profiles"].items()]
+    return [_size(one), one["description"], *profiles]
+
+
+def _size(facts: Mapping[str, Any]) -> str:
     from prunebench.messages.durations import rounded
 
-    times = [f"{rounded(one['seconds'][device])} on one {name}" for device, name in DEVICES.items()]
-    seeds = f"{one['seeds']} seed{'s' if one['seeds'] > 1 else ''}"
-    return f"{one['trials']:,} trials with {seeds}; about {', '.join(times)}"
+    times = [f"{rounded(facts['seconds'][device])} on one {name}" for device, name in DEVICES.items()]
+    seeds = f"{facts['seeds']} seed{'s' if facts['seeds'] > 1 else ''}"
+    return f"{facts['trials']:,} trials with {seeds}; about {', '.join(times)}"

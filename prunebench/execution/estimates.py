@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import graphlib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from statistics import median
@@ -23,10 +24,28 @@ SECONDS_A_LAYER = {"cpu": 0.0, "cuda": 3e-4}
 """Of a step for each layer, likewise: on a GPU kernels of small layers take longer to be started than to run."""
 FLOPS_A_SECOND = {"cpu": 8e10, "cuda": 1e13}
 """Of one core and of a GPU, likewise."""
+SECONDS_A_JOB = 0.5
+"""Of a job besides its steps: to start its process, to read and write states, to send the result."""
 SAMPLES = 20
 BYTES_A_WEIGHT = 4
 COPIES = 3
 """Of each weight in a state: its value and, for Adam, two moments."""
+
+
+@dataclass(frozen=True)
+class Duration:
+    """How long it takes to run what the store lacks of a plan."""
+
+    seconds: float
+    """Of one worker."""
+    longest: float
+    """Seconds of the longest chain of jobs that wait for each other."""
+    basis: str
+    """What this is based on."""
+
+    def of(self, workers: int) -> float:
+        """Seconds of several workers that start as soon as they can."""
+        return max(self.seconds / workers, self.longest)
 
 
 @dataclass(frozen=True)
@@ -46,6 +65,9 @@ class Estimate:
     flops_alone: float
     flops_shared: float
     seconds: float
+    """Of one worker."""
+    longest: float
+    """Seconds that any number of workers needs at least."""
     basis: str
     """What the seconds are based on."""
     bytes: float
@@ -58,7 +80,7 @@ def estimate(plan: Plan, store: Store, device: str = "cpu") -> Estimate:
     """What a plan costs on one core or one GPU; reads a few records of the store for the speed of this machine."""
     jobs = missing_jobs(plan, store.has, (planned.key for planned in plan.trials if planned.chain))
     nodes = [plan.nodes[key] for job in jobs.values() for key in job.path]
-    step_seconds, basis = _step_seconds(plan, store, device)
+    time = duration(plan, store, device)
     return Estimate(
         trials=len(plan.trials),
         cached=sum(bool(planned.chain) and store.has(planned.key) for planned in plan.trials),
@@ -70,10 +92,22 @@ def estimate(plan: Plan, store: Store, device: str = "cpu") -> Estimate:
         steps=sum(node.steps for node in nodes),
         flops_alone=_flops_alone(plan),
         flops_shared=sum(_flops(node) for node in plan.nodes.values()),
-        seconds=sum(_seconds(node, step_seconds, device) for node in nodes),
-        basis=basis,
+        seconds=time.seconds,
+        longest=time.longest,
+        basis=time.basis,
         bytes=sum(_bytes(plan.nodes[key]) for key in jobs),
     )
+
+
+def duration(plan: Plan, store: Store, device: str) -> Duration:
+    """How long it takes to run what a store lacks of a plan, on one core or one GPU for each worker."""
+    jobs = missing_jobs(plan, store.has, (planned.key for planned in plan.trials if planned.chain))
+    seconds_of_job, basis = seconds_of(plan, store, device)
+    own = {key: SECONDS_A_JOB + seconds_of_job(job) for key, job in jobs.items()}
+    ends: dict[str, float] = {}
+    for key in graphlib.TopologicalSorter({key: job.needs & jobs.keys() for key, job in jobs.items()}).static_order():
+        ends[key] = own[key] + max((ends[need] for need in jobs[key].needs & jobs.keys()), default=0.0)
+    return Duration(sum(own.values()), max(ends.values(), default=0.0), basis)
 
 
 def _by_reason(trials: Iterable[tuple[Trial, str]]) -> dict[str, list[str]]:

@@ -132,6 +132,11 @@ class Scheduler:
         return self._trials.stamps
 
     @property
+    def device(self) -> str:
+        """`cpu` or `cuda`."""
+        return self._options.device
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What was reported of results whose scores left something undecided."""
         return tuple(self._trials.warnings.values())

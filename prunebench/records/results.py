@@ -223,6 +223,9 @@ IMPORTED = "method.imported"
 """Name of the source of masks that were made elsewhere, in the provenance of results with such masks."""
 
 OPTION = "suite."
-"""Prefix of entries of a provenance with the options of the command: `file` as it was typed, and `settings`, `plugins`
-and `blocked` as JSON. They do not identify a result, since other options can lead to the same trial.
+"""Prefix of entries of a provenance with the options of the command: `file` as it was typed, `settings`, `plugins` and
+`blocked` as JSON, and `profile` with what it sets. They do not identify a result, since other options can lead to the
+same trial.
 """
+PROFILE = "profile"
+"""Name of a suite's profile among these options, and the path of the setting that selects one: `profile=quick`."""

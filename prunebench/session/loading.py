@@ -18,8 +18,9 @@ from prunebench.data.prepared import Prepared, find
 from prunebench.network.description import describe
 from prunebench.plan.planning import Plan, make_plan
 from prunebench.records.environment import data_folder
-from prunebench.records.results import OPTION, Result
+from prunebench.records.results import OPTION, PROFILE, Result
 from prunebench.suite.overrides import narrow, unlisted
+from prunebench.suite.profiles import shortened
 from prunebench.suite.reading import from_plain, read_suite, to_plain
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def load_suite(
 
     Args:
         source: of the YAML.
-        settings: changes such as `seeds=1`.
+        settings: changes such as `seeds=1`; `profile=quick` selects a profile.
         only: narrows the trials, as in `method=imp,seed=0`; a method of a loose plugin need not be in the suite.
         plugin_files: loose plugins.
         blocked: names of installed plugins to leave out.
@@ -71,7 +72,15 @@ def load_suite(
     suite = _with_loose_methods(read_suite(source, registry, settings), only, registry, files)
     wanted = narrow(suite, only)
     trials = tuple(trial for trial in suite.trials() if wanted(trial))
-    return LoadedSuite(suite, trials, registry, files, names, _origin(source, settings, given, names))
+    return LoadedSuite(suite, trials, registry, files, names, _origin(source, settings, given, names) | _profile(suite))
+
+
+def _profile(suite: Suite) -> dict[str, str]:
+    """The profile and what it sets, for the pages of a board."""
+    if not suite.profile:
+        return {}
+    changes = ", ".join(f"{one.path}={shortened(one.after)}" for one in suite.changes)
+    return {OPTION + PROFILE: f"{suite.profile}: {changes}"}
 
 
 def _origin(
@@ -98,7 +107,8 @@ def _with_loose_methods(suite: Suite, only: Sequence[str], registry: Registry, f
     if not (names := unlisted(suite, only, loose)):
         return suite
     plain = to_plain(suite)
-    return from_plain({**plain, "methods": [*plain["methods"], *names]}, registry)
+    more = from_plain({**plain, "methods": [*plain["methods"], *names]}, registry)
+    return replace(more, profile=suite.profile, changes=suite.changes)
 
 
 def with_origin(result: Result, origin: Mapping[str, str]) -> Result:

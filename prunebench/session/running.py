@@ -109,8 +109,8 @@ def run_suite(
     if scheduler.has_work:
         check_installed(runtimes_of(loaded))
         executor.prepare()
+    on_event = watch(scheduler) if watch else lambda event: None
     with pending(loaded, found.prepared, plan, store) as note:
-        on_event = watch(scheduler) if watch else lambda event: None
         board = _board(options.output, store)
         outcome = _run_and_publish(scheduler, loaded, note, board, on_event)
     if on_finished is not None and outcome.ok and board is not None:

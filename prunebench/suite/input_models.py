@@ -120,6 +120,11 @@ class SuiteInput:
     resources: Resources = field(default_factory=Resources)
     runtimes: Annotated[tuple[Any, ...], Doc("runtimes that every finished network is measured in")] = ()
     latency: Annotated[Latency, Doc("how the latencies of the runtimes are measured")] | None = None
+    profiles: Annotated[
+        Mapping[Label, Mapping[str, Any]],
+        Doc("versions of the suite: for each name the changes, from paths as in --set to values"),
+    ] = field(default_factory=dict)
+    profile: Annotated[str, Doc("the profile that is used unless --profile names another")] | None = None
 
 
 COMPONENT_KEYS = tuple(one.name for one in fields(ComponentInput))

@@ -9,9 +9,12 @@ from functools import partial
 
 from prunebench.api.tasks import Suite, Trial
 from prunebench.messages.suggestions import choices, near, shown
+from prunebench.records.results import PROFILE
 from prunebench.suite.document import MAX_DEPTH, composed
 from prunebench.suite.nodes import Keys, Location, Node, SuiteErrors, written
 
+PROFILES = "profiles"
+"""The key of a suite with its profiles."""
 Predicate = Callable[[Trial], bool]
 KEYS = ("task", "method", "sparsity", "seed")
 
@@ -23,20 +26,52 @@ def apply(settings: Sequence[str], root: Node, errors: SuiteErrors) -> None:
     `tasks.0.recipe.epochs=2`, `tasks.recipe.epochs=2`. Keys that are not in the file are added.
     """
     for order, setting in enumerate(settings, 1):
+        if profile_of(setting) is not None:  # applied before
+            continue
         location = Location(order, 0, 0, f"--set {setting}")
         path, equals, text = setting.partition("=")
         keys = path.strip().split(".")
         if not (equals and all(keys) and len(keys) <= MAX_DEPTH):
             errors.at(location, "write it as path=value, such as seeds=1 or tasks.recipe.epochs=2")
             continue
+        if keys[0] == PROFILES:
+            errors.at(location, "profiles are changed in the file only; set the values themselves")
+            continue
         before = len(errors)
         value = composed(text, location, errors)
         if value is not None and len(errors) == before and isinstance(root.value, dict):
-            _Setting(location, value.plain(), errors).put(root, keys)
+            Setting(location, value.plain(), errors).put(root, keys)
+
+
+def profile_of(setting: str) -> str | None:
+    """The name of the profile that a setting selects; None for any other setting."""
+    path, equals, name = setting.partition("=")
+    return name.strip() if equals and path.strip() == PROFILE else None
+
+
+def option_of(setting: str) -> tuple[str, str]:
+    """A setting as an option and its value: `--profile quick`, or `--set seeds=1`."""
+    profile = profile_of(setting)
+    return ("--set", setting) if profile is None else ("--profile", profile)
+
+
+def values_at(node: Node, keys: Sequence[str]) -> Iterator[object]:
+    """The plain values at a path: one for each item of a list that has no index in the path."""
+    if not keys:
+        yield node.plain()
+    elif isinstance(node.value, list) and not keys[0].isdecimal():
+        for item in node.value:
+            yield from values_at(item, keys)
+    elif isinstance(node.value, dict) or (isinstance(node.value, list) and int(keys[0]) < len(node.value)):
+        child = node.get(int(keys[0]) if isinstance(node.value, list) else keys[0])
+        if child is not None:
+            yield from values_at(child, keys[1:])
 
 
 @dataclass(frozen=True)
-class _Setting:
+class Setting:
+    """A value to be put at a path, and where that is written."""
+
     location: Location
     value: object
     errors: SuiteErrors

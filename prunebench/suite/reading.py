@@ -22,7 +22,7 @@ from prunebench.api.objectives import Classification
 from prunebench.api.registry import Registry
 from prunebench.api.tasks import Entry, Prunable, Recipe, Suite, Task, Trial
 from prunebench.isolation.calls import NoAnswer, call_in_child
-from prunebench.suite import document, objectives, pipelines, runtimes
+from prunebench.suite import document, objectives, pipelines, profiles, runtimes
 from prunebench.suite.checking import checked, dumped
 from prunebench.suite.input_models import (
     ABLATIONS,
@@ -36,7 +36,6 @@ from prunebench.suite.input_models import (
 from prunebench.suite.lookup import component, name_of, named, part
 from prunebench.suite.lookup import to_plain as component_to_plain
 from prunebench.suite.nodes import Location, Node, SuiteErrors, kind_of, written
-from prunebench.suite.overrides import apply
 from prunebench.suite.pipelines import Pipeline
 from prunebench.training import optimizers
 
@@ -57,15 +56,16 @@ def read_suite(source: str | os.PathLike[str], registry: Registry, settings: Seq
     """
     errors = SuiteErrors()
     root = document.read(Path(source), errors)
-    apply(settings, root, errors)
-    return _reported(_suite(root, registry, errors), errors)
+    profile, changes = profiles.take(root, settings, errors)
+    suite = _reported(_suite(root, registry, errors), errors)
+    return replace(suite, profile=profile, changes=tuple(changes))
 
 
 def listed_methods(source: str | os.PathLike[str], settings: Sequence[str] = ()) -> list[str | None]:
     """The labels of the methods that a suite file lists, in its order. Raises SuiteError as `read_suite` does."""
     errors = SuiteErrors()
     root = document.read(Path(source), errors)
-    apply(settings, root, errors)
+    profiles.take(root, settings, errors)
     errors.report()
     return [_method_label(node) for node in root.items("methods")]
 

@@ -82,3 +82,9 @@ def test_a_row_of_runs_for_some_seeds_each_has_a_command_for_all(result):
     assert shlex.split(both["command"].iloc[0])[5:] == ["--set", "tasks.recipe.steps=100", "--set", "seeds=[0, 4]"]
     same = rows([of(0, "seeds=2"), of(1, "seeds=2")])
     assert shlex.split(same["command"].iloc[0])[5:] == ["--set", "seeds=2"]
+
+
+def test_the_profile_of_a_run_is_an_option_of_its_own(result):
+    said = asked(file="digits", settings=["profile=quick", "seeds=1"], profile="quick: seeds=2")
+    found = command(result(method="imp", sparsity=0.9, provenance=said))
+    assert found == "prunebench run digits --only task=digits,method=imp,sparsity=0.9 --profile quick --set seeds=1"

@@ -89,6 +89,15 @@ def test_the_full_table_has_a_line_a_row(board):
     assert (line["weights kept"], line["collapsed layers"]) == ("20", "0")
 
 
+def test_the_profile_of_the_suite_is_told_with_what_it_sets(result):
+    quick = {"suite.profile": "quick: tasks.recipe.epochs=3, seeds=1"}
+    page = page_of([result(provenance=quick), result(seed=1, provenance=quick)])
+    assert line_of(page, "profile")[1] == "quick: tasks.recipe.epochs=3, seeds=1"
+    page = page_of([result(provenance=quick), result(seed=1)])
+    assert line_of(page, "profile")[1] == "none / quick: tasks.recipe.epochs=3, seeds=1"
+    assert "| profile" not in page_of([result(), result(seed=1)])
+
+
 def test_the_protocol_is_told(board):
     page = page_of(board)
     assert line_of(page, "dataset")[1] == "digits"

@@ -223,3 +223,12 @@ def test_the_folder_of_data_sets_is_that_of_the_variable_unless_one_is_given(tmp
     for given, looked in ((None, "named"), (tmp_path / "given", "given")):
         with pytest.raises(DataError, match=f"{looked}.cats"):
             session.run_suite(loaded, store=tmp_path / "store", data=given)
+
+
+def test_results_say_which_profile_they_were_made_with(tmp_path):
+    text = runs.SUITE + "profiles: {short: {tasks.recipe.epochs: 1, methods: [random], seeds: 1}}\n"
+    loaded = session.load_suite(runs.write_suite(tmp_path, text), settings=["profile=short"])
+    assert loaded.origin["suite.profile"] == "short: tasks.recipe.epochs=1, methods=[random], seeds=1"
+    assert loaded.origin["suite.settings"] == '["profile=short"]'
+    assert len(loaded.trials) == 1 + 2
+    assert "suite.profile" not in session.load_suite(tmp_path / "tiny.yaml").origin

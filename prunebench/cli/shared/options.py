@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import shlex
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,6 +18,8 @@ from prunebench.api.registry import Registry
 from prunebench.messages import durations
 from prunebench.messages.suggestions import nearest
 from prunebench.records.files import unwritable
+from prunebench.records.results import PROFILE
+from prunebench.suite.overrides import option_of
 
 if TYPE_CHECKING:
     from prunebench.session import LoadedSuite
@@ -69,35 +71,37 @@ class SuiteOptions:
     store: Path = Path(STORE)
     data: Path | None = None
 
-    def load(self, source: str | os.PathLike[str]) -> LoadedSuite:
-        """Load the suite in a file with these options."""
+    def load(self, source: str | os.PathLike[str], more: Sequence[str] = ()) -> LoadedSuite:
+        """Load the suite in a file with these options, and with more settings."""
         from prunebench import session  # imports torch
 
         load_plugins(self.files, self.blocked)
         return session.load_suite(
-            source, settings=self.settings, only=self.only, plugin_files=self.files, blocked=self.blocked
+            source, settings=(*self.settings, *more), only=self.only, plugin_files=self.files, blocked=self.blocked
         )
 
     def run_command(self, suite: Path) -> str:
         """The command that would run the suite with these options."""
-        pairs = [("--set", one) for one in self.settings]
+        pairs = [option_of(one) for one in self.settings]
         pairs += [("--store", str(self.store))] if str(self.store) != STORE else []
         pairs += [*(("--plugin", one) for one in self.files), *(("--no-plugin", one) for one in self.blocked)]
         return shlex.join(["prunebench", "run", str(suite), *(word for pair in pairs for word in pair)])
 
 
 def suite_options(*more: str) -> Callable[[Command], Command]:
-    """Add `--set`, `--plugin` and `--no-plugin`, and those of `only`, `store` and `data` in `more`; the command is
-    passed these as `chosen: SuiteOptions`; and `json`, as `as_json: bool`."""
+    """Add `--profile`, `--set`, `--plugin` and `--no-plugin`, and those of `only`, `store` and `data` in `more`; the
+    command is passed these as `chosen: SuiteOptions`; and `json`, as `as_json: bool`."""
     parts = {"only": only, "store": store, "data": data, "json": json}
     names = {"settings", "files", "blocked", *more} - {"json"}
 
     def decorated(function: Command) -> Command:
         @functools.wraps(function)
         def command(*args: Any, **kwargs: Any) -> Any:
-            return function(*args, chosen=SuiteOptions(**{name: kwargs.pop(name) for name in names}), **kwargs)
+            selected = [f"{PROFILE}={one}" for one in [kwargs.pop("profile")] if one]
+            chosen = SuiteOptions(**{name: kwargs.pop(name) for name in names})
+            return function(*args, chosen=replace(chosen, settings=(*selected, *chosen.settings)), **kwargs)
 
-        decorators = (settings, *(parts[name] for name in more), plugin_names)
+        decorators = (profile, settings, *(parts[name] for name in more), plugin_names)
         return functools.reduce(lambda below, decorator: decorator(below), reversed(decorators), cast(Command, command))
 
     return decorated
@@ -151,6 +155,11 @@ def data(function: Command) -> Command:
 def json(function: Command) -> Command:
     """`--json`, as `as_json: bool`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(function)
+
+
+def profile(function: Command) -> Command:
+    """`--profile`, as `profile: str | None`."""
+    return click.option("--profile", metavar="NAME", help="Use this profile of the suite, as it lists them.")(function)
 
 
 def settings(function: Command) -> Command:

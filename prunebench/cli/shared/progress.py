@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from prunebench.cli.shared import output
 from prunebench.cli.shared.output import say
+from prunebench.execution.estimates import Duration, duration
 from prunebench.execution.open_trials import Event
 from prunebench.execution.scheduler import Scheduler
 from prunebench.messages.durations import rounded
@@ -20,12 +21,17 @@ from prunebench.messages.durations import rounded
 PACKAGE = "prunebench"
 REFRESH = 0.5
 """Seconds between two updates of the bar."""
+HEARTBEAT = 60.0
+"""Seconds between two lines that say how far the run is, where the output is not a terminal."""
 
 
 class Watcher:
     """Shows the progress of a scheduler; if the output is not a terminal, as plain lines that start with the time."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, confirm: Callable[[Duration], float] | None = None) -> None:
+        """`confirm` is called before anything runs; it returns the expected seconds, or raises to stop the run."""
+        self._confirm = confirm
+        self._expected = 0.0
         self._console = console or Console(stderr=True, highlight=False)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -52,19 +58,25 @@ class Watcher:
         """Start; returns the callback for finished trials."""
         self._total = len(scheduler.plan.trials)
         say(f"{self._total} trials in {len(scheduler.plan.nodes)} stages", err=True)
+        if self._confirm is not None and scheduler.has_work:
+            self._expected = self._confirm(duration(scheduler.plan, scheduler.store, scheduler.device))
+        self._begun = time.monotonic()
         if self._console.is_terminal:
-            self._bar = Progress(
-                BarColumn(None),
-                TextColumn("{task.percentage:3.0f} %"),
-                TimeElapsedColumn(),
-                TextColumn("{task.fields[left]}"),
-                console=self._console,
-                transient=True,
-            )
-            self._task = self._bar.add_task("", total=1, left="")
-            threading.Thread(target=self._follow, args=(scheduler,), daemon=True).start()
-            self._bar.start()
+            self._show_bar()
+        threading.Thread(target=self._follow, args=(scheduler,), daemon=True).start()
         return self
+
+    def _show_bar(self) -> None:
+        self._bar = Progress(
+            BarColumn(None),
+            TextColumn("{task.percentage:3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=1, left="")
+        self._bar.start()
 
     def __call__(self, event: Event) -> None:
         self._seen += 1
@@ -79,18 +91,27 @@ class Watcher:
             say(f"{time.strftime('%H:%M:%S')} {line}", err=True)
 
     def _follow(self, scheduler: Scheduler) -> None:
-        """Update the bar by optimizer steps, which is smoother than by trials."""
+        """Show the progress by optimizer steps, which is smoother than by trials."""
         most = 0
-        while not self._ended.wait(REFRESH):
-            most = max(most, scheduler.steps_left)
+        while not self._ended.wait(REFRESH if self._bar is not None else HEARTBEAT):
+            left = scheduler.steps_left
+            most = max(most, left)
             if self._bar is not None and self._task is not None and most:
-                done = most - scheduler.steps_left
-                self._bar.update(self._task, total=most, completed=done, left=self._left(done, scheduler.steps_left))
+                self._bar.update(self._task, total=most, completed=most - left, left=self._left(most - left, left))
+            elif self._bar is None and left:
+                share = (most - left) / most
+                self._print(
+                    f"{self._seen} of {self._total} trials, {share:.0%} of the steps; {self._left(most - left, left)}"
+                )
 
     def _left(self, done: int, left: int) -> str:
-        if not done:
-            return "about ... left"
-        return f"about {rounded((time.monotonic() - self._begun) * left / done)} left"
+        """The time that is left at the rate so far; before any job has ended, by the estimate of the whole run."""
+        passed = time.monotonic() - self._begun
+        if done:
+            return f"about {rounded(passed * left / done)} left"
+        if self._expected > passed:
+            return f"about {rounded(self._expected - passed)} left, by the estimate"
+        return "about ... left"
 
 
 class _Notices(logging.Handler):

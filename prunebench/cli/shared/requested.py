@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from prunebench.api.errors import BoardError, SuiteError
 from prunebench.cli.shared import options
+from prunebench.suite.overrides import option_of
 
 if TYPE_CHECKING:
     from prunebench.api.tasks import Trial
@@ -79,8 +80,8 @@ def trials_of(
 
 
 def as_options(settings: Iterable[str]) -> str:
-    """Settings as `--set` options."""
-    return shlex.join(word for one in settings for word in ("--set", one))
+    """Settings as `--set` and `--profile` options."""
+    return shlex.join(word for one in settings for word in option_of(one))
 
 
 def _recorded(result: Result, row: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from prunebench.records.results import OPTION, Result
+from prunebench.suite.overrides import option_of
 
 
 def row_command(results: Sequence[Result]) -> str:
@@ -45,7 +46,7 @@ def _options(result: Result) -> Iterator[str]:
     yield from ("--only", ",".join(f"{key}={value}" for key, value in chosen.items()))
     for option, name in (("--set", "settings"), ("--plugin", "plugins"), ("--no-plugin", "blocked")):
         for value in _listed(result.provenance.get(OPTION + name, "[]")):
-            yield from (option, value)
+            yield from option_of(value) if option == "--set" else (option, value)
     if (threads := result.provenance.get("threads", "1")) != "1":
         yield from ("--threads", threads)
     if result.provenance.get("device", "cpu") != "cpu":

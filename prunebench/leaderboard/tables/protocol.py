@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from prunebench.leaderboard.selection import LABELS, OF_THE_METHOD, OWN_KEY, shared
 from prunebench.leaderboard.tables.model import Table
 from prunebench.leaderboard.tables.sections import Section
-from prunebench.records.results import OPTION, Result
+from prunebench.records.results import OPTION, PROFILE, Result
 
 NAMES = {"data": "data fingerprint"}
 SHOWN_VALUES = 3
@@ -17,10 +17,16 @@ SHOWN_VALUES = 3
 
 def protocol(section: Section, results: Sequence[Result]) -> Table:
     """What the rows share, in two columns."""
-    lines = [*_configuration(results), ("sparsity", denominator(section))]
+    lines = [("profile", _profiles(results)), *_configuration(results), ("sparsity", denominator(section))]
     lines += [("prunable", _prunable(results)), *_environment(results)]
     lines.append(("newest result", date(max(result.finished for result in results))))
     return Table(("protocol", ""), tuple(line for line in lines if line[1]))
+
+
+def _profiles(results: Sequence[Result]) -> str:
+    """The profiles of the suite that the runs had, with what they set; empty if no run had one."""
+    found = {result.provenance.get(OPTION + PROFILE, "") for result in results}
+    return " / ".join(sorted(one or "none" for one in found)) if any(found) else ""
 
 
 def _configuration(results: Sequence[Result]) -> list[tuple[str, str]]:
