@@ -1,3 +1,3 @@
 """The interface of plugins: components, stages, contexts, hooks, and the values that are passed to them."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
