@@ -9,7 +9,8 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from sys import intern
@@ -19,21 +20,24 @@ from annotated_types import Len
 
 from prunebench.api.errors import TrackingError
 from prunebench.api.objectives import Metric as ObjectiveMetric
-from prunebench.messages.durations import is_date
+from prunebench.messages.durations import is_date, rounded
 from prunebench.messages.redaction import redacted, redacted_all
 from prunebench.records.files import read_json
 from prunebench.records.results import OPTION, Result, Status
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import DatasetInput, Metric, Run
 
 Scalar = str | int | float | bool
 
 TAG, PROVENANCE, CURVE = "prunebench.", "provenance.", "curve/"
 STATUSES = {"done": "FINISHED", "failed": "FAILED", "skipped": "KILLED"}
 """A run gets its MLflow status last, so one whose status is not its tag's was only half written."""
-_PARAM_LIMIT, _TAG_LIMIT = 6000, 8000
+PARENT, BELOW, NOTE = TAG + "parent", "mlflow.parentRunId", "mlflow.note.content"
+"""Tags: of the run that the trials of a suite are below; of a trial, the id of that run; a text that MLflow shows."""
+PARENT_STATUS = "FINISHED"
+_PARAM_LIMIT, _TAG_LIMIT, _DIGEST_LIMIT = 6000, 8000, 36
 _LARGEST = sys.float_info.max
 
 
@@ -109,6 +113,11 @@ class Record:
     params: dict[str, str]
     metrics: list[Metric]
     files: dict[str, Any] = field(default_factory=dict)
+    data: list[DatasetInput] = field(default_factory=list)
+
+    def below(self, parent: str) -> Record:
+        """The record of a run that MLflow shows below another one."""
+        return replace(self, tags=self.tags | {BELOW: parent})
 
     def extends(self, run: Run) -> bool:
         """Whether adding to the run makes it this record: no param, and no metric of another outcome, is in the way."""
@@ -126,7 +135,35 @@ def record_of(result: Result) -> Record:
         {_key(key): encoded(redacted_all(value)) for key, value in result.params.items()}, _PARAM_LIMIT, long
     )
     files: dict[str, Any] = {"layers.json": result.layers} if result.layers else {}
-    return Record(tags | {"mlflow.source.name": "prunebench"}, params, _metrics(result), files | _unless_empty(long))
+    shown = {"mlflow.source.name": "prunebench", NOTE: _note(result)}
+    return Record(tags | shown, params, _metrics(result), files | _unless_empty(long), _data(result))
+
+
+def parent_tags(suite: str) -> dict[str, str]:
+    """The tags of the run that the trials of a suite are below."""
+    note = f"The trials of the suite `{suite}` are below this run; `prunebench leaderboard {suite}` shows them."
+    return {PARENT: "true", TAG + "suite": suite, "mlflow.source.name": "prunebench", NOTE: note}
+
+
+def _note(result: Result) -> str:
+    """When a trial ran and for how long, for people: MLflow shows this text on the page of a run."""
+    begun, ended = (f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}" for at in (result.started, result.finished))
+    took = rounded(max(0.0, result.finished - result.started))
+    return f"{result.status}: from {begun} to {ended} UTC, {took}" if result.finished else result.status
+
+
+def _data(result: Result) -> list[DatasetInput]:
+    """The data set of the task, identified by the fingerprint of its content; nothing if that is not known."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    name, fingerprint = result.params.get("task.dataset.name"), result.provenance.get("data", "")
+    if not name or not fingerprint:
+        return []
+    about = {key: value for key, value in result.params.items() if key.startswith("task.dataset.")}
+    found = Dataset(
+        str(name), fingerprint[:_DIGEST_LIMIT], "prunebench", json.dumps(redacted_all(about), sort_keys=True)
+    )
+    return [DatasetInput(found, [InputTag("mlflow.data.context", "training")])]
 
 
 def _unless_empty(long: dict[str, str]) -> dict[str, Any]:

@@ -18,6 +18,9 @@ from prunebench.records.results import Result
 from prunebench.tracking.addresses import URI_VARIABLE, artifact_folder, artifact_location, sqlite_file, tracking_uri
 from prunebench.tracking.connection import connect, lockable, locked, translated
 from prunebench.tracking.records import (
+    BELOW,
+    PARENT,
+    PARENT_STATUS,
     PROVENANCE,
     STATUSES,
     TAG,
@@ -26,6 +29,7 @@ from prunebench.tracking.records import (
     digest,
     milliseconds,
     name_of,
+    parent_tags,
     published_of,
     record_of,
     result_of,
@@ -68,6 +72,7 @@ class Tracker:
         self.uri = tracking_uri(uri)
         self._writer, self._patience = writer or uuid4().hex, patience
         self._experiments: dict[str, str] = {}
+        self._parents: dict[str, str] = {}
         self._known: dict[str, dict[str, Published]] = {}
         with translated(self.uri):
             self._client: Any = connect(self.uri)
@@ -102,13 +107,16 @@ class Tracker:
         return published.run_id
 
     def _written(self, result: Result) -> Published:
-        record, experiment = self._signed(record_of(result)), self._experiment(result.suite)
+        parent, experiment = self._parent(result.suite), self._experiment(result.suite)
+        record = self._signed(record_of(result).below(parent))
         with locked(self.uri):  # finding nothing and creating a run are one step for whoever shares the file
             run = self._find(experiment, result.trial)
             if run is not None and published_of(run).stands_against(result):
                 return published_of(run)
             run_id = self._opened(run, record, experiment, result)
         self._log(run_id, record)
+        if record.data:
+            self._client.log_inputs(run_id, record.data)
         self._attach(run_id, record, result.masks)
         end = milliseconds(result.finished or time.time())
         self._client.set_terminated(run_id, STATUSES[result.status], end)
@@ -133,6 +141,41 @@ class Tracker:
         if suite not in self._experiments:
             self._experiments[suite] = _experiment(self._client, self.uri, EXPERIMENT + suite)
         return self._experiments[suite]
+
+    def _parent(self, suite: str) -> str:
+        """The id of the run that the trials of a suite are below; it is made where it is missing.
+
+        Runs of this kind that were made at the same time in different places become one: the oldest stays, and takes
+        over the trials of the others.
+        """
+        if suite not in self._parents:
+            experiment = self._experiment(suite)
+            with locked(self.uri):
+                parents = self._parents_of(experiment)
+                if not parents:
+                    tags = parent_tags(suite) | ({} if lockable(self.uri) else {_WRITER: self._writer})
+                    self._client.create_run(experiment, milliseconds(time.time()), tags, suite)
+                    parents = self._parents_of(experiment)
+                kept, *doubles = parents
+                if kept.info.status != PARENT_STATUS:
+                    self._client.set_terminated(kept.info.run_id, PARENT_STATUS)
+                for double in doubles:
+                    self._replace_parent(experiment, double, kept)
+            self._parents[suite] = str(kept.info.run_id)
+        return self._parents[suite]
+
+    def _parents_of(self, experiment: str) -> list[Run]:
+        """The oldest first."""
+        found = self._client.search_runs([experiment], f"tags.{PARENT} = 'true'", max_results=_DOUBLES)
+        return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
+
+    def _replace_parent(self, experiment: str, double: Run, kept: Run) -> None:
+        below = f"tags.`{BELOW}` = '{double.info.run_id}'"
+        for run in _pages(
+            lambda token: self._client.search_runs([experiment], below, max_results=_PAGE, page_token=token)
+        ):
+            self._client.set_tag(run.info.run_id, BELOW, kept.info.run_id)
+        self._client.delete_run(double.info.run_id)
 
     def _find(self, experiment: str, trial: str) -> Run | None:
         return max(self._runs_of(experiment, trial), key=_precedence, default=None)

@@ -80,11 +80,12 @@ def client(uri, tracker):
 
 @pytest.fixture
 def runs(client, suite):
-    """The runs of this test's suite."""
+    """The runs of the trials of this test's suite."""
 
     def found():
         experiment = client.get_experiment_by_name(f"prunebench/{suite}")
-        return [] if experiment is None else list(client.search_runs([experiment.experiment_id]))
+        every = [] if experiment is None else client.search_runs([experiment.experiment_id])
+        return [run for run in every if "prunebench.parent" not in run.data.tags]
 
     return found
 

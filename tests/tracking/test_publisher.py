@@ -164,7 +164,8 @@ def doubles(uri, suite):
     """Trials that have more than one run."""
     client = Tracker(uri)._client
     (experiment,) = client.search_experiments(filter_string=f"name = 'prunebench/{suite}'")
-    counts = Counter(run.data.tags["prunebench.trial"] for run in client.search_runs([experiment.experiment_id]))
+    runs = client.search_runs([experiment.experiment_id])
+    counts = Counter(run.data.tags.get("prunebench.trial", "the parent") for run in runs)
     return {trial: count for trial, count in counts.items() if count > 1}
 
 

@@ -49,7 +49,9 @@ def of_suite(database, suite):
 
     client = MlflowClient(database)
     found = client.get_experiment_by_name(f"prunebench/{suite}")
-    return [run for run in client.search_runs([found.experiment_id]) if run.info.lifecycle_stage == "active"]
+    active = [run for run in client.search_runs([found.experiment_id]) if run.info.lifecycle_stage == "active"]
+    assert len([run for run in active if "prunebench.parent" in run.data.tags]) == 1
+    return [run for run in active if "prunebench.parent" not in run.data.tags]
 
 
 def test_a_server_that_fails_two_times_of_three_gets_every_result_once(serve, database, suite, done):

@@ -154,24 +154,26 @@ def test_publishing_twice_writes_nothing(sqlite, done):
     assert dump(sqlite) == before
 
 
-@pytest.mark.parametrize("step", ["log_batch", "log_artifacts", "set_terminated"])
+@pytest.mark.parametrize("step", ["log_batch", "log_inputs", "log_artifacts", "set_terminated"])
 def test_a_run_whose_writer_was_killed_is_not_read_and_is_completed_in_place(
     uri, suite, client, runs, done, monkeypatch, step
 ):
     def killed(*_, **__):
         raise KeyboardInterrupt
 
-    writer = Tracker(uri)
+    writer, result = Tracker(uri), done(params={"task.dataset.name": "digits"}, provenance={"data": "d1"})
+    writer._parent(suite)
     monkeypatch.setattr(writer._client, step, killed)
     with pytest.raises(KeyboardInterrupt):
-        writer.publish(done())
+        writer.publish(result)
     (half,) = runs()
     assert read_results(uri, suite) == []
     assert not Tracker(uri).published(suite)["t0"].complete
 
-    assert Tracker(uri).publish(done()) == half.info.run_id
-    assert read_results(uri, suite, with_history=True, with_layers=True) == [done(masks=None)]
+    assert Tracker(uri).publish(result) == half.info.run_id
+    assert read_results(uri, suite, with_history=True, with_layers=True) == [replace(result, masks=None)]
     (whole,) = runs()
+    assert len(whole.inputs.dataset_inputs) == 1
     expected = {"curve/test_accuracy": 2, "curve/train_loss": 2, "accuracy": 1, **dict.fromkeys(METRICS, 1)}
     assert points(client, whole) == expected
 
