@@ -98,6 +98,7 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
         "Reinitialize",
         "Deploy",
         "Allocation",
+        "Distillation",
         "Outliers",
         "Structure",
         "Time",
@@ -285,7 +286,7 @@ def suite_page() -> str:
         text, arguments = without_arguments(inspect.getdoc(stage) or "")
         rows = parameters(input_models.stage_input(name))
         parts += [f"### {name}", marked(text), table(rows, arguments)]
-    for cls in (stages.Structure, stages.Outliers):
+    for cls in (stages.Structure, stages.Outliers, stages.Distillation):
         parts += [f"### {cls.__name__}", marked(inspect.getdoc(cls) or ""), table(parameters(cls))]
     return joined([*parts, "## Times", marked(inspect.getdoc(times) or "")])
 

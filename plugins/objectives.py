@@ -9,6 +9,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from typing_extensions import Doc
 
 import prunebench
+from prunebench.api.objectives import softmax_divergence
 
 BYTES = 256
 """The vocabulary of text whose tokens are bytes."""
@@ -50,6 +51,9 @@ class LanguageModelling(prunebench.Objective):
     def smoothed_loss(self, outputs: torch.Tensor, targets: torch.Tensor, smoothing: float) -> torch.Tensor:
         return cross_entropy(outputs.flatten(0, -2), targets.flatten(), label_smoothing=smoothing)
 
+    def distilled_loss(self, outputs: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+        return softmax_divergence(outputs.flatten(0, -2), teacher.flatten(0, -2), temperature)
+
     def sums(self, outputs: torch.Tensor, targets: torch.Tensor) -> Mapping[str, torch.Tensor]:
         lost = cross_entropy(outputs.flatten(0, -2), targets.flatten(), reduction="none")
         return {"loss": lost.double().sum(), "tokens": torch.tensor(targets.numel())}
@@ -89,6 +93,10 @@ class Regression(prunebench.Objective):
         targets = targets.double()
         deviation = targets.std(0, correction=0)
         return _Scaled(mean=targets.mean(0), deviation=torch.where(deviation > 0, deviation, 1.0))
+
+    def distilled_loss(self, outputs: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+        """The mean squared difference; numbers have no temperature."""
+        return (outputs - teacher).square().mean()
 
 
 class _Scaled(Regression):
@@ -154,6 +162,12 @@ class MultiLabel(prunebench.Objective):
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return binary_cross_entropy_with_logits(outputs, targets)
+
+    def distilled_loss(self, outputs: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+        """temperature² times the divergence of the probabilities of each label, the mean over the labels."""
+        wanted = torch.sigmoid(teacher / temperature)
+        ours, theirs = (binary_cross_entropy_with_logits(logits / temperature, wanted) for logits in (outputs, teacher))
+        return (ours - theirs) * temperature**2
 
     def sums(self, outputs: torch.Tensor, targets: torch.Tensor) -> Mapping[str, torch.Tensor]:
         lost = binary_cross_entropy_with_logits(outputs, targets, reduction="none")

@@ -21,6 +21,7 @@ from prunebench.api.runtimes import Delivery, Program, Runtime
 from prunebench.api.stages import (
     Allocation,
     Deploy,
+    Distillation,
     Initialize,
     Outliers,
     Prune,
@@ -54,6 +55,7 @@ __all__ = [
     "Delivery",
     "Deploy",
     "Deployed",
+    "Distillation",
     "Executor",
     "ExitCode",
     "File",

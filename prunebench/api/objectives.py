@@ -11,15 +11,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite, isnan
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
 from typing_extensions import Doc
 
 from prunebench.api.components import Component, DataFacts
+from prunebench.api.layers import Network
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 Direction = Literal["higher", "lower"]
 
@@ -140,6 +142,50 @@ class Objective(Component):
         """
         raise NotImplementedError
 
+    def batch_loss(self, model: nn.Module, inputs: Any, targets: torch.Tensor) -> torch.Tensor:
+        """Return the loss of a training step, with its forward passes; by default `loss` of the outputs of `model`.
+
+        Override it for an own training step: several passes, outputs that only training needs, another term in the
+        loss. Masks, gradients, the optimizer, precision, randomness and resuming stay those of the harness. Label
+        smoothing and distillation are then not supported.
+
+        Args:
+            model: the network in training mode, with its sparse weights.
+            inputs: the inputs of the batch as the network is given them.
+            targets: as in `loss`.
+        """
+        return self.loss(model(inputs), targets)
+
+    def batch_flops(self, network: Network) -> float:
+        """Return the FLOPs of one example in `batch_loss` besides one forward and one backward pass; 0 by default.
+
+        They are part of the cost of each step, and of that of the dense training which costs are relative to.
+        """
+        return 0.0
+
+    @property
+    def has_own_step(self) -> bool:
+        """Whether the objective brings its own training step."""
+        return type(self).batch_loss is not Objective.batch_loss
+
+    def distilled_loss(self, outputs: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+        """Return how far the outputs are from those of a teacher, for distillation: a scalar, the mean over the batch.
+
+        By default it is not supported, and distillation is an error.
+
+        Args:
+            outputs: output of the network, of shape (N, *outputs), in float32.
+            teacher: that of the teacher, without gradients.
+            temperature: what logits are divided by; multiply the result by its square, which keeps gradients on the
+                scale of those of `loss`.
+        """
+        raise NotImplementedError
+
+    @property
+    def distils(self) -> bool:
+        """Whether the objective supports distillation."""
+        return type(self).distilled_loss is not Objective.distilled_loss and not self.has_own_step
+
     def smoothed_loss(self, outputs: torch.Tensor, targets: torch.Tensor, smoothing: float) -> torch.Tensor:
         """Return the loss with the `label_smoothing` of a recipe, from 0 to below 1.
 
@@ -150,7 +196,7 @@ class Objective(Component):
     @property
     def smooths(self) -> bool:
         """Whether the objective supports label smoothing."""
-        return type(self).smoothed_loss is not Objective.smoothed_loss
+        return type(self).smoothed_loss is not Objective.smoothed_loss and not self.has_own_step
 
     def sums(self, outputs: torch.Tensor, targets: torch.Tensor) -> Mapping[str, torch.Tensor]:
         """Return sums over the examples of one batch of an evaluation, as tensors on the device, mostly scalars.
@@ -183,6 +229,14 @@ TOP5 = Metric(
 )
 
 
+def softmax_divergence(outputs: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+    """temperature² * KL(softmax(teacher / temperature), softmax(outputs / temperature)), the mean over the rows."""
+    from torch.nn.functional import kl_div, log_softmax
+
+    ours, theirs = (log_softmax(logits / temperature, dim=-1) for logits in (outputs, teacher))
+    return kl_div(ours, theirs, reduction="batchmean", log_target=True) * temperature**2
+
+
 class Classification(Objective):
     """One class for each example: cross-entropy of the logits; accuracy, and top-5 accuracy for many classes.
 
@@ -210,6 +264,9 @@ class Classification(Objective):
         from torch.nn.functional import cross_entropy
 
         return cross_entropy(outputs, targets, label_smoothing=smoothing)
+
+    def distilled_loss(self, outputs: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+        return softmax_divergence(outputs, teacher, temperature)
 
     def sums(self, outputs: torch.Tensor, targets: torch.Tensor) -> Mapping[str, torch.Tensor]:
         from torch.nn.functional import cross_entropy

@@ -125,6 +125,22 @@ class Initialize(Stage):
 
 
 @dataclass(frozen=True)
+class Distillation:
+    """Knowledge distillation: a training also imitates the dense network (Hinton et al. 2015, arXiv:1503.02531).
+
+    The teacher is the network of the same chain before anything was pruned, in evaluation mode. The loss is
+    (1 - weight) * loss + weight * imitation, with the imitation that the objective defines: for classification
+    temperature² * KL(teacher, network) of the softmax of outputs / temperature. The passes of the teacher are part of
+    the training cost.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    temperature: Annotated[float, Gt(0), Doc("what outputs are divided by, so that their small values count")] = 2.0
+    weight: Annotated[float, Interval(gt=0, le=1), Doc("share of the imitation in the loss")] = 0.5
+
+
+@dataclass(frozen=True)
 class Train(Stage):
     """Train with the recipe of the task, from the current step on.
 
@@ -133,6 +149,7 @@ class Train(Stage):
         stream: name of the random stream of data order, augmentation and dropout; another name gives other draws.
         by: method whose `updater` changes the masks during the training; None for fixed masks.
         density: share of all prunable weights that this method keeps at the end, if it makes its masks itself.
+        distillation: imitate the network before it was pruned.
     """
 
     calls = "updater"
@@ -141,6 +158,7 @@ class Train(Stage):
     stream: str = "train"
     by: Component | None = None
     density: float | None = None
+    distillation: Distillation | None = added_later(None)  # noqa: RUF009
 
 
 @dataclass(frozen=True)

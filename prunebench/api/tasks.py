@@ -23,6 +23,7 @@ from prunebench.api.layers import Network
 from prunebench.api.methods import Method
 from prunebench.api.objectives import Classification, Metric, Objective
 from prunebench.api.runtimes import Measure
+from prunebench.api.stages import Distillation
 from prunebench.api.versions import added_later
 
 _CLOSED = {"extra": "forbid"}
@@ -60,14 +61,25 @@ class Schedule:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
 
-    name: Literal["constant", "multistep", "cosine"] = "constant"
+    name: Literal["constant", "multistep", "cosine", "linear", "one-cycle"] = "constant"
     warmup: Annotated[times.Time, Doc("linear warm-up until this time, such as 5ep")] = 0
     milestones: Annotated[tuple[times.Time, ...], Doc("multistep: times of the drops, such as [80ep, 120ep]")] = ()
     gamma: Annotated[float, Gt(0), Doc("multistep: the factor of each drop")] = 0.1
+    peak: Annotated[times.Time, Doc("one-cycle: time of the full rate, such as 30%")] = added_later("30%")  # noqa: RUF009
+    initial: Annotated[float, Interval(gt=0, le=1), Doc("one-cycle: the first rate, as a share of the full one")] = (
+        added_later(0.04)
+    )
+    final: Annotated[float, Interval(gt=0, le=1), Doc("one-cycle: the last rate, as a share of the full one")] = (
+        added_later(4e-6)
+    )
 
     def __post_init__(self) -> None:
-        for time in (self.warmup, *self.milestones):
+        for time in (self.warmup, self.peak, *self.milestones):
             times.parse(time)
+        if self.name == "one-cycle" and times.parse(self.warmup)[1]:
+            raise ValueError("the one-cycle schedule has no warmup: it rises until its peak")
+        if self.name != "one-cycle" and (self.peak, self.initial, self.final) != ("30%", 0.04, 4e-6):
+            raise ValueError("peak, initial and final belong to the one-cycle schedule")
         if (self.name == "multistep") != bool(self.milestones):
             raise ValueError("milestones belong to the multistep schedule, which needs at least one")
 
@@ -193,6 +205,8 @@ class Entry:
     shuffle: bool = False
     reinitialize: bool = False
     invert: bool = False
+    distillation: Distillation | None = None
+    """How trainings imitate the dense network, from its first pruning on."""
     sparsities: tuple[float, ...] | None = None
     """Sparsities of this entry, instead of the suite's."""
 

@@ -160,7 +160,7 @@ CLASSES: Mapping[str, type] = {
     cls.__name__: cls
     for cls in (
         *(Trial, Task, Recipe, Optimizer, Schedule, Prunable, Weights, Entry, Pipeline, Classification),
-        *(Network, Layer, stages.Structure, stages.Outliers, RuntimeEntry, Latency),
+        *(Network, Layer, stages.Structure, stages.Outliers, stages.Distillation, RuntimeEntry, Latency),
         *STAGES,
     )
 }

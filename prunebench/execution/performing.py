@@ -42,6 +42,7 @@ from prunebench.pruning.scoring import ScoringContext
 from prunebench.store.state_files import check_lasting
 from prunebench.training.arithmetic import repeatable
 from prunebench.training.cost import Cost
+from prunebench.training.distillation import Teacher
 from prunebench.training.loop import CheckpointCallback, train
 from prunebench.training.metrics import evaluate
 from prunebench.training.state import State, Tensors, load, snapshot
@@ -77,7 +78,7 @@ def _performed(
         return State(step=0, **snapshot(starting_model(context.trial, stage.weights)), masks={})
     assert state is not None, f"{stage} follows no state"
     if isinstance(stage, Train):
-        return _train(stage, node, state, context, callback)
+        return _train(stage, node, state, source, context, callback)
     if isinstance(stage, Prune):
         return _prune(stage, state, context)
     if isinstance(stage, PruneLayerwise):
@@ -97,12 +98,22 @@ def _performed(
     raise PrunebenchError(f"{stage} is not a stage that can be performed")
 
 
-def _train(stage: Train, node: Node, state: State, context: TrialContext, callback: CheckpointCallback | None) -> State:
-    by = method_of(stage)
+def _train(
+    stage: Train,
+    node: Node,
+    state: State,
+    source: State | None,
+    context: TrialContext,
+    callback: CheckpointCallback | None,
+) -> State:
+    by, teacher = method_of(stage), None
+    if stage.distillation is not None:
+        assert source is not None, f"{stage} has no teacher"
+        teacher = Teacher(stage.distillation, context.model, source)
     updater = Updater() if by is None else _updater(by, stage.density)
     fresh = state.trajectory != node.trajectory
     begun = state.changed(memory={}, trajectory=node.trajectory) if fresh else state
-    return train(context, begun, node.stop, stage.stream, updater, fresh, callback)
+    return train(context, begun, node.stop, stage.stream, updater, fresh, callback, teacher)
 
 
 def _updater(by: Method, density: float | None) -> Updater:

@@ -189,7 +189,8 @@ def _imported(trial: Trial) -> dict[str, str]:
 def variant(planned: PlannedTrial) -> str:
     """Hash of what the method is: its name, parameters, ablations and version, but not its label."""
     entry = planned.trial.entry
-    return digest(entry.method, entry.shuffle, entry.reinitialize, entry.invert)
+    distillation = [] if entry.distillation is None else [entry.distillation]
+    return digest(entry.method, entry.shuffle, entry.reinitialize, entry.invert, *distillation)
 
 
 def _metrics(planned: PlannedTrial, record: Record) -> dict[str, float]:

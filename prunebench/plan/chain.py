@@ -31,7 +31,7 @@ class Link:
     stop: int
     """The state's step before and after."""
     source: int | None = None
-    """Place of the link whose state the stage reads as well (rewinding, shuffling, reconstruction)."""
+    """Place of the link whose state the stage reads as well (rewinding, shuffling, reconstruction, distillation)."""
 
 
 def linked(stages: Iterable[Stage], clock: times.Clock) -> list[Link]:
@@ -55,8 +55,8 @@ def _link(stage: Stage, chain: Sequence[Link], clock: times.Clock) -> Link:
     if isinstance(stage, Train):
         stop = times.step_of(stage.until, clock, now)
         if stop < now:
-            raise PrunebenchError(f"{stage} lies before step {now}, where the chain stands")
-        return Link(stage, now, stop)
+            raise PrunebenchError(f"Train(until={stage.until!r}) lies before step {now}, where the chain stands")
+        return Link(stage, now, stop, None if stage.distillation is None else _teacher(stage, chain))
     if isinstance(stage, Rewind):
         source = _rewind_target(stage, chain, clock)
         return Link(stage, now, chain[source].stop, source)
@@ -103,6 +103,18 @@ def _before_pruning(stage: Stage, chain: Sequence[Link]) -> int:
     if whole is None:
         raise Unreachable(f"there is no mask to {type(stage).__name__.lower()}: nothing was pruned yet")
     return whole
+
+
+def _teacher(stage: Train, chain: Sequence[Link]) -> int:
+    """The last state before the first mask was made."""
+    first = next((place for place, link in enumerate(chain) if _makes_masks(link.stage)), len(chain))
+    if first == len(chain) and not _makes_masks(stage):
+        raise PrunebenchError("a training with `distillation` follows a pruning, or makes masks itself")
+    return first - 1
+
+
+def _makes_masks(stage: Stage) -> bool:
+    return isinstance(stage, PRUNING) or (isinstance(stage, Train) and stage.by is not None)
 
 
 def _is_whole(chain: Sequence[Link]) -> bool:

@@ -59,7 +59,7 @@ class Node:
     """One of the trials that run through here: what a worker rebuilds the chain from."""
     parent: str | None
     source: str | None
-    """Another ancestor whose state the stage reads (rewinding, shuffling, reconstruction)."""
+    """Another ancestor whose state the stage reads (rewinding, shuffling, reconstruction, distillation)."""
     start: int
     stop: int
     """The state's step before and after."""
@@ -218,7 +218,9 @@ def _resolved(trial: Trial, root: str, network: Network) -> Iterator[Node]:
     method = trial.entry.method
     try:
         stages = _stages(method, replace(trial, describe=lambda _: network))
-        links = linked(_with_measure(ablated(stages, trial.entry), trial.measure), trial.task.clock)
+        chain = distilled(ablated(stages, trial.entry), trial.entry)
+        links = linked(_with_measure(chain, trial.measure), trial.task.clock)
+        _check_distillation(trial, links)
     except (Unreachable, KeyboardInterrupt):
         raise
     except PrunebenchError as error:
@@ -302,7 +304,8 @@ def _node(link: Link, trial: Trial, last: Node, source: Node | None, network: Ne
             _check_kept(stage.density, network)
             density = stage.density
         key = digest(trajectory, link.stop)
-        return Node(key, stage, trial, last.key, None, link.start, link.stop, density, trajectory)
+        at = source.key if source else None
+        return Node(key, stage, trial, last.key, at, link.start, link.stop, density, trajectory)
     if isinstance(stage, (PruneLayerwise, Reconstruct)):
         _check_layerwise(network)
     canonical = stage
@@ -366,6 +369,36 @@ def ablated(stages: Iterable[Stage], entry: Entry) -> list[Stage]:
     if entry.shuffle:
         tail = [Rewind(), Shuffle(), *_from_the_start(tail)] if trained else [Shuffle(), *tail]
     return [*head, *tail]
+
+
+def distilled(stages: Iterable[Stage], entry: Entry) -> Iterator[Stage]:
+    """A chain whose trainings imitate the dense network from the first mask on, if the entry says so."""
+    pruned = False
+    for stage in stages:
+        pruned = pruned or isinstance(stage, PRUNING) or (isinstance(stage, Train) and stage.by is not None)
+        imitates = entry.distillation is not None and pruned and isinstance(stage, Train)
+        yield replace(stage, distillation=entry.distillation) if imitates else stage  # type: ignore[type-var]
+
+
+def _check_distillation(trial: Trial, links: Sequence[Link]) -> None:
+    """Raises Unreachable where a teacher would know nothing or nobody is taught, PrunebenchError for an objective."""
+    method, objective = trial.entry.method.name, trial.task.objective
+    taught = [link for link in links if isinstance(link.stage, Train) and link.stage.distillation is not None]
+    if not taught:
+        if trial.entry.distillation is not None:
+            raise Unreachable(f"method {method!r} does not train what it has pruned: there is nothing to distil into")
+        return
+    if not objective.distils:
+        raise PrunebenchError(f"objective {objective.name!r} does not support distillation")
+    first = links[0].stage
+    from_file = trial.task.weights is not None or (isinstance(first, Initialize) and first.weights is not None)
+    for link in taught:
+        before = links[: (link.source or 0) + 1]
+        if not from_file and not any(isinstance(one.stage, Train) for one in before):
+            raise Unreachable(
+                f"method {method!r} prunes random weights, from which nothing can be distilled: start the task from a "
+                "file of `weights`, or use a method that trains before it prunes"
+            )
 
 
 def _last_mask(chain: Sequence[Stage], entry: Entry) -> int:

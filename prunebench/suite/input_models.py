@@ -58,6 +58,13 @@ class EntryInput:
     sparsities: (
         Annotated[tuple[Sparsity, ...], Len(1), Doc("sparsities of this entry, instead of the suite's")] | None
     ) = None
+    distillation: (
+        Annotated[
+            stages.Distillation,
+            Doc("trainings imitate the dense network, from the first pruning on: {temperature: 2, weight: 0.5}"),
+        ]
+        | None
+    ) = None
     shuffle: Annotated[bool, Doc("ablation: the mask is shuffled within each layer")] = False
     reinitialize: Annotated[bool, Doc("ablation: the masked network gets new random weights")] = False
     invert: Annotated[bool, Doc("ablation: the lowest scores are kept instead of the highest")] = False

@@ -150,7 +150,8 @@ def _entry_to_plain(entry: Entry) -> dict[str, Any]:
     named = {"stages": pipelines.to_plain(method)} if isinstance(method, Pipeline) else component_to_plain(method)
     ablations = {name: getattr(entry, name) for name in ABLATIONS}
     own = {} if entry.sparsities is None else {"sparsities": list(entry.sparsities)}
-    return {"label": entry.label, **named, **ablations, **own}
+    distilled = {} if entry.distillation is None else {"distillation": dumped(entry.distillation)}
+    return {"label": entry.label, **named, **ablations, **distilled, **own}
 
 
 def _reported(suite: Suite | None, errors: SuiteErrors) -> Suite:
@@ -323,7 +324,7 @@ def _entry(node: Node, registry: Registry, errors: SuiteErrors) -> Entry | None:
     _numbers_once(mapping.items("sparsities"), errors)
     if values is None or method is None:
         return None
-    for name in (*ABLATIONS, "sparsities") if method.control else ():
+    for name in (*ABLATIONS, "distillation", "sparsities") if method.control else ():
         if getattr(values, name):
             errors.add(mapping.value[name], f"{method.name!r} is the control, which is not pruned: remove this")
     return _entry_of(node, values, method)
@@ -352,7 +353,8 @@ def _check_pipeline(entry: Entry, node: Node, tasks: Sequence[Task], errors: Sui
 
 def _entry_of(node: Node, values: EntryInput, method: Method) -> Entry:
     ablations = {name: getattr(values, name) for name in ABLATIONS}
-    return Entry(label=_method_label(node) or "", method=method, sparsities=values.sparsities, **ablations)
+    own = {"distillation": values.distillation, "sparsities": values.sparsities}
+    return Entry(label=_method_label(node) or "", method=method, **own, **ablations)  # type: ignore[arg-type]
 
 
 def _once(labelled: Iterable[tuple[Node, str | None]], errors: SuiteErrors) -> None:

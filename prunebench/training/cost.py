@@ -56,4 +56,5 @@ def examples_between(task: Task, start: int, stop: int) -> int:
 
 def dense_training_flops(task: Task, network: Network) -> float:
     """The training FLOPs of one dense training by the task's recipe: the unit of `training_cost`."""
-    return training_flops(network.flops, examples_between(task, 0, task.clock.total))
+    examples = examples_between(task, 0, task.clock.total)
+    return training_flops(network.flops, examples) + task.objective.batch_flops(network) * examples

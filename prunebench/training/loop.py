@@ -16,8 +16,9 @@ from prunebench.api import times
 from prunebench.api.methods import Updater
 from prunebench.api.tasks import Recipe
 from prunebench.data import seeds
+from prunebench.training.distillation import Teacher, extra_flops, step_loss
 from prunebench.training.metrics import MetricsLog
-from prunebench.training.recipes import learning_rate, training_loss
+from prunebench.training.recipes import learning_rate
 from prunebench.training.state import State, snapshot
 from prunebench.training.training_context import TrainingContext
 from prunebench.training.trial_context import TrialContext
@@ -42,6 +43,7 @@ def train(
     updater: Updater,
     fresh: bool,
     callback: CheckpointCallback | None = None,
+    teacher: Teacher | None = None,
 ) -> State:
     """Train from the state's step until `stop` steps have been made.
 
@@ -50,6 +52,7 @@ def train(
         updater: changes the masks; its docstring shows when each of its hooks is called.
         fresh: whether the updater begins here; otherwise it goes on with the state's memory.
         callback: keeps states on the way.
+        teacher: a network whose outputs are imitated.
 
     Raises:
         Diverged: when the loss of an evaluation is not finite.
@@ -57,7 +60,8 @@ def train(
     task, data, seed, model = context.trial.task, context.data, context.trial.seed, context.model
     recipe, clock = task.recipe, task.clock
     training = TrainingContext(context, state, updater.trains_dense)
-    loss_of, precision = training_loss(recipe, data.objective), _precision(recipe, training.device)
+    loss_of, precision = step_loss(recipe, data.objective, teacher), _precision(recipe, training.device)
+    extra = extra_flops(context.network, data.objective, teacher)
     # A program for each shape: with dynamic ones the bits would depend on the shapes that came before.
     forward = torch.compile(model, dynamic=False) if recipe.compile else model
     log = MetricsLog(state, training.device)
@@ -78,10 +82,10 @@ def train(
                     parameter.grad = None
             updater.apply_masks(training)
             with precision:
-                loss = loss_of(forward(inputs), targets)
+                loss = loss_of(forward, inputs, targets)
             loss.backward()  # type: ignore[no-untyped-call]
             updater.restore_dense(training)
-            log.add(loss, len(targets), updater.flops(training))
+            log.add(loss, len(targets), updater.flops(training) + extra)
             if not updater.after_backward(training):
                 training.make_step(recipe.clip_norm)
             updater.after_step(training)

@@ -14,7 +14,7 @@ from torch import nn
 from prunebench.api import times
 from prunebench.api.errors import SuiteError
 from prunebench.api.objectives import Objective
-from prunebench.api.tasks import Optimizer, Recipe
+from prunebench.api.tasks import Optimizer, Recipe, Schedule
 from prunebench.training import optimizers
 
 TORCH: dict[str, Any] = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -35,7 +35,27 @@ def learning_rate(recipe: Recipe, clock: times.Clock, step: int) -> float:
         return last * schedule.gamma**drops
     if schedule.name == "cosine":
         return last * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, clock.total - warmup)))
+    if schedule.name == "linear":
+        return last * (1 - (step - warmup) / max(1, clock.total - warmup))
+    if schedule.name == "one-cycle":
+        return last * _one_cycle(schedule, clock, step)
     return last
+
+
+def _one_cycle(schedule: Schedule, clock: times.Clock, step: int) -> float:
+    """The share of the full rate: a half cosine up to the peak, and another one down to the last step.
+
+    As torch.optim.lr_scheduler.OneCycleLR has it (Smith & Topin 2019, arXiv:1708.07120), without a cycle of momentum.
+    """
+    peak, end = times.step_of(schedule.peak, clock) - 1, clock.total - 1
+    if step <= peak:
+        return _between(schedule.initial, 1.0, step / peak if peak > 0 else 1.0)
+    return _between(1.0, schedule.final, (step - max(peak, 0)) / max(1, end - max(peak, 0)))
+
+
+def _between(first: float, last: float, share: float) -> float:
+    """From the first value to the last along half a cosine."""
+    return last + (first - last) / 2 * (1 + math.cos(math.pi * share))
 
 
 def make_optimizer(

@@ -19,6 +19,7 @@ from torch import nn
 import prunebench
 from prunebench import (
     Deploy,
+    Distillation,
     Initialize,
     Outliers,
     Prune,
@@ -143,6 +144,7 @@ def _chains() -> Mapping[str, tuple[prunebench.Stage, ...]]:
         "rewind-rate": (Train(until="6it"), Train(), prune, Rewind(to="6it", weights=False), Train()),
         "reinitialize": (Train(until="6it"), prune, Reinitialize(), Train()),
         "deploy": (prune, Train(), Deploy(batch=2)),
+        "distilled": (Train(until="6it"), prune, Train(distillation=Distillation(temperature=3.0, weight=0.7))),
     }
 
 
@@ -184,6 +186,9 @@ SCHEDULES = {
     "multistep": Schedule(name="multistep", milestones=("1ep", "50%"), gamma=0.3),
     "cosine": Schedule(name="cosine"),
     "cosine-warmup": Schedule(name="cosine", warmup="1ep"),
+    "linear": Schedule(name="linear", warmup="3it"),
+    "one-cycle": Schedule(name="one-cycle"),
+    "one-cycle-given": Schedule(name="one-cycle", peak="1ep", initial=0.1, final=0.01),
 }
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "cosine": {"schedule": SCHEDULES["cosine-warmup"]},

@@ -232,3 +232,13 @@ def test_the_command_shows_and_keeps_them(measured, tmp_path):
     wrong = runs.prunebench("leaderboard", "board", "--reported", "paper.csv", cwd=tmp_path)
     assert wrong.returncode == 2
     assert "the board has no task 'digit'; did you mean 'digits'?" in wrong.stderr
+
+
+def test_hollow_marks_have_an_outline_which_boards_without_any_do_not_need(board, plain):
+    def outlined(frame, selection):
+        layers = [layer for plot in every_plot(frame, selection) for layer in plot.specification.get("layer", ())]
+        marks = [layer for layer in layers if layer["mark"].get("type") == "point"]
+        return ["stroke" in layer["encoding"] for layer in marks]
+
+    assert outlined(*board) == [True, False]  # against sparsity, and against cost, where nothing is reported
+    assert outlined(*plain) == [False, False]

@@ -182,7 +182,7 @@ def test_everything_that_is_wrong_is_told_at_its_place(wrong, line, told):
         (
             "[initialize, train, {prune: {by: saliency}}, {train: {until: 5it}}]",
             "{train: {until: 5it",
-            "stages.3: Train(until='5it', stream='train', by=None, density=None) lies before step 64, where the chain",
+            "stages.3: Train(until='5it') lies before step 64, where the chain",
         ),
         (
             "[initialize, shuffle, {prune: {by: saliency}}]",

@@ -313,3 +313,63 @@ def test_parameters_that_fused_kernels_refuse_get_the_same_steps_without_them(na
 def test_sparse_gradients_get_the_optimizer_without_fused_kernels():
     weight = nn.Parameter(torch.ones(4, 2))
     assert not make_optimizer(Optimizer(name="sgd", lr=0.1), [weight], dense_gradients=False).param_groups[0]["fused"]
+
+
+def test_linear_falls_to_nothing_at_the_end_of_the_recipe():
+    assert rates([0, 25, 50, 99, 100, 150], name="linear") == pytest.approx([0.8, 0.6, 0.4, 0.008, 0.008, 0.008])
+    assert rates([0, 9, 10, 55, 99], name="linear", warmup="1ep") == pytest.approx([0.08, 0.8, 0.8, 0.4, 0.8 / 90])
+
+
+@pytest.mark.parametrize(("total", "share"), [(100, 0.3), (10, 0.5), (40, 0.25), (1000, 0.1), (20, 0.9)])
+@pytest.mark.parametrize(("initial", "final"), [(0.04, 4e-6), (0.1, 0.001), (1.0, 1.0)])
+def test_one_cycle_is_torchs_own(total, share, initial, final):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=0.8,
+        total_steps=total,
+        pct_start=share,
+        div_factor=1 / initial,
+        final_div_factor=initial / final,
+        cycle_momentum=False,
+    )
+    expected = []
+    for _ in range(total):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if len(expected) < total:
+            theirs.step()
+    given = {"peak": f"{100 * share:g}%", "initial": initial, "final": final}
+    found = rates(range(total), Clock(10, total), name="one-cycle", **given)
+    assert found == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    assert rates([total + 5], Clock(10, total), name="one-cycle", **given) == pytest.approx([0.8 * final])
+
+
+def test_one_cycle_by_hand():
+    """Eleven steps with the peak in the fifth: a quarter up is 0.04 + 0.96 (1 - cos(pi / 4)) / 2 of the rate."""
+    found = rates(range(11), Clock(10, 11), name="one-cycle", peak="5it", initial=0.04, final=0.1)
+    quarter = 0.04 + 0.96 * (1 - math.cos(math.pi / 4)) / 2
+    assert [found[0], found[1], found[2], found[4], found[10]] == pytest.approx(
+        [0.8 * share for share in (0.04, quarter, 0.52, 1.0, 0.1)]
+    )
+    assert found[7] == pytest.approx(0.8 * 0.55)
+
+
+@pytest.mark.parametrize("peak", ["0it", "1it"])
+def test_one_cycle_may_begin_at_its_peak(peak):
+    found = rates(range(11), Clock(10, 11), name="one-cycle", peak=peak, final=0.1)
+    assert (found[0], found[5], found[10]) == pytest.approx((0.8, 0.8 * 0.55, 0.08))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"name": "one-cycle", "warmup": "1ep"}, "the one-cycle schedule has no warmup"),
+        ({"name": "cosine", "peak": "1ep"}, "peak, initial and final belong to the one-cycle schedule"),
+        ({"name": "linear", "final": 0.1}, "peak, initial and final belong to the one-cycle schedule"),
+        ({"name": "one-cycle", "peak": "5epp"}, "is not a time"),
+    ],
+)
+def test_schedules_refuse_what_belongs_to_others(given, said):
+    with pytest.raises(ValueError, match=said):
+        Schedule(**given)

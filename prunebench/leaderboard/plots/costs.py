@@ -90,7 +90,9 @@ def costs(section: Section) -> Spec:
         _front(across, measure),
         _reach(across, measure, {**color, "opacity": lit(0.35, 0.05)}),
         line_layer(across, measure, {**color, "strokeDash": by_method(section, "dash"), "opacity": lit(1.0, 0.12)}),
-        point_layer(across, measure, {**color, "shape": by_method(section, "shape"), "opacity": lit(1.0, 0.12)}),
+        point_layer(
+            across, measure, {**color, "shape": by_method(section, "shape"), "opacity": lit(1.0, 0.12)}, values
+        ),
     ]
     spec = chart(section, measure, values, title(section), layers)
     spec["params"][0]["value"] = options[chosen]["value"]

@@ -49,7 +49,7 @@ def curves(section: Section, measure: Measure) -> Spec:
     layers = [
         {"mark": {"type": "area"}, "encoding": bounds},
         line_layer(across, measure, paint | {"strokeDash": by_method(section, "dash")}),
-        point_layer(across, measure, paint | {"shape": by_method(section, "shape")}),
+        point_layer(across, measure, paint | {"shape": by_method(section, "shape")}, values),
     ]
     spec = chart(section, measure, values, title, layers)
     spec["params"][0]["value"] = {"level": -1, "logarithmic": logarithmic}
@@ -112,7 +112,7 @@ def _panels(section: Section, measure: Measure, values: Sequence[Spec]) -> Spec:
                 *dense_layers(section, measure),
                 area,
                 line_layer(across, measure, BLUE, strokeWidth=1.5),
-                point_layer(across, measure, BLUE, size=14, strokeWidth=1, opacity=1),
+                point_layer(across, measure, BLUE, values, size=14, strokeWidth=1, opacity=1),
             ],
         },
     }

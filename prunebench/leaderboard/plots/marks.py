@@ -172,8 +172,14 @@ def line_layer(across: Spec, measure: Measure, paint: Spec, **mark: Any) -> Spec
     }
 
 
-def point_layer(across: Spec, measure: Measure, paint: Spec, **mark: Any) -> Spec:
-    """A mark for each row, hollow where seeds are missing."""
+def point_layer(across: Spec, measure: Measure, paint: Spec, values: Iterable[Spec] = (), **mark: Any) -> Spec:
+    """A mark for each row, hollow where seeds are missing or where others reported it.
+
+    Args:
+        values: the points; if any of them is hollow, marks have an outline.
+    """
+    if "color" in paint and not all(value["complete"] for value in values):
+        paint = {**paint, "stroke": paint["color"]}
     return {
         "mark": {"type": "point", "filled": True, "size": 70, "strokeWidth": 1.8, "cursor": "pointer", **mark},
         "encoding": {
