@@ -316,6 +316,7 @@ LINKS = {
     "recipe": "[recipe](#recipe)",
     "prunable": "[prunable](#prunable)",
     "weights": "path or [weights](#weights)",
+    "distillation": "[distillation](#distillation)",
     "resources": "[resources](#resources)",
     "runtimes": "[name or [runtime](#runtime), ...]",
     "latency": "[latency](#latency)",

@@ -73,14 +73,9 @@ class Imported(prunebench.Method):
 
     def stages(self, trial: prunebench.Trial) -> Iterator[prunebench.Stage]:
         masks = self._masks(trial.network.layers)
-        yield prunebench.Initialize(weights=self._start)
+        yield prunebench.Initialize(weights=self.weights)
         yield prunebench.Prune(by=self, density=_density(masks, trial))
         yield prunebench.Train(until=self.train)
-
-    @property
-    def _start(self) -> prunebench.Weights | None:
-        given = self.weights
-        return prunebench.Weights(file=given) if isinstance(given, prunebench.File) else given
 
     def _masks(self, layers: tuple[Layer, ...]) -> Masks:
         return _read(self.masks, self.prefix, self.zeros, self.dense, self.structure, layers)

@@ -16,7 +16,7 @@ from typing_extensions import Doc
 from prunebench.api import times
 from prunebench.api.components import Component
 from prunebench.api.errors import Unreachable
-from prunebench.api.files import Weights
+from prunebench.api.files import File, Weights
 from prunebench.api.layers import Layer
 from prunebench.api.versions import added_later
 
@@ -118,10 +118,19 @@ class Initialize(Stage):
     By default these are drawn from the seed of the trial; a task can name a file.
 
     Args:
-        weights: a file to start from instead.
+        weights: a file to start from instead: a path, or a mapping as `weights` of a task.
     """
 
-    weights: Weights | None = added_later(None)  # noqa: RUF009
+    weights: Weights | File | None = added_later(None)  # noqa: RUF009
+
+    def __post_init__(self) -> None:
+        if isinstance(self.weights, File):
+            object.__setattr__(self, "weights", Weights(file=self.weights))
+
+    @property
+    def start(self) -> Weights | None:
+        """The file to start from, with what it may leave out."""
+        return self.weights if isinstance(self.weights, Weights) else None
 
 
 @dataclass(frozen=True)

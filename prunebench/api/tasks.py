@@ -34,13 +34,16 @@ Beta = Annotated[float, Interval(ge=0, lt=1)]
 class Optimizer:
     """`sgd`, `adam` and `adamw` are torch's; any other name is looked up in timm.optim.
 
+    `DISTRIBUTION:module.Class` is a class of another installed distribution, such as `lion-pytorch:lion_pytorch.Lion`.
+    Code that is not a file of that distribution is refused, and its version is part of the keys.
+
     Options that are left out have the optimizer's own defaults (timm's momentum is 0.9); options that it does not have
     are errors.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
 
-    name: Annotated[str, Doc("sgd, adam, adamw, or a name of timm.optim")]
+    name: Annotated[str, Doc("sgd, adam, adamw, a name of timm.optim, or DISTRIBUTION:module.Class")]
     lr: Annotated[float, Gt(0)]
     weight_decay: Annotated[float, Ge(0)] = 0.0
     momentum: Annotated[float, Interval(ge=0, lt=1)] | None = None

@@ -75,7 +75,7 @@ def _performed(
 ) -> State:
     stage = node.stage
     if isinstance(stage, Initialize):
-        return State(step=0, **snapshot(starting_model(context.trial, stage.weights)), masks={})
+        return State(step=0, **snapshot(starting_model(context.trial, stage.start)), masks={})
     assert state is not None, f"{stage} follows no state"
     if isinstance(stage, Train):
         return _train(stage, node, state, source, context, callback)

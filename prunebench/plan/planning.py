@@ -218,7 +218,7 @@ def _resolved(trial: Trial, root: str, network: Network) -> Iterator[Node]:
     method = trial.entry.method
     try:
         stages = _stages(method, replace(trial, describe=lambda _: network))
-        chain = distilled(ablated(stages, trial.entry), trial.entry)
+        chain = list(distilled(ablated(stages, trial.entry), trial.entry))
         links = linked(_with_measure(chain, trial.measure), trial.task.clock)
         _check_distillation(trial, links)
     except (Unreachable, KeyboardInterrupt):
@@ -229,8 +229,8 @@ def _resolved(trial: Trial, root: str, network: Network) -> Iterator[Node]:
         raise PluginError(f"{trial}: stages of method {method.name!r} {_blamed(error, method)}") from error
     if not links:
         raise PrunebenchError(f"{trial}: method {method.name!r} has an empty chain")
-    if isinstance(first := links[0].stage, Initialize) and first.weights is not None:
-        _check_start(trial.task, str(trial), first.weights)
+    if isinstance(first := links[0].stage, Initialize) and first.start is not None:
+        _check_start(trial.task, str(trial), first.start)
     key = digest(root, trial.seed, canonical_digest(links[0].stage))
     passed = [Node(key, links[0].stage, trial, None, None, 0, 0, 1.0)]
     yield passed[0]
@@ -391,7 +391,7 @@ def _check_distillation(trial: Trial, links: Sequence[Link]) -> None:
     if not objective.distils:
         raise PrunebenchError(f"objective {objective.name!r} does not support distillation")
     first = links[0].stage
-    from_file = trial.task.weights is not None or (isinstance(first, Initialize) and first.weights is not None)
+    from_file = trial.task.weights is not None or (isinstance(first, Initialize) and first.start is not None)
     for link in taught:
         before = links[: (link.source or 0) + 1]
         if not from_file and not any(isinstance(one.stage, Train) for one in before):

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from prunebench.api.errors import PrunebenchError
 from prunebench.api.tasks import Optimizer
 from prunebench.messages.suggestions import near, shown
+from prunebench.training.installed_optimizers import is_path, optimizer_class
 
 TORCH: Mapping[str, tuple[str, ...]] = {
     "sgd": ("momentum", "nesterov", "weight_decay"),
@@ -24,7 +25,10 @@ OPTIONS = ("momentum", "nesterov", "betas", "eps", "weight_decay")
 def chosen_options(spec: Optimizer) -> dict[str, object]:
     """The options that a recipe sets; the others keep the default of the optimizer."""
     options = {name: getattr(spec, name) for name in OPTIONS}
-    return {name: value for name, value in options.items() if value is not None}
+    chosen = {name: value for name, value in options.items() if value is not None}
+    if is_path(spec.name) and not spec.weight_decay and "weight_decay" not in options_of(spec.name):
+        del chosen["weight_decay"]  # no decay is what an optimizer without this option does
+    return chosen
 
 
 def option_errors(spec: Optimizer) -> Iterator[tuple[str, str]]:
@@ -45,6 +49,8 @@ def _unusable(name: str) -> str:
     """Why the optimizer cannot be used; empty if it can."""
     if name in TORCH:
         return ""
+    if is_path(name):
+        return _unusable_path(name)
     from timm import optim  # takes seconds to import, and is seldom needed
 
     names = optim.list_optimizers()
@@ -57,6 +63,34 @@ def _unusable(name: str) -> str:
     if info.second_order:
         return f"optimizer {name!r} needs second derivatives, which training does not compute"
     return _unstorable(name)
+
+
+@cache
+def _unusable_path(name: str) -> str:
+    """Why an optimizer of another distribution cannot be used, found by one step on four weights; empty if it can."""
+    import torch
+
+    from prunebench.training.optimizer_state import optimizer_tensors
+
+    weight = torch.nn.Parameter(torch.ones(2, 2))
+    weight.grad = torch.ones_like(weight)
+    try:
+        cls = optimizer_class(name)
+        if "lr" not in inspect.signature(cls).parameters:
+            return f"optimizer {name!r} has no parameter `lr`, which schedules set"
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore")
+            optimizer = cls([weight], lr=0.1)  # type: ignore[call-arg]
+            optimizer.step()
+        optimizer_tensors(optimizer, {"weight": weight})
+    except ValueError as error:
+        return str(error)
+    except PrunebenchError as error:
+        return f"optimizer {name!r} cannot be used: {error}"
+    except Exception as error:  # of its own code
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        return f"optimizer {name!r} cannot make a step as others do: {reason}"
+    return ""
 
 
 @cache
@@ -89,6 +123,8 @@ def options_of(name: str) -> frozenset[str]:
     """The options that an optimizer has, besides the learning rate."""
     if name in TORCH:
         return frozenset(TORCH[name])
+    if is_path(name):
+        return frozenset(inspect.signature(optimizer_class(name)).parameters.keys() & set(OPTIONS))
     from timm import optim
 
     info = optim.get_optimizer_info(name)
@@ -101,6 +137,9 @@ def options_of(name: str) -> frozenset[str]:
 def _betas(name: str) -> int:
     if name in TORCH:
         return 2
+    if is_path(name):
+        default = inspect.signature(optimizer_class(name)).parameters["betas"].default
+        return len(default) if isinstance(default, tuple) else 2
     from timm import optim
 
     count: int = optim.get_optimizer_info(name).num_betas

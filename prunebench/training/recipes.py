@@ -16,6 +16,7 @@ from prunebench.api.errors import SuiteError
 from prunebench.api.objectives import Objective
 from prunebench.api.tasks import Optimizer, Recipe, Schedule
 from prunebench.training import optimizers
+from prunebench.training.installed_optimizers import is_path, optimizer_class, version_of
 
 TORCH: dict[str, Any] = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
@@ -76,6 +77,8 @@ def make_optimizer(
         # The fused kernels do a whole step in one call: on a small network a third of the step's time.
         fused = dense_gradients and all(map(_takes_fused, parameters))
         optimizer = TORCH[spec.name](parameters, lr=spec.lr, fused=fused, **options)
+    elif is_path(spec.name):
+        optimizer = optimizer_class(spec.name)(parameters, lr=spec.lr, **options)  # type: ignore[call-arg, arg-type]
     else:
         from timm import optim  # seconds to import, and seldom needed
 
@@ -90,7 +93,8 @@ def resolved_options(spec: Optimizer) -> Mapping[str, Any]:
     Raises SuiteError as `make_optimizer` does.
     """
     defaults = _defaults(spec)
-    return {name: defaults[name] for name in sorted(optimizers.options_of(spec.name)) if name in defaults}
+    found = {name: defaults[name] for name in sorted(optimizers.options_of(spec.name)) if name in defaults}
+    return {**found, "distribution": version_of(spec.name)} if is_path(spec.name) else found
 
 
 def _defaults(spec: Optimizer) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import pytest
@@ -397,5 +397,8 @@ def test_a_pipeline_may_begin_with_the_weights_of_a_file(read, valid, fakes, tmp
     )
     suite = read(valid.replace("  - coin\n", f"  - {text}\n"))
     [first, *_] = suite.entries[1].method.chain
-    assert first.weights.prefix == "net."
+    assert first.start.prefix == "net."
     assert from_plain(json.loads(json.dumps(to_plain(suite))), fakes) == suite
+    alone = text.replace(", prefix: net.}", "").replace("{file: ", "")
+    [short, *_] = read(valid.replace("  - coin\n", f"  - {alone}\n")).entries[1].method.chain
+    assert short == replace(first, weights=replace(first.weights, prefix=""))
