@@ -73,7 +73,7 @@ class WoodFisher(OBD):
         count = 0
         for gradient in gradients(scoring, self.gradients, self.batch_size):
             count += 1
-            waiting.append(gradient)
+            waiting.append({name: value * scoring.masks[name] for name, value in gradient.items()})
             if len(waiting) == CHUNK:
                 self._add(waiting, sums)
         self._add(waiting, sums)

@@ -323,6 +323,7 @@ def _optimized(name: str) -> Any:
 
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "gradual": {"start": "3it", "interval": "3it"},
+    "woodfisher-gradual": {"gradients": 3, "between": "3it", "prunings": 3, "initial": 0.3},
     "rigl": {"interval": "4it"},
     "set": {"interval": "4it"},
     "snfs": {"interval": "4it"},
@@ -344,6 +345,7 @@ MORE: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "nm": ({"finetune": "6it"}, {"n": 1}),
     "sparsegpt": ({"columns": 5}, TWO_OF_FOUR),
     "obc": (TWO_OF_FOUR,),
+    "movement": ({"allocation": "global", "penalty": 2.0, "until": "end"},),
     "obd": ({"gradients": 3, "batch_size": 10},),
     "ria": ({"power": 1.0},),
     "snip": ({"iterations": 3, "batches": 2, "batch_size": 20},),
@@ -351,6 +353,7 @@ MORE: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "synflow": ({"iterations": 3},),
     "wanda": (TWO_OF_FOUR,),
     "woodfisher": ({"gradients": 3, "block": 7},),
+    "woodfisher-gradual": ({"gradients": 3, "rewind_to": "5it", "prunings": 2},),
 }
 """Values of parameters that are not chosen from a few."""
 LOOSE = {"int8": 5e-2}

@@ -11,7 +11,7 @@ from prunebench.leaderboard import select, table
 from prunebench.leaderboard.plots.curves import curves_card
 from prunebench.leaderboard.plots.diagrams import SIDE, WIDTH, diagram, diagram_card
 from prunebench.leaderboard.plots.gallery import drawings, every_plot
-from prunebench.leaderboard.plots.layers import layer_densities, layer_map_card, shown_densities
+from prunebench.leaderboard.plots.layers import OUTPUT_ERRORS, layer_densities, layer_map_card, shown_densities
 from prunebench.leaderboard.plots.measures import early_primary, early_stop
 from prunebench.leaderboard.plots.rendering import svg
 from prunebench.leaderboard.plots.style import CONFIG
@@ -20,6 +20,7 @@ from prunebench.leaderboard.tables.markdown import markdown
 from prunebench.leaderboard.tables.sections import sections
 
 LAYERS = {"density/fc1.weight": 0.25, "density/fc2.weight": 0.0}
+ERRORS = {"output_error": 0.7, "output_error/fc1.weight": 0.2, "output_error/fc2.weight": 1.2}
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def board(result):
         return [
             result(method="unpruned", control=True, metrics=early, **changes),
             *(
-                result(method=method, sparsity=sparsity, metrics=early | LAYERS, **changes)
+                result(method=method, sparsity=sparsity, metrics=early | LAYERS | ERRORS, **changes)
                 for method in ("good", "poor")
                 for sparsity in (0.8, 0.9)
             ),
@@ -50,7 +51,7 @@ def test_every_plot_of_the_page_is_a_file_and_every_file_is_on_the_page(board):
     selection = select(results)
     frame = table(selection)
     files, page = drawings(frame, selection), markdown(frame, selection)
-    kinds = ("", "-cost", "-early-stop", "-early-accuracy", "-layers")
+    kinds = ("", "-cost", "-early-stop", "-early-accuracy", "-layers", "-output-error")
     assert set(files) == {f"{task}{kind}.svg" for task in ("digits", "other") for kind in kinds} | {"ranks.svg"}
     for name, content in files.items():
         assert f"]({name})" in page
@@ -112,6 +113,15 @@ def test_a_heat_map_says_each_layers_density_and_which_has_no_weight_left(board)
     assert [text for text in said if text.endswith(" %")] == ["80 %", "90 %"]
     assert said.count("good") == said.count("poor") == 1
     assert said.count("fc1.weight") == said.count("fc2.weight") == 2
+
+
+def test_a_heat_map_says_the_error_of_each_layers_outputs(board):
+    results = board()
+    found = layer_densities(section_of(results), results, OUTPUT_ERRORS)
+    assert found[0.9]["good"] == {"fc1.weight": 0.2, "fc2.weight": 1.2}
+    said = texts(layer_map_card(section_of(results), results, OUTPUT_ERRORS))
+    assert Counter(said)["20"] == Counter(said)["120"] == 4
+    assert any(text.endswith("output error of each layer, %, by sparsity") for text in said)
 
 
 def test_early_stops_of_many_methods_have_a_panel_each(result):

@@ -3,7 +3,7 @@
 import pytest
 
 from prunebench.leaderboard import select, table
-from prunebench.leaderboard.plots.layers import layer_map
+from prunebench.leaderboard.plots.layers import OUTPUT_ERRORS, layer_map
 from prunebench.leaderboard.plots.mask_overlaps import overlap_map
 from prunebench.leaderboard.tables.sections import sections
 
@@ -31,6 +31,26 @@ def test_a_row_has_the_mean_density_of_each_layer_over_the_seeds_that_are_done(r
     # A layer that lost a weight is not said to have all of them.
     assert row["kept"] == [pytest.approx(20), 99.9999]
     assert (row["method"], row["target"], row["seeds"]) == ("snipper", "90 %", 2)
+
+
+def test_a_row_has_the_mean_output_error_of_each_layer_which_may_be_above_1(result):
+    errors = [(0.1, 1.0), (0.3, 1.5)]
+    results = [
+        result(seed=seed, metrics={"output_error": a, "output_error/a": a, "output_error/b": b, "density/c": 0.5})
+        for seed, (a, b) in enumerate(errors)
+    ]
+    (section,) = sections(table(select(results)))
+    spec = layer_map(section, results, OUTPUT_ERRORS)
+    (row,) = spec["data"]["values"]
+    assert row["kept"] == [pytest.approx(20), pytest.approx(125)]
+    assert spec["usermeta"]["title"] == "Output error of each layer"
+    assert [one["value"] for one in spec["params"][1:]] == [["a", "b"]]
+
+
+def test_a_board_without_calibrated_methods_has_no_map_of_output_errors(result):
+    results = [result(metrics={"density/a": 0.5})]
+    (section,) = sections(table(select(results)))
+    assert layer_map(section, results, OUTPUT_ERRORS) is None
 
 
 def test_a_layer_that_a_method_does_not_have_is_empty(result):

@@ -20,6 +20,7 @@ class Fixed:
     def __init__(self, weight, *gradients):
         self.weights = {"w": nn.Parameter(torch.tensor(weight))}
         self.given, self.memory = [{"w": torch.tensor(one)} for one in gradients], {}
+        self.masks = {"w": torch.ones(len(weight), dtype=torch.bool)}
 
 
 @pytest.fixture

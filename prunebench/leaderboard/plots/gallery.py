@@ -11,6 +11,7 @@ from prunebench.leaderboard.overlaps import Overlap
 from prunebench.leaderboard.plots import costs, layers, runtime_fronts
 from prunebench.leaderboard.plots.curves import curves, curves_card
 from prunebench.leaderboard.plots.diagrams import diagram, diagram_card
+from prunebench.leaderboard.plots.layers import KEPT_WEIGHTS, OUTPUT_ERRORS, Share
 from prunebench.leaderboard.plots.marks import is_plotted, points
 from prunebench.leaderboard.plots.mask_overlaps import overlap_caption, overlap_map, overlap_map_card
 from prunebench.leaderboard.plots.measures import Measure, early_primary, early_stop, primary
@@ -71,7 +72,8 @@ def of_section(section: Section, selection: Selection) -> Iterator[Plot]:
     yield from _fronts(section)
     yield from _curves(section, "-early-stop", early_stop(section))
     yield from _curves(section, "-early-accuracy", early_primary(section))
-    yield from _layers(section, _results(section, selection))
+    for share in (KEPT_WEIGHTS, OUTPUT_ERRORS):
+        yield from _layers(section, _results(section, selection), share)
     yield from _overlaps(section, _mask_overlaps(section, selection))
 
 
@@ -111,15 +113,15 @@ def _curves(section: Section, ending: str, measure: Measure) -> Iterator[Plot]:
         yield Plot(f"{section.file}{ending}.svg", alt, curves(section, measure), curves_card(section, measure))
 
 
-def _layers(section: Section, results: list[Result]) -> Iterator[Plot]:
-    densities = layers.layer_densities(section, results)
-    specification, card = layers.layer_map(section, results), layers.layer_map_card(section, results)
+def _layers(section: Section, results: list[Result], share: Share) -> Iterator[Plot]:
+    found = layers.layer_densities(section, results, share)
+    specification, card = layers.layer_map(section, results, share), layers.layer_map_card(section, results, share)
     if specification and card:
-        shown = layers.shown_densities(densities)
+        shown = layers.shown_densities(found)
         panels = ", ".join(percent(sparsity) for sparsity in shown)
-        alt = f"Share of weights kept in each layer by method, at {panels} % sparsity: {section.title}"
-        caption = "Means over seeds; the highest sparsities that fit are shown." * (len(shown) < len(densities))
-        yield Plot(f"{section.file}-layers.svg", alt, specification, card, caption)
+        alt = f"{share.alt} by method, at {panels} % sparsity: {section.title}"
+        caption = "Means over seeds; the highest sparsities that fit are shown." * (len(shown) < len(found))
+        yield Plot(f"{section.file}-{share.file}.svg", alt, specification, card, caption)
 
 
 def _overlaps(section: Section, overlaps: list[Overlap]) -> Iterator[Plot]:

@@ -81,7 +81,7 @@ def percentage(share: float | None) -> float | None:
     """Of a layer that lost a weight less than 100, however large it is."""
     if share is None:
         return None
-    return min(rounded(100 * share), 99.9999) if share < 1 else 100.0
+    return min(rounded(100 * share), 99.9999) if share < 1 else rounded(100 * share)
 
 
 def number(name: str, fraction: float = 10.0) -> str:
