@@ -48,6 +48,9 @@ class _Cubic(prunebench.Updater):
     def __init__(self, rule: Gradual, density: float) -> None:
         self.rule, self.density = rule, density
 
+    def needs_dense_gradient(self, training: prunebench.Training) -> bool:
+        return False
+
     def begin(self, training: prunebench.Training) -> None:
         start, end = max(training.step_of(self.rule.start), training.step), training.step_of(self.rule.until)
         if not start < end <= training.clock.total:

@@ -29,6 +29,9 @@ class RigL(DropGrow):
 
 
 class _GradientGrowth(Rewiring):
+    def needs_dense_gradient(self, training: prunebench.Training) -> bool:
+        return self.rule.share(training, training.step) > 0
+
     def after_backward(self, training: prunebench.Training) -> bool:
         return self.rewire(training, training.step)
 

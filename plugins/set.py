@@ -29,6 +29,9 @@ class SET(DropGrow):
 
 
 class _RandomGrowth(Rewiring):
+    def needs_dense_gradient(self, training: prunebench.Training) -> bool:
+        return False
+
     def after_step(self, training: prunebench.Training) -> None:
         self.rewire(training, training.step + 1)
 

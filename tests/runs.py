@@ -77,7 +77,7 @@ def states(store: Path) -> dict[str, dict[str, str]]:
     found = {}
     for record in sorted(store.glob("states/*/*/record.json")):
         content = json.loads(record.read_text("utf-8"))
-        cost = {key: value for key, value in content["state"]["cost"].items() if key != "wall_seconds"}
+        cost = {key: value for key, value in content["state"]["cost"].items() if not key.endswith("_seconds")}
         history = [{**point, "time": 0} for point in content["state"]["history"]]
         figures = json.dumps([cost, history, content["figures"], content["layers"]])
         sums = {

@@ -89,7 +89,7 @@ def load(folder):
 def run(folder, executor=None):
     """What a run gives: how trials ended, and their figures but for the clock's."""
     outcome = session.run_suite(load(folder), store=folder / "store", executor=executor or Here())
-    measured = ("wall_seconds", "examples_per_second")
+    measured = ("wall_seconds", "processor_seconds", "examples_per_second")
     figures = {
         (one.method, name): value
         for one in outcome.results

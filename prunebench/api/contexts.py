@@ -204,15 +204,12 @@ class CalibratedLayer(Protocol):
 class Training(Protocol):
     """A running training, which is passed to the hooks of an updater; they may modify it."""
 
-    model: nn.Module
     network: Network
     clock: Clock
     step: int
     """The current step, counted from 0; in `after_step`, `step + 1` steps have been made."""
     seed: int
     """The trial's."""
-    parameters: dict[str, nn.Parameter]
-    """All parameters of the model by name."""
     device: torch.device
     masks: dict[str, torch.Tensor]
     """By name, a bool tensor of the weight's shape. Change masks only by `set_masks` or `keep_highest`."""
@@ -226,6 +223,14 @@ class Training(Protocol):
     device, so that no step has to wait for its value."""
 
     @property
+    def model(self) -> nn.Module:
+        """The network."""
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """All parameters of the model by name."""
+
+    @property
     def dense_gradient_flops(self) -> Flops:
         """FLOPs of one example in a step that needs the gradient of every weight: 2 f_S + f_D.
 
@@ -235,7 +240,11 @@ class Training(Protocol):
 
     @property
     def weights(self) -> dict[str, nn.Parameter]:
-        """The prunable weights by name; after the backward pass, `weight.grad` is the dense gradient."""
+        """The prunable weights by name; after the backward pass, `weight.grad` is the dense gradient.
+
+        Under `engine: sparse` it is that only in steps for which `Updater.needs_dense_gradient` returned True, and 0 at
+        pruned weights in all others. Read this anew in each hook: the weights are up to date when they are read.
+        """
 
     def generator(self, purpose: str) -> torch.Generator:
         """Return a CPU generator that is seeded by the trial, the step and `purpose`."""

@@ -31,20 +31,21 @@ class Updater:
 
     Override the hooks that a method needs. The training loop calls them in this order::
 
-        begin                    once; in a training that continues after an interruption, `restore_dense` instead
+        begin                     once; in a training that continues after an interruption, `restore_dense` instead
         for each step:
-            apply_masks          put the sparse weights in place
-            forward, backward    compute the dense gradient of each weight
-            restore_dense        undo apply_masks
-            flops                return the cost of this step, under its masks
-            after_backward       use or change the gradients; return True to skip the optimizer's step
-            optimizer            mask and clip the gradients, update the weights, set pruned weights to zero
-            after_step           change the masks; `training.step + 1` steps have been made
+            needs_dense_gradient  say whether this step needs the gradients of pruned weights
+            apply_masks           put the sparse weights in place
+            forward, backward     compute the dense gradient of each weight
+            restore_dense         undo apply_masks
+            flops                 return the cost of this step, under its masks
+            after_backward        use or change the gradients; return True to skip the optimizer's step
+            optimizer             mask and clip the gradients, update the weights, set pruned weights to zero
+            after_step            change the masks; `training.step + 1` steps have been made
             if an evaluation or a checkpoint is due:
                 apply_masks
                 evaluate
                 restore_dense
-        apply_masks              once, for the weights that the next stage starts with
+        apply_masks               once, for the weights that the next stage starts with
     """
 
     trains_dense: ClassVar[bool] = False
@@ -56,6 +57,15 @@ class Updater:
 
     def begin(self, training: Training) -> None:
         """Called once before the first step, to make the first masks or to initialize `training.memory`."""
+
+    def needs_dense_gradient(self, training: Training) -> bool:
+        """Return whether the step that is about to be made needs the gradients of pruned weights.
+
+        Methods that override this can be trained by `engine: sparse`, which computes gradients of kept weights only
+        where it may. Override it only in an updater that neither changes gradients nor uses `training.optimizer`. It
+        may read and change `training.weights`, and change the masks, at any step.
+        """
+        return True
 
     def apply_masks(self, training: Training) -> None:
         """Called before each forward pass, evaluation and snapshot.

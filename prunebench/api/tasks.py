@@ -27,6 +27,8 @@ from prunebench.api.stages import Distillation
 from prunebench.api.versions import added_later
 
 _CLOSED = {"extra": "forbid"}
+Engine = Literal["dense", "sparse"]
+"""What computes a training: with dense weights under masks, or with the kept weights only."""
 Beta = Annotated[float, Interval(ge=0, lt=1)]
 
 
@@ -116,6 +118,13 @@ class Recipe:
         bool, Doc("channels-last memory format for convolutions: faster on GPUs, other last bits")
     ] = False
     compile: Annotated[bool, Doc("use torch.compile: about a minute to start, then faster on GPUs")] = False
+    engine: Annotated[
+        Literal["dense", "sparse", "auto"],
+        Doc(
+            "dense: masks on dense weights. sparse: training on the kept weights only, of fully connected layers, on "
+            "the processor. auto: sparse where it is possible and was measured to be faster"
+        ),
+    ] = added_later("dense")
 
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):

@@ -105,7 +105,7 @@ NODE_FIELDS = tuple(one for one in fields(Node) if one.name != "trial")
 
 def checksum(trial: Trial, nodes: Sequence[Node]) -> str:
     """Of all that decides what a job computes: parameters, stages, and the versions or sources of the code."""
-    return digest("job", PROTOCOL_VERSION, trial, [node.stage for node in nodes])
+    return digest("job", PROTOCOL_VERSION, trial, [(node.stage, node.engine) for node in nodes])
 
 
 class Assignment:

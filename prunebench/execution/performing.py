@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from prunebench.api.contexts import Training
 from prunebench.api.errors import PluginError, PrunebenchError
 from prunebench.api.layers import Network
 from prunebench.api.methods import Deployed, Method, Updater, method_of
@@ -110,10 +111,17 @@ def _train(
     if stage.distillation is not None:
         assert source is not None, f"{stage} has no teacher"
         teacher = Teacher(stage.distillation, context.model, source)
-    updater = Updater() if by is None else _updater(by, stage.density)
+    updater = FixedMasks() if by is None else _updater(by, stage.density)
     fresh = state.trajectory != node.trajectory
     begun = state.changed(memory={}, trajectory=node.trajectory) if fresh else state
-    return train(context, begun, node.stop, stage.stream, updater, fresh, callback, teacher)
+    return train(context, begun, node.stop, stage.stream, updater, fresh, callback, teacher, node.engine)
+
+
+class FixedMasks(Updater):
+    """Leaves the masks as they are."""
+
+    def needs_dense_gradient(self, training: Training) -> bool:
+        return False
 
 
 def _updater(by: Method, density: float | None) -> Updater:

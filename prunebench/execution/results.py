@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from annotated_types import Ge, Le
 from pydantic import TypeAdapter, ValidationError
@@ -22,7 +22,16 @@ from prunebench.messages.durations import LATEST
 from prunebench.network.description import describe
 from prunebench.plan.planning import PlannedTrial
 from prunebench.records.keys import digest
-from prunebench.records.results import DENSITY, IMPORTED, OF_PROTOCOL, OUTPUT_ERROR, Result, Status, early_stop_name
+from prunebench.records.results import (
+    DENSITY,
+    IMPORTED,
+    OF_ENGINE,
+    OF_PROTOCOL,
+    OUTPUT_ERROR,
+    Result,
+    Status,
+    early_stop_name,
+)
 from prunebench.records.sources import declared_version, source_files
 from prunebench.store.entries import Record, Store
 from prunebench.suite.reading import trial_to_plain
@@ -40,6 +49,7 @@ class _Layer(TypedDict):
 
 class _Cost(TypedDict):
     wall_seconds: float
+    processor_seconds: NotRequired[float | None]
     steps: Count
 
 
@@ -158,6 +168,7 @@ def _result(
             "data": fingerprint,
             **_start(trial.task),
             **_imported(trial),
+            **({OF_ENGINE: planned.engine} if planned.engine == "sparse" else {}),
             **_origins(planned, registry, fingerprint, inputs or {}),
             **(environment or {}),
         },
@@ -194,7 +205,7 @@ def variant(planned: PlannedTrial) -> str:
 
 
 def _metrics(planned: PlannedTrial, record: Record) -> dict[str, float]:
-    network, cost = planned.network or describe(planned.trial.task), Cost(**record["state"]["cost"])
+    network, cost = planned.network or describe(planned.trial.task), Cost.stored(record["state"]["cost"])
     kept = sum(layer["kept"] for layer in record["layers"])
     figures = {key.removeprefix("test_"): value for key, value in record["figures"].items()}
     return {
@@ -211,6 +222,7 @@ def _metrics(planned: PlannedTrial, record: Record) -> dict[str, float]:
         "steps": cost.steps,
         "examples": cost.examples,
         "wall_seconds": cost.wall_seconds,
+        **({} if cost.processor_seconds is None else {"processor_seconds": cost.processor_seconds}),
         "collapsed_layers": sum(layer["kept"] == 0 for layer in record["layers"]),
         **early_stop(record["state"]["history"], planned.trial.task.metrics[0]),
         **_choice(record),

@@ -19,7 +19,7 @@ from prunebench.data.task_data import Data
 from prunebench.execution.performing import perform
 from prunebench.execution.results import result_of
 from prunebench.messages.suggestions import nearest
-from prunebench.plan.planning import Node, PlannedTrial, protocol, resolve
+from prunebench.plan.planning import Node, PlannedTrial, engine_of_chain, protocol, resolve
 from prunebench.records.environment import data_folder
 from prunebench.records.results import Result
 from prunebench.store.entries import Record, Store
@@ -52,7 +52,8 @@ class Finished:
     @functools.cached_property
     def result(self) -> Result:
         """What the trial's row is made of."""
-        planned = PlannedTrial(self.trial, self.protocol, tuple(node.key for node in self.nodes))
+        keys, engine = tuple(node.key for node in self.nodes), engine_of_chain(self.nodes)
+        planned = PlannedTrial(self.trial, self.protocol, keys, engine=engine)
         return result_of(planned, self.store, self.registry, self.prepared.fingerprint)
 
     @functools.cached_property

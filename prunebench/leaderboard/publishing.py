@@ -199,7 +199,7 @@ def _drawn_otherwise(directory: Path) -> dict[str, bytes]:
     return found
 
 
-ADDED_LATER = ("inference_flops_prunable",)
+ADDED_LATER = ("inference_flops_prunable", "processor_seconds")
 """Metrics that results of earlier versions lack: `trials.csv` of a board without them has no such column."""
 
 

@@ -26,7 +26,7 @@ from prunebench.leaderboard.statistics import (
     places,
     verdict,
 )
-from prunebench.records.results import DEPLOYED, IMPORTED, RUNTIME, TIES_MATTER, Result, early_stop_name
+from prunebench.records.results import DEPLOYED, IMPORTED, OF_ENGINE, RUNTIME, TIES_MATTER, Result, early_stop_name
 
 COLUMNS = {
     "task": "label of the task: data set, model and recipe",
@@ -39,6 +39,9 @@ COLUMNS = {
     "metric_std": "its sample standard deviation (n - 1); empty for one seed",
     "training_cost": "FLOPs of everything that the method needed, relative to one dense training; mean",
     "wall_seconds": "measured seconds of the whole chain, stages shared with other trials counted in full; mean",
+    "processor_seconds": "measured processor seconds of the training steps of the whole chain, without evaluations and "
+    "scoring; mean; only where it is measured",
+    "engine": "sparse, if trainings on kept weights only are part of it; only where there are such rows",
     "status": "done, or why not: incomplete (2 of 3), failed, skipped, missing",
     "difference": "the metric minus that of the dense network; mean over the seeds that both have",
     "difference_low": f"lower end of the {CONFIDENCE:.0%} confidence interval of the difference",
@@ -104,7 +107,7 @@ COLUMNS = {
 
 NOTE = "note."
 """Prefix of remarks in a provenance."""
-OPTIONAL = ("unscored_share", "tied_share", "made_elsewhere")
+OPTIONAL = ("unscored_share", "tied_share", "made_elsewhere", "processor_seconds", "engine")
 """Columns that a table has only if one of its rows has something there."""
 
 _TEXTS = (
@@ -125,6 +128,7 @@ _TEXTS = (
     "metric",
     "objective",
     "made_elsewhere",
+    "engine",
 )
 _WHOLE = ("n", "pairs", "tier", "collapsed_layers", "parameters_prunable", "seeds")
 
@@ -161,7 +165,9 @@ def table(selection: Selection) -> pd.DataFrame:
 
 def framed(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Rows as a table with the columns of COLUMNS, then other metrics of the tasks; the inverse of `records`."""
-    columns = [name for name in COLUMNS if name not in OPTIONAL or any(row.get(name) is not None for row in found)]
+    columns = [
+        name for name in COLUMNS if name not in OPTIONAL or any(row.get(name) not in (None, "") for row in found)
+    ]
     columns += sorted({name for row in found for name in row} - set(COLUMNS))
     frame = pd.DataFrame(found, columns=columns)
     return frame.astype({name: _dtype(name) for name in columns})
@@ -230,6 +236,7 @@ def _row(cell: Cell, reference: Reference, place: Place | None, objective: Objec
         "reason": cell.reason,
         "machine": cell.said("machine"),
         "made_elsewhere": cell.said(IMPORTED) or None,
+        "engine": cell.said(OF_ENGINE),
         "command": row_command(list(cell.results.values())) if newest else "",
         **_compared(cell, reference, metric),
         **_stopped_early(cell, reference, metric),
@@ -306,6 +313,7 @@ def _figures(cell: Cell) -> dict[str, float | None]:
         **{name: cell.mean(_metric(name)) for name in means},
         "speedup": cell.mean(_ratio("inference_flops_dense", "inference_flops")),
         "compression": cell.mean(_ratio("parameters_prunable", "parameters_kept")),
+        "processor_seconds": cell.mean(_metric("processor_seconds")),
         "parameters_prunable": cell.largest("parameters_prunable"),
         "collapsed_layers": cell.largest("collapsed_layers"),
         "unscored_share": _from(cell.largest("unscored_share"), math.ulp(0.0)),

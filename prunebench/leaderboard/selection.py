@@ -31,7 +31,7 @@ CAUSES = ("code", "data")
 """What of the provenance a protocol is made of, beside the versions."""
 OF_VERSION, OF_SOURCE = ".version", ".source"
 """End the names in a provenance of versions, which are in a protocol or variant, and of hashes of source."""
-MEASURED = ("wall_seconds", "latency_", RUNTIME, *THROUGHPUT)
+MEASURED = ("wall_seconds", "processor_seconds", "latency_", RUNTIME, *THROUGHPUT)
 """Begins the names of metrics that are measured on a machine, and so never twice the same."""
 SHOWN_CHANGES = 8
 

@@ -32,13 +32,14 @@ from prunebench.api.stages import (
     Stage,
     Train,
 )
-from prunebench.api.tasks import Entry, Task, Trial
+from prunebench.api.tasks import Engine, Entry, Task, Trial
 from prunebench.api.versions import PROTOCOL_VERSION
 from prunebench.messages import tracebacks
 from prunebench.network.description import alone, describe
 from prunebench.network.modules import called
 from prunebench.network.starting import check_start
 from prunebench.plan.chain import Link, linked
+from prunebench.plan.engines import engine_key, engine_of, without_engine
 from prunebench.pruning.allocation import check_shares, total_kept
 from prunebench.records.keys import canonical_digest, digest, field_values
 from prunebench.records.results import UNKNOWN_DATA
@@ -67,6 +68,8 @@ class Node:
     """Of the prunable weights, after the stage."""
     trajectory: str = ""
     """Of a training: what it continues from, however it is split."""
+    engine: Engine = "dense"
+    """Of a training: what computes it."""
 
     @property
     def steps(self) -> int:
@@ -87,7 +90,8 @@ class Node:
             text = f"rewind to step {self.stop}"
         elif isinstance(stage, Measure):
             text = f"measure in {', '.join(entry.label for entry in stage.runtimes)}"
-        return f"{text} by {by.name}" if by else text
+        text = f"{text} by {by.name}" if by else text
+        return f"{text} (sparse engine)" if self.engine == "sparse" else text
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,8 @@ class PlannedTrial:
     failed: str = ""
     network: Network | None = field(default=None, compare=False, repr=False)
     """The task's, where it is known already."""
+    engine: Engine = "dense"
+    """`sparse` if that computes a training of the chain."""
 
     @property
     def key(self) -> str:
@@ -132,8 +138,11 @@ class Plan:
 
 
 def protocol(task: Task, fingerprint: str) -> str:
-    """The key of a task: all that its rows must share to be ranked together."""
-    parts = {name: value for name, value in field_values(task).items() if name != "label"}
+    """The key of a task: all that its rows must share to be ranked together.
+
+    Engines give the same numbers up to rounding. They are in the keys of the trainings that they compute.
+    """
+    parts = {name: value for name, value in field_values(without_engine(task)).items() if name != "label"}
     # What a recipe leaves open is the library's to choose, and may be another choice in its next version.
     return digest("task", PROTOCOL_VERSION, fingerprint, parts, resolved_options(task.recipe.optimizer))
 
@@ -170,8 +179,14 @@ def make_plan(
         _check_last_batch(trial.task, chain)
         for node in chain:
             nodes.setdefault(node.key, node)
-        planned.append(PlannedTrial(trial, protocols[label], tuple(node.key for node in chain), network=network))
+        keys = tuple(node.key for node in chain)
+        planned.append(PlannedTrial(trial, protocols[label], keys, network=network, engine=engine_of_chain(chain)))
     return Plan(tuple(planned), _joined(nodes))
+
+
+def engine_of_chain(chain: Iterable[Node]) -> Engine:
+    """`sparse` if that computes any of the trainings."""
+    return "sparse" if any(node.engine == "sparse" for node in chain) else "dense"
 
 
 def _why_broken(task: Task) -> str:
@@ -297,15 +312,15 @@ def _blamed(error: BaseException, component: Component) -> str:
 def _node(link: Link, trial: Trial, last: Node, source: Node | None, network: Network) -> Node:
     stage, density = link.stage, last.density
     if isinstance(stage, Train):
-        manner = replace(stage, until="end")
+        manner, engine = replace(stage, until="end"), engine_of(stage, last.density, trial.task, network)
         continues = isinstance(last.stage, Train) and replace(last.stage, until="end") == manner
-        trajectory = last.trajectory if continues else digest(last.key, canonical_digest(manner))
+        trajectory = last.trajectory if continues else digest(last.key, canonical_digest(manner), *engine_key(engine))
         if stage.density is not None:
             _check_kept(stage.density, network)
             density = stage.density
         key = digest(trajectory, link.stop)
         at = source.key if source else None
-        return Node(key, stage, trial, last.key, at, link.start, link.stop, density, trajectory)
+        return Node(key, stage, trial, last.key, at, link.start, link.stop, density, trajectory, engine)
     if isinstance(stage, (PruneLayerwise, Reconstruct)):
         _check_layerwise(network)
     canonical = stage

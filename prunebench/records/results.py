@@ -32,7 +32,7 @@ class Result:
     """The task's label."""
     protocol: str
     """Hash of everything that rows must have in common to be ranked together: the fingerprint of the data, the model,
-    the recipe, the prunable layers, and the versions of the core, the model and the data set."""
+    the recipe but for its engine, the prunable layers, and the versions of the core, the model and the data set."""
     method: str
     """The method's label in the suite."""
     variant: str
@@ -88,6 +88,8 @@ METRICS = {
     "steps": "optimizer steps of the whole chain",
     "examples": "training examples seen by the whole chain",
     "wall_seconds": "measured seconds of the whole chain, shared stages included in full",
+    "processor_seconds": "measured processor seconds of the training steps of the whole chain: without evaluations, "
+    "checkpoints, scoring and reading data sets, and without a GPU's; missing where part of the chain is older",
     "collapsed_layers": "prunable layers of which no weight is left",
 }
 """Metrics of every finished trial besides those of its objective, with their units."""
@@ -221,6 +223,9 @@ OF_PROTOCOL = "protocol.version"
 
 IMPORTED = "method.imported"
 """Name of the source of masks that were made elsewhere, in the provenance of results with such masks."""
+
+OF_ENGINE = "engine"
+"""Name of the engine in a provenance; results of the dense engine lack it."""
 
 OPTION = "suite."
 """Prefix of entries of a provenance with the options of the command: `file` as it was typed, `settings`, `plugins` and

@@ -26,6 +26,8 @@ class _Costs(TypedDict):
     steps: int
     examples: int
     wall_seconds: float
+    processor_seconds: NotRequired[float | None]
+    """Missing in entries from before it was measured."""
 
 
 class _Choices(TypedDict):

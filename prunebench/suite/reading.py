@@ -139,10 +139,18 @@ def _task_to_plain(task: Task) -> dict[str, Any]:
         "dataset": component_to_plain(task.dataset),
         "model": component_to_plain(task.model),
         **objective,
-        "recipe": dumped(task.recipe),
+        "recipe": _recipe_to_plain(task.recipe),
         "prunable": dumped(task.prunable),
         **({} if task.weights is None else {"weights": dumped(task.weights)}),
     }
+
+
+def _recipe_to_plain(recipe: Recipe) -> dict[str, Any]:
+    """Without the engine where it is that of results from before there were engines."""
+    plain: dict[str, Any] = dumped(recipe)
+    return (
+        plain if recipe.engine != Recipe.engine else {name: value for name, value in plain.items() if name != "engine"}
+    )
 
 
 def _entry_to_plain(entry: Entry) -> dict[str, Any]:

@@ -169,6 +169,9 @@ class SpiedUpdater(Updater):
     def begin(self, training: Training) -> None:
         self._call("begin", training, self.inner.begin)
 
+    def needs_dense_gradient(self, training: Training) -> bool:
+        return self._call("needs_dense_gradient", training, self.inner.needs_dense_gradient)
+
     def apply_masks(self, training: Training) -> None:
         self._call("apply_masks", training, self.inner.apply_masks)
         self._check_zeros(training)

@@ -7,7 +7,9 @@ trial's cost is that of its whole chain, as if it ran alone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from prunebench.api.layers import Network
 from prunebench.api.tasks import Task
@@ -22,6 +24,8 @@ class Cost:
     steps: int = 0
     examples: int = 0
     wall_seconds: float = 0.0
+    processor_seconds: float | None = 0.0
+    """Processor time of the training steps alone; None where part of the chain is older than its measurement."""
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -30,11 +34,22 @@ class Cost:
             steps=self.steps + other.steps,
             examples=self.examples + other.examples,
             wall_seconds=self.wall_seconds + other.wall_seconds,
+            processor_seconds=added(self.processor_seconds, other.processor_seconds),
         )
+
+    @classmethod
+    def stored(cls, plain: Mapping[str, Any]) -> Cost:
+        """From the values in a record of any age."""
+        return cls(**{"processor_seconds": None, **plain})
 
     @property
     def flops(self) -> float:
         return self.training_flops + self.scoring_flops
+
+
+def added(one: float | None, other: float | None) -> float | None:
+    """The sum of two figures; None if one of them is not known."""
+    return None if one is None or other is None else one + other
 
 
 def training_flops(forward: float, examples: int) -> float:

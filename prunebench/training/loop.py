@@ -8,13 +8,14 @@ uninterrupted one.
 
 from __future__ import annotations
 
+import time
 from contextlib import AbstractContextManager, closing, nullcontext
 
 import torch
 
 from prunebench.api import times
 from prunebench.api.methods import Updater
-from prunebench.api.tasks import Recipe
+from prunebench.api.tasks import Engine, Recipe
 from prunebench.data import seeds
 from prunebench.training.distillation import Teacher, extra_flops, step_loss
 from prunebench.training.metrics import MetricsLog
@@ -44,6 +45,7 @@ def train(
     fresh: bool,
     callback: CheckpointCallback | None = None,
     teacher: Teacher | None = None,
+    engine: Engine = "dense",
 ) -> State:
     """Train from the state's step until `stop` steps have been made.
 
@@ -53,13 +55,14 @@ def train(
         fresh: whether the updater begins here; otherwise it goes on with the state's memory.
         callback: keeps states on the way.
         teacher: a network whose outputs are imitated.
+        engine: what computes with the weights.
 
     Raises:
         Diverged: when the loss of an evaluation is not finite.
     """
     task, data, seed, model = context.trial.task, context.data, context.trial.seed, context.model
     recipe, clock = task.recipe, task.clock
-    training = TrainingContext(context, state, updater.trains_dense)
+    training = _context(engine, context, state, updater)
     loss_of, precision = step_loss(recipe, data.objective, teacher), _precision(recipe, training.device)
     extra = extra_flops(context.network, data.objective, teacher)
     # A program for each shape: with dynamic ones the bits would depend on the shapes that came before.
@@ -70,10 +73,12 @@ def train(
     else:
         updater.restore_dense(training)
 
-    with seeds.restored(), closing(data):
+    with seeds.restored(), closing(data), training.running():
         model.train()
         for step in range(state.step, stop):
+            begun = time.process_time()
             training.step = step
+            training.begin_step(updater.needs_dense_gradient(training))
             seeds.reseed(training.device, seed, stream, "step", step)
             inputs, targets = data.batch(seed, stream, step)
             for group in training.optimizer.param_groups:
@@ -89,6 +94,7 @@ def train(
             if not updater.after_backward(training):
                 training.make_step(recipe.clip_norm)
             updater.after_step(training)
+            log.add_seconds(time.process_time() - begun)
             if evaluation_due(recipe, clock, step + 1):
                 updater.apply_masks(training)
                 log.evaluate(model, data, step + 1)
@@ -97,10 +103,20 @@ def train(
                 updater.restore_dense(training)
             if callback and callback.wants(step + 1):
                 updater.apply_masks(training)
-                callback.keep(state.changed(**snapshot(model), **log.fields(step + 1), **training.remembered()))
+                callback.keep(
+                    state.changed(**snapshot(training.model), **log.fields(step + 1), **training.remembered())
+                )
                 updater.restore_dense(training)
     updater.apply_masks(training)
-    return state.changed(**snapshot(model), **log.final_fields(stop), **training.remembered())
+    return state.changed(**snapshot(training.model), **log.final_fields(stop), **training.remembered())
+
+
+def _context(engine: Engine, context: TrialContext, state: State, updater: Updater) -> TrainingContext:
+    if engine == "sparse":
+        from prunebench.training.compressed import CompressedTraining  # needs numba, which is optional
+
+        return CompressedTraining(context, state)
+    return TrainingContext(context, state, updater.trains_dense)
 
 
 def _precision(recipe: Recipe, device: torch.device) -> AbstractContextManager[object]:

@@ -14,7 +14,7 @@ from prunebench.api.errors import Diverged, PluginError
 from prunebench.api.layers import Flops
 from prunebench.data import seeds
 from prunebench.data.task_data import Data, Examples
-from prunebench.training.cost import Cost
+from prunebench.training.cost import Cost, added
 from prunebench.training.state import State
 
 EVALUATION_BATCH, EVALUATION_OUTPUTS = 1000, 2**25
@@ -45,6 +45,11 @@ class MetricsLog:
         # On the device, so that no step waits for it.
         self._loss_sum = torch.tensor(state.loss_sum, dtype=torch.float64, device=device)
         self._loss_steps = state.loss_steps
+        self._seconds = 0.0
+
+    def add_seconds(self, seconds: float) -> None:
+        """Add the processor time of a step."""
+        self._seconds += seconds
 
     def add(self, loss: torch.Tensor, examples: int, flops: Flops) -> None:
         """Add a step: its loss, its examples, and its FLOPs for each of them."""
@@ -82,6 +87,7 @@ class MetricsLog:
                 steps=before.unbooked.steps + steps_made - before.step,
                 examples=self._examples,
                 wall_seconds=before.unbooked.wall_seconds,
+                processor_seconds=added(before.unbooked.processor_seconds, self._seconds),
             ),
             "history": tuple(self._history),
             "loss_sum": float(self._loss_sum),

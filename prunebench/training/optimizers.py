@@ -19,6 +19,8 @@ TORCH: Mapping[str, tuple[str, ...]] = {
     "adamw": ("betas", "eps", "weight_decay"),
 }
 """Optimizers of torch, with their options besides the learning rate; those of timm are found by name."""
+TRIED_STEPS, TRIED_SHAPE = 12, (144, 132)
+"""Enough for optimizers that do something else every few steps, or with matrices from a certain size on."""
 OPTIONS = ("momentum", "nesterov", "betas", "eps", "weight_decay")
 
 
@@ -116,6 +118,44 @@ def _unstorable(name: str) -> str:
     except PrunebenchError as error:
         return f"optimizer {name!r} cannot be used: {error}"
     return ""
+
+
+@cache
+def trains_kept_weights(spec: Optimizer) -> bool:
+    """Whether an optimizer needs only the kept weights of a pruned matrix, as a vector.
+
+    Found by steps on such a matrix and on the vector of its kept weights, which must give the same values.
+    """
+    if spec.name in TORCH:
+        return True
+    import torch
+    from timm import optim
+
+    draws = torch.Generator().manual_seed(1)
+    gradients = torch.randn(TRIED_STEPS, *TRIED_SHAPE, generator=draws)
+    begun, mask = torch.randn(TRIED_SHAPE, generator=draws), torch.rand(TRIED_SHAPE, generator=draws) < 0.1
+    matrix, vector = torch.nn.Parameter(begun * mask), torch.nn.Parameter(begun[mask])
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), torch.compiler.set_stance("force_eager"):
+            warnings.simplefilter("ignore")
+            both = [
+                optim.create_optimizer_v2([one], opt=spec.name, lr=spec.lr, **chosen_options(spec))
+                for one in (matrix, vector)
+            ]
+            for step, drawn in enumerate(gradients):
+                # Every other gradient is at right angles to each row of the weights, which some optimizers look for.
+                along = (drawn * matrix.detach()).sum(1, keepdim=True) / matrix.detach().square().sum(1, keepdim=True)
+                gradient = drawn - along * matrix.detach() if step % 2 else drawn
+                matrix.grad, vector.grad = gradient * mask, gradient[mask]
+                for optimizer in both:
+                    optimizer.step()
+                with torch.no_grad():
+                    matrix.mul_(mask)
+                if not torch.allclose(matrix[mask], vector, rtol=1e-5, atol=1e-7):
+                    return False
+    except Exception:  # whatever it needs that a vector is not
+        return False
+    return True
 
 
 @cache

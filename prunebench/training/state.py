@@ -92,11 +92,11 @@ def from_tensors(files: dict[str, Tensors], shapes: dict[str, list[int]], rest: 
         optimizer=dict(_unpacked(name, value, masks) for name, value in files.get("optimizer", {}).items()),
         memory={name: value.clone() for name, value in files.get("memory", {}).items()},
         trajectory=rest["trajectory"],
-        cost=Cost(**rest["cost"]),
+        cost=Cost.stored(rest["cost"]),
         history=tuple(rest["history"]),
         loss_sum=rest["loss_sum"],
         loss_steps=rest["loss_steps"],
-        unbooked=Cost(**rest.get("unbooked", {})),
+        unbooked=Cost.stored(rest["unbooked"]) if "unbooked" in rest else Cost(),
         choice=_choice(rest.get("choice", {})),
         layer_errors=dict(rest.get("layer_errors", {})),
     )

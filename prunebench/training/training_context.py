@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import TypedDict
 
@@ -41,23 +42,22 @@ class TrainingContext:
 
     def __init__(self, context: TrialContext, state: State, trains_dense: bool = False) -> None:
         task = context.trial.task
-        self.model = context.model
+        self._model = context.model
+        self._recipe = task.recipe
         self.network = context.network
         self.clock = task.clock
         self.step = state.step
         self.seed = context.trial.seed
-        self.parameters = load(self.model, state)
-        self.device = next(self.model.parameters()).device
+        self._parameters = load(self._model, state)
+        self.device = next(self._model.parameters()).device
         self.masks = {name: mask.to(self.device) for name, mask in state.masks.items()}
         """By name, a bool tensor of the weight's shape. Change masks only by `set_masks` or `keep_highest`."""
         memory = {name: value.to(self.device, copy=True) for name, value in state.memory.items()}
         self.memory = {name: value for name, value in memory.items() if not name.startswith(_OPTIMIZER)}
         """Tensors that the updater keeps from step to step; they are saved with the state."""
-        dense = not any(getattr(module, "sparse", False) is True for module in self.model.modules())  # embeddings
-        self.optimizer = make_optimizer(task.recipe.optimizer, self.parameters.values(), dense)
         self.trains_dense = trains_dense
         """Whether the optimizer trains dense weights (or scores): masks are then applied, not enforced."""
-        restore_optimizer(self.optimizer, self.parameters, state.optimizer | under(_OPTIMIZER, memory))
+        self._start_optimizer(state.optimizer | under(_OPTIMIZER, memory))
         self.choice = state.choice
         """How well scores decided in the prunings until now."""
         self._measure: Callable[[], Choice] | None = None
@@ -65,6 +65,41 @@ class TrainingContext:
         self._finite: dict[str, torch.Tensor] = {}
         """Of each layer whether the scores that masks were chosen by have been finite until now."""
         self._count()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Context in which steps are made; other engines change the network for that long."""
+        yield
+
+    def begin_step(self, dense_gradient: bool) -> None:
+        """Called before each step; other engines skip what a step does not need.
+
+        Args:
+            dense_gradient: whether the updater needs the gradients of pruned weights too.
+        """
+
+    def _start_optimizer(self, tensors: Tensors) -> None:
+        """Make the optimizer, with what it remembers of each weight in the weight's shape."""
+        self.optimizer = self._new_optimizer(self._parameters)
+        restore_optimizer(self.optimizer, self._parameters, tensors)
+
+    def _new_optimizer(self, trained: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
+        dense = not any(getattr(module, "sparse", False) is True for module in self._model.modules())  # embeddings
+        return make_optimizer(self._recipe.optimizer, trained.values(), dense)
+
+    def _optimizer_tensors(self) -> Tensors:
+        """What the optimizer remembers, of each weight in the weight's shape."""
+        return optimizer_tensors(self.optimizer, self._parameters)
+
+    @property
+    def model(self) -> nn.Module:
+        """The network."""
+        return self._model
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """All parameters of the model by name."""
+        return self._parameters
 
     @property
     def dense_gradient_flops(self) -> Flops:
@@ -145,9 +180,13 @@ class TrainingContext:
                             value.mul_(stayed)
         self._count()
 
+    def _enforced(self) -> Masks:
+        """The masks that are enforced on dense weights after each step."""
+        return {} if self.trains_dense else self.masks
+
     def _count(self) -> None:
-        masked = {} if self.trains_dense else self.masks
-        self._weights: list[torch.Tensor] = [self.parameters[name] for name in masked]
+        masked = self._enforced()
+        self._weights: list[torch.Tensor] = [self._parameters[name] for name in masked]
         self._kept = [mask.float() for mask in masked.values()]
         flops = self.network.flops_at({name: mask.sum().double() for name, mask in self.masks.items()})
         self.sparse_flops: Flops = flops if self.trains_dense else float(flops)
@@ -161,7 +200,7 @@ class TrainingContext:
         with: its momentum is not that of the weights in the state.
         """
         self.check_scores()
-        optimizer = optimizer_tensors(self.optimizer, self.parameters)
+        optimizer = self._optimizer_tensors()
         for name, value in self.memory.items():
             if not isinstance(value, torch.Tensor):
                 raise PluginError(f"training.memory[{name!r}] must be a tensor, and is {reprlib.repr(value)}")
@@ -179,9 +218,13 @@ class TrainingContext:
         gradients = [(weight.grad, kept) for weight, kept in masked if weight.grad is not None]
         multiply([gradient for gradient, _ in gradients], [kept for _, kept in gradients])
         if clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.parameters.values(), clip_norm)
+            nn.utils.clip_grad_norm_(self._trained(), clip_norm)
         self.optimizer.step()
         multiply(self._weights, self._kept)
+
+    def _trained(self) -> Iterable[nn.Parameter]:
+        """What the optimizer trains."""
+        return self._parameters.values()
 
 
 @torch.no_grad()

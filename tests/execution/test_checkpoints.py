@@ -87,7 +87,7 @@ def assert_equal(one, other):
         assert first.keys() == second.keys()
         assert all(torch.equal(first[name], second[name]) for name in first), field
     assert [{**figures, "time": 0} for figures in one.history] == [{**figures, "time": 0} for figures in other.history]
-    timeless = {"wall_seconds": 0.0}
+    timeless = {"wall_seconds": 0.0, "processor_seconds": 0.0}
     assert dataclasses.replace(one.cost, **timeless) == dataclasses.replace(other.cost, **timeless)
     for field in ("step", "trajectory", "loss_sum", "loss_steps", "unbooked"):
         assert getattr(one, field) == getattr(other, field)

@@ -42,6 +42,7 @@ from prunebench.data import seeds
 from prunebench.data.augmentation import augment
 from prunebench.inspection.tickets import Facts, Ticket, load_ticket
 from prunebench.network.description import describe
+from prunebench.plan import engines
 from prunebench.plan.planning import protocol, resolve
 from prunebench.pruning.allocation import total_kept
 from prunebench.pruning.masks import keep_highest
@@ -102,6 +103,7 @@ def _core() -> Iterator[Case]:
     for name, recipe in RECIPES.items():
         tolerance = 3e-2 if "bfloat16" in name else TOLERANCE
         yield Case(f"core/recipe/{name}", lambda recipe=recipe: _dense(**recipe), tolerance=tolerance)
+    yield Case("engine/sparse", _compressed, SparseEngine)
     for name, schedule in SCHEDULES.items():
         yield Case(f"core/schedule/{name}", lambda schedule=schedule: _rates(schedule))
     for name in ("shuffle", "reinitialize", "invert"):
@@ -117,6 +119,26 @@ def _core() -> Iterator[Case]:
     yield Case("core/keys", _keys)
     yield Case("core/network", _network)
     yield Case("core/streaming", _streamed, tolerance=1e-3)
+
+
+class SparseEngine(Method):
+    """In the place of a component, as the sparse engine has a version of its own."""
+
+    name = "sparse-engine"
+    version = engines.VERSION
+    place = "prunebench/plan/engines.py"
+
+
+def _compressed() -> Any:
+    """A training on kept weights: of masks that stay, and of masks that move by a dense gradient."""
+    rigl, _ = loaded().find("method", "rigl")
+    small = {"model": Net(dropout=0.5), "prunable": Prunable(exclude=("0", "3")), "engine": "sparse"}
+    chained = Chained(chain=(Initialize(), Prune(by=Probe(), density=0.2), Train()))
+    return {
+        "static": chain(chained, task_of(**small)),
+        "rigl": chain(rigl(interval="4it"), task_of(**small, clip_norm=0.3), sparsity=0.8),
+        "keys": [engines.AUTO_DENSITY, *(one.key for one in resolve(trial_of(chained, task_of(**small)), "0" * 32))],
+    }
 
 
 def _chains() -> Mapping[str, tuple[prunebench.Stage, ...]]:

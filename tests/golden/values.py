@@ -75,10 +75,8 @@ def _where(case: Case) -> str:
     """Which version to raise: a component's own, unless the core itself computes something else."""
     if case.component is None or core_changed():
         return f"PROTOCOL_VERSION in prunebench/api/versions.py (now {PROTOCOL_VERSION})"
-    place = Path(inspect.getfile(case.component)).name
-    return (
-        f"`version` of {case.component.__name__} in plugins/{place} (now {version(case)}), and of whatever else fails"
-    )
+    place = getattr(case.component, "place", f"plugins/{Path(inspect.getfile(case.component)).name}")
+    return f"`version` of {case.component.__name__} in {place} (now {version(case)}), and of whatever else fails"
 
 
 @cache

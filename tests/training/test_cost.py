@@ -1,5 +1,7 @@
 """The ledger, by hand."""
 
+from dataclasses import asdict
+
 import pytest
 
 from prunebench.network.description import describe
@@ -12,6 +14,15 @@ def test_costs_add_up_in_every_column():
     assert one + other == Cost(training_flops=11.0, scoring_flops=22.0, steps=33, examples=44, wall_seconds=55.0)
     assert (one + other).flops == 33.0
     assert Cost() + one == one
+
+
+def test_processor_seconds_add_up_and_are_unknown_where_a_part_is():
+    one, other = Cost(processor_seconds=1.5), Cost(processor_seconds=2.0)
+    assert (one + other).processor_seconds == 3.5
+    assert (one + Cost(processor_seconds=None)).processor_seconds is None
+    assert Cost.stored(asdict(one)) == one
+    plain = {name: value for name, value in asdict(one).items() if name != "processor_seconds"}
+    assert Cost.stored(plain).processor_seconds is None
 
 
 def test_a_training_step_costs_a_forward_pass_and_twice_that_backward():

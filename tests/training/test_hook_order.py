@@ -47,7 +47,7 @@ class Watching(Updater):
         training.optimizer.register_step_post_hook(lambda *_: self.note("optimizer"))
 
 
-HOOKS = ("begin", "apply_masks", "restore_dense", "flops", "after_backward", "after_step")
+HOOKS = ("begin", "needs_dense_gradient", "apply_masks", "restore_dense", "flops", "after_backward", "after_step")
 
 
 def noting(name):

@@ -21,7 +21,7 @@ from prunebench.api.tasks import Optimizer, Schedule
 from prunebench.data.task_data import Data
 from prunebench.execution.performing import final_figures
 from prunebench.pruning import masks
-from prunebench.training import recipes, training_context
+from prunebench.training import loop, recipes, training_context
 from prunebench.training.arithmetic import repeatable
 from prunebench.training.loop import CheckpointCallback, train
 from prunebench.training.state import State, from_tensors, snapshot, to_tensors
@@ -291,6 +291,14 @@ def test_the_cost_of_a_dense_training_is_three_forward_passes_an_example(tiny, r
     assert cost.training_flops == 3 * 2 * (36 * 12 + 12 * 3) * 300
     assert cost.scoring_flops == 0
     assert cost.wall_seconds > 0
+
+
+def test_processor_seconds_are_those_of_the_steps_alone(tiny, run_stages, monkeypatch):
+    clock = iter(range(10**6))
+    monkeypatch.setattr(loop.time, "process_time", lambda: float(next(clock)))
+    begun = {"hand_on": through_disk}
+    chain = run_stages(tiny.task(evaluate_every="1it"), Train("3it"), pruned(tiny), Train("7it"), **begun)
+    assert [chain.states[node.key].cost.processor_seconds for node in chain.nodes] == [0, 3, 3, 7]
 
 
 def test_the_cost_of_a_sparse_training_counts_the_kept_weights_only(tiny, run_stages):

@@ -41,8 +41,8 @@ REMARKS = {
     "speedup_int8": "dense latency / latency of the dense network in INT8; mean over seeds",
 }
 """Columns of RUNTIME that are not metrics of a result."""
-OPTIONAL = {"size kB", "latency ms", "unscored %", "ties %"}
-LEFT = {"method", "beside the best", "status"}
+OPTIONAL = {"processor s", "engine", "size kB", "latency ms", "unscored %", "ties %"}
+LEFT = {"method", "beside the best", "engine", "status"}
 
 
 def every_row(section: Section) -> Table:
@@ -50,7 +50,7 @@ def every_row(section: Section) -> Table:
     shown = [
         column
         for column in columns(section.objective)
-        if column.heading not in OPTIONAL or any(row.get(column.figures[0]) is not None for row in section.rows)
+        if column.heading not in OPTIONAL or any(row.get(column.figures[0]) not in (None, "") for row in section.rows)
     ]
     body = tuple(tuple(column.show(row) for column in shown) for row in section.rows)
     sides = tuple("left" if column.heading in LEFT else "right" for column in shown)
@@ -101,6 +101,11 @@ def _other(metric: Metric) -> Column:
 
 def _number(name: str, suffix: str = "") -> Callable[[Row], str]:
     return lambda row: "" if row[name] is None else digits(row[name]) + suffix
+
+
+def _optional_number(name: str) -> Callable[[Row], str]:
+    """A number of a column that not every table has."""
+    return lambda row: "" if row.get(name) is None else digits(row[name])
 
 
 def _scaled(value: float | None, unit: float) -> str:
@@ -159,6 +164,8 @@ def columns(objective: Objective) -> list[Column]:
         Column("training FLOPs", ("training_flops",), _large("training_flops")),
         Column("examples", ("examples",), _large("examples")),
         Column("wall s", ("wall_seconds",), _number("wall_seconds")),
+        Column("processor s", ("processor_seconds",), _optional_number("processor_seconds")),
+        Column("engine", ("engine",), lambda row: row.get("engine") or ""),
         Column("inference FLOPs", ("inference_flops",), _large("inference_flops")),
         Column("speed-up", ("speedup",), _number("speedup", "×")),
         Column("compression", ("compression",), _number("compression", "×")),

@@ -62,6 +62,8 @@ their names.
 
 FLOPs and speed-up are counted, not measured. Seconds are measured on the machines named above, and depend on their
 other load."""
+ENGINES = """Rows of the sparse engine were trained on their kept weights only. Engines give the same numbers up to
+rounding, so the rows are compared, whichever engine trained them. Processor seconds show what the engine saved."""
 FALSE_DIFFERENCES = ((10, 0.07), (30, 0.10))
 """Up to so many equal methods, the share of simulated comparisons (a task at a sparsity) that show any difference."""
 
@@ -104,6 +106,8 @@ def _section(section: Section, selection: Selection) -> Iterator[Block]:
         yield protocol(section, results)
     yield Heading(3, "Every row")
     yield every_row(section)
+    if any(row.get("engine") for row in section.rows):
+        yield Paragraph(said(ENGINES))
     yield from _evidence(section, results)
     yield from _notes("Not done", [_undone(row) for row in section.measured.rows if row["status"] != "done"])
     yield from _notes("Not decided by scores", filter(None, map(_undecided, section.rows)))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from prunebench.leaderboard.selection import LABELS, OF_THE_METHOD, OWN_KEY, shared
 from prunebench.leaderboard.tables.model import Table
 from prunebench.leaderboard.tables.sections import Section
-from prunebench.records.results import OPTION, PROFILE, Result
+from prunebench.records.results import OF_ENGINE, OPTION, PROFILE, Result
 
 NAMES = {"data": "data fingerprint"}
 SHOWN_VALUES = 3
@@ -65,7 +65,7 @@ def _environment(results: Sequence[Result]) -> list[tuple[str, str]]:
     values: dict[str, set[str]] = {}
     for result in results:
         for name, value in result.provenance.items():
-            if name != OWN_KEY and not name.startswith((OF_THE_METHOD, OPTION)):
+            if name not in (OWN_KEY, OF_ENGINE) and not name.startswith((OF_THE_METHOD, OPTION)):
                 values.setdefault(name, set()).add(value)
     return [(NAMES.get(name, name), _several(found)) for name, found in sorted(values.items())]
 
