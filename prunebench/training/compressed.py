@@ -25,7 +25,7 @@ from prunebench.training.state import State, Tensors
 from prunebench.training.training_context import TrainingContext
 from prunebench.training.trial_context import TrialContext
 
-DENSEST = 0.25
+DENSEST = 0.2
 """The largest density of a layer that is compressed; a denser one is trained under its mask, which is then faster.
 
 `benchmarks/sparse.py` measures it.
