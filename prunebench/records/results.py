@@ -174,15 +174,6 @@ CALIBRATED = {
 OUTPUT_ERROR = "output_error/"
 """Prefix of the metrics for that error in each prunable layer."""
 
-CALIBRATED = {
-    "output_error": "squared error of a layer's outputs on held-out calibration examples, relative to its squared "
-    "outputs, when it was last pruned or reconstructed by its inputs; the mean over the layers",
-}
-"""Additional metrics of a trial whose layers were pruned or reconstructed by their inputs."""
-
-OUTPUT_ERROR = "output_error/"
-"""Prefix of the metrics for that error in each prunable layer."""
-
 NAMED = 5
 """Layers that a sentence names at most."""
 TIES_MATTER = 0.01
