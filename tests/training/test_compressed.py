@@ -10,6 +10,7 @@ from torch.nn.functional import linear
 import prunebench
 from prunebench import Prune, Train
 from prunebench.api.errors import Diverged, PrunebenchError
+from prunebench.api.stages import Distillation
 from prunebench.api.tasks import Optimizer, Prunable, Schedule
 from prunebench.execution.performing import FixedMasks
 from prunebench.training import compressed
@@ -174,6 +175,12 @@ def test_what_is_not_pruned_is_trained_as_always(tiny, run_stages, prunable):
     dense, sparse = both(run_stages, tiny.task(Normed(), prunable=prunable), pruned(tiny, 0.3), Train())
     assert_close(dense, sparse)
     assert int(sparse.buffers["norm.num_batches_tracked"]) == 20
+
+
+def test_a_student_of_a_teacher(tiny, run_stages):
+    distilled = Train(distillation=Distillation(temperature=2.0, weight=0.5), until="+12it")
+    stages = (Train("6it"), Train(), pruned(tiny, 0.3), distilled)
+    assert_close(*both(run_stages, tiny.task(tiny.MLP(dropout=0.2)), *stages))
 
 
 def test_frozen_weights_stay(tiny, run_stages):
