@@ -75,11 +75,11 @@ class Calibration:
     def drawn(cls, data: Data, seed: int, examples: int) -> Calibration:
         """Drawn by the trial's seed from the training examples, validation excluded; the same for every method.
 
-        Where there are not as many, they are all but the held-out ones.
+        Where there are not as many, they are all but the held-out ones; a single example is both.
         """
         order = torch.randperm(len(data.train), generator=seeds.generator(seed, "calibration"))
-        held_out = min(HELD_OUT, len(order) // 4)
-        return cls(data, order[: len(order) - held_out][:examples], order[len(order) - held_out :])
+        held_out = max(min(HELD_OUT, len(order) // 4), 1)
+        return cls(data, order[: max(len(order) - held_out, 1)][:examples], order[len(order) - held_out :])
 
     def inputs(self, places: torch.Tensor) -> Iterator[Inputs]:
         """The inputs of some examples in batches, neither shuffled nor augmented."""

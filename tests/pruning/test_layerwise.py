@@ -1,5 +1,7 @@
 """Pruning block by block: on which inputs each layer is pruned, how many weights it keeps, and what that costs."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -203,6 +205,12 @@ def test_calibration_examples_are_drawn_by_the_seed_without_those_held_out_for_v
     assert torch.equal(one.held_out, more.held_out)
     assert torch.equal(one.examples, more.examples[:16])
     assert set(more.examples.tolist()).isdisjoint(more.held_out.tolist())
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, (1, 1)), (2, (1, 1)), (3, (2, 1)), (8, (6, 2)), (1000, (30, 128))])
+def test_however_few_examples_there_are_some_calibrate_and_some_are_held_out(count, expected):
+    drawn = Calibration.drawn(SimpleNamespace(train=range(count)), 0, 30)
+    assert (len(drawn.examples), len(drawn.held_out)) == expected
 
 
 def test_the_passes_are_in_the_ledger_and_measuring_is_not(pruned):
