@@ -56,6 +56,7 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
     "Classes that a plugin registers": (
         "Method",
         "LayerwiseMethod",
+        "StructuredMethod",
         "Model",
         "Dataset",
         "Objective",
@@ -71,7 +72,7 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
         "Arrays",
         "Files",
     ),
-    "Passed to a method": ("Trial", "Scoring", "CalibratedLayer", "Training", "Network", "Layer"),
+    "Passed to a method": ("Trial", "Scoring", "CalibratedLayer", "Group", "Part", "Training", "Network", "Layer"),
     "Returned by a method": ("Updater", "Deployed", "Flops"),
     "Parameters added later": ("added_later",),
     "Executors": (
@@ -84,7 +85,7 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
         "run_job",
     ),
     "Runtimes": ("Delivery", "Program", "Unsupported", "load_program"),
-    "Tickets and files": ("load_ticket", "Ticket", "File", "Weights", "read_weights"),
+    "Tickets and files": ("load_ticket", "Ticket", "File", "Weights", "read_weights", "load_network"),
     "Python API": ("load_suite", "run_suite", "RunOptions", "load_leaderboard"),
     "Stages": (
         "Stage",
@@ -93,6 +94,7 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
         "Prune",
         "PruneLayerwise",
         "Reconstruct",
+        "Cut",
         "Shuffle",
         "Rewind",
         "Reinitialize",
@@ -101,6 +103,8 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
         "Distillation",
         "Outliers",
         "Structure",
+        "Unit",
+        "CutAllocation",
         "Time",
     ),
 }
@@ -110,7 +114,7 @@ _UNNAMED = {
     "Component": components.Component,
     "Layer": layers.Layer,
 }
-_ALIASES = {"Allocation": stages, "Flops": layers, "Time": times}
+_ALIASES = {"Allocation": stages, "CutAllocation": stages, "Flops": layers, "Time": times, "Unit": stages}
 """Type aliases, and the modules that define them."""
 
 
@@ -293,6 +297,7 @@ def suite_page() -> str:
 
 SUITE: Mapping[str, type[Any]] = {
     "Suite": input_models.SuiteInput,
+    "Reductions": values.Reductions,
     "Task": input_models.TaskInput,
     "Dataset, model and objective": input_models.ComponentInput,
     "Method": input_models.MethodInput,
@@ -319,6 +324,7 @@ LINKS = {
     "distillation": "[distillation](#distillation)",
     "resources": "[resources](#resources)",
     "runtimes": "[name or [runtime](#runtime), ...]",
+    "reductions": "[reductions](#reductions)",
     "latency": "[latency](#latency)",
     "optimizer": "[optimizer](#optimizer)",
     "schedule": "[schedule](#schedule)",
@@ -342,7 +348,8 @@ def table(rows: tuple[Parameter, ...], texts: Mapping[str, str] = MappingProxyTy
     """
     lines = ["| key | value | default | |", "|---|---|---|---|"]
     for row in rows:
-        kind = row.values if row.schema.get("type") == "boolean" else LINKS.get(row.name, row.values)
+        own = row.schema.get("type") == "boolean" or "enum" in row.schema
+        kind = row.values if own else LINKS.get(row.name, row.values)
         cells = (f"`{row.name}`", kind, _default(row), row.description or texts.get(row.name, ""))
         lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
     return "\n".join(lines) if rows else ""

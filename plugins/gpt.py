@@ -109,8 +109,8 @@ class Block(nn.Module):
         return hidden + added
 
     def attended(self, hidden: torch.Tensor) -> torch.Tensor:
-        count, length, width = hidden.shape
-        parts = self.qkv(hidden).view(count, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        count, length, _ = hidden.shape
+        parts = self.qkv(hidden).view(count, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         mixed = scaled_dot_product_attention(parts[0], parts[1], parts[2], is_causal=self.causal)
         joined: torch.Tensor = mixed.transpose(1, 2).flatten(2)
         return joined

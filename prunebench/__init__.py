@@ -14,12 +14,14 @@ from prunebench.api.errors import Unsupported
 from prunebench.api.executors import Executor, ExitCode, JobResult, JobSpec, Resources, RunContext, WorkerPool
 from prunebench.api.files import File, Weights
 from prunebench.api.hooks import hookimpl
-from prunebench.api.layers import Flops, Network
-from prunebench.api.methods import Deployed, LayerwiseMethod, Method, Updater
+from prunebench.api.layers import Flops, Group, Network, Part
+from prunebench.api.methods import Deployed, LayerwiseMethod, Method, StructuredMethod, Updater
 from prunebench.api.objectives import Classification, Metric, Objective
 from prunebench.api.runtimes import Delivery, Program, Runtime
 from prunebench.api.stages import (
     Allocation,
+    Cut,
+    CutAllocation,
     Deploy,
     Distillation,
     Initialize,
@@ -33,12 +35,14 @@ from prunebench.api.stages import (
     Stage,
     Structure,
     Train,
+    Unit,
 )
 from prunebench.api.times import Time
 from prunebench.api.versions import added_later
 
 if TYPE_CHECKING:
     from prunebench.execution.worker import run_job
+    from prunebench.inspection.exports import load_network
     from prunebench.inspection.programs import load_program
     from prunebench.inspection.tickets import Ticket, load_ticket
     from prunebench.leaderboard import load_leaderboard
@@ -50,6 +54,8 @@ __all__ = [
     "Arrays",
     "CalibratedLayer",
     "Classification",
+    "Cut",
+    "CutAllocation",
     "DataFacts",
     "Dataset",
     "Delivery",
@@ -61,6 +67,7 @@ __all__ = [
     "File",
     "Files",
     "Flops",
+    "Group",
     "Initialize",
     "Input",
     "Interface",
@@ -73,6 +80,7 @@ __all__ = [
     "Network",
     "Objective",
     "Outliers",
+    "Part",
     "Preset",
     "Program",
     "Prune",
@@ -88,11 +96,13 @@ __all__ = [
     "Shuffle",
     "Stage",
     "Structure",
+    "StructuredMethod",
     "Ticket",
     "Time",
     "Train",
     "Training",
     "Trial",
+    "Unit",
     "Unsupported",
     "Updater",
     "Weights",
@@ -101,6 +111,7 @@ __all__ = [
     "added_later",
     "hookimpl",
     "load_leaderboard",
+    "load_network",
     "load_program",
     "load_suite",
     "load_ticket",
@@ -114,6 +125,7 @@ _LATER = {
     "Ticket": "prunebench.inspection.tickets",
     "run_job": "prunebench.execution.worker",
     "load_leaderboard": "prunebench.leaderboard",
+    "load_network": "prunebench.inspection.exports",
     "load_program": "prunebench.inspection.programs",
     "load_suite": "prunebench.session",
     "load_ticket": "prunebench.inspection.tickets",

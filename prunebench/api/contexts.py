@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from prunebench.api.layers import Flops, Layer, Network
-from prunebench.api.stages import Allocation, Structure
+from prunebench.api.layers import Flops, Group, Layer, Network
+from prunebench.api.stages import Allocation, Structure, Unit
 from prunebench.api.times import Clock
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ class Trial(Protocol):
     @property
     def density(self) -> float:
         """Share of the prunable weights to keep: 1 - sparsity."""
+
+    @property
+    def unit(self) -> Unit:
+        """What `density` is a share of in a `Cut`: the prunable weights, or the unit of the suite's `reductions`."""
 
     @property
     def seed(self) -> int:
@@ -85,6 +89,14 @@ class Scoring(Protocol):
         """The prunable weights by name."""
 
     @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """All parameters by name, biases and norms included."""
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The channels and heads that can be removed, for `Method.channel_scores`; empty otherwise."""
+
+    @property
     def memory(self) -> dict[str, torch.Tensor]:
         """What `Method.scores` keeps for the `Method.compensate` of the same pruning; empty before."""
 
@@ -119,7 +131,8 @@ class Scoring(Protocol):
     def gradients(self, loss: torch.Tensor, **options: Any) -> dict[str, torch.Tensor]:
         """Return the dense gradient of a scalar with respect to each prunable weight, pruned positions included.
 
-        It is 0 for a frozen weight and for a weight that the scalar does not depend on.
+        For `Method.channel_scores` it is that of every parameter of the network. It is 0 for a frozen weight and for a
+        weight that the scalar does not depend on.
 
         Args:
             options: options of torch.autograd.grad, such as create_graph=True.

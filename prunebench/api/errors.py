@@ -6,6 +6,7 @@
     ├── DataError         a data set that is missing or damaged: what was looked for, and where
     │   ├── BrokenDataset a data set whose code exits, raises, or contradicts its facts
     │   └── DamagedData   prepared data whose bytes are not those that were written
+    ├── CutError          what is said to be left of a network does not fit it
     ├── TicketError       a file that is not a ticket, or that does not fit
     ├── StoreError        a store that cannot be read or written
     │   ├── MissingEntry  an entry that is not there
@@ -49,6 +50,10 @@ class DamagedData(DataError):
 
 class WeightsError(PrunebenchError):
     """A file of weights that cannot be read, or that does not fit the network."""
+
+
+class CutError(PrunebenchError):
+    """What is said to be left of a network, after channels were removed from it, does not fit it."""
 
 
 class TicketError(PrunebenchError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     import torch
@@ -84,3 +84,75 @@ class Network:
         # Divide numbers, not tensors: a division on a GPU can give another last bit than on a CPU.
         skipped = sum(layer.flops / layer.size * count for layer, count in pruned)
         return self.flops - skipped
+
+
+@dataclass(frozen=True)
+class Part:
+    """What belongs to the channels of a `Group` in one tensor of the network."""
+
+    tensor: str
+    """Name of the parameter or buffer."""
+    dim: int
+    """The dimension that the channels are along."""
+    role: Literal["output", "input", "scale", "other"]
+    """What the tensor does with the channels:
+
+    - `output`: the weight of a layer that computes them, each channel a filter, a neuron, or a head.
+    - `input`: the weight of a layer that reads them.
+    - `scale`: the factors of BatchNorm.
+    - `other`: biases, and the statistics of BatchNorm.
+    """
+    indices: tuple[tuple[int, ...], ...]
+    """For each channel its indices along the dimension, equally many: several in a linear layer behind a flattened
+    image, or for the queries, keys and values of a head."""
+
+    def of(self, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The numbers of each channel in a dict of tensors by name, such as weights or gradients.
+
+        Returns:
+            a tensor of shape (channels, numbers of one channel).
+        """
+        import torch
+
+        value = tensors[self.tensor].movedim(self.dim, 0)
+        places = torch.tensor(self.indices, device=value.device)
+        return value[places.flatten()].reshape(len(self.indices), -1)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channels, or attention heads, that can be removed one by one, each from all tensors that it belongs to.
+
+    A channel of a residual network is in the outputs of every layer that adds to it, in BatchNorm, and in the inputs of
+    every layer that reads it; removing it from one of them only would break the network.
+    """
+
+    name: str
+    """Name of the first weight that computes the channels."""
+    kind: Literal["channels", "heads"]
+    parts: tuple[Part, ...]
+    attention: str = ""
+    """Name of the module with the heads."""
+
+    @property
+    def size(self) -> int:
+        """Number of channels, or heads."""
+        return len(self.parts[0].indices)
+
+    @property
+    def outputs(self) -> tuple[Part, ...]:
+        """The weights that compute the channels; the first is the one that the group is named after."""
+        return self._parts("output")
+
+    @property
+    def inputs(self) -> tuple[Part, ...]:
+        """The weights that read the channels."""
+        return self._parts("input")
+
+    @property
+    def scales(self) -> tuple[Part, ...]:
+        """The scales of BatchNorm."""
+        return self._parts("scale")
+
+    def _parts(self, role: str) -> tuple[Part, ...]:
+        return tuple(part for part in self.parts if part.role == role)

@@ -19,7 +19,7 @@ from prunebench.api.components import Component
 from prunebench.api.contexts import CalibratedLayer, Scoring, Training, Trial
 from prunebench.api.errors import PluginError
 from prunebench.api.layers import Flops, Network
-from prunebench.api.stages import LayerAllocation, Outliers, Structure
+from prunebench.api.stages import CutAllocation, LayerAllocation, Outliers, Structure
 
 if TYPE_CHECKING:
     import torch
@@ -132,6 +132,8 @@ class Method(Component):
 
     control: ClassVar[bool] = False
     """Whether this is the unpruned network that all other methods are compared with."""
+    structured: ClassVar[bool] = False
+    """Whether it removes channels or heads: its targets are then the `reductions` of a suite, where it has any."""
     exempt: ClassVar[Mapping[str, str]] = {}
     """Checks of `prunebench check` that do not apply to the method, each with the reason that a report shows."""
 
@@ -168,11 +170,24 @@ class Method(Component):
         """
         return {}
 
-    def scoring_flops(self, network: Network, density: float) -> float:
-        """Return the FLOPs of one `scores` call, which count as training cost; 0 if `scores` does not run the network.
+    def channel_scores(self, scoring: Scoring) -> dict[str, torch.Tensor]:
+        """Return a score for each channel of each group, for `Cut(by=self)` in the chain; the highest are kept.
 
         Args:
-            network: the dense network's layers and its forward FLOPs for one example.
+            scoring: the network at this point of the chain; `scoring.groups` are the groups, whose parts are looked up
+                in `scoring.parameters`, or in gradients by the same names.
+
+        Returns:
+            by the name of the group, a finite tensor of shape (group.size,).
+        """
+        raise NotImplementedError(f"method {self.name!r} has no channel_scores")
+
+    def scoring_flops(self, network: Network, density: float) -> float:
+        """Return the FLOPs of one `scores` or `channel_scores` call, which count as training cost; 0 if the network is
+        not run.
+
+        Args:
+            network: the layers and the forward FLOPs for one example; of what is left if channels were removed.
             density: share of the weights that are kept before the call.
         """
         return 0.0
@@ -250,6 +265,37 @@ class LayerwiseMethod(Method):
             reconstruct=self.reconstruct,
         )
         yield stages.Train(until=f"+{self.finetune}")
+
+
+class StructuredMethod(Method):
+    """Base class of methods that remove channels and attention heads. Override `channel_scores`.
+
+    The network is trained by the whole recipe. Then each round removes channels and fine-tunes what is left.
+    """
+
+    structured: ClassVar[bool] = True
+
+    allocation: Annotated[
+        CutAllocation, Doc("global compares the channels of all layers, uniform removes the same share of each group")
+    ] = "global"
+    rounds: Annotated[int, Ge(1), Doc("cut and fine-tune this often, to the target by equal factors")] = 1
+    finetune: Annotated[times.Time, Doc("length of each fine-tuning, such as 10ep; 0 for none")] = "25%"
+    align: Annotated[int, Ge(1), Doc("keep a multiple of so many channels in each group")] = 1
+    exclude: Annotated[tuple[str, ...], Doc("regular expressions of weights whose outputs stay whole")] = ()
+
+    def stages(self, trial: Trial) -> Iterator[stages.Stage]:
+        yield stages.Initialize()
+        yield stages.Train()
+        for done in range(1, self.rounds + 1):
+            yield stages.Cut(
+                by=self,
+                density=trial.density ** (done / self.rounds),
+                unit=trial.unit,
+                allocation=self.allocation,
+                align=self.align,
+                exclude=self.exclude,
+            )
+            yield stages.Train(until=f"+{self.finetune}")
 
 
 def method_of(stage: stages.Stage) -> Method | None:

@@ -243,6 +243,44 @@ PRUNING = (Prune, PruneLayerwise)
 """The stages that choose masks."""
 
 
+Unit = Literal["weights", "parameters", "macs", "channels"]
+"""What a cut leaves a share of; see `Cut`."""
+CutAllocation = Literal["global", "uniform"]
+"""Which channels are compared: those of the whole network, or those of the same group."""
+
+
+@dataclass(frozen=True)
+class Cut(Stage):
+    """Remove the channels and attention heads with the lowest scores; the network is smaller afterwards.
+
+    A channel is removed from all layers that it belongs to: see `prunebench.Group`. As few are removed as leave no more
+    than the target. Each group keeps one channel, and the outputs of the network stay. Channels over which LayerNorm or
+    GroupNorm normalizes stay too, as the others would compute something else without them.
+
+    Later densities and sparsities are shares of the whole network: of its weights, what is cut away is pruned.
+
+    Args:
+        by: the method whose `channel_scores` rank the channels.
+        density: share of the whole network's `unit` that is left at most.
+        unit: `weights` that are prunable, all `parameters`, multiplications of an example (`macs`), or output
+            `channels` of the prunable layers.
+        allocation: `global` compares all channels, `uniform` removes the same share of each group.
+        align: groups keep a multiple of so many channels, as kernels like it; heads are not aligned.
+        exclude: regular expressions of weights whose outputs stay whole.
+        invert: remove the highest scores instead (an ablation that shows whether the scores matter).
+    """
+
+    calls = "channel_scores"
+
+    by: Component
+    density: float
+    unit: Unit = "weights"
+    allocation: CutAllocation = "global"
+    align: Annotated[int, Ge(1)] = 1
+    exclude: tuple[str, ...] = ()
+    invert: bool = False
+
+
 @dataclass(frozen=True)
 class Shuffle(Stage):
     """Move the mask of each layer to random positions (the random-mask control).

@@ -23,7 +23,7 @@ from prunebench.api.layers import Network
 from prunebench.api.methods import Method
 from prunebench.api.objectives import Classification, Metric, Objective
 from prunebench.api.runtimes import Measure
-from prunebench.api.stages import Distillation
+from prunebench.api.stages import Distillation, Unit
 from prunebench.api.versions import added_later
 
 _CLOSED = {"extra": "forbid"}
@@ -234,6 +234,8 @@ class Trial:
     seed: int
     measure: Measure | None = added_later(None)  # noqa: RUF009
     """The runtimes in which the finished network is measured."""
+    unit: Unit = added_later("weights")  # noqa: RUF009
+    """What a cut leaves `density` of at most; see `prunebench.Cut`."""
     describe: Callable[[Task], Network] | None = field(default=None, compare=False, repr=False)
     """Describes the network of a task; planning sets it, because suites are read without torch."""
 
@@ -264,6 +266,26 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reductions:
+    """How many times smaller the methods that remove channels and heads make the network.
+
+    4 leaves at most a quarter, and its rows stand beside those at a sparsity of 0.75.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
+
+    by: Annotated[
+        Unit, Doc("what becomes less: prunable weights, all parameters, multiplications (macs), or output channels")
+    ]
+    of: Annotated[tuple[Annotated[float, Gt(1)], ...], Len(1), Doc("the factors, such as [2, 4, 8]")]
+
+    @property
+    def sparsities(self) -> tuple[float, ...]:
+        """The shares that are removed at least."""
+        return tuple(round(1 - 1 / factor, 6) for factor in self.of)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Suite:
     """A grid of each task with each method at each sparsity and seed, and the dense control."""
 
@@ -281,16 +303,36 @@ class Suite:
     """The name of the selected profile."""
     changes: tuple[Change, ...] = ()
     """What the profile changed."""
+    reductions: Reductions | None = None
+    """Targets of the methods that remove channels and heads, instead of the sparsities."""
+
+    def sparsities_of(self, entry: Entry) -> tuple[float, ...]:
+        """The targets of an entry; controls have one, 0."""
+        if entry.method.control:
+            return (0.0,)
+        common = self.reductions.sparsities if self.reductions and entry.method.structured else self.sparsities
+        return entry.sparsities or common
+
+    def unit_of(self, entry: Entry) -> Unit:
+        """What the targets of an entry are shares of."""
+        return self.reductions.by if self.reductions and entry.method.structured else "weights"
 
     def trials(self) -> Iterator[Trial]:
         """Yield the trials in a fixed order; controls have one sparsity, 0."""
         for task in self.tasks:
             for entry in self.entries:
                 own = replace(entry, sparsities=None)  # a trial does not depend on the other sparsities
-                for sparsity in (0.0,) if entry.method.control else entry.sparsities or self.sparsities:
+                unit = self.unit_of(entry)
+                for sparsity in self.sparsities_of(entry):
                     for seed in self.seeds:
                         yield Trial(
-                            suite=self.name, task=task, entry=own, sparsity=sparsity, seed=seed, measure=self.measure
+                            suite=self.name,
+                            task=task,
+                            entry=own,
+                            sparsity=sparsity,
+                            seed=seed,
+                            unit=unit,
+                            measure=self.measure,
                         )
 
 

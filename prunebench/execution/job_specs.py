@@ -149,6 +149,7 @@ STAGES = (
     stages.Train,
     stages.Prune,
     stages.PruneLayerwise,
+    stages.Cut,
     stages.Reconstruct,
     stages.Shuffle,
     stages.Rewind,

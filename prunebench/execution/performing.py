@@ -6,16 +6,18 @@ import reprlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import overload
 
 import torch
 from torch import nn
 
 from prunebench.api.contexts import Training
-from prunebench.api.errors import PluginError, PrunebenchError
+from prunebench.api.errors import PluginError, PrunebenchError, Unreachable
 from prunebench.api.layers import Network
 from prunebench.api.methods import Deployed, Method, Updater, method_of
 from prunebench.api.runtimes import Measure
 from prunebench.api.stages import (
+    Cut,
     Deploy,
     Initialize,
     Prune,
@@ -25,10 +27,12 @@ from prunebench.api.stages import (
     Rewind,
     Shuffle,
     Stage,
+    Structure,
     Train,
 )
 from prunebench.data import seeds
 from prunebench.data.inputs import Inputs
+from prunebench.execution import cutting
 from prunebench.execution.runtimes import measured_in_runtimes
 from prunebench.network.delivery import FinishedNetwork
 from prunebench.network.deployment import Delivered, measure
@@ -46,7 +50,7 @@ from prunebench.training.cost import Cost
 from prunebench.training.distillation import Teacher
 from prunebench.training.loop import CheckpointCallback, train
 from prunebench.training.metrics import evaluate
-from prunebench.training.state import State, Tensors, load, snapshot
+from prunebench.training.state import State, Tensors, snapshot
 from prunebench.training.trial_context import TrialContext, fresh_model, starting_model
 
 
@@ -80,23 +84,27 @@ def _performed(
     assert state is not None, f"{stage} follows no state"
     if isinstance(stage, Train):
         return _train(stage, node, state, source, context, callback)
-    if isinstance(stage, Prune):
-        return _prune(stage, state, context)
-    if isinstance(stage, PruneLayerwise):
-        return _prune_layerwise(stage, state, context)
+    if isinstance(stage, (Prune, PruneLayerwise, Cut)):
+        return _removed(stage, state, context)
     if isinstance(stage, (Deploy, Measure)):
         return state
     if isinstance(stage, Reinitialize):
-        fresh = snapshot(fresh_model(context.trial, "reinitialize"))
+        fresh = snapshot(fresh_model(context.trial, "reinitialize", state.cut))
         return _under_masks(_begun_again(state, 0).changed(**fresh, optimizer={}), state.masks)
     assert source is not None, f"{stage} goes back to no state"
     if isinstance(stage, Rewind):
-        return _rewind(stage, state, source)
+        return _rewind(stage, state, source.narrowed(state.cut))
     if isinstance(stage, Shuffle):
-        return _shuffle(state, source, context.trial.seed)
+        return _shuffle(state, source.narrowed(state.cut), context.trial.seed)
     if isinstance(stage, Reconstruct):
-        return _reconstruct(stage, state, source, context)
+        return _reconstruct(stage, state, source.narrowed(state.cut), context)
     raise PrunebenchError(f"{stage} is not a stage that can be performed")
+
+
+def _removed(stage: Prune | PruneLayerwise | Cut, state: State, context: TrialContext) -> State:
+    if isinstance(stage, Prune):
+        return _prune(stage, state, context)
+    return _cut(stage, state, context) if isinstance(stage, Cut) else _prune_layerwise(stage, state, context)
 
 
 def _train(
@@ -110,8 +118,8 @@ def _train(
     by, teacher = method_of(stage), None
     if stage.distillation is not None:
         assert source is not None, f"{stage} has no teacher"
-        teacher = Teacher(stage.distillation, context.model, source)
-    updater = FixedMasks() if by is None else _updater(by, stage.density)
+        teacher = Teacher(stage.distillation, context.model_at(source.cut), source)
+    updater = FixedMasks() if by is None else _updater(by, _share_left(stage.density, state, context))
     fresh = state.trajectory != node.trajectory
     begun = state.changed(memory={}, trajectory=node.trajectory) if fresh else state
     return train(context, begun, node.stop, stage.stream, updater, fresh, callback, teacher, node.engine)
@@ -162,26 +170,66 @@ def _under_masks(state: State, masks: Masks) -> State:
     return state.changed(parameters=parameters, optimizer=optimizer, masks=masks)
 
 
+@overload
+def _share_left(density: float, state: State, context: TrialContext) -> float: ...
+@overload
+def _share_left(density: None, state: State, context: TrialContext) -> None: ...
+def _share_left(density: float | None, state: State, context: TrialContext) -> float | None:
+    """A density of the whole network as a share of the weights that cuts have left.
+
+    Raises Unreachable for a density above what they have left.
+    """
+    if density is None or not state.cut:
+        return density
+    share = density * context.network.size / context.network_at(state.cut).size
+    if share > 1:
+        raise Unreachable(
+            f"a density of {density:.4g} cannot be reached: {density / share:.4g} of the weights are left after the "
+            "channels that were removed"
+        )
+    return share
+
+
+def _check_structure(structure: Structure | None, state: State, context: TrialContext) -> None:
+    """Raise Unreachable for a structure that does not fit what cuts have left."""
+    if structure is not None and state.cut:
+        try:
+            structure.check(structure.density, context.network_at(state.cut).layers)
+        except Unreachable as error:
+            raise Unreachable(f"{error}; `align: {structure.m}` keeps channels that it fits") from None
+
+
+def _cut(stage: Cut, state: State, context: TrialContext) -> State:
+    by = method_of(stage)
+    assert by is not None, "Cut names a method"
+    groups = cutting.groups_in(stage, state, context)
+    scoring = replace(_scoring_context(by, state, context), groups=groups.found)
+    after = cutting.cut(stage, by, groups, scoring, state, context)
+    return _begun_again(after, state.step)
+
+
 def _prune(stage: Prune, state: State, context: TrialContext) -> State:
-    by, network = method_of(stage), context.network
+    by, network, whole = method_of(stage), context.network_at(state.cut), context.network.size
     cost, choice = state.cost, state.choice
     assert by is not None, "Prune names a method"
     masks = {
         layer.name: state.masks.get(layer.name, torch.ones(layer.shape, dtype=torch.bool)) for layer in network.layers
     }
-    begin = sum(int(mask.sum()) for mask in masks.values()) / network.size
+    begin = sum(int(mask.sum()) for mask in masks.values()) / whole
+    _check_structure(stage.structure, state, context)
     for done in range(1, stage.rounds + 1):
         density = begin * (stage.density / begin) ** (done / stage.rounds) if done < stage.rounds else stage.density
         pruned = _under_masks(state, masks)
-        left = sum(int(mask.sum()) for mask in masks.values()) / network.size
+        left = sum(int(mask.sum()) for mask in masks.values()) / network.size  # of what the method sees
         cost += Cost(scoring_flops=by.scoring_flops(network, left))
-        keep = total_kept(network.size, density) if stage.structure is None else stage.structure.kept(network.layers)
+        share = density if stage.structure else _share_left(density, state, context)
+        keep = total_kept(network.size, share) if stage.structure is None else stage.structure.kept(network.layers)
         scoring = replace(_scoring_context(by, pruned, context), keep=keep)
         scores = _scores(by, scoring)
         if stage.invert:
             scores = {name: -score for name, score in scores.items()}
         try:
-            kept = keep_highest(scores, masks, network.layers, density, stage.allocation, stage.structure)
+            kept = keep_highest(scores, masks, network.layers, share, stage.allocation, stage.structure)
         except PrunebenchError as error:
             raise type(error)(f"method {by.name!r}: {error}") from None
         choice |= choice_of(scores, kept, network.layers, stage.allocation, stage.structure, masks)
@@ -216,7 +264,9 @@ def _prune_layerwise(stage: PruneLayerwise, state: State, context: TrialContext)
     by = method_of(stage)
     assert by is not None, "PruneLayerwise names a method"
     calibrator = _calibrator(state, context, stage.examples)
-    keep = {} if stage.structure is not None else calibrator.counts(stage.density, stage.allocation)
+    _check_structure(stage.structure, state, context)
+    density = _share_left(stage.density, state, context) if stage.structure is None else 1.0
+    keep = {} if stage.structure is not None else calibrator.counts(density, stage.allocation)
     return _calibrated(state, calibrator.prune(by_method(by, stage.reconstruct), keep, stage.structure))
 
 
@@ -227,10 +277,9 @@ def _reconstruct(stage: Reconstruct, state: State, source: State, context: Trial
 
 
 def _calibrator(state: State, context: TrialContext, examples: int) -> Calibrator:
-    load(context.model, state)
-    model, names = copied(context.model).eval(), [layer.name for layer in context.network.layers]
-    blocks = blocks_of(model, names, context.trial.task.model.blocks(model))
-    return Calibrator(model, context.network, blocks, Calibration.drawn(context.data, context.trial.seed, examples))
+    model, network = copied(context.loaded(state)).eval(), context.network_at(state.cut)
+    blocks = blocks_of(model, [layer.name for layer in network.layers], context.trial.task.model.blocks(model))
+    return Calibrator(model, network, blocks, Calibration.drawn(context.data, context.trial.seed, examples))
 
 
 def _calibrated(state: State, found: Calibrated) -> State:
@@ -260,10 +309,10 @@ def _scores(by: Method, scoring: ScoringContext) -> Tensors:
 
 
 def _scoring_context(by: Method | None, state: State, context: TrialContext) -> ScoringContext:
-    load(context.model, state)
+    network = context.network_at(state.cut)
     return ScoringContext(
-        model=_differentiable(copied(context.model), context.network),
-        layers=context.network.layers,
+        model=_differentiable(copied(context.loaded(state)), network),
+        layers=network.layers,
         inputs=context.trial.task.interface.inputs,
         masks={name: mask.to(context.device, copy=True) for name, mask in state.masks.items()},
         seed=context.trial.seed,
@@ -324,8 +373,7 @@ def final_figures(state: State, context: TrialContext) -> dict[str, float]:
     """Loss and metrics of a state, from its last evaluation if that is of this very step."""
     if state.history and state.history[-1]["step"] == state.step:
         return {key: value for key, value in state.history[-1].items() if key not in ("step", "time", "train_loss")}
-    load(context.model, state)
-    return evaluate(context.model, context.data, state.step)
+    return evaluate(context.loaded(state), context.data, state.step)
 
 
 def measured(stage: Stage, state: State, context: TrialContext) -> tuple[dict[str, float], dict[str, str]]:
@@ -344,6 +392,7 @@ def _measured(stage: Stage, state: State, context: TrialContext) -> tuple[dict[s
         return final_figures(state, context), {}
     by = method_of(stage)
     scoring = _without_parametrizations(_scoring_context(by, state, context))
+    # Only its size and its latency are measured, for which no values matter.
     dense, _ = plain(copied(context.model).eval())
     deployed = by.deploy(scoring) if by else Deployed(scoring.model, context.device)
     figures = evaluate(Delivered(deployed), context.data, state.step)

@@ -65,6 +65,7 @@ class _Figures(TypedDict):
     notes: dict[str, str]
     layers: list[_Layer]
     inference_flops: float
+    parameters_left: NotRequired[Count]
     started: Date
     finished: Date
     environment: dict[str, str]
@@ -106,7 +107,9 @@ def _notes(record: Record) -> dict[str, str]:
     """Remarks on the figures: those of the machine, and which layers have no score."""
     notes = {f"note.{topic}": text for topic, text in record["notes"].items()}
     unscored = record["state"]["choice"]["unscored"]
-    return notes | ({"note.unscored_layers": ", ".join(unscored)} if unscored else {})
+    whole = [f"{name} ({reason})" for name, reason in record["state"].get("left_out", {}).items()]
+    notes |= {"note.unscored_layers": ", ".join(unscored)} if unscored else {}
+    return notes | ({"note.whole_channels": "; ".join(whole)} if whole else {})
 
 
 def stored_result(
@@ -228,6 +231,7 @@ def _metrics(planned: PlannedTrial, record: Record) -> dict[str, float]:
         **_choice(record),
         **_output_errors(record),
         **reported(record),
+        **({"parameters_left": record["parameters_left"]} if "parameters_left" in record else {}),
         **{DENSITY + layer["name"]: layer["kept"] / layer["total"] for layer in record["layers"]},
     }
 

@@ -18,6 +18,7 @@ import torch
 from prunebench.api import plugins
 from prunebench.api.errors import CorruptEntry, DamagedData, MissingEntry, PrunebenchError, StoreError
 from prunebench.api.executors import ExitCode, JobSpec
+from prunebench.api.layers import Network
 from prunebench.api.stages import Train
 from prunebench.data.prepared import Prepared
 from prunebench.data.task_data import Data
@@ -220,6 +221,7 @@ def write_state(
     Args:
         told: further fields of the record."""
     kept = state.kept()
+    network = context.network_at(state.cut)
     figures, notes = measured(node.stage, state, context)
     record = {
         "stage": repr(node.stage),
@@ -241,13 +243,19 @@ def write_state(
             }
             for layer in context.network.layers
         ],
-        "inference_flops": context.network.flops_at(kept),
+        "inference_flops": network.flops_at(kept),
+        **({"parameters_left": _parameters_left(network, kept)} if state.cut else {}),
         "shapes": shapes_of(state),
         "state": rest_of(state),
     }
     files = to_tensors(state)
     context.check_data()
     store.write(node.key, json.loads(json.dumps(record)), {name: part for name, part in files.items() if part})
+
+
+def _parameters_left(network: Network, kept: Mapping[str, int]) -> int:
+    """All parameters that are neither cut away nor pruned, biases and norms included."""
+    return network.parameters - sum(layer.size - kept.get(layer.name, layer.size) for layer in network.layers)
 
 
 def _device(device: torch.device) -> dict[str, str]:

@@ -5,34 +5,41 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from prunebench.api.components import Input, Interface
+from prunebench.api.errors import PrunebenchError
 from prunebench.api.objectives import Objective
 from prunebench.api.stages import Deploy
 from prunebench.inspection.tickets import Facts, Ticket, write_file
 from prunebench.inspection.trials import Finished
+from prunebench.network import cuts
+from prunebench.network.cuts import cut_out
 from prunebench.network.description import describe
-from prunebench.network.modules import loadable, plain
+from prunebench.network.modules import copied, loadable, plain
 from prunebench.network.onnx_files import as_onnx
+from prunebench.records.files import read_bytes
 from prunebench.records.results import RUNTIME
 from prunebench.suite.reading import trial_to_plain
-from prunebench.training.state import load
-from prunebench.training.trial_context import fresh_model
 
 FORMATS = ("ticket", "state-dict", "onnx")
 
 
 def ticket_of(finished: Finished) -> Ticket:
-    """The masks of a trial, the weights that it finished with, and those that they were trained from."""
-    end, origin = finished.end, finished.origin(len(finished.nodes))
+    """The masks of a trial, the weights that it finished with, and those that they were trained from.
+
+    Of a network from which channels were removed it is that of the whole network, in which they are zero.
+    """
+    end, origin = finished.end.whole(), finished.origin(len(finished.nodes)).whole()
+    layers = describe(finished.trial.task).layers
     interface = finished.trial.task.interface
     plain_interface = Interface.of_images(interface.shape, interface.outputs[-1])
     return Ticket(
         Facts(
             trial=str(finished.trial),
             configuration=trial_to_plain(finished.trial),
-            layers=tuple((layer.name, layer.shape) for layer in describe(finished.trial.task).layers),
+            layers=tuple((layer.name, layer.shape) for layer in layers),
             shape=interface.shape,
             classes=interface.outputs[-1],
             interface=None if interface == plain_interface else interface,
@@ -43,7 +50,7 @@ def ticket_of(finished: Finished) -> Ticket:
             fingerprint=finished.prepared.fingerprint,
             environment=finished.record["environment"],
         ),
-        masks=dict(end.masks),
+        masks={layer.name: end.masks[layer.name] for layer in layers if layer.name in end.masks},
         initial=origin.parameters | origin.buffers,
         final=end.parameters | end.buffers,
     )
@@ -71,18 +78,53 @@ def export(finished: Finished, path: Path, form: str = "ticket") -> None:
     if form == "ticket":
         ticket_of(finished).save(path)
         return
-    model = fresh_model(finished.trial, "scratch")
-    load(model, finished.end)
+    model = copied(finished.context.loaded(finished.end)).cpu()
     write_file(path, {"state-dict": _state_dict, "onnx": _onnx}[form](model.eval(), finished))
 
 
 def _state_dict(model: nn.Module, finished: Finished) -> bytes:
-    """What `model.load_state_dict(safetensors.torch.load_file(path))` takes."""
+    """What `model.load_state_dict(safetensors.torch.load_file(path))` takes, or `load_network` of a cut one."""
     import safetensors.torch
 
+    cut = cuts.to_tensors(finished.end.cut)
+    described = metadata(finished) | ({"cut": {name: one.tolist() for name, one in cut.items()}} if cut else {})
     tensors = {name: value.detach().clone().contiguous() for name, value in loadable(model).state_dict().items()}
     # One entry of metadata: safetensors writes several in any order.
-    return safetensors.torch.save(tensors, {"prunebench": json.dumps(metadata(finished), sort_keys=True)})
+    return safetensors.torch.save(tensors, {"prunebench": json.dumps(described, sort_keys=True)})
+
+
+def load_network(module: nn.Module, path: str | Path) -> nn.Module:
+    """Put the weights of an exported state dict into a new network of the same model, which is cut to fit them.
+
+    Args:
+        module: the whole network, such as `timm.create_model` or `Model.build` returns it; it is changed.
+        path: a file that `prunebench export --format state-dict` wrote. Nothing in it is executed.
+
+    Returns:
+        the module, in evaluation mode.
+
+    Raises PrunebenchError for a file that is not such a file, or is one of another network.
+    """
+    import safetensors
+    import safetensors.torch
+
+    try:
+        content = read_bytes(Path(path))
+        with safetensors.safe_open(Path(path), "pt") as file:
+            written = json.loads((file.metadata() or {}).get("prunebench", "{}"))
+        cut = {str(name): torch.tensor(value) for name, value in {**written.get("cut", {})}.items()}
+        module = cut_out(module, cuts.from_tensors(cut))
+        module.load_state_dict(safetensors.torch.load(content))
+    except OSError as error:
+        raise PrunebenchError(f"{path} cannot be read: {error.strerror or error}") from error
+    except PrunebenchError as error:
+        raise PrunebenchError(f"{path} does not fit this network: {error}") from None
+    except safetensors.SafetensorError as error:
+        raise PrunebenchError(f"{path} is not a safetensors file: {error}") from error
+    except (ValueError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise PrunebenchError(f"{path} does not fit this network: {reason}") from error
+    return module.eval()
 
 
 def _onnx(model: nn.Module, finished: Finished) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 
 from prunebench.api.errors import StoreError, TicketError
 from prunebench.api.objectives import Metric
-from prunebench.api.stages import PRUNING, Train
+from prunebench.api.stages import PRUNING, Cut, Train
 from prunebench.inspection.measures import (
     Density,
     Movement,
@@ -97,10 +97,10 @@ def inspect(
 
     Raises TicketError for another trial whose layers are others.
     """
-    layers, end = describe(finished.trial.task).layers, finished.end
+    layers, end = describe(finished.trial.task).layers, finished.end.whole()
     if other is not None:
         _check_layers(finished, other)
-    origin = finished.origin(len(finished.nodes))
+    origin = finished.origin(len(finished.nodes)).whole()
     kept = {name: int(mask.sum()) for name, mask in end.masks.items()}
     return Findings(
         trial=str(finished.trial),
@@ -113,7 +113,7 @@ def inspect(
         output_errors=dict(end.layer_errors),
         other=str(other.trial) if other else "",
         other_from=_from(finished, other) if other else "",
-        overlaps=tuple(overlaps(layers, end.masks, other.end.masks)) if other else (),
+        overlaps=tuple(overlaps(layers, end.masks, other.end.whole().masks)) if other else (),
         stability=stability(finished, note) if stable else None,
     )
 
@@ -151,13 +151,13 @@ def _trainings(finished: Finished) -> list[Training]:
 def _pruned(finished: Finished) -> tuple[Tensors, Tensors, Masks, Masks] | None:
     """The training before the last pruning: its weights at first and in the end, the masks before and after pruning."""
     nodes = finished.nodes
-    places = [place for place, node in enumerate(nodes) if isinstance(node.stage, PRUNING)]
+    places = [place for place, node in enumerate(nodes) if isinstance(node.stage, (Cut, *PRUNING))]
     if not places or not any(isinstance(node.stage, Train) for node in nodes[: places[-1]]):
         return None
     prune = nodes[places[-1]]
     assert prune.parent is not None
     try:
-        before, after = finished.state(prune.parent), finished.state(prune.key)
-        return finished.origin(places[-1]).parameters, before.parameters, before.masks, after.masks
+        before, after = finished.state(prune.parent).whole(), finished.state(prune.key).whole()
+        return finished.origin(places[-1]).whole().parameters, before.parameters, before.masks, after.masks
     except StoreError:  # removed from the store since: there is nothing to be seen of it
         return None

@@ -116,7 +116,7 @@ def errors_between(
     finished: Finished, one: State, other: State, shares: tuple[float, ...]
 ) -> tuple[tuple[float, ...], bool]:
     """Test errors on the straight way between two states; and whether BatchNorm statistics were measured there."""
-    model, data = copied(finished.context.model), finished.context.data
+    model, data = copied(finished.context.model_at(one.cut)), finished.context.data
     metric = finished.trial.task.metrics[0]
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     errors = []

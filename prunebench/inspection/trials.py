@@ -95,7 +95,8 @@ class Finished:
             if isinstance(node.stage, Rewind) and node.stage.weights and node.source:
                 return self.state(node.source)
             if isinstance(node.stage, Reinitialize):
-                return State(step=0, **snapshot(fresh_model(self.trial, "reinitialize")), masks={})
+                fresh = snapshot(fresh_model(self.trial, "reinitialize", self.end.cut))
+                return State(step=0, **fresh, masks={}, cut=self.end.cut)
             if isinstance(node.stage, Initialize):
                 return self.state(node.key)
         raise PrunebenchError(f"{self.trial} has no initialization")

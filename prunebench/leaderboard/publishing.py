@@ -27,6 +27,7 @@ from prunebench.records.files import has_content, remove, write_file
 from prunebench.records.results import (
     CALIBRATED,
     CHOICE,
+    CUT,
     DEPLOYED,
     EARLY_STOP,
     METRICS,
@@ -208,7 +209,7 @@ def trials(selection: Selection) -> pd.DataFrame:
     present = {name for result in selection.results for name in result.metrics}
     primary = dict.fromkeys(result.primary for result in selection.results)
     always = [name for name in METRICS if name not in ADDED_LATER or name in present]
-    sometimes = (*EARLY_STOP, *map(early_stop_name, primary), *DEPLOYED, *CHOICE, *CALIBRATED)
+    sometimes = (*EARLY_STOP, *map(early_stop_name, primary), *DEPLOYED, *CUT, *CHOICE, *CALIBRATED)
     sometimes += tuple(sorted(name for name in present if name.startswith(RUNTIME)))
     names = dict.fromkeys(metric.name for metric in primary)
     named = dict.fromkeys((*names, *always, *(name for name in sometimes if name in present)))

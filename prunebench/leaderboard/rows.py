@@ -26,12 +26,23 @@ from prunebench.leaderboard.statistics import (
     places,
     verdict,
 )
-from prunebench.records.results import DEPLOYED, IMPORTED, OF_ENGINE, RUNTIME, TIES_MATTER, Result, early_stop_name
+from prunebench.records.results import (
+    DEPLOYED,
+    IMPORTED,
+    OF_ENGINE,
+    RUNTIME,
+    TIES_MATTER,
+    UNITS,
+    Result,
+    early_stop_name,
+)
 
 COLUMNS = {
     "task": "label of the task: data set, model and recipe",
     "method": "label of the method in the suite",
     "target_sparsity": "the sparsity that was asked for; 0 for the dense network",
+    "target_unit": "what the target is a share of, where it is not the prunable weights: parameters, macs or channels, "
+    "of which at least the target is removed",
     "sparsity": "share of the prunable weights that is exactly zero, counted from the weights after training; mean",
     "n": "number of seeds that are done; all figures of the row are over these",
     "metric": "name of the task's primary metric, such as accuracy",
@@ -64,6 +75,8 @@ COLUMNS = {
     "speedup": "dense inference FLOPs / inference FLOPs: theory, not a measurement; mean",
     "compression": "prunable weights / those that are kept; mean",
     "parameters_kept": "prunable weights that are not zero; mean",
+    "parameters_left": "all parameters that are neither cut away nor pruned, of networks from which channels were "
+    "removed; mean",
     "parameters_prunable": "the prunable weights: the denominator of sparsity",
     "collapsed_layers": "prunable layers without a single weight left; the most of any seed",
     "unscored_share": "share of the prunable weights in layers whose scores were all 0 at a pruning, so that the order "
@@ -107,7 +120,15 @@ COLUMNS = {
 
 NOTE = "note."
 """Prefix of remarks in a provenance."""
-OPTIONAL = ("unscored_share", "tied_share", "made_elsewhere", "processor_seconds", "engine")
+OPTIONAL = (
+    "target_unit",
+    "parameters_left",
+    "unscored_share",
+    "tied_share",
+    "made_elsewhere",
+    "processor_seconds",
+    "engine",
+)
 """Columns that a table has only if one of its rows has something there."""
 
 _TEXTS = (
@@ -129,6 +150,7 @@ _TEXTS = (
     "objective",
     "made_elsewhere",
     "engine",
+    "target_unit",
 )
 _WHOLE = ("n", "pairs", "tier", "collapsed_layers", "parameters_prunable", "seeds")
 
@@ -223,6 +245,7 @@ def _row(cell: Cell, reference: Reference, place: Place | None, objective: Objec
         "variant": newest.variant if newest else "",
         "control": cell.control,
         "target_sparsity": cell.sparsity,
+        "target_unit": unit_of(newest.params) if newest else None,
         "n": len(cell.done),
         "seeds": len(cell.seeds),
         "metric": metric.name,
@@ -245,6 +268,12 @@ def _row(cell: Cell, reference: Reference, place: Place | None, objective: Objec
         **_in_runtimes(cell),
         **_other_metrics(cell, objective),
     }
+
+
+def unit_of(params: Mapping[str, Any]) -> str | None:
+    """What the target of a trial is a share of; None where it is the prunable weights."""
+    unit = params.get("unit")
+    return str(unit) if unit in UNITS else None
 
 
 def _compared(cell: Cell, reference: Reference, metric: Metric) -> dict[str, Any]:
@@ -314,6 +343,7 @@ def _figures(cell: Cell) -> dict[str, float | None]:
         "speedup": cell.mean(_ratio("inference_flops_dense", "inference_flops")),
         "compression": cell.mean(_ratio("parameters_prunable", "parameters_kept")),
         "processor_seconds": cell.mean(_metric("processor_seconds")),
+        "parameters_left": cell.mean(_metric("parameters_left")),
         "parameters_prunable": cell.largest("parameters_prunable"),
         "collapsed_layers": cell.largest("collapsed_layers"),
         "unscored_share": _from(cell.largest("unscored_share"), math.ulp(0.0)),

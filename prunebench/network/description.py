@@ -22,6 +22,7 @@ from prunebench.api.tasks import Prunable, Task
 from prunebench.data import seeds
 from prunebench.data.inputs import constant_inputs
 from prunebench.messages.suggestions import nearest
+from prunebench.network.cuts import NOTHING, NetworkCut
 from prunebench.network.modules import build, called
 from prunebench.network.profiles import Connections, Profile, profile
 
@@ -31,14 +32,14 @@ SHOWN = 3
 LEAVE_OUT = "leave them out with `prunable: {exclude: [...]}` of the task, or in `prunable` of the model"
 
 
-def describe(task: Task) -> Network:
-    """The network of a task, with the layers that the task allows to be pruned."""
-    return _describe(task.model, task.interface, task.prunable)
+def describe(task: Task, cut: NetworkCut = NOTHING) -> Network:
+    """The network of a task, or what a cut leaves of it, with the layers that the task allows to be pruned."""
+    return _describe(task.model, task.interface, task.prunable, cut)
 
 
 @functools.lru_cache(maxsize=256)
-def _describe(model: Model, interface: Interface, prunable: Prunable) -> Network:
-    found = profile(model, interface)
+def _describe(model: Model, interface: Interface, prunable: Prunable, cut: NetworkCut) -> Network:
+    found = profile(model, interface, cut)
     if not found.prunable:
         raise PrunebenchError(f"model {called(model)!r} has no weights to prune: name some in its `prunable`")
     if not found.trainable:

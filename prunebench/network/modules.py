@@ -16,6 +16,7 @@ from torch.nn.utils import parametrizations, parametrize, remove_spectral_norm, 
 from prunebench.api.components import Interface, Model
 from prunebench.api.errors import PrunebenchError
 from prunebench.api.weights import stored
+from prunebench.network.cuts import NOTHING, NetworkCut, cut_out
 
 # The modules; torch.nn.utils has functions of these names.
 hooks: Any = importlib.import_module("torch.nn.utils.weight_norm")
@@ -27,8 +28,11 @@ def called(model: Model) -> str:
     return f"{model.name}/{getattr(model, model.variant)}" if model.variant else model.name
 
 
-def build(model: Model, interface: Interface) -> nn.Module:
-    """A model's module. Raises PrunebenchError for what cannot be trained."""
+def build(model: Model, interface: Interface, cut: NetworkCut = NOTHING) -> nn.Module:
+    """A model's module, or what a cut leaves of it.
+
+    Raises PrunebenchError for what cannot be trained, CutError for a cut that is not one of this network.
+    """
     with _settings_restored():
         module = model.build_for(interface)
     if not isinstance(module, nn.Module):
@@ -40,7 +44,7 @@ def build(model: Model, interface: Interface) -> nn.Module:
             f"({', '.join(map(repr, lazy))}): give their sizes, or let `build` pass one example through"
         )
     _keep_pruned_layers_finite(module)
-    return module
+    return cut_out(module, cut) if cut else module
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from prunebench.api.errors import PrunebenchError
 from prunebench.api.weights import aliases, parametrized, stored
 from prunebench.data import seeds
 from prunebench.data.inputs import Inputs, random_inputs, tensors_of
+from prunebench.network.cuts import NOTHING, NetworkCut
 from prunebench.network.modules import build, called, copied
 from prunebench.network.tracing import Tracer, Transformed
 
@@ -71,23 +72,23 @@ class Connections:
 
 
 @functools.lru_cache(maxsize=256)
-def profile(model: Model, interface: Interface) -> Profile:
-    """The profile of a model for some inputs and outputs.
+def profile(model: Model, interface: Interface, cut: NetworkCut = NOTHING) -> Profile:
+    """The profile of a model for some inputs and outputs, or of what a cut leaves of it.
 
     Raises PrunebenchError for a model whose output does not fit the loss, or that cannot be built; and what the model's
     own code raises.
     """
     try:
-        return _profile(model, interface, "meta")
+        return _profile(model, interface, cut, "meta")
     except PrunebenchError:
         raise
     except Exception:  # of a pass that looks at values; or of a broken one, which breaks on the CPU too
-        return _profile(model, interface, "cpu")
+        return _profile(model, interface, cut, "cpu")
 
 
-def _profile(model: Model, interface: Interface, device: str) -> Profile:
+def _profile(model: Model, interface: Interface, cut: NetworkCut, device: str) -> Profile:
     with torch.device(device), _plainly():
-        module = build(model, interface)
+        module = build(model, interface, cut)
         parameters, prunable = dict(module.named_parameters()), prunable_names(model, module)
         buffers = specifications(module.named_buffers())
         tracer, output = _traced(model, module, prunable, interface, "evaluation")
@@ -105,7 +106,7 @@ def _profile(model: Model, interface: Interface, device: str) -> Profile:
         aliases=aliases(module),
         used=frozenset(name for name, one in parameters.items() if name in tracer.used or one in trained),
         uncounted=frozenset(name for name in tracer.used if not tracer.flops.get(name)),
-        filled=_filled(model, interface, suspects) if suspects else frozenset(),
+        filled=_filled(model, interface, cut, suspects) if suspects else frozenset(),
         plain=frozenset(name for name in prunable if _is_plain(module, parameters[name])),
         connections=_connections(module, prunable),
         trainable=any(parameter.requires_grad for parameter in parameters.values()),
@@ -251,11 +252,11 @@ def _described(output: object) -> str:
     return f"{output!r}" if output is None else f"an object of type {type(output).__name__}: return the outputs alone"
 
 
-def _filled(model: Model, interface: Interface, suspects: frozenset[str]) -> frozenset[str]:
+def _filled(model: Model, interface: Interface, cut: NetworkCut, suspects: frozenset[str]) -> frozenset[str]:
     """Which of some weights are not zero where they are multiplied when they are pruned: tried with real numbers."""
     lost: set[str] = set()
     with torch.device("cpu"), _plainly():
-        module = build(model, interface)
+        module = build(model, interface, cut)
         for pattern in (_scattered, _first_half, _last_half):
             pruned = _pruned(module, suspects, pattern)
             lost |= {name for name in parametrized(module) if name in pruned and _fills(module, name)}

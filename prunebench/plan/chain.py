@@ -10,6 +10,7 @@ from prunebench.api.errors import PrunebenchError, Unreachable
 from prunebench.api.methods import method_of
 from prunebench.api.stages import (
     PRUNING,
+    Cut,
     Initialize,
     Prune,
     PruneLayerwise,
@@ -69,7 +70,7 @@ def _check(stage: Stage, chain: Sequence[Link]) -> None:
     """Raises PrunebenchError for a stage that cannot follow a chain, PluginError for one by something else."""
     if not isinstance(stage, Stage):
         raise PrunebenchError(f"a chain is made of stages, such as prunebench.Train(), and not of {stage!r}")
-    if method_of(stage) is None and isinstance(stage, PRUNING):
+    if method_of(stage) is None and isinstance(stage, (Cut, *PRUNING)):
         raise PrunebenchError(f"{type(stage).__name__} names the method that it prunes by, and `by` is None")
     if isinstance(stage, Initialize) and chain:
         raise PrunebenchError("Initialize begins a chain, and comes nowhere else in it")

@@ -8,6 +8,7 @@ step 500 are the same node. Nothing runs here, and no data is touched.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -21,6 +22,7 @@ from prunebench.api.methods import Method
 from prunebench.api.runtimes import Measure
 from prunebench.api.stages import (
     PRUNING,
+    Cut,
     Deploy,
     Initialize,
     Prune,
@@ -35,6 +37,7 @@ from prunebench.api.stages import (
 from prunebench.api.tasks import Engine, Entry, Task, Trial
 from prunebench.api.versions import PROTOCOL_VERSION
 from prunebench.messages import tracebacks
+from prunebench.messages.suggestions import nearest
 from prunebench.network.description import alone, describe
 from prunebench.network.modules import called
 from prunebench.network.starting import check_start
@@ -86,6 +89,8 @@ class Node:
             text = f"prune to density {stage.density:.4g}"
         elif isinstance(stage, PruneLayerwise):
             text = f"prune layer by layer to density {stage.density:.4g}"
+        elif isinstance(stage, Cut):
+            text = f"cut to {stage.density:.4g} of the {stage.unit}"
         elif isinstance(stage, Rewind):
             text = f"rewind to step {self.stop}"
         elif isinstance(stage, Measure):
@@ -326,6 +331,9 @@ def _node(link: Link, trial: Trial, last: Node, source: Node | None, network: Ne
     canonical = stage
     if isinstance(stage, Rewind):
         canonical = replace(stage, to=f"{link.stop}it")  # however it was written
+    elif isinstance(stage, Cut):
+        _check_cut(stage, network)
+        density = min(last.density, stage.density)  # a guess, exact for cuts by weights
     elif isinstance(stage, PRUNING):
         _check_density(stage, network)
         density = stage.density
@@ -342,6 +350,18 @@ def _check_layerwise(network: Network) -> None:
             f"{', '.join(unseen)} cannot be pruned or reconstructed layer by layer, only plain weights of linear "
             "layers and two-dimensional convolutions: leave them out with `prunable: {exclude: [...]}` of the task"
         )
+
+
+def _check_cut(stage: Cut, network: Network) -> None:
+    if not 0 < stage.density <= 1:
+        raise Unreachable(f"a cut cannot leave a share of {stage.density:g}")
+    names = [layer.name for layer in network.layers]
+    for pattern in stage.exclude:
+        if not any(re.search(pattern, name) for name in names):
+            raise PrunebenchError(
+                f"{pattern!r} in `exclude` matches none of the {len(names)} prunable weights; the nearest are "
+                f"{', '.join(nearest(pattern, names, n=3, cutoff=0))}"
+            )
 
 
 def _check_density(stage: Prune | PruneLayerwise, network: Network) -> None:
@@ -377,10 +397,12 @@ def ablated(stages: Iterable[Stage], entry: Entry) -> list[Stage]:
             raise Unreachable(f"method {entry.method.name!r} makes its last mask while it trains: no pruning to invert")
         if any(isinstance(stage, PruneLayerwise) for stage in chain):
             raise Unreachable(f"method {entry.method.name!r} prunes layer by layer: there are no scores to invert")
-        chain = [replace(stage, invert=True) if isinstance(stage, Prune) else stage for stage in chain]
+        chain = [replace(stage, invert=True) if isinstance(stage, (Prune, Cut)) else stage for stage in chain]
     head, tail = chain[: last + 1], chain[last + 1 :]
     if entry.reinitialize:
         tail = [Reinitialize(), *_from_the_start(tail)]
+    if entry.shuffle and isinstance(chain[last], Cut):
+        raise Unreachable(f"method {entry.method.name!r} removes channels: there is no mask to shuffle")
     if entry.shuffle:
         tail = [Rewind(), Shuffle(), *_from_the_start(tail)] if trained else [Shuffle(), *tail]
     return [*head, *tail]
@@ -420,7 +442,7 @@ def _last_mask(chain: Sequence[Stage], entry: Entry) -> int:
     """The place of the stage that makes the last mask."""
     for place in reversed(range(len(chain))):
         stage = chain[place]
-        if isinstance(stage, PRUNING) or (isinstance(stage, Train) and stage.by is not None):
+        if isinstance(stage, (Cut, *PRUNING)) or (isinstance(stage, Train) and stage.by is not None):
             return place
     raise Unreachable(f"method {entry.method.name!r} prunes nothing that could be ablated")
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from prunebench.api.components import Input
 from prunebench.api.contexts import Mode
-from prunebench.api.layers import Layer
+from prunebench.api.layers import Group, Layer
 from prunebench.data import seeds
 from prunebench.data.inputs import Inputs, constant_inputs
 from prunebench.data.task_data import Batch, Data
@@ -43,6 +43,8 @@ class ScoringContext:
     """Loads the data set; call `batches` instead."""
     keep: int = 0
     """How many weights are kept after the pruning that scores are for; 0 where nothing is pruned."""
+    groups: tuple[Group, ...] = ()
+    """The channels and heads that can be removed, for `Method.channel_scores`."""
     memory: dict[str, torch.Tensor] = field(default_factory=dict)
     """What `Method.scores` keeps for the `Method.compensate` of the same pruning."""
 
@@ -61,6 +63,11 @@ class ScoringContext:
         """The prunable weights by name."""
         parameters = dict(self.model.named_parameters())
         return {layer.name: parameters[layer.name] for layer in self.layers}
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """All parameters by name."""
+        return dict(self.model.named_parameters())
 
     @property
     def device(self) -> torch.device:
@@ -109,12 +116,13 @@ class ScoringContext:
     def gradients(self, loss: torch.Tensor, **options: Any) -> dict[str, torch.Tensor]:
         """Return the dense gradient of a scalar with respect to each prunable weight, pruned positions included.
 
-        It is 0 for a frozen weight and for a weight that the scalar does not depend on.
+        Where there are groups, it is that of every parameter. It is 0 for a frozen weight and for a weight that the
+        scalar does not depend on.
 
         Args:
             options: options of torch.autograd.grad, such as create_graph=True.
         """
-        weights = self.weights
+        weights = self.parameters if self.groups else self.weights
         if not loss.requires_grad:
             return {name: torch.zeros_like(weight) for name, weight in weights.items()}
         wanted = [weight for weight in weights.values() if weight.requires_grad]

@@ -49,7 +49,7 @@ class Result:
     """What the task's objective reports besides the loss, the primary metric first: which of the `metrics` these are,
     which direction is better, and how they are written. Results from before there were objectives are of accuracy."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """The final figures: those of the objective by name, and METRICS, EARLY_STOP, DEPLOYED, THROUGHPUT, CHOICE,
+    """The final figures: those of the objective by name, and METRICS, EARLY_STOP, DEPLOYED, THROUGHPUT, CUT, CHOICE,
     CALIBRATED, DENSITY, OUTPUT_ERROR and RUNTIME."""
     history: list[dict[str, float]] = field(default_factory=list)
     """The evaluations of the last training: `step`, `time` (Unix seconds), `train_loss`, then figures of the objective
@@ -153,6 +153,14 @@ THROUGHPUT = {
     "gpu_utilization": "share of that time in which the GPU was busy, if its driver reports it",
 }
 """Additional metrics of a trial that ends with trained weights: they depend on the machine, not only on the method."""
+
+UNITS = {"parameters": "all parameters", "macs": "the multiplications", "channels": "the output channels"}
+"""What the target of a trial can be a share of, beside the prunable weights, in words; see `prunebench.Unit`."""
+
+CUT = {
+    "parameters_left": "all parameters that are neither cut away nor zero because they are pruned",
+}
+"""Additional metrics of a trial whose network was cut."""
 
 CHOICE = {
     "zero_scores": "weights that could be kept and whose score was exactly 0, at the pruning with the largest share",

@@ -9,7 +9,9 @@ from typing import Any, NotRequired
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from prunebench.api.errors import CorruptEntry, PrunebenchError
+from prunebench.api.errors import CorruptEntry, CutError, PrunebenchError
+from prunebench.network import cuts
+from prunebench.network.cuts import NetworkCut
 from prunebench.network.modules import called
 from prunebench.network.profiles import Specification, specifications
 from prunebench.store.entries import Entries
@@ -50,6 +52,7 @@ class _Rest(TypedDict):
     unbooked: NotRequired[_Costs]
     choice: _Choices
     layer_errors: NotRequired[dict[str, float]]
+    left_out: NotRequired[dict[str, str]]
 
 
 class _Written(TypedDict):
@@ -73,12 +76,13 @@ def rest_of(state: State) -> dict[str, Any]:
         "loss_steps": state.loss_steps,
         "choice": {**asdict(state.choice), "unscored": list(state.choice.unscored)},
         **({"layer_errors": state.layer_errors} if state.layer_errors else {}),
+        **({"left_out": state.left_out} if state.left_out else {}),
     }
 
 
 def shapes_of(state: State) -> dict[str, list[int]]:
-    """The shape of each mask, for a record."""
-    return {name: list(mask.shape) for name, mask in state.masks.items()}
+    """The shape of each mask as it is stored, for a record."""
+    return {name: list(state.cut.whole(name, mask).shape) for name, mask in state.masks.items()}
 
 
 def read_state(entries: Entries, key: str, context: TrialContext) -> State:
@@ -93,9 +97,10 @@ def read_state(entries: Entries, key: str, context: TrialContext) -> State:
     try:
         _RECORD.validate_python(record, strict=True)
         _check_shapes(record["shapes"], context)
+        _check_cut(cuts.from_tensors(tensors.get("cut", {})), context)
         state = from_tensors(tensors, record["shapes"], record["state"])
         _check(state, context)
-    except (ValidationError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValidationError, CutError, ValueError, KeyError, TypeError, IndexError) as error:
         raise CorruptEntry(f"{entries.folder(key)} holds no state of this network: {_first_line(error)}") from error
     return state
 
@@ -114,10 +119,22 @@ def _check_shapes(shapes: Mapping[str, list[int]], context: TrialContext) -> Non
             raise ValueError(f"a mask of {name!r} of shape {shape}")
 
 
+def _check_cut(cut: NetworkCut, context: TrialContext) -> None:
+    """Raise CutError for a cut that is not one of the network, or that leaves nothing which runs."""
+    if not cut:
+        return
+    context.model_at(cut)
+    try:
+        context.network_at(cut)
+    except Exception as error:  # of the model's code, for which the shapes do not fit
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CutError(f"what its cut leaves of the network does not run: {reason}") from error
+
+
 def check_lasting(state: State, context: TrialContext) -> None:
     """Raise PrunebenchError for a state that could not be read again, as the model's code changes its own network."""
     try:
-        _check_outline(state, context.outline)
+        _check_outline(state, context.outline_at(state.cut))
     except ValueError as error:
         raise PrunebenchError(
             f"model {called(context.trial.task.model)!r} does not have the same parameters and buffers whenever it is "
@@ -131,8 +148,9 @@ def _check_outline(state: State, expected: Outline) -> None:
 
 
 def _check(state: State, context: TrialContext) -> None:
-    parameters = context.outline.parameters
-    _check_outline(state, context.outline)
+    outline = context.outline_at(state.cut)
+    parameters = outline.parameters
+    _check_outline(state, outline)
     exact = context.trial.task.recipe.optimizer.name in OWN_KIND
     for key, value in state.optimizer.items():
         name = key.partition("/")[2]

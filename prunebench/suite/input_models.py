@@ -18,6 +18,7 @@ from prunebench.api import stages
 from prunebench.api.components import Component
 from prunebench.api.executors import Resources
 from prunebench.api.runtimes import Latency
+from prunebench.api.tasks import Reductions
 from prunebench.messages.suggestions import shown
 
 LABEL = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}"
@@ -132,6 +133,9 @@ class SuiteInput:
         Doc("versions of the suite: for each name the changes, from paths as in --set to values"),
     ] = field(default_factory=dict)
     profile: Annotated[str, Doc("the profile that is used unless --profile names another")] | None = None
+    reductions: Annotated[
+        Reductions | None, Doc("targets of the methods that remove channels and heads, instead of the sparsities")
+    ] = None
 
 
 COMPONENT_KEYS = tuple(one.name for one in fields(ComponentInput))

@@ -195,7 +195,8 @@ def _numbers(numbers: Iterable[float], value: str) -> list[float]:
 def _sparsities(suite: Suite) -> list[float]:
     """All sparsities of the trials, those of the suite before those of single entries."""
     own = (number for entry in suite.entries for number in entry.sparsities or ())
-    return list(dict.fromkeys([*suite.sparsities, *own]))
+    reduced = suite.reductions.sparsities if suite.reductions else ()
+    return list(dict.fromkeys([*suite.sparsities, *reduced, *own]))
 
 
 _FINDERS: Mapping[str, Callable[[Suite, str], Sequence[object]]] = {

@@ -81,6 +81,7 @@ def to_plain(suite: Suite) -> dict[str, Any]:
         "seeds": list(suite.seeds),
         "resources": dumped(suite.resources),
         **runtimes.to_plain(suite.measure),
+        **({} if suite.reductions is None else {"reductions": dumped(suite.reductions)}),
     }
 
 
@@ -97,6 +98,7 @@ def trial_to_plain(trial: Trial) -> dict[str, Any]:
         "task": _task_to_plain(trial.task),
         "method": _entry_to_plain(trial.entry),
         "sparsity": trial.sparsity,
+        **({} if trial.unit == "weights" else {"unit": trial.unit}),
         "seed": trial.seed,
         **runtimes.to_plain(trial.measure),
     }
@@ -119,6 +121,7 @@ def trial_from_plain(plain: Mapping[str, Any], registry: Registry) -> Trial:
         sparsity=float(plain["sparsity"]),
         seed=plain["seed"],
         measure=measure,
+        unit=plain.get("unit", "weights"),
     )
 
 
@@ -185,6 +188,8 @@ def _suite(root: Node, registry: Registry, errors: SuiteErrors) -> Suite | None:
     measure = runtimes.measurement(root, registry, errors)
     for key in ("sparsities", "seeds"):
         _numbers_once(root.items(key), errors)
+    if isinstance(reductions := root.get("reductions"), Node):
+        _numbers_once(reductions.items("of"), errors)
     for node, entry in zip(methods, entries, strict=True):
         if entry is not None:
             _check_pipeline(entry, node, known, errors)
@@ -199,6 +204,7 @@ def _suite(root: Node, registry: Registry, errors: SuiteErrors) -> Suite | None:
         description=values.description,
         resources=values.resources,
         measure=measure,
+        reductions=values.reductions,
     )
 
 

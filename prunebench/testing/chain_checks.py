@@ -15,11 +15,12 @@ from prunebench.api.components import Model
 from prunebench.api.contexts import Scoring
 from prunebench.api.errors import Unreachable
 from prunebench.api.methods import Method, method_of
-from prunebench.api.stages import PRUNING, Deploy, Initialize, Prune, Reinitialize, Rewind, Shuffle, Stage, Train
+from prunebench.api.stages import PRUNING, Cut, Deploy, Initialize, Prune, Reinitialize, Rewind, Shuffle, Stage, Train
 from prunebench.api.tasks import Prunable, Trial
 from prunebench.execution.performing import final_figures, perform
 from prunebench.network.description import describe
 from prunebench.plan.planning import Node
+from prunebench.store.state_files import shapes_of
 from prunebench.testing.global_state import same
 from prunebench.testing.harness import (
     ADAM,
@@ -63,7 +64,7 @@ def chain(harness: Harness, network: Model) -> None:
     if [node.key for node in nodes_of(run.trial)] != [node.key for node in run.nodes]:
         raise Nonconformity("stages yields another chain when it is called again")
     updated = any(isinstance(node.stage, Train) and node.stage.by is not None for node in run.nodes)
-    if updated and not run.spy.updates:
+    if updated and not run.spy.updates and not harness.method.structured:
         warn(f"its updater set no masks in {run.trial.task.clock.total} steps: check it with shorter times")
 
 
@@ -103,7 +104,7 @@ def zeros(harness: Harness, network: Model) -> None:
         run = harness.run(harness.case(network, optimizer=optimizer))
         _report(run, "zeros", f" (under {optimizer.name})")
         if not any(state.masks for state in run.states.values()):
-            raise NotApplicable("it prunes nothing")
+            raise NotApplicable("it removes channels, and masks nothing" if run.end.cut else "it prunes nothing")
         for node, _, state in run.steps():
             if revived := _revived(state):
                 raise Nonconformity(f"{revived} after {_called(node)} (under {optimizer.name})")
@@ -115,7 +116,7 @@ def seeds(harness: Harness, network: Model) -> None:
     if found := difference(run, raised(performed(run.trial))):
         raise Nonconformity(f"the same trial comes out otherwise when it is run again: {found}")
     other = raised(performed(replace(run.trial, seed=run.trial.seed + 1), draw=1))
-    if run.end.masks and same(run.end.masks, other.end.masks):
+    if (run.end.masks or run.end.cut) and same(run.end.masks, other.end.masks) and run.end.cut == other.end.cut:
         raise Nonconformity(
             f"the masks of seeds {run.trial.seed} and {other.trial.seed} are the same: draw from scoring.generator or "
             "training.generator(...)"
@@ -183,10 +184,15 @@ def excluded(harness: Harness, network: Model) -> None:
         for name in alone:
             if name in after.masks:
                 raise Nonconformity(f"{_called(node)} prunes {name!r}, which the task excludes")
-            moved = before is not None and not torch.equal(before.parameters[name], after.parameters[name])
+            moved = before is not None and not torch.equal(
+                before.narrowed(after.cut).parameters[name], after.parameters[name]
+            )
             if moved and not isinstance(node.stage, _MOVING):
                 raise Nonconformity(f"{_called(node)} changes {name!r}, which the task excludes")
+    whole = {layer.name: layer for layer in describe(harness.trial(harness.case(network)).task).layers}
     for name in alone:
+        if run.end.parameters[name].shape[1 - whole[name].input_dim] != whole[name].shape[1 - whole[name].input_dim]:
+            raise Nonconformity(f"outputs of {name!r} are removed, which the task excludes")
         if not bool(run.end.parameters[name].all()):
             raise Nonconformity(f"there are zeros in {name!r}, which the task excludes")
 
@@ -336,6 +342,9 @@ def _check_density(run: Run) -> None:
     """Weights are counted in the state, and not copied from a request."""
     layers, state = describe(run.trial.task).layers, run.end
     size = sum(layer.size for layer in layers)
+    if any(isinstance(node.stage, Cut) for node in run.nodes):
+        _check_cut(run, size)
+        return
     kept = sum(int(state.masks[layer.name].sum()) if layer.name in state.masks else layer.size for layer in layers)
     structures = [node.stage.structure for node in run.nodes if isinstance(node.stage, PRUNING)]
     # What N:M sparsity keeps of layers that it does not fit is no fault of the method.
@@ -346,6 +355,17 @@ def _check_density(run: Run) -> None:
         )
     if revived := _revived(state):
         raise Nonconformity(f"{revived} in the end, at sparsity {run.trial.sparsity:g}")
+
+
+def _check_cut(run: Run, size: int) -> None:
+    """At most the weights that were asked for are left."""
+    layers, left = describe(run.trial.task).layers, run.end.kept()
+    kept = sum(left.get(layer.name, layer.size) for layer in layers)
+    if kept > round(run.trial.density * size):
+        raise Nonconformity(
+            f"{kept} of {size} weights are left at sparsity {run.trial.sparsity:g}, and not at most "
+            f"{round(run.trial.density * size)}"
+        )
 
 
 def _revived(state: State) -> str:
@@ -366,8 +386,9 @@ def _cuts(node: Node) -> list[int]:
 def _through_disk(state: State) -> State:
     """The state as it comes back from the store."""
     rest = {name: getattr(state, name) for name in ("step", "trajectory", "history", "loss_sum", "loss_steps")}
-    shapes = {name: list(mask.shape) for name, mask in state.masks.items()}
-    return from_tensors(to_tensors(state), shapes, rest | {"cost": asdict(state.cost), "choice": asdict(state.choice)})
+    return from_tensors(
+        to_tensors(state), shapes_of(state), rest | {"cost": asdict(state.cost), "choice": asdict(state.choice)}
+    )
 
 
 def _sparse_case(harness: Harness, network: Model) -> Case:
@@ -380,7 +401,7 @@ def _sparse_case(harness: Harness, network: Model) -> Case:
         except Unreachable as error:
             reason = error
             continue
-        methods = [method_of(node.stage) for node in nodes if isinstance(node.stage, Prune)]
+        methods = [method_of(node.stage) for node in nodes if isinstance(node.stage, (Prune, Cut))]
         reasons = [method.exempt["inversion"] for method in methods if method and "inversion" in method.exempt]
         if methods and len(reasons) == len(methods):
             raise NotApplicable(reasons[0])

@@ -18,7 +18,7 @@ from prunebench.api.components import Dataset, Model
 from prunebench.api.errors import PluginError, Unreachable
 from prunebench.api.methods import Method, Updater, method_of
 from prunebench.api.registry import Registry
-from prunebench.api.stages import PRUNING, Deploy, Train
+from prunebench.api.stages import PRUNING, Cut, Deploy, Train
 from prunebench.api.tasks import Entry, Optimizer, Prunable, Recipe, Task, Trial
 from prunebench.data.prepared import Prepared, prepare
 from prunebench.data.task_data import Data
@@ -33,6 +33,8 @@ from prunebench.training.state import State
 from prunebench.training.trial_context import TrialContext
 
 TARGETS = (0.5, 0.75, 0.9, 0.95, 0.99)
+STRUCTURED = (0.35, 0.5, 0.75)
+"""Those of methods that remove channels: of the small networks not many more weights belong to channels."""
 """The sparsities that a method is asked for."""
 SHORT, LONG = 24, 140
 """Steps of a recipe; the long one is for updaters, which often do something every 100 steps in the first 75 %."""
@@ -102,8 +104,10 @@ class Harness:
 
     @property
     def targets(self) -> tuple[float, ...]:
-        """A control is never pruned."""
-        return (0.0,) if self.method.control else TARGETS
+        """A control is never pruned; channels are not all of a network's weights."""
+        if self.method.control:
+            return (0.0,)
+        return STRUCTURED if self.method.structured else TARGETS
 
     @cached_property
     def files(self) -> set[Path]:
@@ -247,7 +251,7 @@ def perform_watched(node: Node, state: State | None, source: State | None, run: 
 def with_spy(node: Node, spy: Spy) -> Node:
     """The node with a spy in place of its method."""
     stage = node.stage
-    if not isinstance(stage, (*PRUNING, Train, Deploy)) or (isinstance(stage, Deploy) and stage.by is None):
+    if not isinstance(stage, (*PRUNING, Cut, Train, Deploy)) or (isinstance(stage, Deploy) and stage.by is None):
         return node
     by = SpiedMethod(method=method_of(stage) or Still(), spy=spy)
     return replace(node, stage=replace(stage, by=by))

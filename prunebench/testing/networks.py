@@ -87,8 +87,8 @@ class Block(nn.Module):
         self.up, self.down = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        count, number, width = tokens.shape
-        parts = self.qkv(self.norm1(tokens)).reshape(count, number, 3, self.heads, width // self.heads)
+        count, number, _ = tokens.shape
+        parts = self.qkv(self.norm1(tokens)).reshape(count, number, 3, self.heads, -1)  # of any number of heads
         parts = parts.permute(2, 0, 3, 1, 4)  # query, key and value
         mixed = (
             scaled_dot_product_attention(parts[0], parts[1], parts[2], is_causal=self.causal).transpose(1, 2).flatten(2)

@@ -96,13 +96,13 @@ class SpiedMethod(Method):
         self._check_scores(scores, names, masks)
         return scores
 
-    def _check_cost(self, passes: int, counted: float) -> None:
+    def _check_cost(self, passes: int, counted: float, function: str = "scores") -> None:
         """Pruned weights may be skipped in what is declared, but there are none in a dense network."""
         if passes and not self.declared.flops:
-            self.spy.note("cost", "scores runs the network, and scoring_flops declares nothing")
+            self.spy.note("cost", f"{function} runs the network, and scoring_flops declares nothing")
         elif passes and self.declared.dense and self.declared.flops < UNDERSTATED * counted:
             declared = f"scoring_flops declares {self.declared.flops:,.0f}"
-            self.spy.note("cost", f"scores needs {counted:,.0f} FLOPs, and {declared}")
+            self.spy.note("cost", f"{function} needs {counted:,.0f} FLOPs, and {declared}")
 
     def _check_scores(
         self, scores: Any, shapes: Mapping[str, tuple[int, ...]], masks: Mapping[str, torch.Tensor]
@@ -125,6 +125,20 @@ class SpiedMethod(Method):
                 wrong(f"the scores of {name!r} are not all finite")
             elif bool(masks[name].any()) and not bool(score[masks[name].to(score.device)].any()):
                 self.spy.unscored[name] = None
+
+    def channel_scores(self, scoring: Scoring) -> dict[str, torch.Tensor]:
+        counter = _Counter()
+        self.spy.scored += 1
+        with (
+            self.spy.call("channel_scores"),
+            _passes(scoring.model) as passes,
+            counter if self.declared.dense else nullcontext(),
+        ):
+            scores = self.method.channel_scores(scoring)
+        self._check_cost(len(passes), counter.flops, "channel_scores")
+        for name in scores.keys() - {group.name for group in scoring.groups} if isinstance(scores, Mapping) else ():
+            self.spy.note("scores", f"channel_scores returned {name!r}, which is not the name of a group")
+        return scores
 
     def compensate(self, scoring: Scoring, masks: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         with self.spy.call("compensate"):

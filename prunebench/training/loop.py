@@ -60,7 +60,7 @@ def train(
     Raises:
         Diverged: when the loss of an evaluation is not finite.
     """
-    task, data, seed, model = context.trial.task, context.data, context.trial.seed, context.model
+    task, data, seed, model = context.trial.task, context.data, context.trial.seed, context.model_at(state.cut)
     recipe, clock = task.recipe, task.clock
     training = _context(engine, context, state, updater)
     loss_of, precision = step_loss(recipe, data.objective, teacher), _precision(recipe, training.device)

@@ -9,6 +9,8 @@ from typing import Any, TypedDict
 import torch
 from torch import nn
 
+from prunebench.network import cuts
+from prunebench.network.cuts import NOTHING, NetworkCut
 from prunebench.pruning.choices import Choice
 from prunebench.pruning.masks import Masks, pack, unpack
 from prunebench.training.cost import Cost
@@ -43,6 +45,10 @@ class State:
     """Cost so far of a training that has not ended. It is added to `cost` once, at the end, so that interrupted and
     uninterrupted trainings have equal sums."""
 
+    cut: NetworkCut = NOTHING
+    """What is left of the network. Parameters, buffers, masks and the optimizer's tensors are those of what is left."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Why channels stayed whole when the network was cut, by the weights that compute them."""
     choice: Choice = field(default_factory=Choice)
     """How well scores decided in the prunings of the chain."""
     layer_errors: dict[str, float] = field(default_factory=dict)
@@ -52,12 +58,58 @@ class State:
         return replace(self, **changes)
 
     def kept(self) -> dict[str, int]:
-        """Weights that are not exactly zero, in each masked layer: counted, not copied from a request."""
-        return {name: int(torch.count_nonzero(self.parameters[name])) for name in self.masks}
+        """Weights that are left and not exactly zero, in each masked or cut tensor: counted, not copied from a
+        request."""
+        left = {name: self.parameters[name].numel() for name in self.cut.names & self.parameters.keys()}
+        return left | {name: int(torch.count_nonzero(self.parameters[name])) for name in self.masks}
+
+    def narrowed(self, cut: NetworkCut) -> State:
+        """The state of what a cut leaves of the network, which is nothing that is gone from it already.
+
+        An optimizer with tensors of other shapes than its weights is reset.
+        """
+        inner = cut.within(self.cut)
+        return self.changed(
+            parameters={name: inner.of(name, value) for name, value in self.parameters.items()},
+            buffers={name: inner.of(name, value) for name, value in self.buffers.items()},
+            masks={name: inner.of(name, mask) for name, mask in self.masks.items()},
+            optimizer=_narrowed_optimizer(self, inner),
+            cut=cut,
+        )
+
+    def whole(self) -> State:
+        """The same as a state of the whole network: what is cut away is zero, and pruned by masks."""
+        if not self.cut:
+            return self
+        ones = {name: torch.ones_like(value, dtype=torch.bool) for name, value in self.parameters.items()}
+        return self.changed(
+            parameters={name: self.cut.whole(name, value) for name, value in self.parameters.items()},
+            buffers={name: self.cut.whole(name, value) for name, value in self.buffers.items()},
+            masks={
+                name: self.cut.whole(name, self.masks.get(name, ones[name]))
+                for name in ones.keys() & (self.cut.names | self.masks.keys())
+            },
+            optimizer={},
+            cut=NOTHING,
+        )
+
+
+def _narrowed_optimizer(state: State, cut: NetworkCut) -> Tensors:
+    found: Tensors = {}
+    for key, value in state.optimizer.items():
+        name = key.partition("/")[2]
+        if name in cut.names and value.shape == state.parameters[name].shape:
+            value = cut.of(name, value)
+        elif name in cut.names and value.dim():
+            return {}
+        found[key] = value
+    return found
 
 
 def to_tensors(state: State) -> dict[str, Tensors]:
-    """The state's tensors by file: `weights`, `optimizer`, `memory` and `masks`.
+    """The state's tensors by file: `weights`, `optimizer`, `memory`, `masks` and `cut`.
+
+    Masks are those of the whole network, in which everything that is cut away is pruned.
 
     A tensor that is zero wherever its weight is pruned is written as its kept values only: at 98 % sparsity a
     fiftieth of the size, and only the sign of zeros is lost.
@@ -68,7 +120,8 @@ def to_tensors(state: State) -> dict[str, Tensors]:
         "weights": dict(_packed(name, value, state.masks) for name, value in weights.items()),
         "optimizer": dict(_packed(name, value, state.masks) for name, value in state.optimizer.items()),
         "memory": {name: value.contiguous() for name, value in state.memory.items()},
-        "masks": {name: pack(mask) for name, mask in state.masks.items()},
+        "masks": {name: pack(state.cut.whole(name, mask)) for name, mask in state.masks.items()},
+        "cut": cuts.to_tensors(state.cut),
     }
 
 
@@ -78,11 +131,14 @@ def from_tensors(files: dict[str, Tensors], shapes: dict[str, list[int]], rest: 
     Args:
         shapes: of each masked weight.
         rest: the fields that are not tensors: `step`, `trajectory`, `cost`, `history`, `loss_sum`, `loss_steps`;
-            `layer_errors` where there are any, and `unbooked` of a training that is not done.
+            `layer_errors` and `left_out` where there are any, and `unbooked` of a training that is not done.
+
+    The cut must be one of the network; see `cuts.cut_out`.
 
     Raises ValueError, KeyError or TypeError for anything that `to_tensors` does not make.
     """
-    masks = {name: _unpacked_mask(name, files["masks"][name], shape) for name, shape in shapes.items()}
+    cut = cuts.from_tensors(files.get("cut", {}))
+    masks = {name: cut.of(name, _unpacked_mask(name, files["masks"][name], shape)) for name, shape in shapes.items()}
     weights = dict(_unpacked(name, value, masks) for name, value in files["weights"].items())
     return State(
         step=rest["step"],
@@ -99,6 +155,8 @@ def from_tensors(files: dict[str, Tensors], shapes: dict[str, list[int]], rest: 
         unbooked=Cost.stored(rest["unbooked"]) if "unbooked" in rest else Cost(),
         choice=_choice(rest.get("choice", {})),
         layer_errors=dict(rest.get("layer_errors", {})),
+        cut=cut,
+        left_out=dict(rest.get("left_out", {})),
     )
 
 

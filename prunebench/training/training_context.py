@@ -42,9 +42,9 @@ class TrainingContext:
 
     def __init__(self, context: TrialContext, state: State, trains_dense: bool = False) -> None:
         task = context.trial.task
-        self._model = context.model
+        self._model = context.model_at(state.cut)
         self._recipe = task.recipe
-        self.network = context.network
+        self.network = context.network_at(state.cut)
         self.clock = task.clock
         self.step = state.step
         self.seed = context.trial.seed

@@ -14,10 +14,12 @@ from prunebench.api.layers import Network
 from prunebench.api.tasks import Trial
 from prunebench.data import seeds
 from prunebench.data.task_data import Data
+from prunebench.network.cuts import NOTHING, NetworkCut
 from prunebench.network.description import describe
 from prunebench.network.modules import build
 from prunebench.network.profiles import Specification, specifications
 from prunebench.network.starting import start_from
+from prunebench.training.state import State, load
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class TrialContext:
     load_data: Callable[[], Data]
     known: Network | None = field(default=None, repr=False)
     """The network, where it was described before."""
+    _modules: dict[NetworkCut, tuple[nn.Module, Outline]] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def network(self) -> Network:
@@ -48,20 +51,36 @@ class TrialContext:
 
     @property
     def model(self) -> nn.Module:
-        """A module to load states into."""
-        return self._built[0]
+        """A module to load states of the whole network into."""
+        return self.model_at(NOTHING)
 
-    @property
-    def outline(self) -> Outline:
-        """Of the module when it was built, whatever its code has done since."""
-        return self._built[1]
+    def model_at(self, cut: NetworkCut) -> nn.Module:
+        """A module of what a cut leaves of the network, to load states into."""
+        return self._built(cut)[0]
 
-    @cached_property
-    def _built(self) -> tuple[nn.Module, Outline]:
-        model = fresh_model(self.trial, "scratch").to(self.device)
-        if self.trial.task.recipe.channels_last:
-            model = model.to(memory_format=torch.channels_last)
-        return model, Outline.of(model.named_parameters(), model.named_buffers())
+    def outline_at(self, cut: NetworkCut) -> Outline:
+        """Of that module when it was built, whatever its code has done since."""
+        return self._built(cut)[1]
+
+    def network_at(self, cut: NetworkCut) -> Network:
+        """The description of what a cut leaves of the network."""
+        return describe(self.trial.task, cut) if cut else self.network
+
+    def loaded(self, state: State) -> nn.Module:
+        """The network of a state, with its values; every use of a state builds it here."""
+        model = self.model_at(state.cut)
+        load(model, state)
+        return model
+
+    def _built(self, cut: NetworkCut) -> tuple[nn.Module, Outline]:
+        if cut not in self._modules:
+            for other in [one for one in self._modules if one and cut]:  # one cut network beside the whole one
+                del self._modules[other]
+            model = fresh_model(self.trial, "scratch", cut).to(self.device)
+            if self.trial.task.recipe.channels_last:
+                model = model.to(memory_format=torch.channels_last)
+            self._modules[cut] = model, Outline.of(model.named_parameters(), model.named_buffers())
+        return self._modules[cut]
 
     @cached_property
     def data(self) -> Data:
@@ -73,10 +92,10 @@ class TrialContext:
             self.data.check()
 
 
-def fresh_model(trial: Trial, purpose: str) -> nn.Module:
-    """The task's network with new weights, drawn from (seed, purpose)."""
+def fresh_model(trial: Trial, purpose: str, cut: NetworkCut = NOTHING) -> nn.Module:
+    """The task's network with new weights, drawn from (seed, purpose); or what a cut leaves of it and of them."""
     with seeds.seeded(trial.seed, purpose):
-        return build(trial.task.model, trial.task.interface)
+        return build(trial.task.model, trial.task.interface, cut)
 
 
 def starting_model(trial: Trial, weights: Weights | None = None) -> nn.Module:

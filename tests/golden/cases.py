@@ -18,6 +18,7 @@ from torch import nn
 
 import prunebench
 from prunebench import (
+    Cut,
     Deploy,
     Distillation,
     Initialize,
@@ -55,6 +56,7 @@ from tests.golden import chains
 from tests.golden.chains import (
     Blobs,
     Chained,
+    ChannelProbe,
     LayerProbe,
     Net,
     Probe,
@@ -100,6 +102,8 @@ def _core() -> Iterator[Case]:
         yield Case(f"core/stages/{name}", lambda stages=stages: chain(Chained(chain=(Initialize(), *stages))))
     for name, stages in _layerwise_chains().items():
         yield Case(f"core/layerwise/{name}", lambda stages=stages: _layerwise(stages))
+    for name, stages in _cut_chains().items():
+        yield Case(f"core/cut/{name}", lambda stages=stages: _layerwise(stages))
     for name, recipe in RECIPES.items():
         tolerance = 3e-2 if "bfloat16" in name else TOLERANCE
         yield Case(f"core/recipe/{name}", lambda recipe=recipe: _dense(**recipe), tolerance=tolerance)
@@ -184,6 +188,25 @@ def _layerwise_chains() -> Mapping[str, tuple[prunebench.Stage, ...]]:
         "reconstructed": pruned(reconstruct=True),
         "reconstruct": (Train(until="6it"), Prune(by=Probe(), density=0.4), Reconstruct(examples=30)),
         "shuffled": (*pruned(), Shuffle(), Reconstruct(examples=30, damping=0.1)),
+    }
+
+
+def _cut_chains() -> Mapping[str, tuple[prunebench.Stage, ...]]:
+    by, tuned = ChannelProbe(), Train(until="+3it")
+
+    def cut(**changes: Any) -> tuple[prunebench.Stage, ...]:
+        return (Train(until="6it"), Train(), Cut(**{"by": by, "density": 0.4, **changes}))
+
+    return {
+        "global": (*cut(), tuned),
+        "uniform": (*cut(allocation="uniform", align=2), tuned),
+        "macs": (*cut(unit="macs", exclude=("^3",)), tuned),
+        "inverted": (*cut(unit="channels", invert=True), tuned),
+        "in-rounds": (*cut(density=0.7), tuned, Cut(by=by, density=0.4, unit="parameters"), tuned),
+        "rewound": (*cut(), Rewind(to="6it", optimizer=True), Train()),
+        "reinitialized": (*cut(), Reinitialize(), Train(until="5it")),
+        "pruned": (*cut(), Prune(by=Probe(), density=0.2), tuned),
+        "after-pruning": (Train(until="6it"), Prune(by=Probe(), density=0.5), Cut(by=by, density=0.3), tuned),
     }
 
 

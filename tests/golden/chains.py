@@ -121,6 +121,20 @@ class LayerProbe(prunebench.LayerwiseMethod):
         return 2.0 * tokens * inputs
 
 
+class ChannelProbe(prunebench.StructuredMethod):
+    """Norms of all weights that compute a channel: the core's own cutting, with no built-in method in it."""
+
+    name = "golden-channel-probe"
+    version = 1
+
+    def channel_scores(self, scoring):
+        parts = {group.name: [part.of(scoring.parameters) for part in group.outputs] for group in scoring.groups}
+        return {name: torch.cat(values, 1).norm(dim=1) for name, values in parts.items()}
+
+    def scoring_flops(self, network, density):
+        return network.flops * density
+
+
 def task_of(model=None, dataset=None, prunable=None, **recipe):
     """A task of twenty steps, four an epoch, the last batch of which is ragged."""
     length = {} if "epochs" in recipe else {"steps": 20}
@@ -180,7 +194,7 @@ def chain(method, task=None, sparsity=0.5, root=None, **ablations):
                 "scoring": end.cost.scoring_flops,
                 "steps": end.cost.steps,
                 "examples": end.cost.examples,
-                "inference": context.network.flops_at(end.kept()),
+                "inference": context.network_at(end.cut).flops_at(end.kept()),
             }
         ),
     }
@@ -195,7 +209,7 @@ def _figures(node, state, context):
 
 def _brief(node, state):
     """A stage, its step, the weights in two numbers, and how many are kept: where chains part is seen there."""
-    kept = sum(state.kept().values()) if state.masks else "all"
+    kept = sum(state.kept().values()) if state.masks or state.cut else "all"
     return [type(node.stage).__name__, state.step, _together(state.parameters), kept]
 
 

@@ -8,6 +8,7 @@ from prunebench.leaderboard.metrics import margin_words, worded
 from prunebench.leaderboard.statistics import FEWEST_PAIRS
 from prunebench.leaderboard.tables.model import Span, Style, Table, Text, Words, joined, said
 from prunebench.leaderboard.tables.sections import Row, Section, is_imported, is_reported, percent, spread, state
+from prunebench.records.results import UNITS
 
 SAME_SPARSITY = 5e-4
 """Rounding to whole weights stays below this."""
@@ -88,10 +89,17 @@ def cost_caption(section: Section) -> Text:
     off = [
         said("{} {} % at {} %", row["method"], percent(row["sparsity"]), percent(row["target_sparsity"]))
         for row in section.rows
-        if row["sparsity"] is not None and abs(row["sparsity"] - row["target_sparsity"]) > SAME_SPARSITY
+        if row["sparsity"] is not None
+        and abs(row["sparsity"] - row["target_sparsity"]) > SAME_SPARSITY
+        and row.get("target_unit") not in UNITS
     ]
     counted = f"{COST} Sparsity, counted from the weights after training, is as asked for"
-    return said(counted + ", but for {}.", joined(off)) if off else said(f"{counted} in every row.")
+    found = said(counted + ", but for {}.", joined(off)) if off else said(f"{counted} in every row.")
+    for unit, words in UNITS.items():
+        methods = dict.fromkeys(row["method"] for row in section.rows if row.get("target_unit") == unit)
+        if methods:
+            found = said(f"{{}} Targets of {{}} are shares of {words} that are removed.", found, joined([*methods]))
+    return found
 
 
 def _marked(row: Row | None) -> Words:

@@ -1,0 +1,218 @@
+"""What is left of each weight of a network from which channels or attention heads are removed, and how it is removed.
+
+A `NetworkCut` is plain data: for tensors of the dense network, which indices along which dimension are kept, and how
+many heads attention modules have left. The cut network is always made of the dense one, so that it is known in full
+from a model, a cut and values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from prunebench.api.errors import CutError
+
+HEAD_COUNTS = ("num_heads", "heads", "n_heads", "n_head", "num_attention_heads")
+"""Attributes in which attention modules keep the number of their heads."""
+HEAD_WIDTHS = ("attn_dim", "all_head_size", "inner_dim")
+"""Attributes in which they keep the number of heads times the width of one."""
+
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True, order=True)
+class Kept:
+    """What is left of a tensor along one of its dimensions."""
+
+    tensor: str
+    """Name of the parameter or buffer."""
+    dim: int
+    size: int
+    """Of the dense network."""
+    indices: tuple[int, ...]
+    """Ascending, counted in the dense network."""
+
+
+@dataclass(frozen=True)
+class NetworkCut:
+    """What is left of a network; nothing is removed by default."""
+
+    kept: tuple[Kept, ...] = ()
+    """By name and dimension; what is not named is kept whole."""
+    heads: tuple[tuple[str, int], ...] = ()
+    """The number of heads that are left in attention modules, by the modules' names."""
+
+    def __bool__(self) -> bool:
+        return bool(self.kept or self.heads)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The tensors of which something is removed."""
+        return frozenset(one.tensor for one in self.kept)
+
+    def of(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        """What is left of a tensor of the dense network."""
+        for one in self._of(name):
+            value = value.index_select(one.dim, torch.tensor(one.indices, device=value.device))
+        return value
+
+    def whole(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        """The tensor of the dense network with zeros, or False, wherever something is removed."""
+        for one in self._of(name):
+            shape = (*value.shape[: one.dim], one.size, *value.shape[one.dim + 1 :])
+            value = value.new_zeros(shape).index_copy_(one.dim, torch.tensor(one.indices, device=value.device), value)
+        return value
+
+    def within(self, before: NetworkCut) -> NetworkCut:
+        """This cut in the indices of what an earlier one, which removes less, has left."""
+        earlier = {(one.tensor, one.dim): one.indices for one in before.kept}
+        return NetworkCut(tuple(_counted_in(one, earlier.get((one.tensor, one.dim))) for one in self.kept), self.heads)
+
+    def after(self, before: NetworkCut) -> NetworkCut:
+        """The cut of the dense network for this one, whose indices are those of what `before` has left."""
+        found = {(one.tensor, one.dim): one for one in before.kept}
+        for one in self.kept:
+            earlier = found.get((one.tensor, one.dim))
+            if earlier is not None:
+                indices = tuple(earlier.indices[index] for index in one.indices)
+                one = Kept(one.tensor, one.dim, earlier.size, indices)
+            found[one.tensor, one.dim] = one
+        return NetworkCut(tuple(sorted(found.values())), tuple(sorted((dict(before.heads) | dict(self.heads)).items())))
+
+    def _of(self, name: str) -> Iterator[Kept]:
+        return (one for one in self.kept if one.tensor == name)
+
+
+NOTHING = NetworkCut()
+"""The cut that removes nothing."""
+
+
+def _counted_in(one: Kept, earlier: tuple[int, ...] | None) -> Kept:
+    if earlier is None:
+        return one
+    places = {index: place for place, index in enumerate(earlier)}
+    return Kept(one.tensor, one.dim, len(earlier), tuple(places[index] for index in one.indices))
+
+
+@torch.no_grad()
+def cut_out(module: nn.Module, cut: NetworkCut) -> nn.Module:
+    """Remove everything that a cut does not keep; changes the module itself, and returns it.
+
+    Raises CutError for a cut that is not one of this module.
+    """
+    parameters = dict(module.named_parameters())
+    _check(cut, {**dict(module.named_buffers()), **parameters})
+    smaller: dict[int, nn.Parameter] = {}
+    for name in cut.names & parameters.keys():
+        old = parameters[name]
+        smaller[id(old)] = nn.Parameter(cut.of(name, old.detach()).contiguous(), old.requires_grad)
+    for path, layer in module.named_modules():
+        changed = {name for name, one in layer._parameters.items() if one is not None and id(one) in smaller}
+        for name in changed:  # a tied weight by each of its names
+            layer._parameters[name] = smaller[id(layer._parameters[name])]
+        for name, buffer in layer._buffers.items():
+            if buffer is not None and (full := f"{path}.{name}".removeprefix(".")) in cut.names:
+                layer._buffers[name] = cut.of(full, buffer).contiguous()
+                changed.add(name)
+        if changed:
+            _resize(layer)
+    for path, count in cut.heads:
+        _set_heads(module, path, count)
+    return module
+
+
+def _check(cut: NetworkCut, tensors: Mapping[str, torch.Tensor]) -> None:
+    seen: set[tuple[str, int]] = set()
+    for one in cut.kept:
+        what = f"dimension {one.dim} of {one.tensor!r}"
+        if one.tensor not in tensors or not 0 <= one.dim < tensors[one.tensor].dim():
+            raise CutError(f"the cut names {what}, which the network does not have")
+        if one.size != tensors[one.tensor].shape[one.dim]:
+            raise CutError(f"the cut gives {what} a size of {one.size}, and it is {tensors[one.tensor].shape[one.dim]}")
+        if (one.tensor, one.dim) in seen:
+            raise CutError(f"the cut names {what} twice")
+        if not one.indices or one.indices[0] < 0 or one.indices[-1] >= one.size or not _ascend(one.indices):
+            raise CutError(f"the cut must keep ascending indices from 0 to {one.size - 1} of {what}")
+        seen.add((one.tensor, one.dim))
+
+
+def _ascend(indices: tuple[int, ...]) -> bool:
+    return all(before < after for before, after in pairwise(indices))
+
+
+def _resize(layer: Any) -> None:
+    """Let a layer's description follow the shapes of its weights."""
+    if isinstance(layer, _ConvNd):
+        outputs, inputs = layer.weight.shape[:2]
+        if isinstance(layer, _ConvTransposeNd):
+            outputs, inputs = inputs, outputs
+        if layer.groups > 1:  # depthwise: the only grouped convolutions that are cut
+            layer.groups = inputs = outputs
+        layer.out_channels, layer.in_channels = outputs, inputs
+    elif isinstance(layer, nn.Linear):
+        layer.out_features, layer.in_features = layer.weight.shape
+    elif isinstance(layer, _BatchNorm):
+        layer.num_features = len(layer.running_mean if layer.weight is None else layer.weight)
+    elif isinstance(layer, nn.PReLU):
+        layer.num_parameters = layer.weight.numel()
+
+
+def head_count(module: nn.Module) -> tuple[str, int] | None:
+    """The attribute in which a module keeps its number of heads, and that number; None for other modules."""
+    for name in HEAD_COUNTS:
+        value = vars(module).get(name)
+        if type(value) is int and value > 0:
+            return name, value
+    return None
+
+
+def _set_heads(module: nn.Module, path: str, count: int) -> None:
+    layer = dict(module.named_modules()).get(path)
+    found = None if layer is None else head_count(layer)
+    if layer is None or found is None or not 1 <= count <= found[1]:
+        raise CutError(f"the cut leaves {count} heads in {path!r}, which the network does not have")
+    before = vars(layer)
+    widths = {name: before[name] for name in HEAD_WIDTHS if type(before.get(name)) is int}
+    for name, width in widths.items():
+        setattr(layer, name, width // found[1] * count)
+    for name in HEAD_COUNTS:
+        if before.get(name) == found[1]:
+            setattr(layer, name, count)
+
+
+def to_tensors(cut: NetworkCut) -> Tensors:
+    """A cut as tensors of integers, for a file: `kept/<dimension>/<tensor>`, the size first, and `heads/<module>`."""
+    kept = {f"kept/{one.dim}/{one.tensor}": torch.tensor([one.size, *one.indices]) for one in cut.kept}
+    return kept | {f"heads/{path}": torch.tensor([count]) for path, count in cut.heads}
+
+
+def from_tensors(tensors: Mapping[str, torch.Tensor]) -> NetworkCut:
+    """The cut that `to_tensors` wrote; `cut_out` checks whether it is one of its network. Raises CutError."""
+    for name, value in tensors.items():
+        if value.dtype != torch.int64 or value.dim() != 1 or not len(value):
+            raise CutError(f"{name!r} of the cut is not a list of integers")
+    return NetworkCut(tuple(sorted(_kept_in(tensors))), tuple(sorted(_heads_in(tensors))))
+
+
+def _kept_in(tensors: Mapping[str, torch.Tensor]) -> Iterator[Kept]:
+    for name, value in tensors.items():
+        kind, _, rest = name.partition("/")
+        dim, _, tensor = rest.partition("/")
+        if kind == "kept":
+            if not (dim.isascii() and dim.isdigit() and len(dim) == 1):
+                raise CutError(f"{name!r} of the cut names no dimension")
+            size, *indices = value.tolist()
+            yield Kept(tensor, int(dim), size, tuple(indices))
+        elif kind != "heads":
+            raise CutError(f"{name!r} is no part of a cut")
+
+
+def _heads_in(tensors: Mapping[str, torch.Tensor]) -> Iterable[tuple[str, int]]:
+    return ((name[6:], int(value[0])) for name, value in tensors.items() if name.startswith("heads/"))

@@ -1,0 +1,112 @@
+"""Scores of channels computed by hand: two neurons of two weights, and a layer that reads them."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import prunebench
+from prunebench.api.errors import Unreachable
+from prunebench.network.groups import find_groups
+
+
+def lent(scoring_of, module, task=None):
+    found = scoring_of(module, (2,), task)
+    return replace(found, groups=find_groups(module, found.inputs, [layer.name for layer in found.layers]).found)
+
+
+@pytest.fixture
+def module():
+    module = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.ReLU(), nn.Linear(3, 2))
+    with torch.no_grad():
+        module[0].weight.copy_(torch.tensor([[3.0, -4.0], [1.0, 2.0], [0.0, 1.0]]))
+        module[1].weight.copy_(torch.tensor([2.0, -0.5, 1.0]))
+        module[3].weight.copy_(torch.tensor([[1.0, 2.0, 0.0], [0.0, -1.0, 3.0]]))
+    return module
+
+
+@pytest.fixture
+def scoring(scoring_of, module):
+    return lent(scoring_of, module)
+
+
+def scored(method, scoring):
+    (scores,) = method.channel_scores(scoring).values()
+    return scores.tolist()
+
+
+def test_slimming_compares_the_scales_of_batchnorm(method, scoring):
+    assert scored(method("slimming"), scoring) == [2.0, 0.5, 1.0]
+
+
+def test_channels_without_batchnorm_are_removed_last_by_slimming(method, scoring_of, module):
+    longer = nn.Sequential(*module, nn.ReLU(), nn.Linear(2, 2))
+    scores = method("slimming").channel_scores(lent(scoring_of, longer))
+    assert scores["0.weight"].tolist() == [2.0, 0.5, 1.0]
+    assert scores["3.weight"].tolist() == [3.0, 3.0]
+
+
+def test_slimming_says_that_there_is_no_batchnorm(method, scoring_of):
+    plain = lent(scoring_of, nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)))
+    with pytest.raises(Unreachable, match="no channel of this network has one"):
+        method("slimming").channel_scores(plain)
+
+
+def test_slimming_trains_with_its_penalty_until_the_recipe_ends(method, tiny):
+    def penalized(one):
+        stages = one.stages(tiny.trial(one))
+        return [stage.by is not None for stage in stages if isinstance(stage, prunebench.Train)]
+
+    assert penalized(method("slimming")) == [True, False]
+    assert penalized(method("slimming", penalty=0)) == [False, False]
+
+
+def test_the_penalty_pulls_scales_to_zero(method, module):
+    class Training:
+        model = module
+
+    for parameter in module.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    assert method("slimming", penalty=0.25).updater(None).after_backward(Training()) is False
+    assert module[1].weight.grad.tolist() == [0.25, -0.25, 0.25]
+    assert not module[0].weight.grad.any()
+
+
+def test_the_norm_of_a_group_is_the_mean_over_its_layers_relative_to_its_mean(method, scoring):
+    norms = [(25 + 1 + 4) / 3, (5 + 5 + 0.25) / 3, (1 + 9 + 1) / 3]
+    mean = sum(norms) / 3
+    assert scored(method("group-norm"), scoring) == pytest.approx([norm / mean for norm in norms])
+
+
+def test_lamp_divides_by_what_is_not_smaller(method, scoring):
+    assert scored(method("lamp-channels"), scoring) == pytest.approx([1.0, 5 / 30, 1 / 31])
+
+
+@pytest.fixture
+def slopes(monkeypatch):
+    """Two gradients of the first layer."""
+    of_batches = [
+        {"0.weight": torch.tensor([[1.0, 1.0], [0.0, 1.0], [5.0, 1.0]])},
+        {"0.weight": torch.tensor([[1.0, 0.0], [2.0, -1.0], [0.0, 0.0]])},
+    ]
+    name = "prunebench_plugins.channel_criteria.gradients"
+    monkeypatch.setattr(name, lambda scoring, count, size: of_batches[:count])
+
+
+def test_taylor_squares_the_sum_over_the_filter(method, scoring, slopes):
+    expected = [((3 - 4) ** 2 + 3**2) / 2, (2**2 + (2 - 2) ** 2) / 2, (1**2 + 0) / 2]
+    assert scored(method("taylor-channels", batches=2), scoring) == pytest.approx(expected)
+
+
+def test_obd_sums_the_squares_over_the_filter(method, scoring, slopes):
+    expected = [(9 + 16 + 9) / 4, (4 + 4 + 4) / 4, 1 / 4]
+    assert scored(method("obd-channels", batches=2), scoring) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["taylor-channels", "obd-channels"])
+def test_the_cost_of_gradients_is_that_of_their_examples(method, name):
+    class Network:
+        flops = 10.0
+
+    assert method(name, batches=2, batch_size=4).scoring_flops(Network(), 1.0) == 3 * 10 * 8
