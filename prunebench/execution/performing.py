@@ -346,8 +346,8 @@ def _without_parametrizations(scoring: ScoringContext) -> ScoringContext:
 def finished_network(state: State, context: TrialContext, threads: int = 1) -> FinishedNetwork:
     """The network of a state, as it is passed to runtimes."""
     scoring = replace(_without_parametrizations(_scoring_context(None, state, context)), purpose="runtimes")
-    kept = state.kept()
-    zeros = 1 - sum(kept.get(layer.name, layer.size) for layer in context.network.layers) / context.network.size
+    kept, network = state.kept(), context.network_at(state.cut)
+    zeros = 1 - sum(kept.get(layer.name, layer.size) for layer in network.layers) / network.size
     return FinishedNetwork(scoring.model.cpu(), scoring.inputs, zeros, threads, _calibration(context))
 
 

@@ -9,7 +9,7 @@ import torch
 import prunebench
 from prunebench import Cut, Deploy, Prune, PruneLayerwise, Reconstruct, Reinitialize, Rewind, Shuffle, Structure, Train
 from prunebench.api.errors import CorruptEntry, PrunebenchError, Unreachable
-from prunebench.execution.performing import measured
+from prunebench.execution.performing import finished_network, measured
 from prunebench.execution.worker import write_state
 from prunebench.network.cuts import Kept, NetworkCut, to_tensors
 from prunebench.store.checkpoints import Checkpoints, newest
@@ -254,6 +254,16 @@ def test_deployed_beside_the_whole_network(run_stages, task, half):
     chain = run_stages(task, Train(), half, Deploy(batch=2))
     figures, _ = measured(Deploy(batch=2), chain.end, chain.context)
     assert figures["size_bytes"] < 0.75 * figures["size_bytes_dense"]
+
+
+def test_a_runtime_is_given_what_is_left_and_the_share_of_its_zeros(run_stages, task, by, half):
+    chain = run_stages(task, Train(), half)
+    network = finished_network(chain.end, chain.context)
+    assert network.zeros == 0
+    assert sum(value.numel() for value in network.model.parameters()) < 0.6 * SIZE
+    pruned = run_stages(task, Train(), half, Prune(by=by, density=0.25))
+    left = sum(layer.size for layer in pruned.context.network_at(pruned.end.cut).layers)
+    assert finished_network(pruned.end, pruned.context).zeros == pytest.approx(1 - 0.25 * SIZE / left)
 
 
 def test_one_job_for_each_stage_gives_the_same_bits(run_stages, task, by, half, tmp_path):
