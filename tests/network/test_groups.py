@@ -52,7 +52,7 @@ def assert_cut_equals_masked(module, inputs, allowed=None):
         expected, outputs = masked(examples), smaller(examples)
         untouched = module(examples)
     torch.testing.assert_close(outputs, expected, rtol=0, atol=1e-7 * float(expected.abs().max()))
-    assert not torch.allclose(untouched, expected, rtol=1e-3)
+    assert float((untouched - expected).abs().max()) > 1e-5 * float(expected.abs().max())
     return groups, sum(map(torch.numel, smaller.parameters())) / sum(map(torch.numel, module.parameters()))
 
 
@@ -277,7 +277,7 @@ def test_a_cut_network_of_the_built_in_models_equals_the_masked_one(built_in, na
         pytest.param("resnet18", 12, 0, 0.26, {}, marks=pytest.mark.slow),
         pytest.param("mobilenetv2_050", 25, 0, 0.3, {}, marks=pytest.mark.slow),
         pytest.param("efficientnet_b0", 40, 0, 0.3, {}, marks=pytest.mark.slow),
-        pytest.param("densenet121", 119, 0, 0.7, {}, marks=pytest.mark.slow),
+        pytest.param("densenet121", 120, 0, 0.7, {}, marks=pytest.mark.slow),
     ],
 )
 def test_a_cut_network_of_timm_equals_the_masked_one(name, groups, heads, share, options):
