@@ -90,7 +90,7 @@ def test_what_is_given_of_a_suite_comes_as_one_value_with_what_the_command_asked
 
 def test_options_stand_in_the_help_in_the_order_in_which_a_command_names_them():
     command = click.command()(options.suite_options("only", "store", "data", "json")(lambda **chosen: None))
-    names = ["--set", "--only", "--store", "--data", "--json", "--plugin", "--no-plugin"]
+    names = ["--profile", "--set", "--only", "--store", "--data", "--json", "--plugin", "--no-plugin"]
     assert [param.opts[0] for param in command.params] == names
 
 

@@ -113,7 +113,7 @@ def test_no_page_is_written_when_one_of_them_cannot_be_filled(board, prunebench,
 
 @pytest.mark.parametrize("option", [["--set", "seeds=1"], ["--only", "method=imp"], ["--plugin", "x.py"]])
 def test_options_of_a_yaml_are_an_error_without_one(board, prunebench, option):
-    for arguments in (["leaderboard", "board"], ["leaderboard", "digits"], ["leaderboard"]):
+    for arguments in (["leaderboard", "board"], ["leaderboard", "of-mine"], ["leaderboard"]):
         result = prunebench(*arguments, *option)
         assert result.exit_code == 2
         assert f"{option[0]} can change only the YAML file of a suite" in result.output

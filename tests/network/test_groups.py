@@ -30,7 +30,8 @@ def randomized(module):
     """Other values than zeros and ones, in which mistakes would not be seen."""
     with torch.no_grad():
         for parameter in module.parameters():
-            parameter.add_(0.1 * torch.rand(parameter.shape))
+            # Weights that were positive on average would saturate bounded activations in deep networks.
+            parameter.add_(0.1 * (torch.rand(parameter.shape) - (0.5 if parameter.dim() > 1 else 0.0)))
         for name, buffer in module.named_buffers():
             if name.endswith(("running_mean", "running_var")):
                 buffer.add_(torch.rand(buffer.shape))
