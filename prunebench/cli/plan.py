@@ -38,23 +38,25 @@ def command(
     """
     from prunebench import session
     from prunebench.execution.estimates import estimate
+    from prunebench.plan.idle_trainings import idle_trainings
     from prunebench.plan.near_sparsities import near_sparsities
     from prunebench.store.entries import Store
 
     loaded = chosen.load(suite)
     plan = session.plan_suite(loaded, session.prepared_already(loaded, chosen.data, chosen.store))
-    found, near = estimate(plan, Store(chosen.store.resolve()), device), near_sparsities(plan)
+    found = estimate(plan, Store(chosen.store.resolve()), device)
+    near, idle = near_sparsities(plan), idle_trainings(plan)
     networks = {planned.trial.task.label: planned.network for planned in plan.trials if planned.network is not None}
     if as_json:
         about = {"suite": loaded.suite.name, "profile": loaded.suite.profile, "device": device}
         prunable = {label: _counts(network) for label, network in networks.items()}
-        extra = {"prunable": prunable, "near_sparsities": [*map(asdict, near)]}
+        extra = {"prunable": prunable, "near_sparsities": [*map(asdict, near)], "idle_trainings": [*map(asdict, idle)]}
         output.show_json({**about, **found.as_json(), **extra})
         return
     click.echo(f"{loaded.suite.name}: {origin(suite)}\n")
     shares = [("prunable", _share(*one)) for one in networks.items()]
     output.show(output.grid([*_profile(loaded.suite), *_lines(found, device), *shares]))
-    for one in near:
+    for one in (*near, *idle):
         click.echo(f"note: {one}")
     for status, reasons in (("skipped", found.skipped), ("fail", found.failed)):
         for reason, trials in reasons.items():

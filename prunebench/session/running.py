@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
 from collections import Counter
@@ -19,6 +20,7 @@ from prunebench.execution.open_trials import Event, TaskData
 from prunebench.execution.runtimes import check_installed
 from prunebench.execution.scheduler import Scheduler, SchedulerOptions, named_executor
 from prunebench.network.cache import NetworkCache
+from prunebench.plan.idle_trainings import idle_trainings
 from prunebench.plan.planning import Plan
 from prunebench.records.environment import data_folder, describe_environment
 from prunebench.records.files import unwritable
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
 REPORTED = "reported.csv"
 """In the folder of a board, the numbers of others that it shows."""
+_log = logging.getLogger(__name__)
+
 NETWORKS = "networks"
 """The folder of a store with the descriptions of networks."""
 BOARDS = "boards"
@@ -108,6 +112,8 @@ def run_suite(
         forget_measurements(plan, store)
     if scheduler.has_work:
         check_installed(runtimes_of(loaded))
+        for idle in idle_trainings(plan):
+            _log.warning("%s", idle)
         executor.prepare()
     on_event = watch(scheduler) if watch else lambda event: None
     with pending(loaded, found.prepared, plan, store) as note:
