@@ -71,13 +71,17 @@ class Connections:
     groups: int = 1
 
 
-@functools.lru_cache(maxsize=256)
 def profile(model: Model, interface: Interface, cut: NetworkCut = NOTHING) -> Profile:
     """The profile of a model for some inputs and outputs, or of what a cut leaves of it.
 
     Raises PrunebenchError for a model whose output does not fit the loss, or that cannot be built; and what the model's
     own code raises.
     """
+    return _profiled(model, interface, cut)
+
+
+@functools.lru_cache(maxsize=256)
+def _profiled(model: Model, interface: Interface, cut: NetworkCut) -> Profile:
     try:
         return _profile(model, interface, cut, "meta")
     except PrunebenchError:

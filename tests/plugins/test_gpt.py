@@ -6,6 +6,7 @@ import torch
 from prunebench import Interface
 from prunebench.api.components import Input
 from prunebench.api.tasks import Prunable
+from prunebench.network.cuts import NOTHING
 from prunebench.network.description import _describe
 from prunebench.network.modules import build
 from prunebench.network.profiles import profile
@@ -78,7 +79,7 @@ def test_only_the_linear_layers_of_the_blocks_may_be_pruned(gpt):
 
 
 def test_flops_are_those_that_are_worked_out_by_hand(gpt):
-    network = _describe(gpt(), LANGUAGE, Prunable())
+    network = _describe(gpt(), LANGUAGE, Prunable(), NOTHING)
     linear = {"qkv": 3 * WIDTH * WIDTH, "out": WIDTH * WIDTH, "up": 4 * WIDTH * WIDTH, "down": 4 * WIDTH * WIDTH}
     by_part = {part: 2 * LENGTH * size for part, size in linear.items()}
     assert {layer.name.split(".")[2]: layer.flops for layer in network.layers} == by_part
@@ -92,7 +93,7 @@ def test_flops_are_those_that_are_worked_out_by_hand(gpt):
 
 
 def test_a_pruned_block_costs_attention_alone(gpt):
-    network = _describe(gpt(), LANGUAGE, Prunable())
+    network = _describe(gpt(), LANGUAGE, Prunable(), NOTHING)
     left = network.flops_at({layer.name: 0 for layer in network.layers})
     assert left == DEPTH * 4 * LENGTH * LENGTH * WIDTH + 2 * LENGTH * WIDTH * VOCABULARY
 

@@ -218,7 +218,8 @@ that suites already use
 not [1, 1, -1]
 40:12: seeds.1: 1 is listed twice
 41:1: seeds: is given twice; the first is on line 40
-42:1: when: unknown key; choose from name, tasks, methods, sparsities, seeds, description, resources, runtimes, latency
+42:1: when: unknown key; choose from name, tasks, methods, sparsities, seeds, description, resources, runtimes, \
+latency, profiles, profile, reductions
 42:7: when: '2024-01-01' is read as a date: write it in quotes
 """
 

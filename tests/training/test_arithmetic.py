@@ -84,7 +84,7 @@ def test_workspaces_are_set_unless_somebody_has_set_them(environment):
 
 def test_stages_and_their_figures_are_computed_so(tiny, method, monkeypatch):
     seen = []
-    monkeypatch.setattr(performing, "starting_model", lambda trial: seen.append(flags()) or nn.Linear(2, 2))
+    monkeypatch.setattr(performing, "starting_model", lambda trial, weights: seen.append(flags()) or nn.Linear(2, 2))
     monkeypatch.setattr(performing, "check_lasting", lambda state, context: None)  # it builds the network on the GPU
     monkeypatch.setattr(performing, "final_figures", lambda state, context: seen.append(flags()) or {})
     trial = tiny.trial(method("dense"))
