@@ -13,6 +13,8 @@ from .local_loss import LocalLoss, by_layer, highest, joined, magnitudes, scores
 
 DOUBLINGS = 5
 """Of a step along the gradient, beyond the length at which the first weights change sides."""
+MINIMA = 8
+"""How often the search goes on from the minimum for its mask, at most: each costs as much as many steps."""
 
 
 class CHITA(prunebench.Method):
@@ -53,10 +55,10 @@ class CHITA(prunebench.Method):
         return by_layer(loss.minimum(joined({name: masks[name] for name in scoring.weights})), scoring.weights)
 
     def scoring_flops(self, network: prunebench.Network, density: float) -> float:
-        # A step takes the gradient and a loss for each length; three minima take n² operations for each kept weight.
+        # A step takes the gradient and a loss for each length; a minimum takes n² operations for each kept weight.
         each = 2 * self.gradients * network.size
         passes = 3 * network.flops * self.gradients * self.batch_size
-        return passes + each * self.steps * (4 + DOUBLINGS) + 3 * each * self.gradients
+        return passes + each * self.steps * (4 + DOUBLINGS) + (MINIMA + 3) * each * self.gradients
 
     def stages(self, trial: prunebench.Trial) -> Iterator[prunebench.Stage]:
         yield prunebench.Initialize()
@@ -67,16 +69,16 @@ class CHITA(prunebench.Method):
 
 def selected(loss: LocalLoss, begun: torch.Tensor, steps: int) -> torch.Tensor:
     """The mask of as many weights that iterative hard thresholding leads to from another one, unless that is better."""
-    weight, kept, is_minimum = loss.dense * begun, begun, False
+    weight, kept, is_minimum, solved = loss.dense * begun, begun, False, 0
     for _ in range(steps):
         found = _stepped(loss, weight, kept)
         if found is not None:
             weight, kept = found
             is_minimum = False
-        elif is_minimum:
+        elif is_minimum or solved == MINIMA:
             break
         else:
-            weight, is_minimum = loss.minimum(kept), True
+            weight, is_minimum, solved = loss.minimum(kept), True, solved + 1
     return min((begun, kept), key=lambda mask: loss.value(loss.minimum(mask)))
 
 

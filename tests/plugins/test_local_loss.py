@@ -227,7 +227,7 @@ def test_their_operations_are_in_the_ledger(method):
     network = SimpleNamespace(flops=100.0, size=10)
     passes, each = 3 * 100 * 7 * 2, 2 * 7 * 10
     assert method("chita", gradients=7, batch_size=2, steps=11).scoring_flops(network, 1.0) == (
-        passes + each * 11 * 9 + 3 * each * 7
+        passes + each * 11 * 9 + 11 * each * 7
     )
     rule = method("cbs", gradients=7, batch_size=2, starts=3, passes=5)
     assert rule.scoring_flops(network, 1.0) == passes + 100 * 14 * 4 + 3 * each * 5 + each * 7
