@@ -95,7 +95,9 @@ def _importable(place: str) -> list[object]:
         inside = sorted(Path(place).iterdir())
     except OSError:
         return []
-    found: list[object] = [path.name for path in inside if path.suffix in _IMPORTABLE]
+    # Caches come and go, and a folder or module whose name begins with a dot cannot be imported.
+    passing = {path for path in inside if path.name == "__pycache__" or (path.name[0] == "." and not path.suffix)}
+    found: list[object] = [path.name for path in inside if path.suffix in _IMPORTABLE and path not in passing]
     for path in inside:
         if path.suffix in (".dist-info", ".egg-info"):
             found.append(stamp([path]) + stamp([path / "entry_points.txt"]))

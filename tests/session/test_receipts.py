@@ -404,3 +404,11 @@ def test_where_a_name_and_a_file_could_be_meant_there_is_no_receipt(place, monke
         path.unlink()
     assert place.run().ok
     assert list(place.folder.glob("store/receipts/*.json")) == []
+
+
+def test_caches_that_come_and_go_in_a_folder_of_the_path_are_no_change(place):
+    for name in (".hypothesis", ".pytest_cache", "__pycache__"):
+        (place.folder / "installed" / name).mkdir(exist_ok=True)
+    assert place.find() is not None
+    (place.folder / "installed" / "package").mkdir()
+    assert place.find() is None
