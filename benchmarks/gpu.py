@@ -262,7 +262,7 @@ def precision(setting: Setting) -> Found:
 
 
 def slots(setting: Setting) -> Found:
-    """Trainings that share the device, each in a process of its own."""
+    """Trainings in separate processes that share the device."""
     rows, figures = [], {}
     for count in (1, 2) if setting.quick else (1, 2, 4, 8):
         if setting.left < 30 and not setting.quick:

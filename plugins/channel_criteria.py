@@ -11,13 +11,14 @@ from typing_extensions import Doc
 import prunebench
 from prunebench.api.errors import Unreachable
 
+from .filters import filters_of
 from .obd import gradients
 
 
 class Slimming(prunebench.StructuredMethod):
     """Train with a penalty on the scales of BatchNorm, remove the channels with the smallest scales, fine-tune.
 
-    The penalty adds `penalty` times the sign of each scale to its gradient. Channels without BatchNorm of their own
+    The penalty adds `penalty` times the sign of each scale to its gradient. Channels that no BatchNorm scales
     are removed last.
     """
 
@@ -85,8 +86,8 @@ class GroupNorm(prunebench.StructuredMethod):
 class LampChannels(prunebench.StructuredMethod):
     """Train, remove the channels whose filters are small beside the larger ones of their layer, fine-tune.
 
-    The score is the squared norm of a filter, relative to the sum of its own and of all that are not smaller: LAMP, of
-    filters instead of weights.
+    The score is the squared norm of a filter, divided by the sum of the squared norms of this filter and of all larger
+    ones: LAMP, of filters instead of weights.
     """
 
     name = "lamp-channels"
@@ -96,7 +97,7 @@ class LampChannels(prunebench.StructuredMethod):
     def channel_scores(self, scoring: prunebench.Scoring) -> dict[str, torch.Tensor]:
         found = {}
         for group in scoring.groups:
-            squares = group.outputs[0].of(scoring.parameters).detach().double().square().sum(1)
+            squares = filters_of(group, scoring).double().square().sum(1)
             order = squares.argsort(stable=True)
             ascending = squares[order]
             rest = ascending.flip(0).cumsum(0).flip(0)

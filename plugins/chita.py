@@ -42,7 +42,7 @@ class CHITA(prunebench.Method):
     batch_size: Annotated[int, Ge(1), Doc("examples in each")] = 1
     ridge: Annotated[float, Gt(0), Doc("of the model: keeps weights near their trained values")] = 1e-3
     steps: Annotated[int, Ge(1), Doc("along the gradient, at most")] = 100
-    rounds: Annotated[int, Ge(1), Doc("prunings, each with gradients of its own; the density falls geometrically")] = 1
+    rounds: Annotated[int, Ge(1), Doc("prunings; each computes new gradients, and the density falls geometrically")] = 1
     finetune: Annotated[prunebench.Time, Doc("fine-tune for so long at the last learning rate, such as 10ep")] = 0
 
     def scores(self, scoring: prunebench.Scoring) -> dict[str, torch.Tensor]:

@@ -135,7 +135,7 @@ def _config(file: File) -> Any:
     if not isinstance(kind, str):
         raise ValueError(f"{path!r} has no `model_type`, as every {CONFIG} of transformers has")
     if "auto_map" in values:
-        raise ValueError(f"{path!r} asks for code of its own (`auto_map`), which is never executed: "
+        raise ValueError(f"{path!r} asks for custom code (`auto_map`), which is never executed: "
                          "only networks that transformers itself has can be used")  # fmt: skip
     if "quantization_config" in values:
         raise ValueError(f"{path!r} is of a quantized network, whose weights cannot be pruned: give it in floats")

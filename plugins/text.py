@@ -1,4 +1,4 @@
-"""Text as bytes or tokens: documentation that comes with Python, files of one's own, and texts with labels."""
+"""Text as bytes or tokens: documentation that comes with Python, your own files, and texts with labels."""
 
 import csv
 import io

@@ -15,7 +15,7 @@ class WoodFisherGradual(WoodFisher):
     """Train, then prune as `woodfisher` in some steps, and fine-tune after each at the last learning rate.
 
     The first step prunes to the sparsity `initial`; what the others lack of the target falls along a cubic. Each step
-    has gradients of its own, of the weights that are left. With `rewind_to` the learning rate goes back there instead,
+    computes new gradients, of the weights that are left. With `rewind_to` the learning rate goes back there instead,
     and the rest of the recipe is trained again after each step.
     """
 

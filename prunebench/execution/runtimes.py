@@ -62,7 +62,7 @@ class Found:
 
 
 class Deployments:
-    """Deploys networks, each in a folder of its own below `root`; the dense network once in each runtime."""
+    """Deploys networks, each in a separate folder below `root`; the dense network once in each runtime."""
 
     def __init__(self, root: Path, dense: FinishedNetwork) -> None:
         self._root, self._dense = root, dense

@@ -55,7 +55,7 @@ class FinishedNetwork:
             found: bytes = as_onnx(self.model, self.inputs).SerializeToString(deterministic=True)
         except PrunebenchError:
             raise
-        except Exception as error:  # of torch's exporter, which has no class of its own for what it cannot trace
+        except Exception as error:  # torch's exporter has no exception class for what it cannot trace
             raise Unsupported(f"torch cannot export this network to ONNX: {first_line(error)}") from error
         return found
 

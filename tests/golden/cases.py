@@ -126,7 +126,7 @@ def _core() -> Iterator[Case]:
 
 
 class SparseEngine(Method):
-    """In the place of a component, as the sparse engine has a version of its own."""
+    """In the place of a component, as the sparse engine has its own version."""
 
     name = "sparse-engine"
     version = engines.VERSION

@@ -10,7 +10,8 @@ from prunebench.suite.descriptions import parameters
 METHODS = [
     name
     for name, cls in sorted(plugins.load().components["method"].items())
-    if not cls.control and not any(one.required for one in parameters(cls))  # what needs a file has tests of its own
+    if not cls.control
+    and not any(one.required for one in parameters(cls))  # methods that need a file have separate tests
 ]
 
 

@@ -150,7 +150,7 @@ def test_elementwise_optimizers_of_timm_work_too(tiny, run_stages, name):
 
 
 class Normed(prunebench.Model):
-    """With a layer that is used twice, BatchNorm, dropout, and a layer of its own that stays dense."""
+    """With a layer that is used twice, BatchNorm, dropout, and a custom layer that stays dense."""
 
     name = "normed"
 
