@@ -19,7 +19,7 @@ DECAYS = (0.9, 0.999)
 class Movement(prunebench.Method):
     """Train a score for each weight beside the weights, and use the weights with the highest scores.
 
-    The gradient of each weight, used or not, times the weight goes straight through the mask to its score, which an
+    The gradient of each weight, used or not, times the weight goes straight through the mask to its score, which a
     separate Adam trains: a score rises while its weight moves away from zero. The density falls along a cubic, from 1
     at `start` to the target at `until`; masks change until the end.
     """

@@ -24,7 +24,7 @@ from prunebench.inspection.exports import metadata
 from prunebench.inspection.trials import Finished
 from prunebench.records.environment import describe_environment
 from prunebench.records.results import RUNTIME
-from prunebench.suite.annotations import adapter
+from prunebench.suite.annotations import adapter, first_error
 from prunebench.suite.lookup import to_plain
 from prunebench.suite.nodes import Location, Node, SuiteErrors
 from prunebench.suite.runtimes import runtime_entry
@@ -133,9 +133,7 @@ def read_card(folder: Path) -> Card:
     try:
         card: Card = adapter(Card).validate_json(content, strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "it"
-        raise PrunebenchError(f"{path} is not the card of a delivered network: {place}: {first['msg']}") from None
+        raise PrunebenchError(f"{path} is not the card of a delivered network: {first_error(error)}") from None
     return card
 
 

@@ -36,7 +36,7 @@ from prunebench.pruning.masks import Masks, pack, unpack
 from prunebench.records import files
 from prunebench.records.environment import data_folder
 from prunebench.store.entries import Store
-from prunebench.suite.annotations import adapter
+from prunebench.suite.annotations import adapter, first_error
 from prunebench.suite.lookup import part
 from prunebench.suite.nodes import Location, Node, SuiteErrors
 from prunebench.suite.reading import task_from_plain
@@ -247,9 +247,8 @@ def _facts(content: bytes) -> Facts:
     try:
         facts: Facts = adapter(Facts).validate_json(text, strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "they"
-        raise TicketError(f"the facts in its header are not those of a ticket: {place}: {first['msg']}") from None
+        problem = first_error(error, whole="they")
+        raise TicketError(f"the facts in its header are not those of a ticket: {problem}") from None
     return facts
 
 

@@ -32,6 +32,7 @@ from prunebench.session.loading import LoadedSuite, prepared_already, with_origi
 from prunebench.session.run_options import STORE
 from prunebench.store.entries import Store, is_older
 from prunebench.store.locks import make_way, running
+from prunebench.suite.annotations import first_error
 from prunebench.suite.reading import from_plain, to_plain
 from prunebench.tracking.retrying import PATIENCE, insisted
 
@@ -221,7 +222,7 @@ def _send_note(path: Path, store: Store, given: Given, patience: float) -> SyncR
     try:
         note: Note = TypeAdapter(Note).validate_python(read_json(path))
     except ValidationError as error:
-        return SyncReport(str(path), unread=f"it is not the note of a run: {_first_error(error)}")
+        return SyncReport(str(path), unread=f"it is not the note of a run: {first_error(error)}")
     name, lacking = str(note.suite.get("name", path)), given.lacks(note)
     try:
         loaded = _suite_of(note, given)
@@ -236,11 +237,6 @@ def _send_note(path: Path, store: Store, given: Given, patience: float) -> SyncR
     if absent and lacking:
         return replace(sent, waiting_for=lacking, withheld=len(absent))
     return replace(sent, outdated=sent.outdated + len(absent))  # the plugin is gone
-
-
-def _first_error(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
 
 
 def _suite_of(note: Note, given: Given) -> LoadedSuite:

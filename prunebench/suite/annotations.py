@@ -17,7 +17,7 @@ from typing_extensions import Doc
 from prunebench.messages.suggestions import shown
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+    from pydantic import TypeAdapter, ValidationError
 
 Schema = Mapping[str, Any]
 
@@ -39,6 +39,12 @@ def adapter(cls: Any) -> TypeAdapter[Any]:
 
     typing.get_type_hints(cls)  # raises NameError with the missing name, which pydantic's error lacks
     return TypeAdapter(cls)
+
+
+def first_error(error: ValidationError, whole: str = "it") -> str:
+    """Where the first problem is that pydantic found, and what it is; `whole` stands for the value itself."""
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or whole}: {first['msg']}"
 
 
 def schema_of(cls: Any) -> dict[str, Any]:
