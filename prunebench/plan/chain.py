@@ -107,15 +107,16 @@ def _before_pruning(stage: Stage, chain: Sequence[Link]) -> int:
 
 
 def _teacher(stage: Train, chain: Sequence[Link]) -> int:
-    """The last state before the first mask was made."""
-    first = next((place for place, link in enumerate(chain) if _makes_masks(link.stage)), len(chain))
-    if first == len(chain) and not _makes_masks(stage):
+    """The last state before anything was removed."""
+    first = next((place for place, link in enumerate(chain) if removes(link.stage)), len(chain))
+    if first == len(chain) and not removes(stage):
         raise PrunebenchError("a training with `distillation` follows a pruning, or makes masks itself")
     return first - 1
 
 
-def _makes_masks(stage: Stage) -> bool:
-    return isinstance(stage, PRUNING) or (isinstance(stage, Train) and stage.by is not None)
+def removes(stage: Stage) -> bool:
+    """Whether a stage makes masks, or removes channels."""
+    return isinstance(stage, (Cut, *PRUNING)) or (isinstance(stage, Train) and stage.by is not None)
 
 
 def _is_whole(chain: Sequence[Link]) -> bool:

@@ -41,7 +41,7 @@ from prunebench.messages.suggestions import nearest
 from prunebench.network.description import alone, describe
 from prunebench.network.modules import called
 from prunebench.network.starting import check_start
-from prunebench.plan.chain import Link, linked
+from prunebench.plan.chain import Link, linked, removes
 from prunebench.plan.engines import engine_key, engine_of, without_engine
 from prunebench.pruning.allocation import check_shares, total_kept
 from prunebench.records.keys import canonical_digest, digest, field_values
@@ -412,7 +412,7 @@ def distilled(stages: Iterable[Stage], entry: Entry) -> Iterator[Stage]:
     """A chain whose trainings imitate the dense network from the first mask on, if the entry says so."""
     pruned = False
     for stage in stages:
-        pruned = pruned or isinstance(stage, PRUNING) or (isinstance(stage, Train) and stage.by is not None)
+        pruned = pruned or removes(stage)
         imitates = entry.distillation is not None and pruned and isinstance(stage, Train)
         yield replace(stage, distillation=entry.distillation) if imitates else stage  # type: ignore[type-var]
 
@@ -441,8 +441,7 @@ def _check_distillation(trial: Trial, links: Sequence[Link]) -> None:
 def _last_mask(chain: Sequence[Stage], entry: Entry) -> int:
     """The place of the stage that makes the last mask."""
     for place in reversed(range(len(chain))):
-        stage = chain[place]
-        if isinstance(stage, (Cut, *PRUNING)) or (isinstance(stage, Train) and stage.by is not None):
+        if removes(chain[place]):
             return place
     raise Unreachable(f"method {entry.method.name!r} prunes nothing that could be ablated")
 

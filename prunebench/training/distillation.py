@@ -56,6 +56,11 @@ def step_loss(recipe: Recipe, objective: Objective, teacher: Teacher | None) -> 
     return distilled
 
 
-def extra_flops(network: Network, objective: Objective, teacher: Teacher | None) -> float:
-    """FLOPs of one example in a step besides the passes of the network: of an own step, and of the teacher."""
-    return objective.batch_flops(network) + (0.0 if teacher is None else network.flops)
+def extra_flops(trained: Network, dense: Network, objective: Objective, teacher: Teacher | None) -> float:
+    """FLOPs of one example in a step besides the passes of the network: of an own step, and of the teacher.
+
+    Args:
+        trained: what cuts have left of the network.
+        dense: the whole network, which the teacher is.
+    """
+    return objective.batch_flops(trained) + (0.0 if teacher is None else dense.flops)

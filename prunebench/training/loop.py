@@ -64,7 +64,7 @@ def train(
     recipe, clock = task.recipe, task.clock
     training = _context(engine, context, state, updater)
     loss_of, precision = step_loss(recipe, data.objective, teacher), _precision(recipe, training.device)
-    extra = extra_flops(context.network, data.objective, teacher)
+    extra = extra_flops(context.network_at(state.cut), context.network, data.objective, teacher)
     # A program for each shape: with dynamic ones the bits would depend on the shapes that came before.
     forward = torch.compile(model, dynamic=False) if recipe.compile else model
     log = MetricsLog(state, training.device)

@@ -9,9 +9,11 @@ import torch
 import prunebench
 from prunebench import Cut, Deploy, Prune, PruneLayerwise, Reconstruct, Reinitialize, Rewind, Shuffle, Structure, Train
 from prunebench.api.errors import CorruptEntry, PrunebenchError, Unreachable
+from prunebench.api.tasks import Entry
 from prunebench.execution.performing import finished_network, measured
 from prunebench.execution.worker import write_state
 from prunebench.network.cuts import Kept, NetworkCut, to_tensors
+from prunebench.plan.planning import distilled
 from prunebench.store.checkpoints import Checkpoints, newest
 from prunebench.store.entries import Store
 from prunebench.store.state_files import read_state
@@ -171,6 +173,48 @@ def test_training_goes_on_with_the_small_network_at_its_cost(run_stages, task, h
     assert cut.cost.scoring_flops == 1000 * chain.context.network.flops
     assert widths(end) == widths(cut)
     assert not torch.equal(end.parameters["0.weight"], cut.parameters["0.weight"])
+
+
+class Twice(prunebench.Classification):
+    """Cross-entropy whose step costs one forward pass more, as it says."""
+
+    name = "twice"
+
+    def batch_loss(self, model, inputs, targets):
+        return self.loss(model(inputs), targets)
+
+    def batch_flops(self, network):
+        return network.flops
+
+
+def test_an_own_step_after_a_cut_is_charged_for_the_small_network(run_stages, task, half):
+    chain = run_stages(replace(task, objective=Twice()), Train(until="4it"), half, Train())
+    end, cut = chain.end, chain.after(Cut)
+    small = chain.context.network_at(end.cut)
+    examples = end.cost.examples - cut.cost.examples
+    assert small.flops < 0.7 * chain.context.network.flops
+    assert end.cost.training_flops - cut.cost.training_flops == pytest.approx(4 * small.flops * examples)
+
+
+def test_what_is_left_after_a_cut_imitates_the_dense_network_where_a_method_is_distilled(task, by):
+    how = prunebench.Distillation()
+    entry = Entry(label="norms", method=by, distillation=how)
+    first, last = (
+        stage
+        for stage in distilled([Train(), Cut(by=by, density=0.5), Train(until="+5it")], entry)
+        if isinstance(stage, Train)
+    )
+    assert (first.distillation, last.distillation) == (None, how)
+
+
+def test_a_teacher_of_a_cut_network_is_charged_as_the_whole_one(run_stages, task, half):
+    how = prunebench.Distillation()
+    chain = run_stages(task, Train(until="4it"), half, Train(distillation=how))
+    end, cut = chain.end, chain.after(Cut)
+    small, whole = chain.context.network_at(end.cut), chain.context.network
+    examples = end.cost.examples - cut.cost.examples
+    expected = (3 * small.flops + whole.flops) * examples
+    assert end.cost.training_flops - cut.cost.training_flops == pytest.approx(expected)
 
 
 def test_rewinding_takes_the_early_weights_of_what_is_left(run_stages, task, half):
