@@ -103,8 +103,10 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
         "Distillation",
         "Outliers",
         "Structure",
+        "TimedPass",
         "Unit",
         "CutAllocation",
+        "GroupKind",
         "Time",
     ),
 }
@@ -114,7 +116,14 @@ _UNNAMED = {
     "Component": components.Component,
     "Layer": layers.Layer,
 }
-_ALIASES = {"Allocation": stages, "CutAllocation": stages, "Flops": layers, "Time": times, "Unit": stages}
+_ALIASES = {
+    "Allocation": stages,
+    "CutAllocation": stages,
+    "GroupKind": stages,
+    "Flops": layers,
+    "Time": times,
+    "Unit": stages,
+}
 """Type aliases, and the modules that define them."""
 
 
@@ -297,11 +306,12 @@ def suite_page() -> str:
 
 SUITE: Mapping[str, type[Any]] = {
     "Suite": input_models.SuiteInput,
-    "Reductions": values.Reductions,
+    "Reductions": input_models.ReductionsInput,
     "Task": input_models.TaskInput,
     "Dataset, model and objective": input_models.ComponentInput,
     "Method": input_models.MethodInput,
     "Pipeline": input_models.PipelineInput,
+    "Tune": input_models.TuneInput,
     "Runtime": input_models.RuntimeInput,
     "Latency": runtimes.Latency,
     "Recipe": values.Recipe,
@@ -322,7 +332,9 @@ LINKS = {
     "prunable": "[prunable](#prunable)",
     "weights": "path or [weights](#weights)",
     "distillation": "[distillation](#distillation)",
+    "tune": "[tune](#tune)",
     "resources": "[resources](#resources)",
+    "runtime": "name or [mapping](#runtime)",
     "runtimes": "[name or [runtime](#runtime), ...]",
     "reductions": "[reductions](#reductions)",
     "latency": "[latency](#latency)",

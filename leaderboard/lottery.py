@@ -296,7 +296,7 @@ def page(board: Board, other: dropout.Board) -> str:
             "",
             "![Iteration of early stopping against sparsity](mnist-lenet-early-stop.svg)",
             "",
-            "![Test accuracy at early stopping against sparsity](mnist-lenet-early-accuracy.svg)",
+            "![Test accuracy at early stopping against sparsity](mnist-lenet-early-metric.svg)",
             "",
             "## Controls",
             "",

@@ -2,18 +2,18 @@
 
     python leaderboard/one_shot.py [results/one-shot]
 
-The folder is a published board, of the suite `one-shot` or `text-gpt-one-shot`; its orderings.md is written. Every
-figure is computed from its trials.jsonl, paired by seed.
+The folder is a published board, of the suite `one-shot`, `text-gpt-one-shot` or `text-minilm-one-shot`; its
+orderings.md is written. Every figure is computed from its trials.jsonl, paired by seed.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orderings import Figures, figures, interval
+from orderings import Figures, figures, interval, times
 
 from prunebench.leaderboard.boards.published import read_board
 from prunebench.leaderboard.statistics import CONFIDENCE, FEWEST_PAIRS, Difference, difference
@@ -64,6 +64,7 @@ CLAIMS: tuple[Claim | Gain, ...] = (
     Claim("ALPS is better than SparseGPT", "alps", "sparsegpt"),
     Claim("RIA is better than Wanda", "ria", "wanda"),
     Claim("DSnoT is better than Wanda, from whose mask it starts", "dsnot", "wanda"),
+    Claim("Low-rank factors trained under Wanda's mask repair some of its damage", "masklora", "wanda", HIGH),
     Claim("OWL helps at 70 % and more", "wanda-owl", "wanda", HIGH),
     *(
         Claim("The second order of the loss is better than magnitude, all layers together", name, "magnitude-global")
@@ -73,18 +74,22 @@ CLAIMS: tuple[Claim | Gain, ...] = (
         Claim("Removing weights together is better than one by one", name, "woodfisher", HIGH)
         for name in ("chita", "cbs")
     ),
+    *(
+        Claim("Removing weights together is better, with equally many gradients", name, "woodfisher-256", HIGH)
+        for name in ("chita", "cbs")
+    ),
     Claim("In 2:4, Wanda is better than magnitude", "wanda-2-of-4", "magnitude-2-of-4", HALF),
     Claim("In 2:4, SparseGPT is better than Wanda", "sparsegpt-2-of-4", "wanda-2-of-4", HALF),
     Claim("In 2:4, ALPS has a lower error than SparseGPT", "alps-2-of-4", "sparsegpt-2-of-4", HALF, True),
-    Gain(
-        "More calibration data helps reconstruction more than selection",
-        ("wanda-reconstructed-1024", "wanda-reconstructed-32"),
-        ("wanda-1024", "wanda-32"),
-    ),
-    Gain(
-        "More calibration data helps reconstruction more than selection",
-        ("sparsegpt-1024", "sparsegpt-32"),
-        ("wanda-1024", "wanda-32"),
+    Claim("In 2:4, a permutation lowers the error", "ria-2-of-4-permuted", "ria-2-of-4", HALF, True),
+    Claim("In 2:4, a permutation makes RIA better", "ria-2-of-4-permuted", "ria-2-of-4", HALF),
+    *(
+        Gain(
+            "More calibration data helps reconstruction more than selection",
+            (f"{name}-1024", f"{name}-32"),
+            ("wanda-1024", "wanda-32"),
+        )
+        for name in ("wanda-reconstructed", "sparsegpt")
     ),
 )
 
@@ -142,7 +147,7 @@ def _metric(results: Sequence[Result]) -> tuple[str, int, float, str]:
 
 def _better(found: Figures, claim: Claim, sparsity: float, sign: int) -> Difference | None:
     ours, theirs = found.get((claim.better, sparsity), {}), found.get((claim.worse, sparsity), {})
-    return difference(_times(sign, ours), _times(sign, theirs))
+    return difference(times(sign, ours), times(sign, theirs))
 
 
 def _gain(errors: Figures, claim: Gain, sparsity: float) -> Difference | None:
@@ -153,10 +158,6 @@ def _gain(errors: Figures, claim: Gain, sparsity: float) -> Difference | None:
         return {seed: few[seed] - many[seed] for seed in few if seed in many}
 
     return difference(fall(claim.more), fall(claim.less))
-
-
-def _times(sign: int, values: Mapping[int, float]) -> dict[int, float]:
-    return {seed: sign * value for seed, value in values.items()}
 
 
 def _methods(claim: Claim | Gain) -> str:

@@ -8,7 +8,7 @@ Every figure is computed from methods/trials.jsonl.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +47,11 @@ EARLIER = "A ticket of a fifth of the weights has its lowest validation loss ear
 NOT_HERE = """\
 The validation loss is looked at every 1,000 iterations here: its minimum is known to that alone. Not to be seen on this
 board are the claims about ResNets and VGGs. Rewinding is reported for ResNets; on this network it is only tried."""
+
+
+def times(sign: int, values: Mapping[int, float]) -> dict[int, float]:
+    """Values by seed, times 1, or times -1 for a metric that is better when it is lower."""
+    return {seed: sign * value for seed, value in values.items()}
 
 
 def figures(results: Iterable[Result], metric: str) -> Figures:

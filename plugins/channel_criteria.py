@@ -1,6 +1,7 @@
 """Channels are removed by BatchNorm's scales, by norms of whole groups, or by what the loss says of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated
 
 import torch
@@ -40,13 +41,13 @@ class Slimming(prunebench.StructuredMethod):
         return Penalty(self.penalty)
 
     def stages(self, trial: prunebench.Trial) -> Iterator[prunebench.Stage]:
-        for stage in super().stages(trial):
-            first = isinstance(stage, prunebench.Train) and stage.until == "end"
-            yield prunebench.Train(by=self) if first and self.penalty else stage
+        return _penalized(self, super().stages(trial), self.penalty)
 
 
 class Penalty(prunebench.Updater):
     """Adds the gradient of the sum of absolute scales; the masks do not change."""
+
+    keeps_masks = True
 
     def __init__(self, factor: float) -> None:
         self.factor = factor
@@ -76,11 +77,81 @@ class GroupNorm(prunebench.StructuredMethod):
     def channel_scores(self, scoring: prunebench.Scoring) -> dict[str, torch.Tensor]:
         found = {}
         for group in scoring.groups:
-            parts = (*group.outputs, *group.inputs, *group.scales)
-            norms = torch.stack([part.of(scoring.parameters).detach().double().square().sum(1) for part in parts])
-            mean = norms.mean(0)
+            mean = _mean_norms(group, scoring.parameters)
             found[group.name] = mean / mean.mean().clamp(min=torch.finfo(mean.dtype).tiny)
         return found
+
+
+class DepGraph(GroupNorm):
+    """Train with a penalty on the weights of whole groups, remove the channels with the smallest, fine-tune.
+
+    In each step `penalty` times 2^(4 (max - s) / (max - min)) times the weight is added to its gradient, for all
+    weights that compute, read or scale a channel; s is the root of the sum of squares that `group-norm` scores, and max
+    and min are those of its group. Weak channels are pulled to zero in all layers together, up to 16 times as much as
+    strong ones.
+    """
+
+    name = "depgraph"
+    version = 1
+    reference = "Fang et al. 2023, DepGraph: Towards Any Structural Pruning, arXiv:2301.12900; with its regularizer"
+
+    penalty: Annotated[float, Ge(0), Doc("factor of the weights in their gradients, for the strongest channels")] = 1e-4
+
+    def updater(self, density: float | None) -> prunebench.Updater:
+        return GroupPenalty(self.penalty)
+
+    def stages(self, trial: prunebench.Trial) -> Iterator[prunebench.Stage]:
+        return _penalized(self, super().stages(trial), self.penalty)
+
+
+class GroupPenalty(prunebench.Updater):
+    """Pulls the weights of each channel to zero, the more the smaller they are; the masks do not change."""
+
+    keeps_masks = True
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    @torch.no_grad()
+    def after_backward(self, training: prunebench.Training) -> bool:
+        weights = {name: value.detach() for name, value in training.parameters.items()}
+        for group in training.groups:
+            pull = self.factor * strengths(_mean_norms(group, weights).sqrt())
+            for part in _weights_of(group):
+                gradient = training.parameters[part.tensor].grad
+                if gradient is None:
+                    continue
+                factors = torch.zeros(gradient.shape[part.dim], dtype=gradient.dtype, device=gradient.device)
+                for places in torch.tensor(part.indices, device=gradient.device).T:
+                    factors[places] = pull.to(gradient.dtype)
+                shape = [-1 if dim == part.dim else 1 for dim in range(gradient.dim())]
+                gradient.addcmul_(weights[part.tensor], factors.view(shape))
+        return False
+
+
+def strengths(sizes: torch.Tensor) -> torch.Tensor:
+    """1 for the largest channel of a group, 16 for the smallest, and between them by powers; 1 if all are equal."""
+    spread = sizes.max() - sizes.min()
+    return torch.where(spread > 0, 2 ** (4 * (sizes.max() - sizes) / spread), torch.ones_like(sizes))
+
+
+def _weights_of(group: prunebench.Group) -> tuple[prunebench.Part, ...]:
+    return (*group.outputs, *group.inputs, *group.scales)
+
+
+def _mean_norms(group: prunebench.Group, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The sum of the squared weights of each channel in a layer, the mean over all layers that it belongs to."""
+    return torch.stack([part.of(weights).detach().double().square().sum(1) for part in _weights_of(group)]).mean(0)
+
+
+def _penalized(
+    method: prunebench.Method, stages: Iterable[prunebench.Stage], penalty: float
+) -> Iterator[prunebench.Stage]:
+    """A chain whose trainings of the whole network are by the method's updater."""
+    whole = True
+    for stage in stages:
+        whole = whole and not isinstance(stage, prunebench.Cut)
+        yield replace(stage, by=method) if whole and penalty and isinstance(stage, prunebench.Train) else stage
 
 
 class LampChannels(prunebench.StructuredMethod):
@@ -115,12 +186,16 @@ class ByGradients(prunebench.StructuredMethod):
         """The score of each channel by one gradient; both arguments have the shape (channels, weights of one)."""
         raise NotImplementedError
 
+    def parts(self, group: prunebench.Group) -> tuple[prunebench.Part, ...]:
+        """The weights that are scored; by default those that compute the channels."""
+        return group.outputs
+
     def channel_scores(self, scoring: prunebench.Scoring) -> dict[str, torch.Tensor]:
         parameters = scoring.parameters
         found = {group.name: torch.zeros(group.size, dtype=torch.float64) for group in scoring.groups}
         for gradient in gradients(scoring, self.batches, self.batch_size):
             for group in scoring.groups:
-                parts = group.outputs
+                parts = self.parts(group)
                 weights, slopes = (torch.cat([part.of(of) for part in parts], 1) for of in (parameters, gradient))
                 found[group.name] += self.of_batch(weights.detach().double(), slopes.double()).cpu() / self.batches
         return found
@@ -158,6 +233,32 @@ class OBDChannels(ByGradients):
         return (weights * slopes).square().sum(1) / 2
 
 
+class HeadImportance(ByGradients):
+    """Train, remove the attention heads whose gates change the loss least, fine-tune.
+
+    A gate multiplies a head before the layer that reads it. The score is the mean over examples of the absolute
+    gradient of the gate, relative to the root mean square of its group. Channels and hidden units have gates too;
+    `exclude` keeps them whole.
+    """
+
+    name = "head-importance"
+    version = 1
+    reference = "Michel et al. 2019, Are Sixteen Heads Really Better than One?, arXiv:1905.10650"
+
+    batches: Annotated[int, Ge(1), Doc("mini-batches whose gradients are used")] = 256
+    batch_size: Annotated[int, Ge(1), Doc("examples in each; in the paper 1")] = 1
+
+    def parts(self, group: prunebench.Group) -> tuple[prunebench.Part, ...]:
+        return group.inputs  # a gate's gradient is the sum of w dL/dw over the weights that read what it multiplies
+
+    def of_batch(self, weights: torch.Tensor, slopes: torch.Tensor) -> torch.Tensor:
+        return (weights * slopes).sum(1).abs()
+
+    def channel_scores(self, scoring: prunebench.Scoring) -> dict[str, torch.Tensor]:
+        found = super().channel_scores(scoring)
+        return {name: one / one.square().mean().sqrt().clamp(min=1e-300) for name, one in found.items()}
+
+
 @prunebench.hookimpl
 def register_methods() -> list[type[prunebench.Method]]:
-    return [Slimming, GroupNorm, LampChannels, TaylorChannels, OBDChannels]
+    return [Slimming, GroupNorm, DepGraph, LampChannels, TaylorChannels, OBDChannels, HeadImportance]

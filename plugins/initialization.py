@@ -1,7 +1,10 @@
 """Initial weights as the papers' own code draws them, for the models that are built here."""
 
+from typing import Literal
+
 from torch import nn
 
+Scales = Literal["one", "uniform"]
 LAYERS = (nn.Conv2d, nn.Linear)
 
 
@@ -21,3 +24,11 @@ def kaiming_normal(module: nn.Module) -> None:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+def batchnorm_scales(module: nn.Module, scales: Scales) -> None:
+    """The scales of BatchNorm: 1, or drawn from U(0, 1), which scores at initialization depend on."""
+    if scales == "uniform":
+        for layer in module.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                nn.init.uniform_(layer.weight)

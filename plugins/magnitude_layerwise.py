@@ -12,6 +12,9 @@ class MagnitudeLayerwise(prunebench.LayerwiseMethod):
     version = 1
     reference = "Han et al. 2015, arXiv:1506.02626; as the baseline of Frantar & Alistarh 2023, arXiv:2301.00774"
 
+    def layer_scores(self, layer: prunebench.CalibratedLayer) -> torch.Tensor:
+        return layer.weight.abs()
+
     def prune_layer(self, layer: prunebench.CalibratedLayer) -> tuple[torch.Tensor, torch.Tensor]:
         return layer.keep_highest(layer.weight.abs()), layer.weight
 

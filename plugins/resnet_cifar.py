@@ -10,7 +10,7 @@ from typing_extensions import Doc
 
 import prunebench
 
-from .initialization import kaiming_normal
+from .initialization import Scales, batchnorm_scales, kaiming_normal
 
 
 class Block(nn.Module):
@@ -58,11 +58,15 @@ class ResNet(prunebench.Model):
     depth: ClassVar[int]
 
     width: Annotated[float, Gt(0), Doc("factor on the channels 16, 32, 64; 0.25 for a quarter of them")] = 1.0
+    bn_scale: Annotated[Scales, Doc("scales of BatchNorm at the start: 1, or from U(0, 1), as in open_lth")] = (
+        prunebench.added_later("one")
+    )
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         widths = tuple(max(1, round(self.width * channels)) for channels in (16, 32, 64))
         net = Net(shape[0], widths, (self.depth - 2) // 6, classes)
         kaiming_normal(net)
+        batchnorm_scales(net, self.bn_scale)
         return net
 
 

@@ -21,10 +21,13 @@ class RIA(prunebench.LayerwiseMethod):
 
     power: Annotated[float, Ge(0), Doc("of the norm of the input; 0 for weights alone")] = 0.5
 
-    def prune_layer(self, layer: prunebench.CalibratedLayer) -> tuple[torch.Tensor, torch.Tensor]:
+    def layer_scores(self, layer: prunebench.CalibratedLayer) -> torch.Tensor:
         size, tiny = layer.weight.abs(), torch.finfo(layer.weight.dtype).tiny
         relative = size / size.sum(1, keepdim=True).clamp(min=tiny) + size / size.sum(0, keepdim=True).clamp(min=tiny)
-        return layer.keep_highest(relative * layer.norms**self.power), layer.weight
+        return relative * layer.norms**self.power
+
+    def prune_layer(self, layer: prunebench.CalibratedLayer) -> tuple[torch.Tensor, torch.Tensor]:
+        return layer.keep_highest(self.layer_scores(layer)), layer.weight
 
 
 @prunebench.hookimpl

@@ -59,7 +59,10 @@ class SemiStructured(prunebench.Runtime):
                 continue
             done.append(name)
         if not done:
-            raise Unsupported("no kernel: it has none but for large linear layers with 2:4 sparsity, and there is none")
+            raise Unsupported(
+                "no kernel: it has none but for large linear layers with 2:4 sparsity of consecutive inputs, and there "
+                "is none"
+            )
         _write(model, folder / "model.safetensors")
         return prunebench.Program(run=_run(model), device="cuda", half=True, note=f"2:4 kernels in {', '.join(done)}")
 

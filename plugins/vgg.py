@@ -9,7 +9,7 @@ from typing_extensions import Doc
 
 import prunebench
 
-from .initialization import kaiming_normal
+from .initialization import Scales, batchnorm_scales, kaiming_normal
 
 CHANNELS = (64, 128, 256, 512, 512)
 
@@ -22,6 +22,9 @@ class VGG(prunebench.Model):
     """Convolutions in each of the five groups."""
 
     width: Annotated[float, Gt(0), Doc("factor on the channels 64, ..., 512")] = 1.0
+    bn_scale: Annotated[Scales, Doc("scales of BatchNorm at the start: 1, or from U(0, 1), as in open_lth")] = (
+        prunebench.added_later("one")
+    )
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         layers, before = OrderedDict[str, nn.Module](), shape[0]
@@ -37,6 +40,7 @@ class VGG(prunebench.Model):
         layers["fc"] = nn.Linear(before, classes)
         net = nn.Sequential(layers)
         kaiming_normal(net)
+        batchnorm_scales(net, self.bn_scale)
         return net
 
 

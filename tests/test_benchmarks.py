@@ -29,6 +29,21 @@ def test_a_small_load_is_measured_and_written_down(tmp_path):
     assert found["machine"]["machine"] in page
 
 
+@pytest.mark.slow
+def test_the_simulated_cluster_is_kept_busy_and_written_down(tmp_path):
+    command = [sys.executable, BENCHMARKS / "scale.py", "--workers", "4", "--trials", "96", "--plans", "200"]
+    subprocess.run(
+        [*command, "--output", tmp_path], check=True, env=runs.environment(), capture_output=True, timeout=600
+    )
+    found = json.loads((tmp_path / "scale.json").read_text("utf-8"))
+    [planned], cluster = found["planning"], found["cluster"]
+    assert 150 <= planned["trials"] <= 250
+    assert cluster["jobs"] >= cluster["trials"] > 90
+    assert 0.9 < cluster["busy"] <= 1
+    assert 0 < cluster["ms_a_job"] < 1000
+    assert "A simulated cluster of 4 workers" in (tmp_path / "scale.md").read_text("utf-8")
+
+
 @pytest.fixture
 def script(monkeypatch):
     """Imports a benchmark by its name."""
@@ -92,7 +107,8 @@ def test_the_sections_of_the_gpu_benchmark_work_on_the_processor(tmp_path):
 
 @pytest.mark.slow
 def test_the_benchmark_of_the_sparse_engine_measures_and_writes(tmp_path):
-    command = [sys.executable, BENCHMARKS / "sparse.py", "--only", "digits", "--rounds", "1", "--output", tmp_path]
+    script = BENCHMARKS / "sparse_engine.py"
+    command = [sys.executable, script, "--only", "digits", "--rounds", "1", "--output", tmp_path]
     done = subprocess.run(
         command, check=True, env=runs.environment(), cwd=tmp_path, capture_output=True, text=True, timeout=600
     )
@@ -104,13 +120,13 @@ def test_the_benchmark_of_the_sparse_engine_measures_and_writes(tmp_path):
 
 
 def test_the_kernels_of_the_sparse_benchmark_convolve(script):
-    sparse = script("sparse")
+    sparse = script("sparse_engine")
     for sparsity in (0.5, 0.99):
         sparse.check(sparse.SparseConvolution(3, 5, 8, sparsity))
 
 
 def test_the_sparse_engine_wins_from_where_it_wins_at_all_higher_sparsities(script):
-    sparse = script("sparse")
+    sparse = script("sparse_engine")
 
     def points(*ratios):
         return [

@@ -351,8 +351,8 @@ def test_nothing_is_kept_of_a_training_whose_data_was_changed_meanwhile(folder, 
     kept, lost = [], []
     perform = worker.perform
 
-    def swapping(node, state, source, context, callback=None):
-        after = perform(node, state, source, context, callback)
+    def swapping(node, state, source, context, callback=None, others=()):
+        after = perform(node, state, source, context, callback, others)
         if not lost and callback is not None and "data" in vars(context):
             lost.append(node.key)
             flip(folder)

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from prunebench.api.layers import Flops, Group, Layer, Network
-from prunebench.api.stages import Allocation, Structure, Unit
+from prunebench.api.stages import Allocation, Structure, TimedPass, Unit
 from prunebench.api.times import Clock
 
 if TYPE_CHECKING:
@@ -35,6 +35,10 @@ class Trial(Protocol):
     @property
     def unit(self) -> Unit:
         """What `density` is a share of in a `Cut`: the prunable weights, or the unit of the suite's `reductions`."""
+
+    @property
+    def timed(self) -> TimedPass | None:
+        """The pass whose latency a `Cut` reduces, where `unit` is `latency`."""
 
     @property
     def seed(self) -> int:
@@ -181,7 +185,14 @@ class CalibratedLayer(Protocol):
 
     @property
     def structure(self) -> Structure | None:
-        """N of every M consecutive inputs of each output are to be kept; None for no structure."""
+        """N of every M consecutive inputs of each output are to be kept; None for no structure.
+
+        If it is `permuted`, the inputs are in the permuted order.
+        """
+
+    @property
+    def channels(self) -> int:
+        """The number of input channels: of a linear layer, or of this group of a convolution."""
 
     def keep_highest(self, scores: torch.Tensor, by_row: bool = False) -> torch.Tensor:
         """The mask that keeps exactly `keep` weights, those with the highest scores; the first among equals.
@@ -223,6 +234,8 @@ class Training(Protocol):
     """The current step, counted from 0; in `after_step`, `step + 1` steps have been made."""
     seed: int
     """The trial's."""
+    batch_size: int
+    """Examples in a step of the recipe."""
     device: torch.device
     masks: dict[str, torch.Tensor]
     """By name, a bool tensor of the weight's shape. Change masks only by `set_masks` or `keep_highest`."""
@@ -257,6 +270,14 @@ class Training(Protocol):
 
         Under `engine: sparse` it is that only in steps for which `Updater.needs_dense_gradient` returned True, and 0 at
         pruned weights in all others. Read this anew in each hook: the weights are up to date when they are read.
+        """
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The channels and heads of the network that could be removed, for penalties that prepare a `Cut`.
+
+        Their parts are looked up in `parameters`, and gradients by the same names. Finding them takes seconds, once for
+        each training.
         """
 
     def generator(self, purpose: str) -> torch.Generator:

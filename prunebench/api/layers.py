@@ -104,7 +104,8 @@ class Part:
     """
     indices: tuple[tuple[int, ...], ...]
     """For each channel its indices along the dimension, equally many: several in a linear layer behind a flattened
-    image, or for the queries, keys and values of a head."""
+    image, or for the queries, keys and values of a head. A tensor of a block has all of them for that block, and none
+    for the others."""
 
     def of(self, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The numbers of each channel in a dict of tensors by name, such as weights or gradients.
@@ -121,22 +122,31 @@ class Part:
 
 @dataclass(frozen=True)
 class Group:
-    """Channels, or attention heads, that can be removed one by one, each from all tensors that it belongs to.
+    """Channels, attention heads or blocks that can be removed one by one, each from all tensors that it belongs to.
 
     A channel of a residual network is in the outputs of every layer that adds to it, in BatchNorm, and in the inputs of
     every layer that reads it; removing it from one of them only would break the network.
     """
 
     name: str
-    """Name of the first weight that computes the channels."""
-    kind: Literal["channels", "heads"]
+    """Name of the first weight that computes the channels; of blocks that of the list that they are in."""
+    kind: Literal["channels", "heads", "blocks"]
     parts: tuple[Part, ...]
     attention: str = ""
     """Name of the module with the heads."""
+    blocks: tuple[str, ...] = ()
+    """Names of the modules that are blocks."""
+    linear: bool = False
+    """Whether all layers that compute the channels are fully connected."""
+
+    @property
+    def consists_of(self) -> Literal["heads", "columns", "channels", "blocks"]:
+        """What a method's `groups` call it: columns are channels that fully connected layers compute."""
+        return "columns" if self.kind == "channels" and self.linear else self.kind
 
     @property
     def size(self) -> int:
-        """Number of channels, or heads."""
+        """Number of channels, heads or blocks."""
         return len(self.parts[0].indices)
 
     @property

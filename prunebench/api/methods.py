@@ -19,7 +19,8 @@ from prunebench.api.components import Component
 from prunebench.api.contexts import CalibratedLayer, Scoring, Training, Trial
 from prunebench.api.errors import PluginError
 from prunebench.api.layers import Flops, Network
-from prunebench.api.stages import CutAllocation, LayerAllocation, Outliers, Structure
+from prunebench.api.stages import CutAllocation, GroupKind, LayerAllocation, Outliers, Structure
+from prunebench.api.versions import added_later
 
 if TYPE_CHECKING:
     import torch
@@ -54,6 +55,10 @@ class Updater:
     Masks are then applied before each pass instead of enforced after each step. A later stage starts from the masked
     weights with a new optimizer.
     """
+
+    keeps_masks: ClassVar[bool] = False
+    """Whether the masks never change, as where a penalty is added to gradients: a training by it prunes nothing, and
+    a network without masks is dense after it, so that others can be distilled from it."""
 
     def begin(self, training: Training) -> None:
         """Called once before the first step, to make the first masks or to initialize `training.memory`."""
@@ -132,8 +137,13 @@ class Method(Component):
 
     control: ClassVar[bool] = False
     """Whether this is the unpruned network that all other methods are compared with."""
+    as_given: ClassVar[bool] = False
+    """Whether this control is the network in a task's file of weights, without training: it stands beside the network
+    that is compared with, in tasks whose file has all weights."""
     structured: ClassVar[bool] = False
     """Whether it removes channels or heads: its targets are then the `reductions` of a suite, where it has any."""
+    whole_blocks: ClassVar[bool] = False
+    """Whether `channel_scores` ranks whole blocks, which a `Cut` by this method removes instead of channels."""
     exempt: ClassVar[Mapping[str, str]] = {}
     """Checks of `prunebench check` that do not apply to the method, each with the reason that a report shows."""
 
@@ -173,6 +183,8 @@ class Method(Component):
     def channel_scores(self, scoring: Scoring) -> dict[str, torch.Tensor]:
         """Return a score for each channel of each group, for `Cut(by=self)` in the chain; the highest are kept.
 
+        Where `whole_blocks` is set, a group is a list of blocks, and each of its `blocks` has a score.
+
         Args:
             scoring: the network at this point of the chain; `scoring.groups` are the groups, whose parts are looked up
                 in `scoring.parameters`, or in gradients by the same names.
@@ -203,6 +215,16 @@ class Method(Component):
             `layer.weight`. What the mask prunes becomes zero whatever the weight says.
         """
         raise NotImplementedError(f"method {self.name!r} has no prune_layer")
+
+    def layer_scores(self, layer: CalibratedLayer) -> torch.Tensor:
+        """Return what the weights of a layer are worth, by which channels are permuted for N:M sparsity.
+
+        Called before `prune_layer` if the structure is `permuted`. By default these are the scores of Wanda.
+
+        Returns:
+            a finite tensor without negative numbers, of the shape of `layer.weight`.
+        """
+        return layer.weight.abs() * layer.norms
 
     def layer_flops(self, outputs: int, inputs: int, tokens: int) -> float:
         """Floating-point operations of `prune_layer` and of the moments that it reads, for the cost ledger.
@@ -270,7 +292,8 @@ class LayerwiseMethod(Method):
 class StructuredMethod(Method):
     """Base class of methods that remove channels and attention heads. Override `channel_scores`.
 
-    The network is trained by the whole recipe. Then each round removes channels and fine-tunes what is left.
+    The network is trained by the whole recipe. Then each round removes channels and fine-tunes what is left, or trains
+    it again from `rewind_to` to the end of the recipe.
     """
 
     structured: ClassVar[bool] = True
@@ -280,22 +303,49 @@ class StructuredMethod(Method):
     ] = "global"
     rounds: Annotated[int, Ge(1), Doc("cut and fine-tune this often, to the target by equal factors")] = 1
     finetune: Annotated[times.Time, Doc("length of each fine-tuning, such as 10ep; 0 for none")] = "25%"
+    rewind_to: Annotated[
+        times.Time | None,
+        Doc("instead of fine-tuning at the last learning rate, set it back to that of this time, and train to the end"),
+    ] = added_later(None)
     align: Annotated[int, Ge(1), Doc("keep a multiple of so many channels in each group")] = 1
     exclude: Annotated[tuple[str, ...], Doc("regular expressions of weights whose outputs stay whole")] = ()
+    groups: Annotated[
+        tuple[GroupKind, ...],
+        Doc(
+            "remove these alone: heads of attention, columns (hidden units of fully connected layers), channels of "
+            "convolutions"
+        ),
+    ] = added_later(())
+
+    def __post_init__(self) -> None:
+        if self.rewind_to is not None and self.finetune != type(self).finetune:
+            raise ValueError("has `finetune` and `rewind_to`, after which it trains to the end of the recipe: give one")
+
+    def _recovery(self) -> Iterator[stages.Stage]:
+        """What follows each cut."""
+        if self.rewind_to is None:
+            yield stages.Train(until=f"+{self.finetune}")
+        else:
+            yield stages.Rewind(to=self.rewind_to, weights=False)
+            yield stages.Train()
 
     def stages(self, trial: Trial) -> Iterator[stages.Stage]:
         yield stages.Initialize()
+        if self.rewind_to is not None:
+            yield stages.Train(until=self.rewind_to)
         yield stages.Train()
         for done in range(1, self.rounds + 1):
             yield stages.Cut(
                 by=self,
                 density=trial.density ** (done / self.rounds),
                 unit=trial.unit,
+                timed=trial.timed,
                 allocation=self.allocation,
                 align=self.align,
                 exclude=self.exclude,
+                groups=self.groups,
             )
-            yield stages.Train(until=f"+{self.finetune}")
+            yield from self._recovery()
 
 
 def method_of(stage: stages.Stage) -> Method | None:

@@ -90,7 +90,8 @@ class Runtime(Component):
     def deploy(self, network: Delivery, folder: Path) -> Program:
         """Write the files that would be shipped to `folder`, and return the program that was read from them.
 
-        Called for the pruned network, and for the dense one beside which it is timed.
+        Called for the pruned network, and for the dense one beside which it is timed. Without `load` it is called once
+        more for each, in another process, where its memory is measured.
 
         Raises:
             Unsupported: in one sentence, why this network cannot be run here or has no kernel here.
@@ -98,7 +99,7 @@ class Runtime(Component):
         raise NotImplementedError(f"runtime {self.name!r} deploys nothing")
 
     def load(self, folder: Path, threads: int) -> Program:
-        """Read back what `deploy` wrote, for `prunebench.load_program`.
+        """Read back what `deploy` wrote, for `prunebench.load_program` and where the program's memory is measured.
 
         Raises:
             PrunebenchError: in one sentence, if the files are damaged.

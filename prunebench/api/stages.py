@@ -60,19 +60,23 @@ class Structure:
     A group is `m` weights of one output and, in a convolution, of one place of the kernel: along dimension 1, and in a
     transposed convolution along dimension 0. A layer in which the number of inputs of an output is not divisible by `m`
     (a stem of three channels, a depthwise convolution) is not pruned.
+
+    With `permuted` the channels of a group need not be consecutive: each layer is N:M after a permutation of its input
+    channels. Kernels for N:M need the weights and the inputs in that order. Only `PruneLayerwise` finds permutations.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     n: Annotated[int, Ge(1)]
     m: Annotated[int, Ge(1)]
+    permuted: bool = added_later(False)
 
     def __post_init__(self) -> None:
         if self.n > self.m:
             raise ValueError(f"{self} keeps more than all weights: n must be at most m")
 
     def __str__(self) -> str:
-        return f"{self.n}:{self.m}"
+        return f"{self.n}:{self.m}" + " of permuted channels" * self.permuted
 
     @property
     def density(self) -> float:
@@ -192,6 +196,10 @@ class Prune(Stage):
     invert: bool = False
     structure: Structure | None = None
 
+    def __post_init__(self) -> None:
+        if self.structure is not None and self.structure.permuted:
+            raise ValueError("`permuted` belongs to methods that prune layer by layer: no others permute channels")
+
 
 @dataclass(frozen=True)
 class PruneLayerwise(Stage):
@@ -243,10 +251,28 @@ PRUNING = (Prune, PruneLayerwise)
 """The stages that choose masks."""
 
 
-Unit = Literal["weights", "parameters", "macs", "channels"]
+Unit = Literal["weights", "parameters", "macs", "channels", "latency"]
 """What a cut leaves a share of; see `Cut`."""
 CutAllocation = Literal["global", "uniform"]
 """Which channels are compared: those of the whole network, or those of the same group."""
+GroupKind = Literal["heads", "columns", "channels"]
+"""What a group consists of: heads of attention; columns, the hidden units between fully connected layers, as in the MLP
+of a transformer; or channels of convolutions."""
+
+
+@dataclass(frozen=True)
+class TimedPass:
+    """The pass whose latency a cut reduces.
+
+    Args:
+        runtime: the `prunebench.Runtime` that the network runs in.
+        batch_size: examples in a pass.
+        threads: threads of a pass.
+    """
+
+    runtime: Component
+    batch_size: int = 1
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -262,12 +288,15 @@ class Cut(Stage):
     Args:
         by: the method whose `channel_scores` rank the channels.
         density: share of the whole network's `unit` that is left at most.
-        unit: `weights` that are prunable, all `parameters`, multiplications of an example (`macs`), or output
-            `channels` of the prunable layers.
+        unit: `weights` that are prunable, all `parameters`, multiplications of an example (`macs`), output `channels`
+            of the prunable layers, or the `latency` of a pass.
         allocation: `global` compares all channels, `uniform` removes the same share of each group.
         align: groups keep a multiple of so many channels, as kernels like it; heads are not aligned.
         exclude: regular expressions of weights whose outputs stay whole.
+        groups: the kinds of groups from which something is removed; by default all of them.
         invert: remove the highest scores instead (an ablation that shows whether the scores matter).
+        timed: the pass that `latency` is of. Networks of several widths are timed alternately with the dense network in
+            the same runtime, on the machine that performs the stage: another one may keep another number of channels.
     """
 
     calls = "channel_scores"
@@ -279,6 +308,8 @@ class Cut(Stage):
     align: Annotated[int, Ge(1)] = 1
     exclude: tuple[str, ...] = ()
     invert: bool = False
+    groups: tuple[GroupKind, ...] = added_later(())
+    timed: TimedPass | None = added_later(None)  # noqa: RUF009
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from prunebench.api.layers import Network
 from prunebench.api.methods import Method
 from prunebench.api.objectives import Classification, Metric, Objective
 from prunebench.api.runtimes import Measure
-from prunebench.api.stages import Distillation, Unit
+from prunebench.api.stages import Distillation, TimedPass, Unit
 from prunebench.api.versions import added_later
 
 _CLOSED = {"extra": "forbid"}
@@ -100,7 +100,7 @@ class Recipe:
     epochs: Annotated[int, Ge(1)] | None = None
     steps: Annotated[int, Ge(1), Doc("optimizer steps; give epochs or steps, not both")] | None = None
     schedule: Schedule = field(default_factory=Schedule)
-    validation: Annotated[int, Ge(0), Doc("training examples held out for selection; the same draw for every seed")] = 0
+    validation: Annotated[int, Ge(0), Doc("training examples held out for selection")] = 0
     evaluate_every: Annotated[times.Time, Doc("time between evaluations")] = "1ep"
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     augmentation: Annotated[
@@ -125,6 +125,13 @@ class Recipe:
             "the processor. auto: sparse where it is possible and was measured to be faster"
         ),
     ] = added_later("dense")
+    validation_draw: Annotated[
+        Literal["once", "seed"],
+        Doc(
+            "once: the same examples are held out for every seed. seed: each seed draws its own, so that intervals "
+            "contain what the draw changes"
+        ),
+    ] = added_later("once")
 
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):
@@ -189,6 +196,11 @@ class Task:
         vars(self)["_facts"] = facts  # as the cached property would
         return self
 
+    @property
+    def has_all_weights(self) -> bool:
+        """Whether the file that trials start from has all weights of the network, so that none are random."""
+        return self.weights is not None and not self.weights.fresh
+
     @cached_property
     def clock(self) -> times.Clock:
         return self.recipe.clock(self.facts.train)
@@ -205,10 +217,24 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """The choice of a method's parameters, and of values of the recipe, by what the validation split says of them.
+
+    The values that are written are one candidate; the others are points of the space. Each has the seed of the trial.
+    """
+
+    trials: int
+    """The number of candidates at most."""
+    space: tuple[tuple[str, tuple[Any, ...]], ...]
+    """The values of each parameter of the method, and of each value of the recipe, such as `recipe.optimizer.lr`."""
+    on: Literal["validation"] = "validation"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Entry:
     """An entry in the methods of a suite: a method with its parameters, and the ablations that apply to any method.
 
-    `shuffle`, `reinitialize` and `invert` change the method's chain (see `prunebench.plan.planning.ablated`), so an
+    `shuffle`, `reinitialize` and `invert` change the method's chain (see `prunebench.plan.ablations.ablated`), so an
     ablated method shares everything up to the change with the method itself.
     """
 
@@ -219,6 +245,10 @@ class Entry:
     invert: bool = False
     distillation: Distillation | None = None
     """How trainings imitate the dense network, from its first pruning on."""
+    tune: Tuning | None = added_later(None)  # noqa: RUF009
+    """What is chosen on the validation split, for each trial by itself."""
+    recipe: tuple[tuple[str, Any], ...] = added_later(())
+    """Values that the trainings of this entry have instead of the recipe's, such as `recipe.epochs`."""
     sparsities: tuple[float, ...] | None = None
     """Sparsities of this entry, instead of the suite's."""
 
@@ -236,6 +266,8 @@ class Trial:
     """The runtimes in which the finished network is measured."""
     unit: Unit = added_later("weights")  # noqa: RUF009
     """What a cut leaves `density` of at most; see `prunebench.Cut`."""
+    timed: TimedPass | None = added_later(None)  # noqa: RUF009
+    """The pass that a cut by latency times."""
     describe: Callable[[Task], Network] | None = field(default=None, compare=False, repr=False)
     """Describes the network of a task; planning sets it, because suites are read without torch."""
 
@@ -272,12 +304,10 @@ class Reductions:
     4 leaves at most a quarter, and its rows stand beside those at a sparsity of 0.75.
     """
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
-
-    by: Annotated[
-        Unit, Doc("what becomes less: prunable weights, all parameters, multiplications (macs), or output channels")
-    ]
-    of: Annotated[tuple[Annotated[float, Gt(1)], ...], Len(1), Doc("the factors, such as [2, 4, 8]")]
+    by: Unit
+    of: tuple[float, ...]
+    timed: TimedPass | None = None
+    """The pass whose latency becomes less, where `by` is the latency."""
 
     @property
     def sparsities(self) -> tuple[float, ...]:
@@ -318,9 +348,14 @@ class Suite:
         return self.reductions.by if self.reductions and entry.method.structured else "weights"
 
     def trials(self) -> Iterator[Trial]:
-        """Yield the trials in a fixed order; controls have one sparsity, 0."""
+        """Yield the trials in a fixed order; controls have one sparsity, 0.
+
+        A network as it is given is a trial of the tasks only whose file has all weights.
+        """
         for task in self.tasks:
             for entry in self.entries:
+                if entry.method.as_given and not task.has_all_weights:
+                    continue
                 own = replace(entry, sparsities=None)  # a trial does not depend on the other sparsities
                 unit = self.unit_of(entry)
                 for sparsity in self.sparsities_of(entry):
@@ -332,6 +367,7 @@ class Suite:
                             sparsity=sparsity,
                             seed=seed,
                             unit=unit,
+                            timed=self.reductions.timed if self.reductions else None,
                             measure=self.measure,
                         )
 

@@ -31,6 +31,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "merge": ("prunebench.cli.merge:command", "Merge the results of several machines or people into one board."),
     "verify": ("prunebench.cli.verify:command", "Run a published row again, and check whether it is reproduced."),
     "export": ("prunebench.cli.export:command", "Write a trial's ticket, or its pruned network, to a file."),
+    "register": (
+        "prunebench.cli.register:command",
+        "Register the best networks of a suite in MLflow.",
+    ),
     "inspect": ("prunebench.cli.inspect:command", "Show a trial: curves, layers, masks, weights, stability."),
     "methods": ("prunebench.cli.listings:methods", "List the pruning methods, or describe one."),
     "models": ("prunebench.cli.listings:models", "List the models, or describe one."),

@@ -44,7 +44,7 @@ def command(
     """Compare two boards: better, worse, new, gone or not comparable.
 
     A and B are boards: a published folder; a folder with mlflow.db, or an address of MLflow, with #SUITE for one of
-    several suites; or a YAML file or name of a suite in the default MLflow. Accuracies are paired by seed. Rows of
+    several suites; or a YAML file or name of a suite in the default MLflow. Metrics are paired by seed. Rows of
     another protocol or variant are not compared, and the reason is shown.
 
     \b

@@ -54,7 +54,7 @@ def command(
     task/method/sparsity/seed. A ticket is loaded with prunebench.load_ticket(FILE);
     {name: transfer, ticket: FILE} starts another trial with its mask.
 
-    With --runtime, the network is run in that runtime, and its accuracy and latency are measured there.
+    With --runtime, the network is run in that runtime, and its metrics and latency are measured there.
     """
     from prunebench.cli.shared.progress import bytes_of
     from prunebench.inspection import export, narrowed, open_trial

@@ -44,14 +44,17 @@ class EpochOrder:
 class Data:
     """A task's data on a device: splits, normalization, the batch of any step, and the objective for it.
 
+    Args:
+        seed: that of the trial, which the held-out examples depend on where the recipe says so (`validation_draw`).
+
     Raises DamagedData when the prepared bytes are not those that were written.
     """
 
-    def __init__(self, task: Task, prepared: Prepared, device: torch.device) -> None:
+    def __init__(self, task: Task, prepared: Prepared, device: torch.device, seed: int = 0) -> None:
         self._prepared = verified(prepared)
         full, test = _splits(task.dataset, prepared.folder)
         self.task, self.recipe, self.facts = task, task.recipe, task.facts
-        held_out, order = task.recipe.validation, self._order_of_selection(len(full))
+        held_out, order = task.recipe.validation, self._order_of_selection(len(full), seed)
         validation = full.part(order[:held_out].sort().values).to(device)
         train = full.part(order[held_out:].sort().values) if held_out else full
         self.objective = task.objective.fitted(kinds.as_target(self.facts, train.targets))
@@ -62,15 +65,16 @@ class Data:
         self._order = EpochOrder(len(train), task.recipe.batch_size, task.clock.steps_per_epoch)
         self._prefetcher = streaming.Prefetcher(self.train) if isinstance(self.train, streaming.Stream) else None
 
-    def _order_of_selection(self, examples: int) -> torch.Tensor:
+    def _order_of_selection(self, examples: int, seed: int) -> torch.Tensor:
         """The order in which training examples are held out for validation.
 
-        The draw is the data set's own, not the trial's: every seed selects on the same examples. Windows of a running
-        text are held out from its end, so that no training window reaches into a held-out one.
+        By default the draw is the data set's own, not the trial's: every seed selects on the same examples. Windows of
+        a running text are held out from its end, so that no training window reaches into a held-out one.
         """
         if self.facts.every_input[0].kind == "text":
             return torch.arange(examples).flip(0)
-        return torch.randperm(examples, generator=seeds.generator("validation", self._prepared.fingerprint))
+        drawn_by = [seed] if self.recipe.validation_draw == "seed" else []
+        return torch.randperm(examples, generator=seeds.generator("validation", self._prepared.fingerprint, *drawn_by))
 
     def close(self) -> None:
         """Stop the processes that decode files ahead, if there are any; the next batch starts them again."""

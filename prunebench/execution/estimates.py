@@ -140,17 +140,31 @@ def _flops_alone(plan: Plan) -> float:
 
 
 def _flops_from_root(plan: Plan, key: str, known: dict[str, float]) -> float:
-    """FLOPs from the root to a node."""
+    """FLOPs of a node and all that it needs."""
     if key in known:
         return known[key]
+    if plan.nodes[key].sources:
+        return known.setdefault(key, sum(_flops(plan.nodes[one]) for one in _needed(plan, plan.nodes[key].sources)))
     path = [key]
     while (parent := plan.nodes[path[-1]].parent) is not None and parent not in known:
         path.append(parent)
     total = known[parent] if parent is not None else 0.0
+    if plan.nodes[path[-1]].sources:
+        total += _flops_from_root(plan, path.pop(), known)
     for step in reversed(path):
         total += _flops(plan.nodes[step])
         known[step] = total
     return total
+
+
+def _needed(plan: Plan, keys: Iterable[str]) -> set[str]:
+    """Some nodes and all before them, each once."""
+    found, waiting = set[str](), list(keys)
+    while waiting:
+        if (key := waiting.pop()) not in found:
+            found.add(key)
+            waiting += [parent] if (parent := plan.nodes[key].parent) is not None else []
+    return found
 
 
 def _step_seconds(plan: Plan, store: Store, device: str) -> tuple[float | None, str]:

@@ -22,13 +22,14 @@ from prunebench.api.layers import Layer, Network
 from prunebench.api.objectives import Classification
 from prunebench.api.registry import KINDS, Kind, Registry
 from prunebench.api.runtimes import Latency, Measure, RuntimeEntry
-from prunebench.api.tasks import Entry, Optimizer, Prunable, Recipe, Schedule, Task, Trial
+from prunebench.api.tasks import Entry, Optimizer, Prunable, Recipe, Schedule, Task, Trial, Tuning
 from prunebench.api.versions import PROTOCOL_VERSION
 from prunebench.data.prepared import Prepared
 from prunebench.execution.key_inputs import inputs_of
 from prunebench.network.description import describe
 from prunebench.plan.jobs import Job
-from prunebench.plan.planning import Node, Plan, resolve
+from prunebench.plan.planning import Node, Plan, protocol, resolve
+from prunebench.plan.tuning import Choose
 from prunebench.records.keys import digest
 from prunebench.suite.checking import dumped, exact
 from prunebench.suite.pipelines import Pipeline
@@ -66,7 +67,7 @@ class JobSpecs:
             network=self._network(trial),
             stages=self._stages(nodes),
             checksum=checksum(trial, nodes),
-            protocol=self._planned[trial.task.label].protocol,
+            protocol=self._protocol(trial, prepared.fingerprint),
             path=job.path,
             parent=nodes[0].parent,
             needs=tuple(sorted(job.needs)),
@@ -82,6 +83,11 @@ class JobSpecs:
             checkpoint_every=settings.checkpoint_every,
             inputs=inputs_of(trial, prepared.fingerprint),
         )
+
+    def _protocol(self, trial: Trial, fingerprint: str) -> str:
+        """The key of a trial's task; a candidate of a tuned trial may have another recipe than its suite's task."""
+        planned = self._planned[trial.task.label]
+        return planned.protocol if trial.task == planned.trial.task else protocol(trial.task, fingerprint)
 
     def _network(self, trial: Trial) -> dict[str, Any]:
         label = trial.task.label
@@ -156,12 +162,22 @@ STAGES = (
     stages.Reinitialize,
     stages.Deploy,
     Measure,
+    Choose,
 )
 CLASSES: Mapping[str, type] = {
     cls.__name__: cls
     for cls in (
-        *(Trial, Task, Recipe, Optimizer, Schedule, Prunable, Weights, Entry, Pipeline, Classification),
-        *(Network, Layer, stages.Structure, stages.Outliers, stages.Distillation, RuntimeEntry, Latency),
+        *(Trial, Task, Recipe, Optimizer, Schedule, Prunable, Weights, Entry, Tuning, Pipeline, Classification),
+        *(
+            Network,
+            Layer,
+            stages.Structure,
+            stages.Outliers,
+            stages.Distillation,
+            stages.TimedPass,
+            RuntimeEntry,
+            Latency,
+        ),
         *STAGES,
     )
 }

@@ -111,6 +111,8 @@ def components(trial: Trial) -> Iterator[tuple[str, Component]]:
         yield "objective", trial.task.objective
     for entry in trial.measure.runtimes if trial.measure else ():
         yield f"runtime.{entry.label}", entry.runtime
+    if trial.timed is not None:
+        yield "timed", trial.timed.runtime
 
 
 def flattened(plain: Mapping[str, object], prefix: str = "") -> Inputs:

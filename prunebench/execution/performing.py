@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import reprlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import overload
 
 import torch
@@ -31,13 +32,14 @@ from prunebench.api.stages import (
     Train,
 )
 from prunebench.data import seeds
-from prunebench.data.inputs import Inputs
 from prunebench.execution import cutting
 from prunebench.execution.runtimes import measured_in_runtimes
+from prunebench.execution.timing import calibration, dense_network
 from prunebench.network.delivery import FinishedNetwork
 from prunebench.network.deployment import Delivered, measure
 from prunebench.network.modules import copied, plain
 from prunebench.plan.planning import Node
+from prunebench.plan.tuning import Choose
 from prunebench.pruning.allocation import total_kept
 from prunebench.pruning.blocks import blocks_of
 from prunebench.pruning.choices import choice_of
@@ -46,6 +48,7 @@ from prunebench.pruning.masks import Masks, keep_highest, shuffled
 from prunebench.pruning.scoring import ScoringContext
 from prunebench.store.state_files import check_lasting
 from prunebench.training.arithmetic import repeatable
+from prunebench.training.choosing import best_of
 from prunebench.training.cost import Cost
 from prunebench.training.distillation import Teacher
 from prunebench.training.loop import CheckpointCallback, train
@@ -60,6 +63,7 @@ def perform(
     source: State | None,
     context: TrialContext,
     callback: CheckpointCallback | None = None,
+    others: Sequence[State] = (),
 ) -> State:
     """The state after a node's stage, with the seconds that it took added to its cost.
 
@@ -67,10 +71,15 @@ def perform(
         state: the parent's, or a checkpoint of this training; None before Initialize.
         source: that of the node's `source`, for the stages which have one.
         callback: saves checkpoints of a training.
+        others: those of the node's `sources`, for a choice among them.
     """
     begun = time.perf_counter()
     with repeatable(context.device):
-        after = _performed(node, state, source, context, callback)
+        if isinstance(node.stage, Choose):
+            figures = partial(final_figures, context=context)
+            after = best_of(node.stage.candidates, others, figures, node.stage.metric, node.stage.sign)
+        else:
+            after = _performed(node, state, source, context, callback)
     check_lasting(after, context)
     return after.changed(cost=after.cost + Cost(wall_seconds=time.perf_counter() - begun))
 
@@ -202,7 +211,7 @@ def _check_structure(structure: Structure | None, state: State, context: TrialCo
 def _cut(stage: Cut, state: State, context: TrialContext) -> State:
     by = method_of(stage)
     assert by is not None, "Cut names a method"
-    groups = cutting.groups_in(stage, state, context)
+    groups = cutting.groups_in(stage, by, state, context)
     scoring = replace(_scoring_context(by, state, context), groups=groups.found)
     after = cutting.cut(stage, by, groups, scoring, state, context)
     return _begun_again(after, state.step)
@@ -348,25 +357,7 @@ def finished_network(state: State, context: TrialContext, threads: int = 1) -> F
     scoring = replace(_without_parametrizations(_scoring_context(None, state, context)), purpose="runtimes")
     kept, network = state.kept(), context.network_at(state.cut)
     zeros = 1 - sum(kept.get(layer.name, layer.size) for layer in network.layers) / network.size
-    return FinishedNetwork(scoring.model.cpu(), scoring.inputs, zeros, threads, _calibration(context))
-
-
-def dense_network(context: TrialContext, threads: int = 1) -> FinishedNetwork:
-    """The task's dense network, beside which others are timed. Its weights are random: they do not change its speed."""
-    model = plain(fresh_model(context.trial, "scratch"))[0].eval()
-    return FinishedNetwork(model, context.trial.task.interface.inputs, 0.0, threads, _calibration(context))
-
-
-def _calibration(context: TrialContext) -> Callable[[int, int], Iterator[Inputs]]:
-    """Mini-batches of training inputs, the same for each runtime."""
-
-    def batches(count: int, size: int) -> Iterator[Inputs]:
-        data = context.data
-        order = torch.randperm(len(data.train), generator=seeds.generator(context.trial.seed, "runtimes", "batches"))
-        for chosen in torch.split(order[: count * size], size):
-            yield data.examples(data.train, chosen.to(context.device))[0]
-
-    return batches
+    return FinishedNetwork(scoring.model.cpu(), scoring.inputs, zeros, threads, calibration(context))
 
 
 def final_figures(state: State, context: TrialContext) -> dict[str, float]:

@@ -21,16 +21,21 @@ from prunebench.execution.throughput import reported
 from prunebench.messages.durations import LATEST
 from prunebench.network.description import describe
 from prunebench.plan.planning import PlannedTrial
+from prunebench.plan.tuning import words
 from prunebench.records.keys import digest
 from prunebench.records.results import (
+    AS_GIVEN,
     DENSITY,
     IMPORTED,
     OF_ENGINE,
     OF_PROTOCOL,
     OUTPUT_ERROR,
+    OWN_RECIPE,
+    TUNED,
     Result,
     Status,
     early_stop_name,
+    without_weights,
 )
 from prunebench.records.sources import declared_version, source_files
 from prunebench.store.entries import Record, Store
@@ -39,6 +44,7 @@ from prunebench.training.cost import Cost, dense_training_flops
 
 Date = Annotated[float, Ge(0), Le(LATEST)]
 Count = Annotated[int, Ge(0), Le(2**53)]
+PERMUTED = "kernels for it need the weights and the inputs of each layer in the permuted order"
 
 
 class _Layer(TypedDict):
@@ -109,7 +115,16 @@ def _notes(record: Record) -> dict[str, str]:
     unscored = record["state"]["choice"]["unscored"]
     whole = [f"{name} ({reason})" for name, reason in record["state"].get("left_out", {}).items()]
     notes |= {"note.unscored_layers": ", ".join(unscored)} if unscored else {}
-    return notes | ({"note.whole_channels": "; ".join(whole)} if whole else {})
+    notes |= {"note.whole_channels": "; ".join(whole)} if whole else {}
+    return notes | _tuned(record["state"].get("tuned", {}))
+
+
+def _tuned(choice: Mapping[str, Any]) -> dict[str, str]:
+    """The values that a tuned trial has; nothing for another."""
+    if not choice:
+        return {}
+    names = list(choice["scores"])
+    return {TUNED: f"{names[choice['chosen']]} (best of {len(names)})"}
 
 
 def stored_result(
@@ -170,8 +185,11 @@ def _result(
             "key": planned.chain[-1] if planned.chain else "",
             "data": fingerprint,
             **_start(trial.task),
+            **_given(trial),
             **_imported(trial),
+            **({OWN_RECIPE: words(dict(trial.entry.recipe))} if trial.entry.recipe else {}),
             **({OF_ENGINE: planned.engine} if planned.engine == "sparse" else {}),
+            **({"note.permuted": f"{planned.permuted}: {PERMUTED}"} if planned.permuted else {}),
             **_origins(planned, registry, fingerprint, inputs or {}),
             **(environment or {}),
         },
@@ -194,6 +212,12 @@ def _start(task: Task) -> dict[str, str]:
     return {"weights.file": Path(task.weights.file.path).name, "weights.sha256": task.weights.file.sha256}
 
 
+def _given(trial: Trial) -> dict[str, str]:
+    """The file of a network that is not trained here."""
+    weights = trial.task.weights if trial.entry.method.as_given else None
+    return {} if weights is None else {AS_GIVEN: Path(weights.file.path).name}
+
+
 def _imported(trial: Trial) -> dict[str, str]:
     """Where the masks were made, if that was not in the suite."""
     source = trial.entry.method.imported_from
@@ -204,7 +228,9 @@ def variant(planned: PlannedTrial) -> str:
     """Hash of what the method is: its name, parameters, ablations and version, but not its label."""
     entry = planned.trial.entry
     distillation = [] if entry.distillation is None else [entry.distillation]
-    return digest(entry.method, entry.shuffle, entry.reinitialize, entry.invert, *distillation)
+    tuning = [] if entry.tune is None else [entry.tune]
+    recipe = [entry.recipe] if entry.recipe else []
+    return digest(entry.method, entry.shuffle, entry.reinitialize, entry.invert, *distillation, *tuning, *recipe)
 
 
 def _metrics(planned: PlannedTrial, record: Record) -> dict[str, float]:
@@ -226,7 +252,7 @@ def _metrics(planned: PlannedTrial, record: Record) -> dict[str, float]:
         "examples": cost.examples,
         "wall_seconds": cost.wall_seconds,
         **({} if cost.processor_seconds is None else {"processor_seconds": cost.processor_seconds}),
-        "collapsed_layers": sum(layer["kept"] == 0 for layer in record["layers"]),
+        "collapsed_layers": len(without_weights(record["layers"])),
         **early_stop(record["state"]["history"], planned.trial.task.metrics[0]),
         **_choice(record),
         **_output_errors(record),

@@ -20,6 +20,7 @@ from prunebench.api.errors import PluginError, PrunebenchError, Unsupported
 from prunebench.api.runtimes import Measure, Program, Runtime, RuntimeEntry
 from prunebench.data.inputs import Inputs, as_floats, tensors_of
 from prunebench.data.task_data import Data
+from prunebench.execution.memory_use import MemoryGauge, Subject, gauge
 from prunebench.network.delivery import FinishedNetwork
 from prunebench.network.deployment import interleaved
 from prunebench.records.results import RUNTIME
@@ -36,10 +37,11 @@ OTHERS = 0.2
 
 @dataclass(frozen=True)
 class Deployed:
-    """A program in its runtime, and the size of the files that it was read from."""
+    """A program in its runtime, and the files that it was read from: their folder and bytes."""
 
     runtime: Runtime
     program: Program
+    folder: Path
     size: int
 
     def run(self, inputs: Inputs) -> torch.Tensor:
@@ -67,6 +69,7 @@ class Deployments:
     def __init__(self, root: Path, dense: FinishedNetwork) -> None:
         self._root, self._dense = root, dense
         self._known: dict[Runtime, Deployed | None] = {}
+        self._memory: dict[Runtime, int | None] = {}
 
     def of(self, runtime: Runtime, network: FinishedNetwork, folder: Path | None = None) -> Deployed:
         """A network in a runtime. Raises Unsupported if it cannot be run there.
@@ -79,7 +82,7 @@ class Deployments:
         program = runtime.deploy(network, folder)
         if not isinstance(program, Program):
             raise PluginError(f"deploy of runtime {runtime.name!r} must return a prunebench.Program, not {program!r}")
-        return Deployed(runtime, program, size_of(folder))
+        return Deployed(runtime, program, folder, size_of(folder))
 
     def of_dense(self, runtime: Runtime | None) -> Deployed | None:
         """The dense network in a runtime; None if it cannot be run there."""
@@ -92,6 +95,13 @@ class Deployments:
                 self._known[runtime] = None
         return self._known[runtime]
 
+    def memory_of_dense(self, runtime: Runtime, memory: MemoryGauge) -> int | None:
+        """The bytes that the dense network takes in a runtime; None if that is not known."""
+        if runtime not in self._memory:
+            one = self.of_dense(runtime)
+            self._memory[runtime] = memory.of(Subject(runtime, self._dense), one.folder) if one else None
+        return self._memory[runtime]
+
 
 def measured_in_runtimes(
     stage: Measure, network: FinishedNetwork, dense: FinishedNetwork, data: Data, folder: Path | None = None
@@ -103,8 +113,18 @@ def measured_in_runtimes(
 
     Raises PrunebenchError if a runtime is not installed, or if its outputs are not those of the network.
     """
-    found = Found()
-    with tempfile.TemporaryDirectory(prefix="prunebench-") as root, using_threads(stage.latency.threads):
+    found, threads = Found(), stage.latency.threads
+    check_installed(entry.runtime for entry in stage.runtimes)
+    references = {entry.runtime.dense() for entry in stage.runtimes}
+    subjects = (
+        *(Subject(entry.runtime, network) for entry in stage.runtimes),
+        *(Subject(runtime, dense) for runtime in references),
+    )
+    with (
+        tempfile.TemporaryDirectory(prefix="prunebench-") as root,
+        using_threads(threads),
+        gauge(subjects, _timed_inputs(stage, data), threads) as memory,
+    ):
         deployments = Deployments(Path(root), dense)
         rows: dict[str, Deployed] = {}
         for entry in stage.runtimes:
@@ -114,6 +134,7 @@ def measured_in_runtimes(
                 found.notes[f"{RUNTIME}{entry.label}"] = str(reason)
                 continue
             _describe(entry, rows[entry.label], network, data, found)
+        _weigh(rows, network, deployments, memory, found)
         _time(stage, rows, deployments, data, found)
     return found
 
@@ -121,11 +142,25 @@ def measured_in_runtimes(
 def _describe(entry: RuntimeEntry, row: Deployed, network: FinishedNetwork, data: Data, found: Found) -> None:
     """Add all that is not timed of a network in a runtime."""
     figures = {**difference(row, network, data, entry.label), **metrics_of(row, data), "size_bytes": float(row.size)}
+    figures["exportable"] = float(bool(entry.runtime.reading))
     found.figures.update({f"{RUNTIME}{entry.label}/{name}": value for name, value in figures.items()})
     if row.program.note:
         found.notes[f"{RUNTIME}{entry.label}/kernels"] = row.program.note
     if network.zeros >= FEW_ZEROS and not entry.runtime.skips_zeros(network):
         found.notes[f"{RUNTIME}{entry.label}/zeros"] = NO_KERNEL
+
+
+def _weigh(
+    rows: dict[str, Deployed], network: FinishedNetwork, deployments: Deployments, memory: MemoryGauge, found: Found
+) -> None:
+    """Add the memory of all networks in all runtimes, where it can be measured."""
+    for label, row in rows.items():
+        own = memory.of(Subject(row.runtime, network), row.folder)
+        reference = deployments.memory_of_dense(row.runtime.dense(), memory)
+        given = {"peak_memory_bytes": own, "peak_memory_bytes_dense": reference}
+        found.figures.update(
+            {f"{RUNTIME}{label}/{name}": float(size) for name, size in given.items() if size is not None}
+        )
 
 
 def _time(stage: Measure, rows: dict[str, Deployed], deployments: Deployments, data: Data, found: Found) -> None:
@@ -193,6 +228,11 @@ class _AsModule(nn.Module):
         return self.row.run(inputs)
 
 
+def _timed_inputs(stage: Measure, data: Data) -> Inputs:
+    """Those of the smallest passes, on the CPU."""
+    return as_floats(first_inputs(data, min(stage.latency.batch_sizes)), torch.device("cpu"), torch.float32)
+
+
 def first_inputs(data: Data, count: int) -> Inputs:
     """Inputs of the first test examples, again from the first on if there are not so many."""
     index = torch.arange(count, device=data.test.targets.device) % len(data.test)
@@ -241,7 +281,11 @@ class BusyWatch:
         others = (busy - own) / seconds if seconds > 0 else 0.0
         if others <= OTHERS:
             return ""
-        return f"other processes used {others:.1f} of {os.cpu_count()} cores meanwhile: compare ratios, not times"
+        # Long passes are interrupted more often than short ones, so that ratios are off too.
+        return (
+            f"other processes used {others:.1f} of {os.cpu_count()} cores meanwhile: times and their ratios may be far "
+            "off, so measure again on a quiet machine (`--measure-again`)"
+        )
 
     @staticmethod
     def _now() -> tuple[float, float, float] | None:

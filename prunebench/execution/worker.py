@@ -128,7 +128,7 @@ def _perform_job(job: JobSpec, store: Store) -> int:
     assignment, device = _assignment(job), torch.device(job.device)
     trial, nodes = assignment.trial, assignment.nodes
     prepared = Prepared(Path(job.data), job.fingerprint, job.seal)
-    context = TrialContext(trial, device, lambda: Data(trial.task, prepared, device), assignment.network)
+    context = TrialContext(trial, device, lambda: Data(trial.task, prepared, device, trial.seed), assignment.network)
     held = lock(store, job.key, _work(nodes[-1]))
     if held is None:
         return _exit_with(f"another run is computing {job.key}", ExitCode.LOCKED)
@@ -176,10 +176,10 @@ def _compute(job: JobSpec, store: Store, nodes: list[Node], context: TrialContex
             states[node.key] = perform(node, state_of(parent), state_of(node.source), context)
             parent = node.key
         begun = state_of(parent)
-    source = state_of(last.source)
+    source, others = state_of(last.source), [_input_state(store, key, context) for key in last.sources]
     checkpoints = Checkpoints(store, last, job.checkpoint_every, held.reached, context.check_data)
     with watched(context.device) as samples:
-        state = perform(last, begun, source, context, checkpoints)
+        state = perform(last, begun, source, context, checkpoints, others)
     extra = {"inputs": dict(job.inputs), "pace": throughput(begun, state, samples)}
     write_state(store, last, job.parent, state, context, started, dict(job.environment), extra)
 
@@ -240,6 +240,7 @@ def write_state(
                 "flops": layer.flops,
                 "total": layer.size,
                 "kept": kept.get(layer.name, layer.size),
+                **({"removed": True} if state.cut.in_removed_block(layer.name) else {}),
             }
             for layer in context.network.layers
         ],

@@ -18,7 +18,7 @@ SHOWN = ("input", "inputs", "mean", "std", "vocabulary")
 PAGE = """\
 # {trial} in {label}
 
-{metric}, measured in this runtime on the test set{difference}. {sparsity} of the prunable weights are zero.
+{metric}, measured in this runtime on the test set{difference}. {sparsity} of the prunable weights are zero.{size}
 {notes}
 | examples in a pass | milliseconds | dense network | dense network in INT8 | dense / this |
 |---:|---:|---:|---:|---:|
@@ -102,6 +102,7 @@ def page(card: Card, runtime: Runtime, metrics: Sequence[Metric]) -> str:
         metric=", ".join(f"{one.label} {one.shown(figures[one.name])}" for one in metrics),
         difference=f"; its outputs differ from torch's by at most {figures['difference_relative']:.1e} of the largest",
         sparsity=f"{card.sparsity:.2%}",
+        size=_size(figures),
         notes="".join(f"\nNote: {note}.\n" for note in card.notes.values()),
         rows="\n".join(_rows(figures)),
         threads=threads,
@@ -114,6 +115,20 @@ def page(card: Card, runtime: Runtime, metrics: Sequence[Metric]) -> str:
         files="\n".join(f"- `{name}`: {file.bytes:,} bytes" for name, file in card.files.items()),
         command=card.command,
     )
+
+
+def _size(figures: dict[str, float]) -> str:
+    """Its parameters and its memory beside the dense network's, where they are known."""
+    known = {
+        "It has {} of the dense network's {} parameters.": ("parameters", "{:,.0f}", 1.0),
+        "It takes {} MB of memory, and the dense network {} MB.": ("peak_memory_bytes", "{:.1f}", 1e6),
+    }
+    found = ""
+    for sentence, (name, form, unit) in known.items():
+        own, dense = figures.get(name), figures.get(f"{name}_dense")
+        if own is not None and dense is not None:
+            found += " " + sentence.format(form.format(own / unit), form.format(dense / unit))
+    return found
 
 
 def can_load(runtime: Runtime) -> bool:

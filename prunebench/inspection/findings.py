@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from prunebench.inspection.measures import (
 from prunebench.inspection.stability import Stability, stability
 from prunebench.inspection.trials import Finished
 from prunebench.network.description import describe
+from prunebench.network.groups import find_groups
 from prunebench.pruning.masks import Masks
 from prunebench.training.state import Tensors
 
@@ -34,6 +35,18 @@ class Training:
     """Of the prunable weights, as counted at its end."""
     value: float
     """Of the objective's primary metric on the test set, at its end."""
+
+
+@dataclass(frozen=True)
+class GroupLeft:
+    """What is left of a group."""
+
+    name: str
+    """Of its first weight."""
+    kind: str
+    """What it consists of; see `prunebench.GroupKind`."""
+    left: int
+    size: int
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,13 @@ class Findings:
     movements: tuple[Movement, ...]
     output_errors: Mapping[str, float] = field(default_factory=dict)
     """Relative output error of each layer that was pruned or reconstructed by its inputs, right after that."""
+    tuned: Mapping[str, Any] = field(default_factory=dict)
+    """Of a tuned trial `scores`, the primary metric of each candidate on the validation split, by what it changes; and
+    `chosen`, the number of the one that the trial is, from 0."""
+    structure: str = ""
+    """N:M of permuted channels, and what kernels need for it; empty for all else."""
+    groups: tuple[GroupLeft, ...] = ()
+    """Of a network from which channels were removed, in the order of its layers."""
     other: str = ""
     """The trial whose masks these are compared with."""
     other_from: str = ""
@@ -73,6 +93,12 @@ class Findings:
         }
         if self.output_errors:
             found["output_errors"] = dict(self.output_errors)
+        if self.groups:
+            found["groups"] = [asdict(row) for row in self.groups]
+        if self.tuned:
+            found["tuned"] = dict(self.tuned)
+        if self.structure:
+            found["structure"] = self.structure
         if self.overlaps:
             rows = [{**asdict(row), "iou": row.iou, "chance": row.chance} for row in self.overlaps]
             found |= {"other": self.other, "overlaps": rows}
@@ -111,11 +137,30 @@ def inspect(
         densities=tuple(densities(layers, kept)),
         movements=tuple(movements(layers, (origin.parameters, end.parameters, end.masks), _pruned(finished))),
         output_errors=dict(end.layer_errors),
+        tuned=dict(end.tuned),
+        structure=finished.result.provenance.get("note.permuted", ""),
+        groups=tuple(_groups(finished)),
         other=str(other.trial) if other else "",
         other_from=_from(finished, other) if other else "",
         overlaps=tuple(overlaps(layers, end.masks, other.end.whole().masks)) if other else (),
         stability=stability(finished, note) if stable else None,
     )
+
+
+def _groups(finished: Finished) -> Iterator[GroupLeft]:
+    """What cuts have left of each group of the whole network."""
+    cut, context = finished.end.cut, finished.context
+    if not cut:
+        return
+    names = {layer.name for layer in context.network.layers}
+    kept = {(one.tensor, one.dim): frozenset(one.indices) for one in cut.kept}
+    for group in find_groups(context.model, context.trial.task.interface.inputs, names).found:
+        part = group.parts[0]
+        here = kept.get((part.tensor, part.dim))
+        left = group.size if here is None else sum(here.issuperset(indices) for indices in part.indices)
+        if all(cut.in_removed_block(one.tensor) for one in group.outputs):
+            left = 0
+        yield GroupLeft(group.name, group.consists_of, left, group.size)
 
 
 def _from(one: Finished, other: Finished) -> str:

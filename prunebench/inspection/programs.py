@@ -17,11 +17,13 @@ from prunebench.api.errors import PluginError, PrunebenchError, SuiteError
 from prunebench.api.registry import Registry
 from prunebench.api.runtimes import Latency, Measure, RuntimeEntry
 from prunebench.data.inputs import Inputs
-from prunebench.execution.performing import dense_network, finished_network
+from prunebench.execution.performing import finished_network
 from prunebench.execution.runtimes import Deployed, check_installed, measured_in_runtimes, size_of
+from prunebench.execution.timing import dense_network
 from prunebench.inspection.cards import CARD, Card, File, can_load, page
 from prunebench.inspection.exports import metadata
 from prunebench.inspection.trials import Finished
+from prunebench.network.delivery import FinishedNetwork
 from prunebench.records.environment import describe_environment
 from prunebench.records.results import RUNTIME
 from prunebench.suite.annotations import adapter, first_error
@@ -67,19 +69,25 @@ def _card(finished: Finished, folder: Path, entry: RuntimeEntry, latency: Latenc
     found = measured_in_runtimes(Measure((entry,), latency), network, dense, context.data, folder)
     if prefix in found.notes:
         raise PrunebenchError(f"runtime {entry.label!r} cannot run {finished.trial}: {found.notes[prefix]}")
+    figures = {name.removeprefix(f"{prefix}/"): value for name, value in found.figures.items()}
     return Card(
         trial=str(finished.trial),
         command=command,
         runtime={**to_plain(entry.runtime), "label": entry.label},
         network=metadata(finished),
         sparsity=network.zeros,
-        figures={name.removeprefix(f"{prefix}/"): value for name, value in found.figures.items()},
+        figures=figures | {"parameters": _count(network), "parameters_dense": _count(dense)},
         notes={name.removeprefix(f"{prefix}/"): note for name, note in found.notes.items()},
         environment=describe_environment(threads),
         files={
             path.relative_to(folder).as_posix(): _file(path) for path in sorted(folder.rglob("*")) if path.is_file()
         },
     )
+
+
+def _count(network: FinishedNetwork) -> float:
+    """Parameters, zeros among them."""
+    return float(sum(parameter.numel() for parameter in network.module.parameters()))
 
 
 def _check_empty(folder: Path) -> None:
@@ -117,7 +125,7 @@ def load_program(
     check_installed([entry.runtime])
     for name, expected in card.files.items():
         _check_file(path, name, expected)
-    return Deployed(entry.runtime, entry.runtime.load(path, threads), size_of(path)).run
+    return Deployed(entry.runtime, entry.runtime.load(path, threads), path, size_of(path)).run
 
 
 def read_card(folder: Path) -> Card:

@@ -33,6 +33,8 @@ class Section:
 def sections(found: Findings) -> Iterator[Section]:
     """The report, part by part; what there is nothing of is left out."""
     yield Section("Result", ("", "", ""), tuple(_result(found)))
+    if found.tuned:
+        yield Section("Tuning", ("", f"validation {found.objective[0].label}", ""), tuple(_tuning(found)))
     if found.trainings:
         yield Section("Trainings", ("steps", "density", f"test {found.objective[0].label}"), tuple(_trainings(found)))
     if found.history:
@@ -41,6 +43,8 @@ def sections(found: Findings) -> Iterator[Section]:
         (row.layer, f"{row.kept:,}", f"{row.size:,}", percent(row.density), bar(row.density)) for row in found.densities
     )
     yield Section("Layers", ("layer", "kept", "of", "density", ""), rows, plot="layers")
+    if found.groups:
+        yield Section("Groups", ("group", "of", "left", "whole"), tuple(_groups(found)))
     yield _movement(found)
     if found.output_errors:
         yield _output_errors(found.output_errors)
@@ -103,7 +107,22 @@ def _result(found: Findings) -> Iterator[tuple[str, str, str]]:
     )
     kept, size = metrics["parameters_kept"], metrics["parameters_prunable"]
     yield "sparsity", percent(metrics["sparsity"]), f"{kept:,.0f} of {size:,.0f} weights are kept"
-    yield "training cost", f"{metrics['training_cost']:.3g}×", "of one dense training, the whole chain"
+    whole = "the whole chain" if not found.tuned else "all candidates"
+    yield "training cost", f"{metrics['training_cost']:.3g}×", f"of one dense training, {whole}"
+    if found.structure:
+        yield "structure", found.structure.split()[0], "of permuted channels; kernels need that order"
+
+
+def _tuning(found: Findings) -> Iterator[tuple[str, str, str]]:
+    """The candidates of a tuned trial, by what they change."""
+    best = found.tuned.get("chosen")
+    for place, (name, score) in enumerate(found.tuned.get("scores", {}).items()):
+        yield name, found.objective[0].shown(score), "chosen" if place == best else ""
+
+
+def _groups(found: Findings) -> Iterator[tuple[str, str, str, str]]:
+    for one in found.groups:
+        yield one.name, one.kind, f"{one.left:,}", f"{one.size:,}"
 
 
 def _trainings(found: Findings) -> Iterator[tuple[str, str, str]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,13 +13,15 @@ import torch
 from prunebench.api.errors import PrunebenchError, StoreError, Unreachable
 from prunebench.api.registry import Registry
 from prunebench.api.stages import Initialize, Reinitialize, Rewind, Train
-from prunebench.api.tasks import Trial
+from prunebench.api.tasks import Task, Trial
 from prunebench.data.prepared import Prepared, find, prepare
 from prunebench.data.task_data import Data
 from prunebench.execution.performing import perform
 from prunebench.execution.results import result_of
 from prunebench.messages.suggestions import nearest
-from prunebench.plan.planning import Node, PlannedTrial, engine_of_chain, protocol, resolve
+from prunebench.network.description import describe
+from prunebench.plan.planning import Node, PlannedTrial, chain_of, engine_of_chain, permuted_in_chain, protocol
+from prunebench.plan.tuning import Choose, candidates, with_own_recipe
 from prunebench.records.environment import data_folder
 from prunebench.records.results import Result
 from prunebench.store.entries import Record, Store
@@ -53,7 +55,8 @@ class Finished:
     def result(self) -> Result:
         """What the trial's row is made of."""
         keys, engine = tuple(node.key for node in self.nodes), engine_of_chain(self.nodes)
-        planned = PlannedTrial(self.trial, self.protocol, keys, engine=engine)
+        permuted = permuted_in_chain(self.nodes)
+        planned = PlannedTrial(self.trial, self.protocol, keys, engine=engine, permuted=permuted)
         return result_of(planned, self.store, self.registry, self.prepared.fingerprint)
 
     @functools.cached_property
@@ -126,7 +129,8 @@ def open_trial(
         raise StoreError(f"{trial} is not in the store {store}, nor is its data: {again} runs it")
     common = protocol(trial.task, prepared.fingerprint)
     try:
-        nodes = tuple(resolve(trial, common))
+        root_of = functools.partial(protocol, fingerprint=prepared.fingerprint)
+        nodes = tuple(chain_of(trial, root_of, describe(trial.task)))
     except Unreachable as reason:
         raise PrunebenchError(f"{trial} is skipped, so that there is nothing to see: {reason}") from None
     if not opened.has(nodes[-1].key):
@@ -136,10 +140,26 @@ def open_trial(
         raise StoreError(
             f"{trial} is not in the store {store}, or was made by other code or other parameters: {again} runs it"
         )
+    trial = with_own_recipe(trial)
+    if trial.entry.tune is not None:
+        trial, nodes = _chosen(trial, nodes, opened, root_of)
     where = torch.device(device)
     dataset, root = trial.task.dataset, data_folder(data)
-    context = TrialContext(trial, where, lambda: Data(trial.task, prepare(dataset, root, opened.data), where))
+    context = TrialContext(
+        trial, where, lambda: Data(trial.task, prepare(dataset, root, opened.data), where, trial.seed)
+    )
     return Finished(trial, nodes, opened, prepared, common, context, loaded.registry)
+
+
+def _chosen(
+    trial: Trial, nodes: tuple[Node, ...], store: Store, root_of: Callable[[Task], str]
+) -> tuple[Trial, tuple[Node, ...]]:
+    """The candidate that a tuned trial has chosen, under the trial's own label; and its chain, up to the choice."""
+    place = next(place for place, node in enumerate(nodes) if isinstance(node.stage, Choose))
+    choice = store.record(nodes[place].key)["state"]["tuned"]["chosen"]
+    candidate = list(candidates(trial).values())[choice]
+    chain = chain_of(candidate, root_of, describe(trial.task))
+    return replace(candidate, entry=replace(candidate.entry, label=trial.entry.label)), (*chain, *nodes[place:])
 
 
 def named(trials: Sequence[Trial], name: str, suite: str) -> Trial:

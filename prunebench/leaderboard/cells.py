@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from prunebench.api.objectives import Metric
 from prunebench.leaderboard.selection import MEASURED, Selection, grouped
 from prunebench.leaderboard.statistics import Difference, difference, mean, pairing_is_narrower
-from prunebench.records.results import CHOICE, Result, early_stop_name
+from prunebench.records.results import AS_GIVEN, CHOICE, Result, early_stop_name
 
 Figure = Callable[[Mapping[str, float]], float | None]
 
@@ -40,6 +40,11 @@ class Cell:
     def control(self) -> bool:
         """Whether this is the dense network; only that one is asked for at sparsity 0."""
         return any(result.control for result in self.results.values()) if self.results else self.sparsity == 0
+
+    @property
+    def as_given(self) -> bool:
+        """Whether this is the dense network as it was given, without training."""
+        return any(AS_GIVEN in result.provenance for result in self.results.values())
 
     @property
     def complete(self) -> bool:
@@ -83,10 +88,18 @@ class Cell:
 
     def said(self, name: str) -> str:
         """What the provenance of its results has under a name, each once."""
-        return " / ".join(sorted({result.provenance[name] for result in self.done if name in result.provenance}))
+        return _said(self.done, name)
+
+    def said_of_any(self, name: str) -> str:
+        """The same of all results, whether they are done or not."""
+        return _said(self.results.values(), name)
 
     def largest(self, metric: str) -> float | None:
         return max((result.metrics[metric] for result in self.done if metric in result.metrics), default=None)
+
+
+def _said(results: Iterable[Result], name: str) -> str:
+    return " / ".join(sorted({result.provenance[name] for result in results if name in result.provenance}))
 
 
 def cells_of(selection: Selection) -> list[Cell]:
@@ -128,10 +141,10 @@ class Reference:
 def reference_of(task: tuple[str, str], cells: Sequence[Cell], metric: Metric) -> Reference:
     """What the rows of a task, given by suite and label, are compared with.
 
-    The dense network is its control; where there are several, the first by label.
+    The dense network is its control that was trained; where there are several, the first by label.
     """
     some = [cell for cell in cells if (cell.suite, cell.task) == task]
-    dense = next((cell for cell in some if cell.control), None)
+    dense = next((cell for cell in some if cell.control and not cell.as_given), None)
     if dense is None:
         return Reference(None, frozenset())
     pruned = [cell for cell in some if not cell.control]
@@ -164,3 +177,17 @@ def _outcome(cell: Cell) -> tuple[Any, ...]:
     names = sorted(name for name in found if not name.startswith(MEASURED) and name not in CHOICE)
     figures = [(result.seed, *(result.metrics.get(name) for name in names)) for result in cell.done]
     return (cell.sparsity, *names, *figures)
+
+
+def of_metric(name: str) -> Figure:
+    """The figure of this name."""
+    return lambda metrics: metrics.get(name)
+
+
+def ratio_of(above: str, below: str) -> Figure:
+    """One figure divided by another."""
+
+    def ratio(metrics: Mapping[str, float]) -> float | None:
+        return metrics[above] / metrics[below] if above in metrics and metrics.get(below) else None
+
+    return ratio

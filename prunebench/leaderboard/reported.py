@@ -151,20 +151,33 @@ def dump(reported: Iterable[Reported]) -> bytes:
     return text.getvalue().encode()
 
 
-def rows_of(reported: Iterable[Reported], objectives: Mapping[tuple[str, str], Objective]) -> list[dict[str, Any]]:
+def rows_of(reported: Sequence[Reported], objectives: Mapping[tuple[str, str], Objective]) -> list[dict[str, Any]]:
     """Rows of a board, of the tasks that it has.
 
     Args:
         objectives: by suite and task label.
 
-    Raises BoardError for a number of another metric than the primary one of its task.
+    Raises BoardError for a number of another metric than the primary one of its task, or in another unit.
     """
+    _check_units(reported, objectives)
     return [
         _row(one, suite, objective)
         for one in reported
         for (suite, task), objective in objectives.items()
         if task == one.task
     ]
+
+
+def _check_units(reported: Sequence[Reported], objectives: Mapping[tuple[str, str], Objective]) -> None:
+    """Raise BoardError if all values of a task whose metric is shown in percent look like shares of one."""
+    for (_, task), (metric, *_others) in objectives.items():
+        own = [one for one in reported if one.task == task and one.metric == metric.name]
+        if metric.unit == "%" and own and all(0 < one.value <= 1 for one in own):
+            first, given = own[0], f"{own[0].value:g}"
+            raise BoardError(
+                f"{FILE}: {first.method!r} of task {task!r} has {given}, which is {given} %: values are as tables show "
+                f"them, such as {metric.factor * first.value:g}"
+            )
 
 
 def _row(one: Reported, suite: str, objective: Objective) -> dict[str, Any]:

@@ -12,9 +12,18 @@ import pandas as pd
 
 from prunebench.api.objectives import Metric
 from prunebench.leaderboard.boards.commands import row_command
-from prunebench.leaderboard.cells import Cell, Figure, Reference, cells_of, identical_methods, reference_of
+from prunebench.leaderboard.cells import (
+    Cell,
+    Reference,
+    cells_of,
+    identical_methods,
+    of_metric,
+    ratio_of,
+    reference_of,
+)
 from prunebench.leaderboard.metrics import Objective, as_text, margin, metric_of, objective_of
 from prunebench.leaderboard.reported import STATUS, rows_of
+from prunebench.leaderboard.runtime_figures import in_runtimes, is_remark
 from prunebench.leaderboard.selection import RequestedRow, Selection, grouped, select
 from prunebench.leaderboard.statistics import (
     CONFIDENCE,
@@ -27,11 +36,13 @@ from prunebench.leaderboard.statistics import (
     verdict,
 )
 from prunebench.records.results import (
+    AS_GIVEN,
     DEPLOYED,
     IMPORTED,
     OF_ENGINE,
-    RUNTIME,
+    OWN_RECIPE,
     TIES_MATTER,
+    TUNED,
     UNITS,
     Result,
     early_stop_name,
@@ -41,8 +52,8 @@ COLUMNS = {
     "task": "label of the task: data set, model and recipe",
     "method": "label of the method in the suite",
     "target_sparsity": "the sparsity that was asked for; 0 for the dense network",
-    "target_unit": "what the target is a share of, where it is not the prunable weights: parameters, macs or channels, "
-    "of which at least the target is removed",
+    "target_unit": "what the target is a share of, where it is not the prunable weights: parameters, macs, channels or "
+    "latency, of which at least the target is removed",
     "sparsity": "share of the prunable weights that is exactly zero, counted from the weights after training; mean",
     "n": "number of seeds that are done; all figures of the row are over these",
     "metric": "name of the task's primary metric, such as accuracy",
@@ -107,20 +118,28 @@ COLUMNS = {
     "latency_note": "why a deployed network has no latency here",
     "machine": "what it was measured on",
     "command": "the command that does the row's work again, with the dense network that it is compared with",
+    "export_command": "the command that writes the network of its first seed to files, to which `--runtime NAME` is "
+    "added; only where runtimes were measured",
     "control": "whether this is the dense network that the others are compared with",
+    "as_given": "the file of weights that this dense network is, without training here; others are not compared with "
+    "it",
     "seeds": "number of seeds that were asked for",
     "suite": "name of the suite",
     "objective": "the task's metrics as JSON, the primary one first: direction, unit, factor and decimals as shown",
     "protocol": "hash of what the rows of a table share: data fingerprint, model, recipe, prunable layers, code",
     "variant": "hash of what the method is: parameters, ablations, source",
+    "tuned": "the values that were chosen on the validation split, by the seeds that chose them, and among how many "
+    "candidates, whose cost is in training_cost",
+    "own_recipe": "the values that it was trained by instead of those of the task's recipe",
     "made_elsewhere": "source of masks that were made elsewhere, at a cost that is not in training_cost; or of a row "
     "that was reported and not measured here, whose status is `reported`",
 }
 """What a row says, and what it means."""
 
-NOTE = "note."
-"""Prefix of remarks in a provenance."""
 OPTIONAL = (
+    "as_given",
+    "tuned",
+    "own_recipe",
     "target_unit",
     "parameters_left",
     "unscored_share",
@@ -128,6 +147,7 @@ OPTIONAL = (
     "made_elsewhere",
     "processor_seconds",
     "engine",
+    "export_command",
 )
 """Columns that a table has only if one of its rows has something there."""
 
@@ -143,6 +163,7 @@ _TEXTS = (
     "latency_note",
     "machine",
     "command",
+    "export_command",
     "against_best",
     "identical",
     "interval",
@@ -151,6 +172,9 @@ _TEXTS = (
     "made_elsewhere",
     "engine",
     "target_unit",
+    "as_given",
+    "tuned",
+    "own_recipe",
 )
 _WHOLE = ("n", "pairs", "tier", "collapsed_layers", "parameters_prunable", "seeds")
 
@@ -244,6 +268,7 @@ def _row(cell: Cell, reference: Reference, place: Place | None, objective: Objec
         "method": cell.method,
         "variant": newest.variant if newest else "",
         "control": cell.control,
+        "as_given": cell.said_of_any(AS_GIVEN) or None,
         "target_sparsity": cell.sparsity,
         "target_unit": unit_of(newest.params) if newest else None,
         "n": len(cell.done),
@@ -258,6 +283,8 @@ def _row(cell: Cell, reference: Reference, place: Place | None, objective: Objec
         "status": cell.status,
         "reason": cell.reason,
         "machine": cell.said("machine"),
+        "tuned": cell.said(TUNED) or None,
+        "own_recipe": cell.said(OWN_RECIPE) or None,
         "made_elsewhere": cell.said(IMPORTED) or None,
         "engine": cell.said(OF_ENGINE),
         "command": row_command(list(cell.results.values())) if newest else "",
@@ -265,7 +292,7 @@ def _row(cell: Cell, reference: Reference, place: Place | None, objective: Objec
         **_stopped_early(cell, reference, metric),
         **_figures(cell),
         **_deployed(cell),
-        **_in_runtimes(cell),
+        **in_runtimes(cell),
         **_other_metrics(cell, objective),
     }
 
@@ -304,28 +331,14 @@ def _spread(cell: Cell, metric: str, column: str) -> dict[str, float | None]:
 
 def _deployed(cell: Cell) -> dict[str, Any]:
     """What was measured of a network as it is delivered, beside the dense one."""
-    ratios = [_ratio("latency_ms_dense", "latency_ms")(result.metrics) for result in cell.done]
+    ratios = [ratio_of("latency_ms_dense", "latency_ms")(result.metrics) for result in cell.done]
     known = [ratio for ratio in ratios if ratio is not None]
     return {
-        **{name: cell.mean(_metric(name)) for name in DEPLOYED},
+        **{name: cell.mean(of_metric(name)) for name in DEPLOYED},
         "latency_ratio": mean(known),
         "latency_ratio_std": deviation(known),
         "latency_note": cell.said("note.latency_ms"),
     }
-
-
-def _in_runtimes(cell: Cell) -> dict[str, Any]:
-    """What was measured in runtimes, under the names of RUNTIME, with ratios of latencies; and remarks."""
-    names = sorted({name for result in cell.done for name in result.metrics if name.startswith(RUNTIME)})
-    found: dict[str, Any] = {name: cell.mean(_metric(name)) for name in names}
-    for name in names:
-        start, latency, batch = name.partition("/latency_ms/")
-        if latency:
-            dense, int8 = f"{start}/latency_ms_dense/{batch}", f"{start}/latency_ms_int8/{batch}"
-            found[f"{start}/speedup/{batch}"] = cell.mean(_ratio(dense, name))
-            found[f"{start}/speedup_int8/{batch}"] = cell.mean(_ratio(dense, int8))
-    notes = {name for result in cell.done for name in result.provenance if name.startswith(NOTE + RUNTIME)}
-    return found | {name.removeprefix(NOTE): cell.said(name) for name in notes}
 
 
 def _figures(cell: Cell) -> dict[str, float | None]:
@@ -339,11 +352,11 @@ def _figures(cell: Cell) -> dict[str, float | None]:
         "parameters_kept",
     )
     return {
-        **{name: cell.mean(_metric(name)) for name in means},
-        "speedup": cell.mean(_ratio("inference_flops_dense", "inference_flops")),
-        "compression": cell.mean(_ratio("parameters_prunable", "parameters_kept")),
-        "processor_seconds": cell.mean(_metric("processor_seconds")),
-        "parameters_left": cell.mean(_metric("parameters_left")),
+        **{name: cell.mean(of_metric(name)) for name in means},
+        "speedup": cell.mean(ratio_of("inference_flops_dense", "inference_flops")),
+        "compression": cell.mean(ratio_of("parameters_prunable", "parameters_kept")),
+        "processor_seconds": cell.mean(of_metric("processor_seconds")),
+        "parameters_left": cell.mean(of_metric("parameters_left")),
         "parameters_prunable": cell.largest("parameters_prunable"),
         "collapsed_layers": cell.largest("collapsed_layers"),
         "unscored_share": _from(cell.largest("unscored_share"), math.ulp(0.0)),
@@ -361,35 +374,18 @@ def _from(value: float | None, least: float) -> float | None:
     return value if value is not None and value >= least else None
 
 
-def _metric(name: str) -> Figure:
-    return lambda metrics: metrics.get(name)
-
-
-def _ratio(above: str, below: str) -> Figure:
-    def ratio(metrics: Mapping[str, float]) -> float | None:
-        return metrics[above] / metrics[below] if above in metrics and metrics.get(below) else None
-
-    return ratio
-
-
 def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
     value: float | None = row["metric_mean"]
-    place = (row["suite"], row["task"], not row["control"], row["target_sparsity"])
+    place = (row["suite"], row["task"], not row["control"], bool(row.get("as_given")), row["target_sparsity"])
     return (*place, row["status"] == STATUS, value is None, -metric_of(row).sign * (value or 0.0), row["method"])
 
 
 def _dtype(name: str) -> str:
-    if name in _TEXTS or _is_remark(name):
+    if name in _TEXTS or is_remark(name):
         return "str"
     if name == "told_apart":
         return "boolean"
     return "bool" if name == "control" else "Int64" if name in _WHOLE else "float64"
-
-
-def _is_remark(name: str) -> bool:
-    """Whether a column is what a runtime says, and not a figure."""
-    parts = name.split("/")
-    return name.startswith(RUNTIME) and (len(parts) == 2 or parts[-1] in ("zeros", "kernels", "load"))
 
 
 def _plain(value: Any) -> Any:

@@ -278,7 +278,7 @@ def _told_apart(one: Values, other: Values, count: int) -> bool:
 
 
 def _fewest_pairs(methods: Mapping[str, Values]) -> int:
-    seeds = [set(accuracies) for accuracies in methods.values()]
+    seeds = [set(values) for values in methods.values()]
     return min(len(ours & theirs) for index, ours in enumerate(seeds) for theirs in seeds[:index])
 
 

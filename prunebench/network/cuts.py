@@ -21,7 +21,7 @@ from prunebench.api.errors import CutError
 
 HEAD_COUNTS = ("num_heads", "heads", "n_heads", "n_head", "num_attention_heads")
 """Attributes in which attention modules keep the number of their heads."""
-HEAD_WIDTHS = ("attn_dim", "all_head_size", "inner_dim")
+HEAD_WIDTHS = ("attn_dim", "all_head_size", "inner_dim", "split_size")
 """Attributes in which they keep the number of heads times the width of one."""
 
 Tensors = dict[str, torch.Tensor]
@@ -37,7 +37,7 @@ class Kept:
     size: int
     """Of the dense network."""
     indices: tuple[int, ...]
-    """Ascending, counted in the dense network."""
+    """Ascending, counted in the dense network; none of a tensor in a block that is removed."""
 
 
 @dataclass(frozen=True)
@@ -48,32 +48,39 @@ class NetworkCut:
     """By name and dimension; what is not named is kept whole."""
     heads: tuple[tuple[str, int], ...] = ()
     """The number of heads that are left in attention modules, by the modules' names."""
+    blocks: tuple[str, ...] = ()
+    """The modules that are removed whole: they return their input."""
 
     def __bool__(self) -> bool:
-        return bool(self.kept or self.heads)
+        return bool(self.kept or self.heads or self.blocks)
 
     @property
     def names(self) -> frozenset[str]:
         """The tensors of which something is removed."""
         return frozenset(one.tensor for one in self.kept)
 
+    def in_removed_block(self, name: str) -> bool:
+        """Whether a tensor belongs to a block that is removed."""
+        return any(name.startswith(f"{path}.") for path in self.blocks)
+
     def of(self, name: str, value: torch.Tensor) -> torch.Tensor:
         """What is left of a tensor of the dense network."""
         for one in self._of(name):
-            value = value.index_select(one.dim, torch.tensor(one.indices, device=value.device))
+            value = value.index_select(one.dim, _places(one, value))
         return value
 
     def whole(self, name: str, value: torch.Tensor) -> torch.Tensor:
         """The tensor of the dense network with zeros, or False, wherever something is removed."""
         for one in self._of(name):
             shape = (*value.shape[: one.dim], one.size, *value.shape[one.dim + 1 :])
-            value = value.new_zeros(shape).index_copy_(one.dim, torch.tensor(one.indices, device=value.device), value)
+            value = value.new_zeros(shape).index_copy_(one.dim, _places(one, value), value)
         return value
 
     def within(self, before: NetworkCut) -> NetworkCut:
         """This cut in the indices of what an earlier one, which removes less, has left."""
         earlier = {(one.tensor, one.dim): one.indices for one in before.kept}
-        return NetworkCut(tuple(_counted_in(one, earlier.get((one.tensor, one.dim))) for one in self.kept), self.heads)
+        kept = tuple(_counted_in(one, earlier.get((one.tensor, one.dim))) for one in self.kept)
+        return NetworkCut(kept, self.heads, self.blocks)
 
     def after(self, before: NetworkCut) -> NetworkCut:
         """The cut of the dense network for this one, whose indices are those of what `before` has left."""
@@ -84,10 +91,16 @@ class NetworkCut:
                 indices = tuple(earlier.indices[index] for index in one.indices)
                 one = Kept(one.tensor, one.dim, earlier.size, indices)
             found[one.tensor, one.dim] = one
-        return NetworkCut(tuple(sorted(found.values())), tuple(sorted((dict(before.heads) | dict(self.heads)).items())))
+        heads = dict(before.heads) | dict(self.heads)
+        blocks = {*before.blocks, *self.blocks}
+        return NetworkCut(tuple(sorted(found.values())), tuple(sorted(heads.items())), tuple(sorted(blocks)))
 
     def _of(self, name: str) -> Iterator[Kept]:
         return (one for one in self.kept if one.tensor == name)
+
+
+def _places(one: Kept, value: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(one.indices, dtype=torch.int64, device=value.device)
 
 
 NOTHING = NetworkCut()
@@ -109,6 +122,7 @@ def cut_out(module: nn.Module, cut: NetworkCut) -> nn.Module:
     """
     parameters = dict(module.named_parameters())
     _check(cut, {**dict(module.named_buffers()), **parameters})
+    _check_blocks(cut, module)
     smaller: dict[int, nn.Parameter] = {}
     for name in cut.names & parameters.keys():
         old = parameters[name]
@@ -125,7 +139,20 @@ def cut_out(module: nn.Module, cut: NetworkCut) -> nn.Module:
             _resize(layer)
     for path, count in cut.heads:
         _set_heads(module, path, count)
+    for path in cut.blocks:
+        block: Any = module.get_submodule(path)
+        block.forward = _pass_on
     return module
+
+
+def _pass_on(*inputs: Any, **named: Any) -> Any:
+    """The forward pass of a block that is removed: its first argument."""
+    return inputs[0] if inputs else next(iter(named.values()))
+
+
+def is_skipped(module: nn.Module) -> bool:
+    """Whether a cut has removed this block."""
+    return vars(module).get("forward") is _pass_on
 
 
 def _check(cut: NetworkCut, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -138,9 +165,18 @@ def _check(cut: NetworkCut, tensors: Mapping[str, torch.Tensor]) -> None:
             raise CutError(f"the cut gives {what} a size of {one.size}, and it is {tensors[one.tensor].shape[one.dim]}")
         if (one.tensor, one.dim) in seen:
             raise CutError(f"the cut names {what} twice")
+        seen.add((one.tensor, one.dim))
+        if not one.indices and cut.in_removed_block(one.tensor):
+            continue
         if not one.indices or one.indices[0] < 0 or one.indices[-1] >= one.size or not _ascend(one.indices):
             raise CutError(f"the cut must keep ascending indices from 0 to {one.size - 1} of {what}")
-        seen.add((one.tensor, one.dim))
+
+
+def _check_blocks(cut: NetworkCut, module: nn.Module) -> None:
+    modules = dict(module.named_modules())
+    for path in cut.blocks:
+        if path not in modules or not path:
+            raise CutError(f"the cut removes the block {path!r}, which the network does not have")
 
 
 def _ascend(indices: tuple[int, ...]) -> bool:
@@ -188,9 +224,13 @@ def _set_heads(module: nn.Module, path: str, count: int) -> None:
 
 
 def to_tensors(cut: NetworkCut) -> Tensors:
-    """A cut as tensors of integers, for a file: `kept/<dimension>/<tensor>`, the size first, and `heads/<module>`."""
+    """A cut as tensors of integers, for a file.
+
+    `kept/<dimension>/<tensor>` has the size first, `heads/<module>` the number, `blocks/<module>` nothing of interest.
+    """
     kept = {f"kept/{one.dim}/{one.tensor}": torch.tensor([one.size, *one.indices]) for one in cut.kept}
-    return kept | {f"heads/{path}": torch.tensor([count]) for path, count in cut.heads}
+    heads = {f"heads/{path}": torch.tensor([count]) for path, count in cut.heads}
+    return kept | heads | {f"blocks/{path}": torch.tensor([0]) for path in cut.blocks}
 
 
 def from_tensors(tensors: Mapping[str, torch.Tensor]) -> NetworkCut:
@@ -198,7 +238,8 @@ def from_tensors(tensors: Mapping[str, torch.Tensor]) -> NetworkCut:
     for name, value in tensors.items():
         if value.dtype != torch.int64 or value.dim() != 1 or not len(value):
             raise CutError(f"{name!r} of the cut is not a list of integers")
-    return NetworkCut(tuple(sorted(_kept_in(tensors))), tuple(sorted(_heads_in(tensors))))
+    blocks = sorted(name.removeprefix("blocks/") for name in tensors if name.startswith("blocks/"))
+    return NetworkCut(tuple(sorted(_kept_in(tensors))), tuple(sorted(_heads_in(tensors))), tuple(blocks))
 
 
 def _kept_in(tensors: Mapping[str, torch.Tensor]) -> Iterator[Kept]:
@@ -210,7 +251,7 @@ def _kept_in(tensors: Mapping[str, torch.Tensor]) -> Iterator[Kept]:
                 raise CutError(f"{name!r} of the cut names no dimension")
             size, *indices = value.tolist()
             yield Kept(tensor, int(dim), size, tuple(indices))
-        elif kind != "heads":
+        elif kind not in ("heads", "blocks"):
             raise CutError(f"{name!r} is no part of a cut")
 
 

@@ -56,7 +56,7 @@ def _describe(model: Model, interface: Interface, prunable: Prunable, cut: Netwo
     # Biases, scales and other vectors are never prunable, and no news.
     matrices = (one for one in others if one.size > max(one.shape, default=1))
     large = (one for one in matrices if one.size >= SHARE * parameters or one.flops > SHARE * found.total_flops)
-    layers = tuple(_layer(name, found) for name in names)
+    layers = tuple(_layer(name, found) for name in names if prod(found.shapes[name]))  # removed blocks have no weights
     return Network(layers, float(found.total_flops), parameters, found.prunable[-1], tuple(large))
 
 

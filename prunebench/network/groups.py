@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
+from unittest import mock
 
 import torch
 from torch import nn
@@ -22,13 +23,14 @@ from prunebench.api.components import Input
 from prunebench.api.errors import PrunebenchError
 from prunebench.api.layers import Group, Part
 from prunebench.data import seeds
-from prunebench.data.inputs import Inputs, as_floats, random_inputs
-from prunebench.network.cuts import Kept, NetworkCut, cut_out, head_count
+from prunebench.data.inputs import Inputs
+from prunebench.network.attention import Attention, find_attention, head_indices, watched
+from prunebench.network.cut_checks import CPU, difference, drawn_examples, first_line, randomized
+from prunebench.network.cuts import Kept, NetworkCut, head_count
 from prunebench.network.modules import copied
 
-CPU = torch.device("cpu")
-TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4}
-"""Largest difference of outputs, relative to the largest output, at which two networks compute the same."""
+MOST_ITEMS, MOST_PLACES = 5_000, 20_000_000
+"""More items of a group, and channels in all of them, than any network has: DenseNet-121 has 102 and 52,224."""
 FUSED = (1, 3)
 """How many times the width of all heads a layer before attention has: once, or for queries, keys and values at once."""
 
@@ -57,14 +59,15 @@ def find_groups(module: nn.Module, inputs: Sequence[Input], allowed: Collection[
     Raises PrunebenchError for a network that Torch-Pruning cannot follow.
     """
     with seeds.seeded("groups"), torch.enable_grad():
-        model = _randomized(copied(module).to(CPU).eval())
-        examples = random_inputs(inputs, 2)
-        proposals = _proposals(model, examples)
+        model = randomized(copied(module).to(CPU).eval())
+        examples = drawn_examples(inputs)
+        known = find_attention(model, examples)
+        proposals = _proposals(model, examples, known)
         order = {name: place for place, name in enumerate(dict(model.named_parameters()))}
         found: list[Group] = []
         left_out: dict[str, str] = {}
-        for items in proposals:
-            name, outcome = _group(items, model, order, allowed)
+        outcomes = [_group(items, model, order, allowed) for items in proposals]
+        for name, outcome in (*outcomes, *(_heads_of(one, model, order, allowed) for one in known)):
             if isinstance(outcome, str):
                 left_out[name] = outcome
             elif outcome.size > 1:
@@ -84,6 +87,7 @@ def cut_of(groups: Sequence[Group], kept: Mapping[str, Sequence[int]], module: n
     """
     removed: dict[tuple[str, int], set[int]] = defaultdict(set)
     heads: list[tuple[str, int]] = []
+    blocks: list[str] = []
     for group in groups:
         stay = set(kept.get(group.name, range(group.size)))
         gone = [channel for channel in range(group.size) if channel not in stay]
@@ -91,99 +95,33 @@ def cut_of(groups: Sequence[Group], kept: Mapping[str, Sequence[int]], module: n
             continue
         for part in group.parts:
             removed[part.tensor, part.dim].update(index for channel in gone for index in part.indices[channel])
-        if group.kind == "heads":
+        if group.kind == "heads" and head_count(module.get_submodule(group.attention)):
             heads.append((group.attention, len(stay)))
+        blocks += [group.blocks[block] for block in gone if group.kind == "blocks"]
     tensors = {**dict(module.named_buffers()), **dict(module.named_parameters())}
     entries = []
     for (name, dim), gone_there in removed.items():
         size = tensors[name].shape[dim]
         entries.append(Kept(name, dim, size, tuple(index for index in range(size) if index not in gone_there)))
-    return NetworkCut(tuple(sorted(entries)), tuple(sorted(heads)))
-
-
-def difference(module: nn.Module, cut: NetworkCut, inputs: Inputs) -> tuple[float, float]:
-    """How much the outputs of a cut network differ from those of the whole one with zeros in the place of what is gone.
-
-    In evaluation mode, in double precision where the network's code lets it.
-
-    Returns:
-        the largest difference, relative to the largest output, and the largest one at which they compute the same.
-    """
-    for dtype in (torch.float64, torch.float32):
-        model = copied(module).to(CPU, dtype).eval()
-        given = as_floats(inputs, CPU, dtype)
-        try:
-            with torch.no_grad():
-                masked, smaller = (net(given).double() for net in (_masked(copied(model), cut), cut_out(model, cut)))
-        except Exception:
-            if dtype is torch.float32:
-                raise
-            continue
-        masked, smaller = masked.nan_to_num(), smaller.nan_to_num()
-        scale = float(masked.abs().max()) or 1.0
-        return float((masked - smaller).abs().max()) / scale, TOLERANCE[dtype]
-    raise AssertionError("one of the two precisions returns or raises")
-
-
-def check_cut(module: nn.Module, cut: NetworkCut, inputs: Sequence[Input], name: str) -> None:
-    """Raise PrunebenchError for a cut network that does not compute what the network with zeros in its place does."""
-    with seeds.seeded("check a cut"):
-        examples = random_inputs(inputs, 2)
-    try:
-        differs, allowed = difference(module, cut, examples)
-    except Exception as error:
-        raise PrunebenchError(
-            f"model {name!r} does not run any more when channels are removed ({_line(error)}): keep the layers that "
-            "need them with `exclude`"
-        ) from error
-    if not differs <= allowed:
-        raise PrunebenchError(
-            f"model {name!r} computes something else when channels are removed than when they are zero (outputs differ "
-            f"by {differs:.1g} of the largest): keep the layers that need them with `exclude`"
-        )
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-@torch.no_grad()
-def _masked(module: nn.Module, cut: NetworkCut) -> nn.Module:
-    for name, value in (*module.named_parameters(), *module.named_buffers()):
-        if name in cut.names:
-            value.copy_(cut.whole(name, cut.of(name, value.detach())))
-    return module
-
-
-@torch.no_grad()
-def _randomized(module: nn.Module) -> nn.Module:
-    """The module with weights of a size that shows everything in the outputs: none are zero, as some layers begin."""
-    for parameter in module.parameters():
-        if parameter.is_floating_point():
-            parameter.requires_grad_(True)
-            if parameter.dim() > 1:
-                parameter.copy_(torch.randn(parameter.shape) * (parameter.shape[0] / max(1, parameter.numel())) ** 0.5)
-            else:
-                parameter.copy_(0.5 + torch.rand(parameter.shape))
-    for layer in module.modules():
-        if isinstance(layer, _BatchNorm) and layer.running_mean is not None and layer.running_var is not None:
-            layer.running_mean.copy_(0.1 * torch.randn(layer.running_mean.shape))
-            layer.running_var.copy_(0.5 + torch.rand(layer.running_var.shape))
-    return module
+    return NetworkCut(tuple(sorted(entries)), tuple(sorted(heads)), tuple(sorted(blocks)))
 
 
 def _differing(model: nn.Module, groups: Sequence[Group], examples: Inputs) -> set[str]:
     """The groups that cannot be removed as proposed; each is tried by itself if all of them together fail."""
-    if _is_same(model, groups, examples):
+    if is_same(model, groups, examples):
         return set()
-    differing = {group.name for group in groups if not _is_same(model, [group], examples)}
+    differing = {group.name for group in groups if not is_same(model, [group], examples)}
     left = [group for group in groups if group.name not in differing]
-    return differing if _is_same(model, left, examples) else {group.name for group in groups}
+    return differing if is_same(model, left, examples) else {group.name for group in groups}
 
 
-def _is_same(model: nn.Module, groups: Sequence[Group], examples: Inputs) -> bool:
-    """Whether the network without every other channel of some groups computes what it does with zeros there."""
-    cut = cut_of(groups, {group.name: range(0, group.size, 2) for group in groups}, model)
+def is_same(model: nn.Module, groups: Sequence[Group], examples: Inputs, kept: range | None = None) -> bool:
+    """Whether the network without some channels of groups computes what it does with zeros there.
+
+    Args:
+        kept: the channels of each group that are kept; by default every other one.
+    """
+    cut = cut_of(groups, {group.name: range(0, group.size, 2) if kept is None else kept for group in groups}, model)
     try:
         differs, allowed = difference(model, cut, examples)
     except Exception:  # of the network's code, for which the shapes do not fit
@@ -205,21 +143,53 @@ class _Item:
     roots: Sequence[int]
 
 
-def _proposals(model: nn.Module, examples: Inputs) -> list[list[_Item]]:
-    """The groups as Torch-Pruning sees them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from torch_pruning.dependency import DependencyGraph
-
-        graph: Any = DependencyGraph()
-        try:
-            graph.build_dependency(model, examples, forward_fn=lambda net, given: net(given), verbose=False)
-            groups = list(graph.get_all_groups())
-        except Exception as error:
-            raise PrunebenchError(f"Torch-Pruning cannot follow the network: {_line(error)}") from error
+def _proposals(model: nn.Module, examples: Inputs, known: Sequence[Attention]) -> list[list[_Item]]:
+    """The groups as Torch-Pruning sees them, without those of the heads of attention that is known."""
     paths = {id(module): path for path, module in model.named_modules()}
     paths |= {id(parameter): name for name, parameter in model.named_parameters()}
-    return [[_item(one, graph, paths) for one in group.items] for group in groups]
+    groups, graph = _dependencies(model, examples, known)
+    found = [[_item(one, graph, paths) for one in group.items] for group in groups]
+    heads = {path for attention in known for path in attention.projections}
+    return [items for items in found if not any(item.outputs and item.path in heads for item in items)]
+
+
+def _dependencies(model: nn.Module, examples: Inputs, known: Sequence[Attention]) -> tuple[list[Any], Any]:
+    """Torch-Pruning's groups, and its graph, which goes around what is between the heads of attention."""
+
+    def forward(net: nn.Module, given: Inputs) -> list[torch.Tensor]:
+        with watched(net, known) as calls:
+            outputs = net(given)
+        return [outputs, *(calls.outputs[path] for attention in known for path in attention.projections)]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from torch_pruning.dependency import graph as dependencies
+
+        graph: Any = dependencies.DependencyGraph()
+        try:
+            graph.build_dependency(model, examples, forward_fn=forward, verbose=False)
+            with mock.patch.object(dependencies, "Group", _ends(dependencies.Group)):
+                return list(graph.get_all_groups()), graph
+        except Exception as error:
+            raise PrunebenchError(f"Torch-Pruning cannot follow the network: {first_line(error)}") from error
+
+
+def _ends(group: Any) -> type:
+    """A class of groups of Torch-Pruning that raises where following a network would never end.
+
+    What depends on itself, such as a rotation that adds up two places, is followed in ever longer lists.
+    """
+
+    class Ending(group):  # type: ignore[misc]
+        places = 0
+
+        def add_dep(self, dep: Any, idxs: Sequence[Any]) -> None:
+            super().add_dep(dep, idxs)
+            self.places += len(idxs)
+            if len(self.items) > MOST_ITEMS or self.places > MOST_PLACES:
+                raise RecursionError(f"what belongs to {dep.source.name!r} has no end")
+
+    return Ending
 
 
 def _item(found: Any, graph: Any, paths: Mapping[int, str]) -> _Item:
@@ -242,17 +212,25 @@ def _group(
             attention, parts = heads[0], _heads(items, model, heads[1])
     except _Whole as reason:
         return name, str(reason)
-    unique = sorted(set(parts), key=lambda part: (_ROLES.index(part.role), order.get(part.tensor, -1), part.tensor))
-    group = Group(name, "heads" if attention else "channels", tuple(unique), attention)
-    return name, _why_whole(items, group, allowed) or group
+    linear = all(isinstance(item.module, nn.Linear) for item in items if _computing(item))
+    group = Group(name, "heads" if attention else "channels", _ordered(parts, order), attention, linear=linear)
+    if any(type(item.module).__name__ == "_OutputOp" for item in items):
+        return name, IS_OUTPUT
+    return name, _why_whole(group, allowed) or group
 
 
+def _ordered(parts: Sequence[Part], order: Mapping[str, int]) -> tuple[Part, ...]:
+    by_role = sorted(set(parts), key=lambda part: (_ROLES.index(part.role), order.get(part.tensor, -1), part.tensor))
+    return tuple(by_role)
+
+
+IS_OUTPUT = "they are outputs of the network"
 _ROLES = ("output", "input", "scale", "other")
 
 
-def _why_whole(items: Sequence[_Item], group: Group, allowed: Collection[str]) -> str:
-    if not group.inputs or any(type(item.module).__name__ == "_OutputOp" for item in items):
-        return "they are outputs of the network"
+def _why_whole(group: Group, allowed: Collection[str]) -> str:
+    if not group.inputs:
+        return IS_OUTPUT
     kept = [part.tensor for part in group.outputs if part.tensor not in allowed]
     if kept:
         return f"the task or the method keeps the outputs of {kept[0]!r}"
@@ -356,6 +334,25 @@ def _heads(items: Sequence[_Item], model: nn.Module, count: int) -> list[Part]:
         indices = tuple(tuple(_of_head(head, size, width, width // count)) for head in range(count))
         parts += [Part(name, dim, cast(Any, role), indices) for name, dim, role in _known(item, model)]
     return parts
+
+
+def _heads_of(
+    attention: Attention, model: nn.Module, order: Mapping[str, int], allowed: Collection[str]
+) -> tuple[str, Group | str]:
+    """The name of the first weight of attention that is known from its layers, and its heads, or why they stay."""
+    parts = []
+    name = min((f"{path}.weight" for path in attention.projections), key=order.__getitem__)
+    try:
+        for path in attention.layers:
+            layer: Any = model.get_submodule(path)
+            outputs = path != attention.output
+            indices = head_indices(attention, layer.out_features if outputs else layer.in_features)
+            item = _Item(path, layer, 0, outputs, (), ())
+            parts += [Part(tensor, dim, cast(Any, role), indices) for tensor, dim, role in _known(item, model)]
+    except _Whole as reason:
+        return name, str(reason)
+    group = Group(name, "heads", _ordered(parts, order), attention.path)
+    return name, _why_whole(group, allowed) or group
 
 
 def _of_head(head: int, size: int, width: int, each: int) -> Iterator[int]:

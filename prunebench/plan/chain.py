@@ -108,8 +108,8 @@ def _before_pruning(stage: Stage, chain: Sequence[Link]) -> int:
 
 def _teacher(stage: Train, chain: Sequence[Link]) -> int:
     """The last state before anything was removed."""
-    first = next((place for place, link in enumerate(chain) if removes(link.stage)), len(chain))
-    if first == len(chain) and not removes(stage):
+    first = next((place for place, link in enumerate(chain) if not leaves_dense(link.stage)), len(chain))
+    if first == len(chain) and leaves_dense(stage):
         raise PrunebenchError("a training with `distillation` follows a pruning, or makes masks itself")
     return first - 1
 
@@ -117,6 +117,13 @@ def _teacher(stage: Train, chain: Sequence[Link]) -> int:
 def removes(stage: Stage) -> bool:
     """Whether a stage makes masks, or removes channels."""
     return isinstance(stage, (Cut, *PRUNING)) or (isinstance(stage, Train) and stage.by is not None)
+
+
+def leaves_dense(stage: Stage) -> bool:
+    """Whether the network is as dense after a stage as before: it removes nothing, or only adds a penalty."""
+    by = method_of(stage)
+    penalizes = isinstance(stage, Train) and by is not None and by.updater(stage.density).keeps_masks
+    return penalizes or not removes(stage)
 
 
 def _is_whole(chain: Sequence[Link]) -> bool:

@@ -16,7 +16,7 @@ from prunebench.training.optimizers import trains_kept_weights
 VERSION = 1
 """Of what the sparse engine computes; see `prunebench.api.versions`."""
 AUTO_DENSITY = 0.2
-"""The largest density at which `engine: auto` takes the sparse engine; `benchmarks/sparse.py` measures it."""
+"""The largest density at which `engine: auto` takes the sparse engine; `benchmarks/sparse_engine.py` measures it."""
 
 
 def engine_key(engine: Engine) -> tuple[object, ...]:

@@ -1,8 +1,8 @@
 """The jobs that a store lacks, and the queue of those that are ready.
 
 A job is a path of stages from one kept state to the next. Kept are the states that something else goes on from: ends
-of trainings, branching points, what is rewound to, what is measured in runtimes. What lies between is recomputed with
-the job, since it takes milliseconds and would only fill the disk.
+of trainings, branching points, what is rewound to, and what is before and after a stage that measures latencies. What
+lies between is recomputed with the job, since it takes milliseconds and would only fill the disk.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from graphlib import TopologicalSorter
 from heapq import heappop, heappush
 
 from prunebench.api.runtimes import Measure
-from prunebench.api.stages import Train
+from prunebench.api.stages import Cut, Train
 from prunebench.plan.planning import Plan
 
 
@@ -34,10 +34,11 @@ class Job:
 def kept_keys(plan: Plan) -> set[str]:
     """Keys of the nodes whose states go into the store."""
     kept = {trial.key for trial in plan.trials if trial.chain}
-    kept |= {node.source for node in plan.nodes.values() if node.source}
+    kept |= {source for node in plan.nodes.values() for source in (node.source, *node.sources) if source}
     for key, children in plan.children().items():
-        measured = any(isinstance(plan.nodes[child].stage, Measure) for child in children)
-        if measured or len(children) > 1 or isinstance(plan.nodes[key].stage, Train):
+        if any(runs_alone(plan, child) for child in children):
+            kept |= {key, *(child for child in children if runs_alone(plan, child))}
+        if len(children) > 1 or isinstance(plan.nodes[key].stage, Train):
             kept.add(key)
     return kept
 
@@ -65,9 +66,8 @@ def _job(plan: Plan, kept: set[str], key: str) -> Job:
     if parent is not None:
         needs.add(parent)
     for step in path:
-        source = plan.nodes[step].source
-        if source is not None and source not in path:
-            needs.add(source)
+        node = plan.nodes[step]
+        needs |= {source for source in (node.source, *node.sources) if source and source not in path}
     return Job(tuple(path), frozenset(needs))
 
 
@@ -89,7 +89,8 @@ def priorities(plan: Plan, jobs: dict[str, Job]) -> dict[str, int]:
 
 def runs_alone(plan: Plan, key: str) -> bool:
     """Whether nothing else may run meanwhile, because the job of this key measures latencies."""
-    return isinstance(plan.nodes[key].stage, Measure)
+    stage = plan.nodes[key].stage
+    return isinstance(stage, Measure) or (isinstance(stage, Cut) and stage.unit == "latency")
 
 
 def _in_order(jobs: dict[str, Job]) -> list[str]:

@@ -8,12 +8,11 @@ step 500 are the same node. Nothing runs here, and no data is touched.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from itertools import pairwise
 
-from prunebench.api import times
 from prunebench.api.components import Component
 from prunebench.api.errors import DataError, PluginError, PrunebenchError, Unreachable
 from prunebench.api.files import Weights
@@ -28,22 +27,28 @@ from prunebench.api.stages import (
     Prune,
     PruneLayerwise,
     Reconstruct,
-    Reinitialize,
     Rewind,
-    Shuffle,
     Stage,
     Train,
 )
-from prunebench.api.tasks import Engine, Entry, Task, Trial
+from prunebench.api.tasks import Engine, Task, Trial
 from prunebench.api.versions import PROTOCOL_VERSION
 from prunebench.messages import tracebacks
-from prunebench.messages.suggestions import nearest
-from prunebench.network.description import alone, describe
+from prunebench.network.description import describe
 from prunebench.network.modules import called
 from prunebench.network.starting import check_start
-from prunebench.plan.chain import Link, linked, removes
+from prunebench.plan.ablations import ablated, distilled
+from prunebench.plan.chain import Link, linked
 from prunebench.plan.engines import engine_key, engine_of, without_engine
-from prunebench.pruning.allocation import check_shares, total_kept
+from prunebench.plan.requirements import (
+    check_cut,
+    check_density,
+    check_distillation,
+    check_kept,
+    check_last_batch,
+    check_layerwise,
+)
+from prunebench.plan.tuning import Choose, candidates, shared, with_own_recipe
 from prunebench.records.keys import canonical_digest, digest, field_values
 from prunebench.records.results import UNKNOWN_DATA
 from prunebench.records.sources import files_of
@@ -73,6 +78,8 @@ class Node:
     """Of a training: what it continues from, however it is split."""
     engine: Engine = "dense"
     """Of a training: what computes it."""
+    sources: tuple[str, ...] = ()
+    """Of a choice: the last states of the candidates, then those that their chains have in common."""
 
     @property
     def steps(self) -> int:
@@ -91,8 +98,12 @@ class Node:
             text = f"prune layer by layer to density {stage.density:.4g}"
         elif isinstance(stage, Cut):
             text = f"cut to {stage.density:.4g} of the {stage.unit}"
+            if stage.timed is not None:
+                text += f" in {stage.timed.runtime.name}"
         elif isinstance(stage, Rewind):
             text = f"rewind to step {self.stop}"
+        elif isinstance(stage, Choose):
+            text = f"choose one of {len(stage.candidates)} candidates"
         elif isinstance(stage, Measure):
             text = f"measure in {', '.join(entry.label for entry in stage.runtimes)}"
         text = f"{text} by {by.name}" if by else text
@@ -112,6 +123,8 @@ class PlannedTrial:
     """The task's, where it is known already."""
     engine: Engine = "dense"
     """`sparse` if that computes a training of the chain."""
+    permuted: str = ""
+    """The structure of a pruning that holds after a permutation of input channels, if the chain has one."""
 
     @property
     def key(self) -> str:
@@ -164,11 +177,13 @@ def make_plan(
     planned: list[PlannedTrial] = []
     nodes: dict[str, Node] = {}
     protocols: dict[str, str] = {}
+    roots: dict[str, Callable[[Task], str]] = {}
     broken: dict[str, str] = {}
     for trial in trials:
         label = trial.task.label
         if label not in protocols:
-            protocols[label] = protocol(trial.task, fingerprints.get(label, UNKNOWN_DATA))
+            roots[label] = cache(partial(protocol, fingerprint=fingerprints.get(label, UNKNOWN_DATA)))
+            protocols[label] = roots[label](trial.task)
             broken[label] = _why_broken(trial.task)
             if not broken[label]:
                 _check_start(trial.task, f"task {label!r}")
@@ -177,21 +192,60 @@ def make_plan(
             continue
         network = _network(trial.task, described)
         try:
-            chain = list(_resolved(trial, protocols[label], network))
+            chain = list(chain_of(trial, roots[label], network))
         except Unreachable as reason:
             planned.append(PlannedTrial(trial, protocols[label], skipped=str(reason)))
             continue
-        _check_last_batch(trial.task, chain)
         for node in chain:
             nodes.setdefault(node.key, node)
         keys = tuple(node.key for node in chain)
-        planned.append(PlannedTrial(trial, protocols[label], keys, network=network, engine=engine_of_chain(chain)))
+        engine, permuted = engine_of_chain(chain), permuted_in_chain(chain)
+        planned.append(PlannedTrial(trial, protocols[label], keys, network=network, engine=engine, permuted=permuted))
     return Plan(tuple(planned), _joined(nodes))
+
+
+def chain_of(trial: Trial, root_of: Callable[[Task], str], network: Network) -> Iterator[Node]:
+    """The chain of a trial: its nodes, and of one that is tuned first those of its candidates. Raises as `resolve`.
+
+    Args:
+        root_of: the protocol of a task for its data.
+    """
+    trial = with_own_recipe(trial)
+    if trial.entry.tune is not None:
+        yield from _tuned(trial, root_of, network)
+        return
+    chain = list(_resolved(trial, root_of(trial.task), network))
+    check_last_batch(trial.task, max((node.stop for node in chain if node.steps), default=0))
+    yield from chain
+
+
+def _tuned(trial: Trial, root_of: Callable[[Task], str], network: Network) -> Iterator[Node]:
+    """The nodes of all candidates, each once, that of the choice, and that of a measurement of what was chosen."""
+    named = candidates(trial)
+    chains = [list(chain_of(candidate, root_of, network)) for candidate in named.values()]
+    last = chains[0][-1]
+    if isinstance(last.stage, Deploy):
+        raise PrunebenchError(f"{trial}: `tune` compares networks before they are deployed: remove it, or the deploy")
+    metric = trial.task.metrics[0]
+    stage, ends = Choose(metric.name, metric.sign, tuple(named)), [chain[-1].key for chain in chains]
+    key = digest("choose", canonical_digest(stage), ends)
+    sources = (*ends, *shared(chains))
+    chosen = Node(key, stage, trial, None, None, last.stop, last.stop, last.density, sources=sources)
+    yield from {node.key: node for chain in chains for node in chain}.values()
+    yield chosen
+    if trial.measure is not None:
+        yield _node(Link(trial.measure, last.stop, last.stop), trial, chosen, None, network)
 
 
 def engine_of_chain(chain: Iterable[Node]) -> Engine:
     """`sparse` if that computes any of the trainings."""
     return "sparse" if any(node.engine == "sparse" for node in chain) else "dense"
+
+
+def permuted_in_chain(chain: Iterable[Node]) -> str:
+    """The structure of a pruning that permutes input channels, such as `2:4 of permuted channels`."""
+    structures = (node.stage.structure for node in chain if isinstance(node.stage, PruneLayerwise))
+    return next((str(one) for one in structures if one is not None and one.permuted), "")
 
 
 def _why_broken(task: Task) -> str:
@@ -240,7 +294,7 @@ def _resolved(trial: Trial, root: str, network: Network) -> Iterator[Node]:
         stages = _stages(method, replace(trial, describe=lambda _: network))
         chain = list(distilled(ablated(stages, trial.entry), trial.entry))
         links = linked(_with_measure(chain, trial.measure), trial.task.clock)
-        _check_distillation(trial, links)
+        check_distillation(trial, links)
     except (Unreachable, KeyboardInterrupt):
         raise
     except PrunebenchError as error:
@@ -264,23 +318,6 @@ def _with_measure(stages: list[Stage], measure: Measure | None) -> list[Stage]:
     """The stages of a trial and the measurement in runtimes; a chain that delivers its network itself has none."""
     delivers = bool(stages) and isinstance(stages[-1], Deploy)
     return stages if measure is None or delivers else [*stages, measure]
-
-
-def _check_last_batch(task: Task, chain: Sequence[Node]) -> None:
-    """Raises PrunebenchError where a training would come to a batch of one example that the model cannot train on."""
-    facts, recipe = task.facts, task.recipe
-    if recipe.batch_size > 1 and (recipe.drop_last or (facts.train - recipe.validation) % recipe.batch_size != 1):
-        return
-    if max((node.stop for node in chain if node.steps), default=0) < task.clock.steps_per_epoch:
-        return
-    if reason := alone(task.model, task.interface):
-        which, advice = "the last batch of an epoch has", "set `drop_last: true` in the recipe, or another batch_size"
-        if recipe.batch_size == 1:
-            which, advice = "each batch has", "set a larger batch_size in the recipe"
-        raise PrunebenchError(
-            f"task {task.label!r}: {which} one example, and model {task.model.name!r} cannot be trained on one "
-            f"({reason}): {advice}"
-        )
 
 
 def _stages(method: Method, trial: Trial) -> Iterable[Stage]:
@@ -321,137 +358,27 @@ def _node(link: Link, trial: Trial, last: Node, source: Node | None, network: Ne
         continues = isinstance(last.stage, Train) and replace(last.stage, until="end") == manner
         trajectory = last.trajectory if continues else digest(last.key, canonical_digest(manner), *engine_key(engine))
         if stage.density is not None:
-            _check_kept(stage.density, network)
+            check_kept(stage.density, network)
             density = stage.density
         key = digest(trajectory, link.stop)
         at = source.key if source else None
         return Node(key, stage, trial, last.key, at, link.start, link.stop, density, trajectory, engine)
     if isinstance(stage, (PruneLayerwise, Reconstruct)):
-        _check_layerwise(network)
+        check_layerwise(network)
     canonical = stage
     if isinstance(stage, Rewind):
         canonical = replace(stage, to=f"{link.stop}it")  # however it was written
     elif isinstance(stage, Cut):
-        _check_cut(stage, network)
+        check_cut(stage, network)
         density = min(last.density, stage.density)  # a guess, exact for cuts by weights
     elif isinstance(stage, PRUNING):
-        _check_density(stage, network)
+        check_density(stage, network)
         density = stage.density
         if stage.structure is not None:
             density = min(last.density, stage.structure.kept(network.layers) / network.size)
     at = source.key if source else None
     key = digest(last.key, canonical_digest(canonical), at)
     return Node(key, stage, trial, last.key, at, link.start, link.stop, density)
-
-
-def _check_layerwise(network: Network) -> None:
-    if unseen := [layer.name for layer in network.layers if not layer.layerwise]:
-        raise Unreachable(
-            f"{', '.join(unseen)} cannot be pruned or reconstructed layer by layer, only plain weights of linear "
-            "layers and two-dimensional convolutions: leave them out with `prunable: {exclude: [...]}` of the task"
-        )
-
-
-def _check_cut(stage: Cut, network: Network) -> None:
-    if not 0 < stage.density <= 1:
-        raise Unreachable(f"a cut cannot leave a share of {stage.density:g}")
-    names = [layer.name for layer in network.layers]
-    for pattern in stage.exclude:
-        if not any(re.search(pattern, name) for name in names):
-            raise PrunebenchError(
-                f"{pattern!r} in `exclude` matches none of the {len(names)} prunable weights; the nearest are "
-                f"{', '.join(nearest(pattern, names, n=3, cutoff=0))}"
-            )
-
-
-def _check_density(stage: Prune | PruneLayerwise, network: Network) -> None:
-    if stage.structure is not None:
-        stage.structure.check(stage.density, network.layers)
-    _check_kept(stage.density, network)
-    if isinstance(stage.allocation, tuple):
-        check_shares(network.layers, stage.density, stage.allocation)
-
-
-def _check_kept(density: float, network: Network) -> None:
-    if total_kept(network.size, density) == 0:
-        raise Unreachable(f"density {density:g} keeps none of {network.size} weights")
-
-
-def ablated(stages: Iterable[Stage], entry: Entry) -> list[Stage]:
-    """A method's chain with the entry's ablations; all that comes before them stays as it is, and is shared.
-
-    `invert` keeps the lowest scores in every pruning; `shuffle` moves the last mask's weights to random places of
-    their layers; `reinitialize` draws new weights under the last mask instead of rewinding, and trains them from step
-    0, by the whole recipe before what only fine-tunes. A mask that a training makes is known when that training ends:
-    shuffled, it goes back to the first weights, and is trained by the whole recipe too.
-
-    Raises Unreachable for a chain that does not prune, or for `invert` where a training makes the last mask.
-    """
-    chain = list(stages)
-    if not (entry.shuffle or entry.reinitialize or entry.invert):
-        return chain
-    last = _last_mask(chain, entry)
-    trained = isinstance(chain[last], Train)
-    if entry.invert:
-        if trained:
-            raise Unreachable(f"method {entry.method.name!r} makes its last mask while it trains: no pruning to invert")
-        if any(isinstance(stage, PruneLayerwise) for stage in chain):
-            raise Unreachable(f"method {entry.method.name!r} prunes layer by layer: there are no scores to invert")
-        chain = [replace(stage, invert=True) if isinstance(stage, (Prune, Cut)) else stage for stage in chain]
-    head, tail = chain[: last + 1], chain[last + 1 :]
-    if entry.reinitialize:
-        tail = [Reinitialize(), *_from_the_start(tail)]
-    if entry.shuffle and isinstance(chain[last], Cut):
-        raise Unreachable(f"method {entry.method.name!r} removes channels: there is no mask to shuffle")
-    if entry.shuffle:
-        tail = [Rewind(), Shuffle(), *_from_the_start(tail)] if trained else [Shuffle(), *tail]
-    return [*head, *tail]
-
-
-def distilled(stages: Iterable[Stage], entry: Entry) -> Iterator[Stage]:
-    """A chain whose trainings imitate the dense network from the first mask on, if the entry says so."""
-    pruned = False
-    for stage in stages:
-        pruned = pruned or removes(stage)
-        imitates = entry.distillation is not None and pruned and isinstance(stage, Train)
-        yield replace(stage, distillation=entry.distillation) if imitates else stage  # type: ignore[type-var]
-
-
-def _check_distillation(trial: Trial, links: Sequence[Link]) -> None:
-    """Raises Unreachable where a teacher would know nothing or nobody is taught, PrunebenchError for an objective."""
-    method, objective = trial.entry.method.name, trial.task.objective
-    taught = [link for link in links if isinstance(link.stage, Train) and link.stage.distillation is not None]
-    if not taught:
-        if trial.entry.distillation is not None:
-            raise Unreachable(f"method {method!r} does not train what it has pruned: there is nothing to distil into")
-        return
-    if not objective.distils:
-        raise PrunebenchError(f"objective {objective.name!r} does not support distillation")
-    first = links[0].stage
-    from_file = trial.task.weights is not None or (isinstance(first, Initialize) and first.start is not None)
-    for link in taught:
-        before = links[: (link.source or 0) + 1]
-        if not from_file and not any(isinstance(one.stage, Train) for one in before):
-            raise Unreachable(
-                f"method {method!r} prunes random weights, from which nothing can be distilled: start the task from a "
-                "file of `weights`, or use a method that trains before it prunes"
-            )
-
-
-def _last_mask(chain: Sequence[Stage], entry: Entry) -> int:
-    """The place of the stage that makes the last mask."""
-    for place in reversed(range(len(chain))):
-        if removes(chain[place]):
-            return place
-    raise Unreachable(f"method {entry.method.name!r} prunes nothing that could be ablated")
-
-
-def _from_the_start(tail: Sequence[Stage]) -> list[Stage]:
-    """What follows the last pruning, for weights that stand at step 0 and know nothing yet."""
-    stages = [stage for stage in tail if not isinstance(stage, Rewind)]
-    ends = [stage.until for stage in stages if isinstance(stage, Train)]
-    fine_tunes = not ends or times.parse(ends[0])[0]
-    return [Train(), *stages] if fine_tunes else stages
 
 
 def expected_flops(node: Node, network: Network) -> float:

@@ -26,6 +26,13 @@ class LayerContext:
     keep: int
     """The number of weights to keep."""
     structure: Structure | None = None
+    places: int = 1
+    """Of a convolution's kernel; each has one input of every channel."""
+
+    @property
+    def channels(self) -> int:
+        """The number of input channels."""
+        return len(self.moments) // self.places
 
     @property
     def norms(self) -> torch.Tensor:

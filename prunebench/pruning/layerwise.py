@@ -28,6 +28,7 @@ from prunebench.pruning.blocks import Block, in_order
 from prunebench.pruning.layer_context import LayerContext
 from prunebench.pruning.masks import Masks
 from prunebench.pruning.moments import Moments, as_matrix, as_weight, gathered, layers_of
+from prunebench.pruning.permutation import channel_order, columns_of, permuted, search_flops
 
 HELD_OUT = 128
 """Held-out calibration examples; at most a quarter of the training examples."""
@@ -168,18 +169,23 @@ class Calibrator:
         for block in self.blocks:
             found = {name: some for name in block if (some := tasks(name))}
             if found:
-                moments = self._run([*found], self.calibration.examples)
-                held_out = self._run([*found], self.calibration.held_out, counted=False)  # no cost of the method
-                for name, some in found.items():
-                    self._change(name, some, moments[name], held_out[name])
+                self._solve_block(found)
         return self.found
+
+    def _solve_block(self, tasks: Mapping[str, list[_Task]]) -> None:
+        """Change the layers of a block. A function, so that their moments are gone when those of the next are made."""
+        moments = self._run([*tasks], self.calibration.examples)
+        held_out = self._run([*tasks], self.calibration.held_out, counted=False)  # no cost of the method
+        for name, some in tasks.items():
+            self._change(name, some, moments[name], held_out[name])
 
     def _change(self, name: str, tasks: Sequence[_Task], moments: Moments, held_out: Moments) -> None:
         module, weight = self._modules[name][0], self.model.get_parameter(name)
         masks, solved, error, size = [], [], 0.0, 0.0
         groups = zip(tasks, moments.second, moments.means, held_out.second, strict=True)
         for task, second, means, measured in groups:
-            layer = LayerContext(name, task.weight, second, means, moments.tokens, task.keep, task.structure)
+            places = len(means) // self._layers[name].inputs
+            layer = LayerContext(name, task.weight, second, means, moments.tokens, task.keep, task.structure, places)
             solution = task.solver(layer)
             changed = _checked(layer, solution).to(weight.dtype).double()  # as it will be used
             self.found.flops += solution.flops
@@ -289,14 +295,38 @@ def by_method(method: Method, reconstruct: bool) -> Solver:
     """Prunes a layer by a method, and reconstructs what is kept if that is wanted."""
 
     def solve(layer: LayerContext) -> Solution:
-        mask, weight = _pruned(method, layer)
-        flops = method.layer_flops(len(layer.weight), len(layer.moments), layer.tokens)
+        if layer.structure is not None and layer.structure.permuted:
+            mask, weight, flops = _pruned_permuted(method, layer, layer.structure)
+        else:
+            (mask, weight), flops = _pruned(method, layer), 0.0
+        flops += method.layer_flops(len(layer.weight), len(layer.moments), layer.tokens)
         if not reconstruct:
             return Solution(mask, weight, flops)
         again = reconstructed(layer, mask, DAMPING)
         return replace(again, flops=flops + again.flops)
 
     return solve
+
+
+def _pruned_permuted(
+    method: Method, layer: LayerContext, structure: Structure
+) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """The mask and the weight that a method finds with the channels in a better order, and the cost of that order.
+
+    They are in the order of the layer. Raises PluginError for scores that are none.
+    """
+    scores = method.layer_scores(layer)
+    if scores.shape != layer.weight.shape or not bool((scores.isfinite() & (scores >= 0)).all()):
+        raise PluginError(
+            f"layer_scores of method {method.name!r} must be finite, not negative, and of shape "
+            f"{tuple(layer.weight.shape)}"
+        )
+    by_channel = scores.reshape(-1, layer.channels)  # a row for each output and place of the kernel
+    columns = columns_of(channel_order(by_channel, structure), len(layer.moments))
+    back = torch.argsort(columns)
+    mask, weight = _pruned(method, permuted(layer, columns))
+    _checked(layer, Solution(mask, weight))  # of the right shapes, before their columns are moved
+    return mask[:, back], weight[:, back], search_flops(len(by_channel), layer.channels, structure)
 
 
 def _pruned(method: Method, layer: LayerContext) -> tuple[torch.Tensor, torch.Tensor]:

@@ -132,9 +132,13 @@ there.
 IN_RUNTIME = {
     "size_bytes": "size of the files that are shipped",
     "size_bytes_dense": "the same for the dense float32 network",
+    "peak_memory_bytes": "the most resident memory of a process that only runs the network, in passes of the smallest "
+    "batch size, above what it has before it reads the network, without pages of files; where the system tells",
+    "peak_memory_bytes_dense": "the same for the dense float32 network in this runtime",
     "difference": "largest difference of an output from torch's, on up to 256 test examples",
     "difference_relative": "the same, relative to the largest of torch's outputs",
     "threads": "threads of a pass",
+    "exportable": "1 if `prunebench export --runtime` writes its files",
     "eight_bit": "1 if the runtime itself runs the network in 8-bit integers",
     "latency_ms": "median of the measured milliseconds of a pass",
     "latency_ms_iqr": "interquartile range of these times",
@@ -154,7 +158,12 @@ THROUGHPUT = {
 }
 """Additional metrics of a trial that ends with trained weights: they depend on the machine, not only on the method."""
 
-UNITS = {"parameters": "all parameters", "macs": "the multiplications", "channels": "the output channels"}
+UNITS = {
+    "parameters": "all parameters",
+    "macs": "the multiplications",
+    "channels": "the output channels",
+    "latency": "the measured latency",
+}
 """What the target of a trial can be a share of, beside the prunable weights, in words; see `prunebench.Unit`."""
 
 CUT = {
@@ -203,9 +212,14 @@ def undecided(metrics: Mapping[str, float]) -> str:
     return ", and ".join(parts)
 
 
+def without_weights(layers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names of layers without a single weight, but for those of blocks that were removed on purpose."""
+    return [str(layer["name"]) for layer in layers if layer["kept"] == 0 and not layer.get("removed")]
+
+
 def collapsed(layers: Sequence[Mapping[str, Any]]) -> str:
     """A sentence on layers without a single weight; empty if there are none."""
-    empty = [str(layer["name"]) for layer in layers if layer["kept"] == 0]
+    empty = without_weights(layers)
     more = f" and {len(empty) - NAMED} more" if len(empty) > NAMED else ""
     return f"no weight is left in {', '.join(empty[:NAMED])}{more}" if empty else ""
 
@@ -222,6 +236,14 @@ OF_PROTOCOL = "protocol.version"
 
 IMPORTED = "method.imported"
 """Name of the source of masks that were made elsewhere, in the provenance of results with such masks."""
+
+AS_GIVEN = "method.as_given"
+"""Entry of a provenance of the network in a task's file of weights, without training: the name of the file."""
+TUNED = "method.tuned"
+"""Entry of a provenance with the values that were chosen on the validation split, and among how many candidates."""
+
+OWN_RECIPE = "method.recipe"
+"""Entry of a provenance with the values that the entry trained by instead of those of the task's recipe."""
 
 OF_ENGINE = "engine"
 """Name of the engine in a provenance; results of the dense engine lack it."""

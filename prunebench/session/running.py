@@ -127,8 +127,9 @@ def run_suite(
 
 
 def runtimes_of(loaded: LoadedSuite) -> set[Runtime]:
-    """The runtimes that the trials of a suite are measured in."""
-    return {entry.runtime for trial in loaded.trials if trial.measure for entry in trial.measure.runtimes}
+    """The runtimes that the trials of a suite are measured in, and in which its targets are."""
+    found = {entry.runtime for trial in loaded.trials if trial.measure for entry in trial.measure.runtimes}
+    return found | {trial.timed.runtime for trial in loaded.trials if trial.timed}  # type: ignore[misc]
 
 
 def forget_measurements(plan: Plan, store: Store) -> None:

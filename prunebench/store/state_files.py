@@ -77,6 +77,7 @@ def rest_of(state: State) -> dict[str, Any]:
         "choice": {**asdict(state.choice), "unscored": list(state.choice.unscored)},
         **({"layer_errors": state.layer_errors} if state.layer_errors else {}),
         **({"left_out": state.left_out} if state.left_out else {}),
+        **({"tuned": state.tuned} if state.tuned else {}),
     }
 
 

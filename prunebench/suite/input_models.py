@@ -11,14 +11,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, make_dataclass
 from typing import Annotated, Any, ClassVar, Literal, Union
 
-from annotated_types import Ge, Interval, Len, Predicate
+from annotated_types import Ge, Gt, Interval, Len, Predicate
 from typing_extensions import Doc
 
 from prunebench.api import stages
 from prunebench.api.components import Component
 from prunebench.api.executors import Resources
 from prunebench.api.runtimes import Latency
-from prunebench.api.tasks import Reductions
 from prunebench.messages.suggestions import shown
 
 LABEL = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}"
@@ -53,6 +52,21 @@ class ComponentInput:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TuneInput:
+    """Values that are chosen on the validation split; the cost of all candidates is the row's."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
+
+    trials: Annotated[int, Ge(2), Doc("number of candidates at most, of which one is the entry as it is written")]
+    space: Annotated[
+        Mapping[str, Annotated[tuple[Any, ...], Len(1)]],
+        Len(1),
+        Doc("values of parameters of the method, and of the recipe: {lr: [1e-3, 3e-3], start: [0, 10%]}"),
+    ]
+    on: Annotated[Literal["validation"], Doc("what candidates are compared on")] = "validation"
+
+
+@dataclass(frozen=True, kw_only=True)
 class EntryInput:
     """Keys of every method and pipeline."""
 
@@ -63,6 +77,15 @@ class EntryInput:
         Annotated[
             stages.Distillation,
             Doc("trainings imitate the dense network, from the first pruning on: {temperature: 2, weight: 0.5}"),
+        ]
+        | None
+    ) = None
+    tune: Annotated[TuneInput, Doc("choose parameters on the validation split")] | None = None
+    recipe: (
+        Annotated[
+            Mapping[str, Any],
+            Len(1),
+            Doc("what this method trains by instead of the recipe's values: {epochs: 60, optimizer.lr: 0.05}"),
         ]
         | None
     ) = None
@@ -111,6 +134,28 @@ class TaskInput:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReductionsInput:
+    """How many times smaller the methods that remove channels and heads make the network.
+
+    4 leaves at most a quarter, and its rows stand beside those at a sparsity of 0.75.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
+
+    by: Annotated[
+        stages.Unit,
+        Doc(
+            "what becomes less: prunable weights, all parameters, multiplications (macs), output channels, or latency, "
+            "which is measured"
+        ),
+    ]
+    of: Annotated[tuple[Annotated[float, Gt(1)], ...], Len(1), Doc("the factors, such as [2, 4, 8]")]
+    runtime: Annotated[Any, Doc("where the latency is measured; by default in torch")] = None
+    batch_size: Annotated[int, Ge(1), Doc("examples in a timed pass")] = 1
+    threads: Annotated[int, Ge(1), Doc("threads of a timed pass")] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class SuiteInput:
     """A grid of each task with each method at each sparsity and seed, and the dense control."""
 
@@ -134,7 +179,7 @@ class SuiteInput:
     ] = field(default_factory=dict)
     profile: Annotated[str, Doc("the profile that is used unless --profile names another")] | None = None
     reductions: Annotated[
-        Reductions | None, Doc("targets of the methods that remove channels and heads, instead of the sparsities")
+        ReductionsInput | None, Doc("targets of the methods that remove channels and heads, instead of the sparsities")
     ] = None
 
 
@@ -143,6 +188,8 @@ METHOD_KEYS = tuple(one.name for one in fields(MethodInput))
 RUNTIME_KEYS = tuple(one.name for one in fields(RuntimeInput))
 ABLATIONS = ("shuffle", "reinitialize", "invert")
 
+OF_SUITE = ("timed",)
+"""Fields of stages that are given for the whole suite, by its `reductions`."""
 TARGET = "target"
 """As `density` of a stage: the density of the trial."""
 
@@ -162,7 +209,9 @@ def stage_input(name: str) -> type[Any]:
     """The keys of a stage: its fields, with a method as in a list of methods, and TARGET as a possible density."""
     cls: Any = stage_classes()[name]
     hints = _hints(cls)
-    keys = [(one.name, _as_key(one.name, hints[one.name]), _default(one)) for one in fields(cls)]
+    keys = [
+        (one.name, _as_key(one.name, hints[one.name]), _default(one)) for one in fields(cls) if one.name not in OF_SUITE
+    ]
     namespace = {"__pydantic_config__": _CLOSED, "__doc__": cls.__doc__}
     return make_dataclass(cls.__name__, keys, frozen=True, kw_only=True, namespace=namespace)
 

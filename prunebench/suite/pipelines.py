@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from prunebench.api.errors import DataError, PrunebenchError
-from prunebench.api.methods import Method
+from prunebench.api.methods import Method, method_of
 from prunebench.api.registry import Registry
-from prunebench.api.stages import Stage
+from prunebench.api.stages import PRUNING, Cut, Stage
+from prunebench.api.tasks import Entry, Trial
 from prunebench.api.versions import as_before
 from prunebench.messages.suggestions import near, shown
 from prunebench.plan.chain import linked
 from prunebench.suite import lookup
-from prunebench.suite.checking import checked, dumped
+from prunebench.suite.checking import checked, dumped, exact
 from prunebench.suite.input_models import TARGET, method_keys, stage_classes, stage_input, stage_name
 from prunebench.suite.nodes import Node, SuiteErrors, kind_of
 
 if TYPE_CHECKING:
-    from prunebench.api.contexts import Trial
+    from prunebench.api import contexts
     from prunebench.api.tasks import Task
+
+
+OPTIONS = frozenset({"align", "allocation", "examples", "exclude", "groups", "reconstruct", "rounds", "structure"})
+"""Keys of stages that are by default as in the chain of the stage's method: how it prunes, but not how far."""
+
+CHAIN_ONLY = ("finetune", "rewind_to")
+"""Parameters of methods that say what follows a pruning in their own chains; a stage only prunes."""
 
 
 class Pipeline(Method):
@@ -42,9 +50,12 @@ class Pipeline(Method):
         """Whether it depends on the density of the trial."""
         return any(_is_target(stage) for stage in self.chain)
 
-    def stages(self, trial: Trial) -> Iterator[Stage]:
+    def stages(self, trial: contexts.Trial) -> Iterator[Stage]:
         for stage in self.chain:
-            yield replace(stage, density=trial.density) if _is_target(stage) else stage  # type: ignore[type-var]
+            changed: dict[str, Any] = {"density": trial.density} if _is_target(stage) else {}
+            if isinstance(stage, Cut) and stage.unit == "latency":
+                changed["timed"] = trial.timed
+            yield replace(stage, **changed)  # type: ignore[type-var]
 
 
 def _is_target(stage: Stage) -> bool:
@@ -88,10 +99,49 @@ def _filled(name: str, cls: type[Stage], node: Node, registry: Registry, errors:
     for key, optional in method_keys(name).items():
         named = node.get(key)
         if named is not None and not (optional and named.value is None):
-            methods[key] = _part(name, cls.calls, named, registry, errors)
+            methods[key] = part = _part(name, cls.calls, named, registry, errors)
+            if part is not None and issubclass(cls, (Cut, *PRUNING)):
+                _refuse_chain_only(name, named, errors)
     if found is None or len(errors) > before:
         return None
+    by = methods.get("by")
+    if by is not None and issubclass(cls, (Cut, *PRUNING)):
+        found = _with_own_options(cls, found, by, node, errors)
     return cls(**{one.name: getattr(found, one.name) for one in fields(found)} | methods)
+
+
+def _refuse_chain_only(stage: str, by: Node, errors: SuiteErrors) -> None:
+    """Add errors for parameters of a stage's method that the stage does not use; plain forms have all parameters."""
+    for key in CHAIN_ONLY if isinstance(by.value, dict) else ():
+        given = by.get(key)
+        if given is not None and (given.location.line or given.location.order):
+            errors.add(given, f"the stage {stage} does not train; list `train`, or `rewind` and `train`", at_key=True)
+
+
+def _with_own_options(cls: type[Stage], found: Any, method: Method, node: Node, errors: SuiteErrors) -> Any:
+    """The keys of a stage that prunes; what the suite leaves out is as in the method's own chain.
+
+    So `prune: {by: synflow}` prunes in 100 rounds, and `prune_layerwise: {by: {name: wanda, structure: {n: 2, m: 4}}}`
+    keeps two of four, as the methods do.
+    """
+    own = _own_options(cls, method, {one.name for one in fields(found)} & OPTIONS - set(node.value))
+    try:
+        return exact(type(found), dumped(replace(found, **own)))
+    except ValueError:
+        names = ", ".join(own)
+        errors.add(node, f"{names} of method {method.name!r} cannot be those of this stage; give them as its keys")
+        return found
+
+
+def _own_options(cls: type[Stage], method: Method, keys: Collection[str]) -> dict[str, Any]:
+    """The values of these fields in the first stage of its class by which a method itself prunes; or none."""
+    entry = Entry(label=method.name, method=method)
+    trial = Trial(suite="", task=None, entry=entry, sparsity=0.5, seed=0)  # type: ignore[arg-type]
+    try:
+        found = next((one for one in method.stages(trial) if type(one) is cls and method_of(one) is method), None)
+    except Exception:  # it asks for the network, or is broken, as a trial by the method alone would say
+        return {}
+    return {} if found is None else {key: getattr(found, key) for key in sorted(keys)}
 
 
 def _part(stage: str, calls: str, node: Node, registry: Registry, errors: SuiteErrors) -> Method | None:
@@ -128,5 +178,5 @@ def _stage_to_plain(stage: Stage) -> dict[str, Any]:
     values = {one.name: getattr(stage, one.name) for one in fields(input_class)}
     for key in method_keys(name):
         values[key] = None if values[key] is None else lookup.to_plain(values[key])
-    later = {one.name for one in fields(type(stage)) if as_before(one, values[one.name])}  # type: ignore[arg-type]
+    later = {one.name for one in fields(type(stage)) if as_before(one, getattr(stage, one.name))}  # type: ignore[arg-type]
     return {name: {key: value for key, value in dumped(input_class(**values)).items() if key not in later}}

@@ -22,7 +22,7 @@ from prunebench.api.objectives import Classification
 from prunebench.api.registry import Registry
 from prunebench.api.tasks import Entry, Prunable, Recipe, Suite, Task, Trial
 from prunebench.isolation.calls import NoAnswer, call_in_child
-from prunebench.suite import document, objectives, pipelines, profiles, runtimes
+from prunebench.suite import document, objectives, pipelines, profiles, reductions, runtimes, tuning
 from prunebench.suite.checking import checked, dumped
 from prunebench.suite.input_models import (
     ABLATIONS,
@@ -81,7 +81,7 @@ def to_plain(suite: Suite) -> dict[str, Any]:
         "seeds": list(suite.seeds),
         "resources": dumped(suite.resources),
         **runtimes.to_plain(suite.measure),
-        **({} if suite.reductions is None else {"reductions": dumped(suite.reductions)}),
+        **reductions.to_plain(suite.reductions),
     }
 
 
@@ -99,6 +99,7 @@ def trial_to_plain(trial: Trial) -> dict[str, Any]:
         "method": _entry_to_plain(trial.entry),
         "sparsity": trial.sparsity,
         **({} if trial.unit == "weights" else {"unit": trial.unit}),
+        **({} if trial.timed is None else {"timed": reductions.timed_to_plain(trial.timed)}),
         "seed": trial.seed,
         **runtimes.to_plain(trial.measure),
     }
@@ -111,9 +112,13 @@ def trial_from_plain(plain: Mapping[str, Any], registry: Registry) -> Trial:
     task = _task(node.value["task"], registry, errors)
     entry = _entry(node.value["method"], registry, errors)
     measure = runtimes.from_plain(plain, registry, errors)
+    timed = reductions.timed_from_plain(plain.get("timed"), registry, errors)
     errors.report()
     assert task is not None
     assert entry is not None
+    entry = tuning.with_recipe(entry, node.value["method"], [task], errors)
+    entry = tuning.with_tuning(entry, node.value["method"], [task], errors)
+    errors.report()
     return Trial(
         suite=plain["suite"],
         task=task,
@@ -122,6 +127,7 @@ def trial_from_plain(plain: Mapping[str, Any], registry: Registry) -> Trial:
         seed=plain["seed"],
         measure=measure,
         unit=plain.get("unit", "weights"),
+        timed=timed,
     )
 
 
@@ -162,7 +168,9 @@ def _entry_to_plain(entry: Entry) -> dict[str, Any]:
     ablations = {name: getattr(entry, name) for name in ABLATIONS}
     own = {} if entry.sparsities is None else {"sparsities": list(entry.sparsities)}
     distilled = {} if entry.distillation is None else {"distillation": dumped(entry.distillation)}
-    return {"label": entry.label, **named, **ablations, **distilled, **own}
+    tuned = {} if entry.tune is None else {"tune": tuning.to_plain(entry.tune, method)}
+    trained = {"recipe": tuning.recipe_to_plain(entry)} if entry.recipe else {}
+    return {"label": entry.label, **named, **ablations, **distilled, **tuned, **trained, **own}
 
 
 def _reported(suite: Suite | None, errors: SuiteErrors) -> Suite:
@@ -181,18 +189,26 @@ def _suite(root: Node, registry: Registry, errors: SuiteErrors) -> Suite | None:
     before = len(errors)
     tasks = [_task(node, registry, errors, in_child=True) for node in root.items("tasks")]
     known = tuple(task for task in tasks if task) if len(errors) == before else ()
-    methods = [*_unlisted_controls(root, registry), *root.items("methods")]
+    given = any(task.has_all_weights for task in tasks if task)
+    methods = [*_unlisted_controls(root, registry, given), *root.items("methods")]
     entries = [_entry(node, registry, errors) for node in methods]
     _once(((node, _task_label(node)) for node in root.items("tasks")), errors)
     _once(((node, _method_label(node)) for node in methods), errors)
     measure = runtimes.measurement(root, registry, errors)
     for key in ("sparsities", "seeds"):
         _numbers_once(root.items(key), errors)
-    if isinstance(reductions := root.get("reductions"), Node):
-        _numbers_once(reductions.items("of"), errors)
+    if (reduced := root.get("reductions")) is not None:
+        _numbers_once(reduced.items("of"), errors)
+    targets = reductions.targets(reduced, values.reductions if values else None, registry, errors)
     for node, entry in zip(methods, entries, strict=True):
         if entry is not None:
             _check_pipeline(entry, node, known, errors)
+            reductions.check_pipeline(entry, node, targets, errors)
+            _check_given(entry, node, known, errors)
+    entries = [
+        entry and tuning.with_tuning(tuning.with_recipe(entry, node, known, errors), node, known, errors)
+        for node, entry in zip(methods, entries, strict=True)
+    ]
     if values is None or errors:
         return None
     return Suite(
@@ -204,15 +220,20 @@ def _suite(root: Node, registry: Registry, errors: SuiteErrors) -> Suite | None:
         description=values.description,
         resources=values.resources,
         measure=measure,
-        reductions=values.reductions,
+        reductions=targets,
     )
 
 
-def _unlisted_controls(root: Node, registry: Registry) -> list[Node]:
-    """The controls that the suite does not list; every suite has them."""
+def _unlisted_controls(root: Node, registry: Registry, given: bool) -> list[Node]:
+    """The controls that the suite does not list; every suite has them.
+
+    Args:
+        given: whether a task has a network that is given.
+    """
     listed = {name_of(node) for node in root.items("methods")}
     location = root.key_location or root.location
-    return [Node.of(cls.name, location, ("methods",)) for cls in registry.controls() if cls.name not in listed]
+    controls = [cls for cls in registry.controls() if given or not cls.as_given]
+    return [Node.of(cls.name, location, ("methods",)) for cls in controls if cls.name not in listed]
 
 
 def _task(node: Node, registry: Registry, errors: SuiteErrors, in_child: bool = False) -> Task | None:
@@ -237,7 +258,7 @@ def _task(node: Node, registry: Registry, errors: SuiteErrors, in_child: bool = 
     facts = None if dataset is None else _facts(dataset, in_child and registry.is_foreign(type(dataset)))
     objective = objectives.named_or_default(nodes["objective"], facts, registry, node, errors)
     if dataset is not None and isinstance(facts, DataFacts) and recipe is not None:
-        _check_validation(dataset, facts.train, recipe, node, errors)
+        _check_validation(dataset, facts, recipe, node, errors)
     if dataset is None or facts is None or model is None or objective is None or recipe is None or prunable is None:
         return None
     label = _task_label(node) or ""
@@ -311,9 +332,12 @@ def _facts(dataset: Dataset, in_child: bool) -> DataFacts | DataError:
         return BrokenDataset(f"data set {dataset.name!r}: `facts`: {reason}")
 
 
-def _check_validation(dataset: Dataset, examples: int, recipe: Recipe, task: Node, errors: SuiteErrors) -> None:
-    """Some training examples must be left."""
-    node = task.value["recipe"]
+def _check_validation(dataset: Dataset, facts: DataFacts, recipe: Recipe, task: Node, errors: SuiteErrors) -> None:
+    """Some training examples must be left, and a running text is not drawn from."""
+    node, examples = task.value["recipe"], facts.train
+    if recipe.validation_draw == "seed" and facts.every_input[0].kind == "text":
+        message = f"the validation examples of a running text, as in {dataset.name!r}, are its end for every seed"
+        errors.add(node.get("validation_draw") or node, message)
     left = examples - recipe.validation
     if recipe.drop_last and 0 < left < recipe.batch_size:
         message = f"drop_last leaves no batch of the {left} training examples: at most {left}, or without drop_last"
@@ -338,7 +362,7 @@ def _entry(node: Node, registry: Registry, errors: SuiteErrors) -> Entry | None:
     _numbers_once(mapping.items("sparsities"), errors)
     if values is None or method is None:
         return None
-    for name in (*ABLATIONS, "distillation", "sparsities") if method.control else ():
+    for name in (*ABLATIONS, "distillation", "tune", "recipe", "sparsities") if method.control else ():
         if getattr(values, name):
             errors.add(mapping.value[name], f"{method.name!r} is the control, which is not pruned: remove this")
     return _entry_of(node, values, method)
@@ -363,6 +387,16 @@ def _check_pipeline(entry: Entry, node: Node, tasks: Sequence[Task], errors: Sui
             "no density is `target`, so all sparsities would be the same: give `sparsities` with this one sparsity"
         )
         errors.add(node.value["stages"], message, at_key=True)
+
+
+def _check_given(entry: Entry, node: Node, tasks: Sequence[Task], errors: SuiteErrors) -> None:
+    """Add an error for a network as it is given where no task has one."""
+    if entry.method.as_given and tasks and not any(task.has_all_weights for task in tasks):
+        errors.add(
+            node,
+            f"{entry.method.name!r} is the network in a task's file of weights, and no task here starts from a file "
+            "that has all of them: remove this",
+        )
 
 
 def _entry_of(node: Node, values: EntryInput, method: Method) -> Entry:

@@ -53,6 +53,8 @@ def suite_schema(registry: Registry | None = None) -> dict[str, Any]:
     keys["methods"]["items"] = _component("method", registry, MethodInput)
     keys["runtimes"]["items"] = _component("runtime", registry, RuntimeInput)
     keys["methods"]["items"]["anyOf"].append(_pipeline(registry))
+    (reductions,) = (one for one in keys["reductions"]["anyOf"] if one.get("type") != "null")
+    reductions["properties"]["runtime"] = _component("runtime", registry)
     for distinct in (keys["sparsities"], keys["seeds"]["anyOf"][1]):
         distinct["uniqueItems"] = True
     return {"$schema": DIALECT, "title": "prunebench suite", **suite}

@@ -19,6 +19,7 @@ from prunebench.api.stages import PRUNING, Cut, Deploy, Initialize, Prune, Reini
 from prunebench.api.tasks import Prunable, Trial
 from prunebench.execution.performing import final_figures, perform
 from prunebench.network.description import describe
+from prunebench.plan.chain import leaves_dense
 from prunebench.plan.planning import Node
 from prunebench.store.state_files import shapes_of
 from prunebench.testing.global_state import same
@@ -63,8 +64,10 @@ def chain(harness: Harness, network: Model) -> None:
     raised(run)
     if [node.key for node in nodes_of(run.trial)] != [node.key for node in run.nodes]:
         raise Nonconformity("stages yields another chain when it is called again")
-    updated = any(isinstance(node.stage, Train) and node.stage.by is not None for node in run.nodes)
-    if updated and not run.spy.updates and not harness.method.structured:
+    if (
+        any(isinstance(node.stage, Train) and not leaves_dense(node.stage) for node in run.nodes)
+        and not run.spy.updates
+    ):
         warn(f"its updater set no masks in {run.trial.task.clock.total} steps: check it with shorter times")
 
 

@@ -69,6 +69,7 @@ class SpiedMethod(Method):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.method.name)
+        object.__setattr__(self, "whole_blocks", self.method.whole_blocks)
 
     def scoring_flops(self, network: Network, density: float) -> float:
         with self.spy.call("scoring_flops"):

@@ -44,14 +44,14 @@ def fetch_masks(suite: str, trials: Sequence[str], folder: Path, uri: str | None
         if experiment is None:
             return {}
         for number, trial in enumerate(trials):
-            run = _run(client, experiment.experiment_id, trial)
+            run = complete_run(client, experiment.experiment_id, trial)
             masks = None if run is None else _fetched(client, run, trial, folder / str(number))
             if masks is not None:
                 found[trial] = masks
     return found
 
 
-def _run(client: MlflowClient, experiment: str, trial: str) -> str | None:
+def complete_run(client: MlflowClient, experiment: str, trial: str) -> str | None:
     """The complete run of a trial."""
     runs = client.search_runs([experiment], f"tags.{TAG}trial = '{trial}'", max_results=_DOUBLES)
     complete = [published for published in map(published_of, runs) if published.complete]

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from sys import intern
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -238,6 +238,7 @@ def encoded(value: Scalar) -> str:
     return json.dumps(value)
 
 
+@lru_cache(maxsize=10_000)
 def decoded(text: str) -> Scalar:
     """The param that `encoded` wrote."""
     try:

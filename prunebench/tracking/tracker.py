@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -116,7 +118,8 @@ class Tracker:
             run_id = self._opened(run, record, experiment, result)
         self._log(run_id, record)
         if record.data:
-            self._client.log_inputs(run_id, record.data)
+            with locked(self.uri):  # MLflow looks for the same input and adds it in two steps
+                self._client.log_inputs(run_id, record.data)
         self._attach(run_id, record, result.masks)
         end = milliseconds(result.finished or time.time())
         self._client.set_terminated(run_id, STATUSES[result.status], end)
@@ -257,9 +260,26 @@ def read_results(
             return result_of(client, run, with_history, with_layers) if published_of(run).complete else None
 
         results: list[Result] = []
-        for experiment in _experiments(client, suite):
-            results += filter(None, _best(_runs(client, [experiment]), result).values())
+        with _without_collection():
+            for experiment in _experiments(client, suite):
+                results += filter(None, _best(_runs(client, [experiment]), result).values())
     return sorted(results, key=lambda result: (result.suite, name_of(result), result.trial))
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Context without garbage collection.
+
+    MLflow makes a hundred objects of each run, none of which is in a cycle, and to look for cycles among them takes as
+    long as to read them.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _experiment(client: MlflowClient, uri: str, name: str) -> str:

@@ -28,7 +28,7 @@ from prunebench.training.trial_context import TrialContext
 DENSEST = 0.2
 """The largest density of a layer that is compressed; a denser one is trained under its mask, which is then faster.
 
-`benchmarks/sparse.py` measures it.
+`benchmarks/sparse_engine.py` measures it.
 """
 
 

@@ -37,6 +37,18 @@ class Cost:
             processor_seconds=added(self.processor_seconds, other.processor_seconds),
         )
 
+    def __sub__(self, part: Cost) -> Cost:
+        """What is left without a part of the same chain."""
+        unknown = self.processor_seconds is None or part.processor_seconds is None
+        return Cost(
+            training_flops=self.training_flops - part.training_flops,
+            scoring_flops=self.scoring_flops - part.scoring_flops,
+            steps=self.steps - part.steps,
+            examples=self.examples - part.examples,
+            wall_seconds=self.wall_seconds - part.wall_seconds,
+            processor_seconds=None if unknown else (self.processor_seconds or 0.0) - (part.processor_seconds or 0.0),
+        )
+
     @classmethod
     def stored(cls, plain: Mapping[str, Any]) -> Cost:
         """From the values in a record of any age."""

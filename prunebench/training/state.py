@@ -51,6 +51,9 @@ class State:
     """Why channels stayed whole when the network was cut, by the weights that compute them."""
     choice: Choice = field(default_factory=Choice)
     """How well scores decided in the prunings of the chain."""
+    tuned: dict[str, Any] = field(default_factory=dict)
+    """Of a state that was chosen among candidates: `chosen`, its number from 0, and `scores`, the validation figure of
+    each by what it changes."""
     layer_errors: dict[str, float] = field(default_factory=dict)
     """Relative output error of each layer that was last pruned or reconstructed by its inputs, right after that."""
 
@@ -131,7 +134,7 @@ def from_tensors(files: dict[str, Tensors], shapes: dict[str, list[int]], rest: 
     Args:
         shapes: of each masked weight.
         rest: the fields that are not tensors: `step`, `trajectory`, `cost`, `history`, `loss_sum`, `loss_steps`;
-            `layer_errors` and `left_out` where there are any, and `unbooked` of a training that is not done.
+            `layer_errors`, `left_out` and `tuned` where there are any, and `unbooked` of a training that is not done.
 
     The cut must be one of the network; see `cuts.cut_out`.
 
@@ -157,6 +160,7 @@ def from_tensors(files: dict[str, Tensors], shapes: dict[str, list[int]], rest: 
         layer_errors=dict(rest.get("layer_errors", {})),
         cut=cut,
         left_out=dict(rest.get("left_out", {})),
+        tuned=dict(rest.get("tuned", {})),
     )
 
 

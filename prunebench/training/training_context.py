@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from typing import TypedDict
 
 import torch
@@ -13,9 +13,10 @@ from torch import nn
 
 from prunebench.api import times
 from prunebench.api.errors import Diverged, PluginError, PrunebenchError
-from prunebench.api.layers import Flops
+from prunebench.api.layers import Flops, Group
 from prunebench.api.stages import Allocation, Structure
 from prunebench.data import seeds
+from prunebench.network.groups import find_groups
 from prunebench.pruning.choices import Choice, choice_of
 from prunebench.pruning.masks import AT_HAND, Masks, highest
 from prunebench.training.metrics import ADVICE
@@ -44,10 +45,12 @@ class TrainingContext:
         task = context.trial.task
         self._model = context.model_at(state.cut)
         self._recipe = task.recipe
+        self._inputs = task.interface.inputs
         self.network = context.network_at(state.cut)
         self.clock = task.clock
         self.step = state.step
         self.seed = context.trial.seed
+        self.batch_size = task.recipe.batch_size
         self._parameters = load(self._model, state)
         self.device = next(self._model.parameters()).device
         self.masks = {name: mask.to(self.device) for name, mask in state.masks.items()}
@@ -100,6 +103,11 @@ class TrainingContext:
     def parameters(self) -> dict[str, nn.Parameter]:
         """All parameters of the model by name."""
         return self._parameters
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The channels and heads of the network that could be removed."""
+        return find_groups(self._model, self._inputs, [layer.name for layer in self.network.layers]).found
 
     @property
     def dense_gradient_flops(self) -> Flops:

@@ -193,6 +193,9 @@ def test_a_network_is_delivered_with_what_was_measured_of_it(delivered, here, pr
     assert f"accuracy {shown} in this runtime" in printed
     assert f"{card['figures']['latency_ms/1']:.3g} ± " in page
     assert card["environment"]["machine"] in page
+    own, dense = (f"{card['figures'][name]:,.0f}" for name in ("parameters", "parameters_dense"))
+    assert own == dense  # zeros are parameters
+    assert f"It has {own} of the dense network's {dense} parameters." in page
     assert oct(path.stat().st_mode)[-3:] == "755"
 
 

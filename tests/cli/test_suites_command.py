@@ -26,15 +26,15 @@ def few(tmp_path, monkeypatch):
 def test_the_listing_says_of_each_suite_how_large_it_is_and_what_it_is_about(few, prunebench):
     result = prunebench("suites")
     assert result.exit_code == 0
-    assert "digits  153 trials with 3 seeds; about " in result.stdout
+    assert "digits  255 trials with 5 seeds; about " in result.stdout
     assert "Pruning methods and their controls on scikit-learn's 8x8" in result.stdout
     assert all(len(line) <= 80 for line in result.stdout.splitlines())
 
 
 def test_the_listing_as_json_has_trials_methods_and_both_times(few, prunebench):
     digits, tables = json.loads(prunebench("suites", "--json").stdout)
-    assert (digits["name"], digits["tasks"], digits["seeds"]) == ("digits", ["digits-mlp"], 3)
-    assert digits["trials"] == 3 * (1 + 10 * 5)  # dense, and ten methods at five sparsities
+    assert (digits["name"], digits["tasks"], digits["seeds"]) == ("digits", ["digits-mlp"], 5)
+    assert digits["trials"] == 5 * (1 + 10 * 5)  # dense, and ten methods at five sparsities
     assert digits["methods"][:2] == ["dense", "random"]
     assert tables["name"] == "tables"
     assert set(digits["seconds"]) == {"cpu", "cuda"}
@@ -56,7 +56,7 @@ def test_a_shipped_suite_is_printed_byte_for_byte_and_its_copy_is_a_suite(pruneb
     shown = prunebench("suites", "show", "digits")
     assert shown.exit_code == 0
     assert shown.stdout_bytes == shipped()["digits"].read_bytes()
-    Path("mine.yaml").write_bytes(shown.stdout_bytes.replace(b"seeds: 3", b"seeds: 1"))
+    Path("mine.yaml").write_bytes(shown.stdout_bytes.replace(b"seeds: 5", b"seeds: 1"))
     plan = json.loads(prunebench("plan", "mine.yaml", "--json").stdout)
     assert plan["trials"] == 51
 

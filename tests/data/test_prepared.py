@@ -317,6 +317,19 @@ def test_validation_is_the_same_draw_whenever_and_in_whatever_recipe(tiny, data_
     assert not torch.equal(first.validation.inputs, data_of(tiny.task()).train.inputs[:20])
 
 
+def test_each_seed_may_hold_out_examples_of_its_own(tiny, prepared):
+    def opened(seed, draw):
+        task = tiny.task(validation=20, validation_draw=draw)
+        return Data(task, prepared(task.dataset), CPU, seed)
+
+    own = {seed: opened(seed, "seed") for seed in (0, 1, 0)}
+    assert rows(own[0].validation) != rows(own[1].validation)
+    assert rows(own[1].train) | rows(own[1].validation) == rows(own[0].train) | rows(own[0].validation)
+    assert not rows(own[1].train) & rows(own[1].validation)
+    assert torch.equal(own[0].validation.inputs, opened(0, "seed").validation.inputs)
+    assert torch.equal(opened(0, "once").validation.inputs, opened(1, "once").validation.inputs)
+
+
 def test_a_network_sees_bytes_less_their_mean_over_their_deviation(tiny, data_of):
     data = data_of(tiny.task())
     pixels = torch.tensor([0, 100, 150, 250], dtype=torch.uint8).view(1, 1, 2, 2)

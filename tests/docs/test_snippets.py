@@ -44,8 +44,10 @@ ELSEWHERE = {
     "mlflow": "a server, which does not end",
     "python": "its pages are compared in test_reference_pages",
 }
-RUNNING = ("run", "plan", "leaderboard", "export", "inspect")
+RUNNING = ("register", "run", "plan", "leaderboard", "export", "inspect")
 """Commands that read a suite. The suite is loaded here; only the slow test runs the command."""
+SHORTENED = ("run", "export", "inspect", "register")
+"""Commands that the slow test calls for one seed and one epoch."""
 LONG = ("check", "compare", "merge", "verify")
 """Commands that their own tests run. Their arguments are parsed here."""
 
@@ -262,10 +264,14 @@ def headings_of(page):
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-def shortened(words):
-    """A command that runs a suite, shortened to one seed, one epoch and, unless it sets sparsities, one sparsity."""
-    less = [] if "sparsit" in shlex.join(words) or words[1] != "run" else ["sparsities=[0.8]"]
-    settings = ["seeds=1", "tasks.recipe.epochs=1", *less] if words[1] in ("run", "export", "inspect") else []
+def shortened(words, at):
+    """A command that runs a suite, shortened to one seed, one epoch and, unless it has or sets one, one sparsity."""
+    own = at / words[2] if len(words) > 2 else at
+    text = own.read_text("utf-8") if own.is_file() else ""
+    single = re.search(r"^sparsities: \[[^,\]]*\]$", text, re.MULTILINE)
+    less = [] if single or "sparsit" in shlex.join(words) or words[1] != "run" else ["sparsities=[0.8]"]
+    length = "tasks.recipe.steps=20" if re.search(r"\bsteps: ", text) else "tasks.recipe.epochs=1"
+    settings = ["seeds=1", length, *less] if words[1] in SHORTENED else []
     return [*words[1:], *(part for one in settings for part in ("--set", one))]
 
 
@@ -282,7 +288,7 @@ def test_the_commands_of_a_page_run_one_after_the_other(page, folder):
                 plugins = os.pathsep.join(map(str, installable(top)))
                 at = top / where if (top / where).is_dir() else top
                 words, file = redirected(words)
-                done = runs.prunebench(*shortened(words), cwd=at, **variables, PRUNEBENCH_PLUGINS=plugins)
+                done = runs.prunebench(*shortened(words, at), cwd=at, **variables, PRUNEBENCH_PLUGINS=plugins)
                 assert done.returncode == 0, f"{shlex.join(words)}: {done.stderr}"
                 if file:
                     (at / file).write_text(done.stdout, "utf-8")

@@ -1,6 +1,7 @@
 """Cutting as a stage: a smaller network that is stored, resumed, trained, pruned and deployed like any other."""
 
 import json
+import time
 from dataclasses import replace
 
 import pytest
@@ -12,8 +13,9 @@ from prunebench.api.errors import CorruptEntry, PrunebenchError, Unreachable
 from prunebench.api.tasks import Entry
 from prunebench.execution.performing import finished_network, measured
 from prunebench.execution.worker import write_state
+from prunebench.network import deployment
 from prunebench.network.cuts import Kept, NetworkCut, to_tensors
-from prunebench.plan.planning import distilled
+from prunebench.plan.ablations import distilled
 from prunebench.store.checkpoints import Checkpoints, newest
 from prunebench.store.entries import Store
 from prunebench.store.state_files import read_state
@@ -160,6 +162,32 @@ def test_aligned_and_excluded_layers(run_stages, task, by):
     assert second % 4 == third % 4 == 0
     assert chain.end.left_out["0.weight"] == "the task or the method keeps the outputs of '0.weight'"
     assert last == 3
+
+
+def test_groups_of_one_kind_alone_are_removed(run_stages, task, by):
+    columns = run_stages(task, Train(until="1it"), Cut(by=by, density=0.8, groups=("columns",)))
+    first, second, hidden, last = widths(columns.end)
+    assert (first, second, last) == (8, 8, 3)
+    assert hidden < 16
+    assert columns.end.left_out["0.weight"] == columns.end.left_out["3.weight"] == "they are channels"
+    channels = run_stages(task, Train(until="1it"), Cut(by=by, density=0.8, groups=("channels",)))
+    first, second, hidden, last = widths(channels.end)
+    assert (hidden, last) == (16, 3)
+    assert first + second < 16
+    assert channels.end.left_out["8.weight"] == "they are columns"
+
+
+def test_a_network_without_groups_of_a_kind_says_so(run_stages, task, by):
+    with pytest.raises(
+        Unreachable, match=r"no heads of model 'convs' can be removed: .*'0\.weight' stay: they are chan"
+    ):
+        run_stages(task, Cut(by=by, density=0.8, groups=("heads",)))
+
+
+def test_a_method_names_the_kinds_that_its_cuts_remove(tiny, task):
+    chain = list(replace(Norms(), groups=("columns",)).stages(tiny.trial(Norms(), task=task)))
+    [cut] = [stage for stage in chain if isinstance(stage, Cut)]
+    assert cut.groups == ("columns",)
 
 
 def test_training_goes_on_with_the_small_network_at_its_cost(run_stages, task, half):
@@ -403,6 +431,63 @@ def test_a_target_out_of_reach_says_what_can_be_reached(run_stages, task, by):
         Unreachable, match=r"0.001 of the macs cannot be reached by removing channels: with the fewest "
     ):
         run_stages(task, Train(until="2it"), Cut(by=by, density=0.001, unit="macs"))
+
+
+class Paced(prunebench.Runtime):
+    """A runtime in which a pass takes 2 ns for each weight and example."""
+
+    name = "paced"
+
+    def deploy(self, network, folder):
+        weights = sum(one.numel() for one in network.model.parameters() if one.dim() > 1)
+
+        def run(inputs):
+            assert len(inputs) == 1000
+            until = time.perf_counter() + 2e-9 * weights * len(inputs)
+            while time.perf_counter() < until:
+                pass
+
+        return prunebench.Program(run=run)
+
+
+class Never(Paced):
+    name = "never"
+
+    def deploy(self, network, folder):
+        raise prunebench.Unsupported("it has no such layers")
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """Latencies are medians of fewer passes."""
+    monkeypatch.setattr(deployment, "ROUNDS", 2)
+    monkeypatch.setattr(deployment, "SECONDS", 0.05)
+
+
+def test_a_cut_by_latency_is_timed_beside_the_dense_network(run_stages, task, by, hurried):
+    def cut(density):
+        return Cut(by=by, density=density, unit="latency", timed=prunebench.TimedPass(Paced(), batch_size=1000))
+
+    half = run_stages(task, Train(until="2it"), cut(0.5)).end
+    left = sum(one.numel() for one in half.parameters.values() if one.dim() > 1)
+    assert 0.35 * SIZE < left < 0.6 * SIZE
+    # A quarter of the latency of the whole network, not of what is left.
+    quarter = run_stages(task, Train(until="2it"), cut(0.5), cut(0.25)).end
+    assert 0.12 * SIZE < sum(one.numel() for one in quarter.parameters.values() if one.dim() > 1) < 0.35 * SIZE
+
+
+def test_a_latency_out_of_reach_says_what_can_be_reached(run_stages, task, by, hurried):
+    timed = prunebench.TimedPass(Paced(), batch_size=1000)
+    with pytest.raises(Unreachable, match=r"0\.001 of the latency cannot be reached by removing .* 0\.0\d+ are"):
+        run_stages(task, Train(until="2it"), Cut(by=by, density=0.001, unit="latency", timed=timed))
+
+
+def test_a_latency_that_cannot_be_measured_says_why(run_stages, task, by):
+    timed = prunebench.TimedPass(Never())
+    with pytest.raises(PrunebenchError, match="the latency in 'never' cannot be measured: it has no such layers"):
+        run_stages(task, Train(until="2it"), Cut(by=by, density=0.5, unit="latency", timed=timed))
+    with pytest.raises(PrunebenchError, match=r"must be told what is timed: `Cut\(\.\.\., timed=trial\.timed\)`"):
+        run_stages(task, Train(until="2it"), Cut(by=by, density=0.5, unit="latency"))
 
 
 def test_a_network_without_channels_to_remove_says_why(run_stages, tiny, by):

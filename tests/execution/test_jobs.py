@@ -2,8 +2,9 @@
 
 import pytest
 
+import prunebench
 from prunebench import Initialize, Prune, Rewind, Train
-from prunebench.plan.jobs import Job, ReadyQueue, kept_keys, missing_jobs, priorities
+from prunebench.plan.jobs import Job, ReadyQueue, kept_keys, missing_jobs, priorities, runs_alone
 from prunebench.plan.planning import make_plan
 
 
@@ -64,6 +65,30 @@ def test_a_trial_that_ends_without_training_is_kept(tiny, method, plan_of):
     plan = plan_of(tiny.trial(method("magnitude", finetune=0)))
     assert kinds(plan, plan.trials[0].chain) == ["Initialize", "Train", "Prune"]
     assert plan.trials[0].key in kept_keys(plan)
+
+
+def test_a_cut_by_latency_is_a_job_of_its_own_beside_which_nothing_runs(tiny, plan_of):
+    class Halved(prunebench.Method):
+        name = "halved"
+        unit = "latency"
+
+        def stages(self, trial):
+            cut = prunebench.Cut(by=self, density=0.5, unit=self.unit)
+            return [Initialize(), Prune(by=self, density=0.9), cut, Prune(by=self, density=0.4)]
+
+        def scores(self, scoring):
+            raise NotImplementedError
+
+        channel_scores = scores
+
+    plan = plan_of(tiny.trial(Halved()))
+    chain = plan.trials[0].chain
+    assert kept_keys(plan) == set(chain[1:])
+    assert [key for key in chain if runs_alone(plan, key)] == [chain[2]]
+    Halved.unit = "macs"
+    counted = plan_of(tiny.trial(Halved()))
+    assert kept_keys(counted) == {counted.trials[0].key}
+    assert not any(runs_alone(counted, key) for key in counted.trials[0].chain)
 
 
 def test_skipped_trials_keep_nothing(tiny, method, plan_of):

@@ -12,11 +12,28 @@ import prunebench
 from prunebench import Initialize, Program, Prune, Runtime, Train, Unsupported
 from prunebench.api.errors import PluginError, PrunebenchError
 from prunebench.api.runtimes import Latency, Measure, RuntimeEntry
-from prunebench.execution.performing import dense_network, finished_network, measured
+from prunebench.execution import memory_use
+from prunebench.execution.performing import finished_network, measured
 from prunebench.execution.runtimes import BusyWatch, check_installed
+from prunebench.execution.timing import dense_network
+from prunebench.network import deployment
 from prunebench.plan.jobs import kept_keys, missing_jobs, priorities, runs_alone
 from prunebench.plan.planning import make_plan
 from tests import runs
+
+
+@pytest.fixture(autouse=True)
+def hurried(request, monkeypatch):
+    """Latencies are of few passes, and memory is measured in those tests alone that use `with_memory`."""
+    monkeypatch.setattr(deployment, "ROUNDS", 2)
+    monkeypatch.setattr(deployment, "SECONDS", 0.02)
+    if "with_memory" not in request.fixturenames:
+        monkeypatch.setattr(memory_use, "can_be_measured", lambda: False)
+
+
+@pytest.fixture
+def with_memory():
+    """Memory is measured."""
 
 
 class Eager(Runtime):
@@ -92,6 +109,7 @@ def figures_of(trained):
 # --- figures
 
 
+@pytest.mark.usefixtures("with_memory")
 def test_metrics_sizes_and_latencies_are_of_the_program_and_stand_beside_the_trials_own(trained, figures_of):
     figures, notes = figures_of(Eager(), batch_sizes=(1, 3))
     own = {name: value for name, value in figures.items() if not name.startswith("runtime/")}
@@ -107,7 +125,10 @@ def test_metrics_sizes_and_latencies_are_of_the_program_and_stand_beside_the_tri
             "difference_relative",
             "size_bytes",
             "size_bytes_dense",
+            "peak_memory_bytes",
+            "peak_memory_bytes_dense",
             "threads",
+            "exportable",
             "eight_bit",
         ),
     }

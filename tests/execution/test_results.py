@@ -2,6 +2,7 @@
 
 import pytest
 
+import prunebench
 from prunebench import Initialize, Metric, Prune, Train
 from prunebench.api.objectives import ACCURACY
 from prunebench.api.versions import PROTOCOL_VERSION
@@ -30,6 +31,15 @@ def test_a_method_is_told_with_its_plugin_and_source(provenance, method):
     assert found["method.plugin"] == found["model.plugin"] == found["dataset.plugin"]
     assert found["method.plugin"].startswith("prunebench ")
     assert found["data"] == "f"
+
+
+@pytest.mark.parametrize("permuted", [True, False])
+def test_a_row_says_whether_its_structure_holds_after_a_permutation_only(provenance, method, permuted):
+    found = provenance(method("ria", structure=prunebench.Structure(1, 2, permuted)))
+    said = (
+        "1:2 of permuted channels: kernels for it need the weights and the inputs of each layer in the permuted order"
+    )
+    assert found.get("note.permuted") == (said if permuted else None)
 
 
 def test_a_method_is_told_with_the_versions_that_its_keys_hold(provenance, method):

@@ -60,6 +60,7 @@ from tests.golden.chains import (
     LayerProbe,
     Net,
     Probe,
+    ResidualNet,
     chain,
     checksum,
     numbers,
@@ -185,6 +186,7 @@ def _layerwise_chains() -> Mapping[str, tuple[prunebench.Stage, ...]]:
         "erk": pruned(allocation="erk"),
         "outliers": pruned(allocation=Outliers(multiple=2.0, spread=0.1)),
         "2-of-4": pruned(density=0.5, structure=Structure(2, 4)),
+        "2-of-4-permuted": pruned(density=0.5, structure=Structure(2, 4, permuted=True)),
         "reconstructed": pruned(reconstruct=True),
         "reconstruct": (Train(until="6it"), Prune(by=Probe(), density=0.4), Reconstruct(examples=30)),
         "shuffled": (*pruned(), Shuffle(), Reconstruct(examples=30, damping=0.1)),
@@ -392,7 +394,7 @@ MORE: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "obc": (TWO_OF_FOUR,),
     "movement": ({"allocation": "global", "penalty": 2.0, "until": "end"},),
     "obd": ({"gradients": 3, "batch_size": 10},),
-    "ria": ({"power": 1.0},),
+    "ria": ({"power": 1.0}, {"structure": {"n": 2, "m": 4, "permuted": True}}),
     "snip": ({"iterations": 3, "batches": 2, "batch_size": 20},),
     "sr-ste": ({"decay": 0.05},),
     "synflow": ({"iterations": 3},),
@@ -441,6 +443,8 @@ def _of_method(cls: type[Method], values: Mapping[str, Any]) -> Any:
     if cls.deploy is not Method.deploy:
         stages = (Initialize(), Prune(by=Probe(), density=0.5), Train(), Deploy(by=method, batch=2))
         return chain(Chained(chain=stages), task_of(Net(rectified=True)))
+    if cls.whole_blocks:
+        return chain(method, task_of(ResidualNet()))
     # A ticket's weights meet other data here than they were drawn for: last bits grow faster than elsewhere.
     return chain(method, task_of(steps=5) if given else None, sparsity=_sparsity(method))
 

@@ -74,6 +74,27 @@ class Net(prunebench.Model):
         )
 
 
+class Residual(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.up, self.down = nn.Conv2d(width, 4, 3, padding=1), nn.Conv2d(4, width, 1)
+
+    def forward(self, inputs):
+        return inputs + self.down(nn.functional.silu(self.up(inputs)))
+
+
+class ResidualNet(prunebench.Model):
+    """Three residual blocks between two layers."""
+
+    name = "golden-residual-net"
+    version = 1
+
+    def build(self, shape, classes):
+        blocks = nn.Sequential(*(Residual(8) for _ in range(3)))
+        stem = nn.Conv2d(shape[0], 8, 3, padding=1)
+        return nn.Sequential(stem, blocks, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, classes))
+
+
 class Chained(prunebench.Method):
     """Any chain."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from prunebench import Prune, Train
+from prunebench import Prune, Structure, Train
 from prunebench.api.errors import TicketError
 from prunebench.inspection import inspect
 from prunebench.inspection.measures import TOTAL
@@ -134,6 +134,18 @@ def test_the_output_errors_of_layers_are_shown_with_a_plot_where_there_are_any(t
     without = inspect(ticket())
     assert "output_errors" not in without.as_json()
     assert "output_error" not in without.metrics
+
+
+def test_it_says_when_a_structure_holds_after_a_permutation_only(ticket, tiny):
+    permuted = Structure(1, 2, permuted=True)
+    found = inspect(ticket(name="wanda", structure=permuted, model=tiny.MLP(hidden=(12,))))
+    assert found.as_json()["structure"].startswith("1:2 of permuted channels: ")
+    assert "1:2" in text(found)
+    assert "of permuted channels" in text(found)
+    assert max(map(len, text(found).splitlines())) <= 80
+    plain = inspect(ticket(name="wanda", structure=Structure(1, 2), model=tiny.MLP(hidden=(12,))))
+    assert "structure" not in plain.as_json()
+    assert "permuted" not in text(plain)
 
 
 def test_a_line_of_blocks_goes_from_the_lowest_to_the_highest():

@@ -51,7 +51,7 @@ def test_every_plot_of_the_page_is_a_file_and_every_file_is_on_the_page(board):
     selection = select(results)
     frame = table(selection)
     files, page = drawings(frame, selection), markdown(frame, selection)
-    kinds = ("", "-cost", "-early-stop", "-early-accuracy", "-layers", "-output-error")
+    kinds = ("", "-cost", "-early-stop", "-early-metric", "-layers", "-output-error")
     assert set(files) == {f"{task}{kind}.svg" for task in ("digits", "other") for kind in kinds} | {"ranks.svg"}
     for name, content in files.items():
         assert f"]({name})" in page
@@ -68,7 +68,7 @@ def test_every_plot_has_a_form_for_the_page_and_one_for_an_svg(seeds, overlap):
     early = {"early_stop_step": 300.0, "early_stop_accuracy": 0.91}
     results = seeds(0.9, 0.8, 0.7, method="a", metrics=early | LAYERS) + seeds(0.9, 0.8, 0.7, method="b")
     selection = replace(select(results), overlaps=(overlap(results, "a", "b", 0.5, 0.1),))
-    kinds = ("", "-cost", "-early-stop", "-early-accuracy", "-layers", "-overlap")
+    kinds = ("", "-cost", "-early-stop", "-early-metric", "-layers", "-overlap")
     found = {plot.file: plot for plot in every_plot(table(selection), selection)}
     assert set(found) == {f"digits{kind}.svg" for kind in kinds}
     for plot in found.values():

@@ -13,7 +13,7 @@ from prunebench.leaderboard.boards.comparison import as_markdown, as_text, compa
 from prunebench.leaderboard.boards.published import Board, parse
 from prunebench.leaderboard.boards.reproduction import judge
 from prunebench.leaderboard.overlaps import chosen
-from prunebench.leaderboard.plots.costs import costs, costs_card, front
+from prunebench.leaderboard.plots.costs import costs, costs_card
 from prunebench.leaderboard.plots.curves import curves, curves_card
 from prunebench.leaderboard.plots.measures import early_primary, primary
 from prunebench.leaderboard.plots.rendering import svg
@@ -21,7 +21,7 @@ from prunebench.leaderboard.ranks import ranking
 from prunebench.leaderboard.rows import records
 from prunebench.leaderboard.tables.latex import as_latex
 from prunebench.leaderboard.tables.markdown import markdown
-from prunebench.leaderboard.tables.sections import sections
+from prunebench.leaderboard.tables.sections import front, sections
 from prunebench.leaderboard.tables.terminal import text
 
 PERPLEXITY = Metric(

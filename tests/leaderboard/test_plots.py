@@ -16,14 +16,14 @@ import pytest
 from prunebench import leaderboard
 from prunebench.api.errors import BoardError
 from prunebench.leaderboard import drawings, select, table
-from prunebench.leaderboard.plots.costs import costs_card, front, shown
+from prunebench.leaderboard.plots.costs import costs_card, shown
 from prunebench.leaderboard.plots.curves import curves, curves_card
-from prunebench.leaderboard.plots.marks import is_plotted, looks
+from prunebench.leaderboard.plots.marks import is_plotted, leading, looks
 from prunebench.leaderboard.plots.measures import primary
 from prunebench.leaderboard.plots.rendering import svg
 from prunebench.leaderboard.plots.style import of_card, of_svg
 from prunebench.leaderboard.rows import rows
-from prunebench.leaderboard.tables.sections import sections
+from prunebench.leaderboard.tables.sections import front, sections
 
 SVG = "{http://www.w3.org/2000/svg}"
 BLUE = of_svg("var(--series-0)")
@@ -200,6 +200,23 @@ def test_a_method_keeps_its_look_when_the_ranking_changes(seeds):
 def test_thirty_methods_look_different(result):
     found = looks(section_of([result(method=f"m{index}") for index in range(30)]))
     assert len({str(one | {"method": ""}) for one in found}) == 30
+
+
+def test_of_many_methods_those_are_shown_at_first_that_are_best_at_a_sparsity_or_for_a_cost(result):
+    def row(method, accuracy, cost, sparsity=0.9):
+        return result(method=method, sparsity=sparsity, accuracy=accuracy, metrics={"training_cost": cost})
+
+    few = [row("best", 0.9, 4.0), row("cheap", 0.5, 0.1), row("middle", 0.7, 1.0), row("early", 0.6, 2.0)]
+    few += [row("early", 0.95, 2.0, 0.5), row("best", 0.9, 4.0, 0.5)]
+    many = [*few, *(row(f"m{number}", 0.4, 3.0) for number in range(10))]
+    assert leading(section_of(few)) == {"best", "cheap", "middle", "early"}
+    assert leading(section_of(many)) == {"best", "cheap", "middle", "early"}
+    spec = curves(section_of(many), primary(section_of(many)))
+    assert set(spec["params"][1]["value"]) == leading(section_of(many))
+    assert {one["method"]: one["first"] for one in spec["usermeta"]["methods"]}["m3"] is False
+    assert "At first those methods are shown that are the best at a sparsity" in spec["usermeta"]["caption"]
+    without_costs = [row(f"m{number}", 0.9, 0.0) for number in range(12)]
+    assert len(leading(section_of(without_costs))) == 12
 
 
 def test_a_ladder_of_sparsities_keeps_labels_apart(result):

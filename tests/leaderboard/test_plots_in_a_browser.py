@@ -6,8 +6,7 @@ import json
 import pytest
 
 from prunebench.leaderboard import select, table, write
-from prunebench.leaderboard.plots.costs import front
-from prunebench.leaderboard.tables.sections import sections
+from prunebench.leaderboard.tables.sections import front, sections
 
 pytestmark = pytest.mark.slow
 

@@ -1,6 +1,7 @@
 """Numbers of others: shown beside the measured rows and marked everywhere, and in no test, rank or front."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,6 @@ from prunebench.api.errors import BoardError
 from prunebench.leaderboard import as_html, files, markdown, records, sections, select, stale, table, text, write
 from prunebench.leaderboard.boards.merging import merge
 from prunebench.leaderboard.boards.published import read_board
-from prunebench.leaderboard.plots.costs import front
 from prunebench.leaderboard.plots.gallery import every_plot
 from prunebench.leaderboard.queries import query
 from prunebench.leaderboard.ranks import ranking
@@ -19,6 +19,7 @@ from prunebench.leaderboard.selection import Selection
 from prunebench.leaderboard.tables.checklist import checklist
 from prunebench.leaderboard.tables.latex import as_latex
 from prunebench.leaderboard.tables.pivots import costs, values
+from prunebench.leaderboard.tables.sections import front
 from prunebench.leaderboard.tables.summary import summary
 from tests import runs
 
@@ -204,6 +205,15 @@ def test_another_metric_or_an_impossible_value_is_an_error(measured):
         one = Reported(**{**vars(GIVEN), **change})
         with pytest.raises(BoardError, match=said):
             table(Selection(select(measured).results, reported=(one,)))
+
+
+def test_shares_in_place_of_percents_are_refused(measured):
+    share = replace(GIVEN, value=0.918)
+    message = r"'ours' of task 'digits' has 0.918, which is 0.918 %: values are as tables show them, such as 91.8"
+    with pytest.raises(BoardError, match=message):
+        table(Selection(select(measured).results, reported=(share,)))
+    beside = replace(GIVEN, method="chance", value=0.1)
+    assert table(Selection(select(measured).results, reported=(GIVEN, beside))) is not None
 
 
 def test_a_task_that_the_board_lacks_is_an_error_with_the_nearest():

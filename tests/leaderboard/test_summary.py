@@ -42,6 +42,22 @@ def test_the_best_are_named_at_each_sparsity_and_for_each_cost(board):
     )
 
 
+def test_a_few_more_rows_at_a_low_sparsity_do_not_move_the_comparison_of_costs_there(board, seeds):
+    """Such as the rows of 2:4 at 50 %: at 90 % there are four of the five that it has."""
+    low = [
+        row
+        for method in ("tickets", "gradual", "random", "shuffled", "two-of-four")
+        for row in seeds(0.9, 0.91, 0.92, method=method, sparsity=0.5, metrics={"training_cost": 1.0})
+    ]
+    assert "**Best for a training cost** (in dense trainings), at 90 %" in said([*board, *low])[1]
+    many = [
+        row
+        for number in range(3)
+        for row in seeds(0.9, 0.91, 0.92, method=f"m{number}", sparsity=0.5, metrics={"training_cost": 0.1})
+    ]
+    assert not any("at 90 %: from" in text for text in said([*board, *low, *many]))
+
+
 def test_a_cheap_method_that_is_nearly_as_good_is_named_with_what_is_known(board):
     assert "**Nearly as good**: gradual is 0.20 points behind tickets (shown to be small) at 1/20 of its cost." in said(
         board

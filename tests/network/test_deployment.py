@@ -13,7 +13,8 @@ from prunebench import Deploy, Deployed, Initialize, Prune, Reinitialize, Shuffl
 from prunebench.api.tasks import Entry
 from prunebench.execution.performing import measured, perform
 from prunebench.network.deployment import dense_bytes, latencies, measure, stored_bytes
-from prunebench.plan.planning import ablated, make_plan, resolve
+from prunebench.plan.ablations import ablated
+from prunebench.plan.planning import make_plan, resolve
 
 
 class Negated(prunebench.Method):

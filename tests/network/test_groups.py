@@ -7,54 +7,14 @@ from torch.nn.functional import relu
 
 from prunebench.api.components import Input, Interface
 from prunebench.api.errors import PrunebenchError
-from prunebench.api.weights import prunable_by_default
-from prunebench.data.inputs import as_floats, random_inputs
-from prunebench.network.cuts import Kept, NetworkCut, cut_out
-from prunebench.network.groups import check_cut, cut_of, difference, find_groups
-from prunebench.network.modules import build, copied
+from prunebench.data.inputs import random_inputs
+from prunebench.network.cut_checks import check_cut, difference
+from prunebench.network.cuts import Kept, NetworkCut
+from prunebench.network.groups import cut_of
+from prunebench.network.modules import build
+from tests.network.cut_networks import IMAGE, assert_cut_equals_masked, found_in, halved
 
-IMAGE = (Input((3, 16, 16)),)
 TOKENS = Interface((Input((12,), kind="tokens", vocabulary=20),), (12, 20))
-
-
-def found_in(module, inputs=IMAGE, allowed=None):
-    return find_groups(module, inputs, prunable_by_default(module) if allowed is None else allowed)
-
-
-def halved(groups):
-    """Every other channel of each group, the odd ones."""
-    return {group.name: range(1, group.size, 2) for group in groups}
-
-
-def randomized(module):
-    """Other values than zeros and ones, in which mistakes would not be seen."""
-    with torch.no_grad():
-        for parameter in module.parameters():
-            # Weights that were positive on average would saturate bounded activations in deep networks.
-            parameter.add_(0.1 * (torch.rand(parameter.shape) - (0.5 if parameter.dim() > 1 else 0.0)))
-        for name, buffer in module.named_buffers():
-            if name.endswith(("running_mean", "running_var")):
-                buffer.add_(torch.rand(buffer.shape))
-    return module
-
-
-def assert_cut_equals_masked(module, inputs, allowed=None):
-    """Returns the groups, and the share of the parameters that is left."""
-    randomized(module)
-    groups = found_in(module, inputs, allowed).found
-    cut = cut_of(groups, halved(groups), module)
-    examples = as_floats(random_inputs(inputs, 2), torch.device("cpu"), torch.float64)
-    module = module.double().eval()
-    smaller, masked = cut_out(copied(module), cut), copied(module)
-    with torch.no_grad():
-        for name, value in (*masked.named_parameters(), *masked.named_buffers()):
-            if name in cut.names:
-                value.copy_(cut.whole(name, cut.of(name, value)))
-        expected, outputs = masked(examples), smaller(examples)
-        untouched = module(examples)
-    torch.testing.assert_close(outputs, expected, rtol=0, atol=1e-7 * float(expected.abs().max()))
-    assert float((untouched - expected).abs().max()) > 1e-5 * float(expected.abs().max())
-    return groups, sum(map(torch.numel, smaller.parameters())) / sum(map(torch.numel, module.parameters()))
 
 
 class Residual(nn.Module):
@@ -206,6 +166,17 @@ def test_a_cut_that_changes_what_is_computed_is_refused():
         check_cut(module, NetworkCut((cut.kept[0],)), IMAGE, "mine")
 
 
+class Nowhere(nn.Sequential):
+    def forward(self, inputs):
+        return super().forward(inputs) * float("nan")
+
+
+def test_networks_without_any_finite_output_are_not_taken_to_be_the_same():
+    module = Nowhere(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 3))
+    cut = NetworkCut((Kept("0.bias", 0, 8, (1, 2)), Kept("0.weight", 0, 8, (1, 2)), Kept("2.weight", 1, 8, (3, 4))))
+    assert difference(module, cut, random_inputs(IMAGE, 2))[0] == float("inf")
+
+
 def test_the_difference_of_a_right_cut_is_that_of_rounding():
     module = Residual()
     groups = found_in(module).found
@@ -250,6 +221,7 @@ def test_heads_of_one_layer_for_queries_keys_and_values(built_in):
     assert heads.parts[0].tensor == "blocks.0.qkv.weight"
     assert heads.parts[0].indices[1] == (4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23)
     assert (hidden.name, hidden.size) == ("blocks.0.up.weight", 32)
+    assert (heads.consists_of, hidden.consists_of) == ("heads", "columns")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from prunebench.api.errors import PluginError, PrunebenchError
 from prunebench.api.tasks import Entry, Optimizer, Prunable, Recipe, Schedule, Task
 from prunebench.api.versions import PROTOCOL_VERSION
 from prunebench.network.description import describe
-from prunebench.plan.planning import ablated, expected_flops, make_plan, protocol, resolve
+from prunebench.plan.ablations import ablated
+from prunebench.plan.planning import expected_flops, make_plan, protocol, resolve
 from prunebench.training.recipes import resolved_options
 
 FINGERPRINTS = {"tiny": "0" * 32}

@@ -9,6 +9,7 @@ SIZES = {
     "gpt2": {"n_embd": 16, "bos_token_id": 1, "eos_token_id": 1},
     "gpt_neox": {"hidden_size": 16, "intermediate_size": 32, "tie_word_embeddings": False},
     "llama": {"hidden_size": 16, "intermediate_size": 32, "num_key_value_heads": 1, "tie_word_embeddings": False},
+    "qwen3": {"hidden_size": 16, "intermediate_size": 32, "tie_word_embeddings": False},
     "opt": {"hidden_size": 16, "word_embed_proj_dim": 16, "ffn_dim": 32},
     "bart": {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
              "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32},

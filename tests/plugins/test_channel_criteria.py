@@ -60,6 +60,7 @@ def test_slimming_trains_with_its_penalty_until_the_recipe_ends(method, tiny):
 
     assert penalized(method("slimming")) == [True, False]
     assert penalized(method("slimming", penalty=0)) == [False, False]
+    assert penalized(method("slimming", rewind_to="50%", rounds=2)) == [True, True, False, False]
 
 
 def test_the_penalty_pulls_scales_to_zero(method, module):
@@ -110,3 +111,94 @@ def test_the_cost_of_gradients_is_that_of_their_examples(method, name):
         flops = 10.0
 
     assert method(name, batches=2, batch_size=4).scoring_flops(Network(), 1.0) == 3 * 10 * 8
+
+
+def test_depgraph_pulls_weak_channels_up_to_sixteen_times_as_much(method, scoring, module):
+    class Training:
+        model, parameters, groups = module, dict(module.named_parameters()), scoring.groups
+
+    for parameter in module.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    sizes = [(30 / 3) ** 0.5, (10.25 / 3) ** 0.5, (11 / 3) ** 0.5]
+    pulls = [1, 16, 2 ** (4 * (sizes[0] - sizes[2]) / (sizes[0] - sizes[1]))]
+    assert method("depgraph", penalty=0.5).updater(None).after_backward(Training()) is False
+    for channel, pull in enumerate(pulls):
+        rows = module[0].weight.grad[channel], module[1].weight.grad[channel], module[3].weight.grad[:, channel]
+        values = module[0].weight[channel], module[1].weight[channel], module[3].weight[:, channel]
+        for row, value in zip(rows, values, strict=True):
+            torch.testing.assert_close(row, 1 + 0.5 * pull * value.detach())
+    assert module[0].bias.grad.tolist() == [1, 1, 1]
+
+
+def test_channels_of_equal_size_are_pulled_equally(method, scoring, module):
+    class Training:
+        model, parameters, groups = module, dict(module.named_parameters()), scoring.groups
+
+    for parameter in module.parameters():
+        torch.nn.init.ones_(parameter)
+        parameter.grad = torch.zeros_like(parameter)
+    method("depgraph", penalty=0.5).updater(None).after_backward(Training())
+    assert module[0].weight.grad.unique().tolist() == [0.5]
+
+
+def test_depgraph_scores_as_group_norm_and_trains_with_its_penalty_first(method, scoring, tiny):
+    assert scored(method("depgraph"), scoring) == scored(method("group-norm"), scoring)
+    stages = method("depgraph").stages(tiny.trial(method("depgraph")))
+    assert [stage.by is not None for stage in stages if isinstance(stage, prunebench.Train)] == [True, False]
+
+
+def test_a_training_knows_the_groups_of_its_network(method, run_stages, tiny):
+    seen = []
+
+    class Watch(prunebench.StructuredMethod):
+        name = "watch"
+
+        def channel_scores(self, scoring):
+            return {group.name: torch.arange(group.size).float() for group in scoring.groups}
+
+        def updater(self, density):
+            class Watching(prunebench.Updater):
+                def after_step(self, training):
+                    seen.append([(group.name, group.size) for group in training.groups])
+
+            return Watching()
+
+    watch = Watch()
+    half = prunebench.Cut(by=watch, density=0.5)
+    run_stages(tiny.task(steps=2), prunebench.Train(by=watch), half, prunebench.Train(until="+1it", by=watch))
+    assert seen[0] == seen[1]
+    assert [name for name, _ in seen[2]] == [name for name, _ in seen[0]]
+    assert sum(size for _, size in seen[2]) < sum(size for _, size in seen[0])
+
+
+class Gated(nn.Module):
+    """Three hidden units, and gates that multiply them before they are read."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.out = nn.Linear(2, 3), nn.Linear(3, 2)
+        self.gates: torch.Tensor | float = torch.ones(3, requires_grad=True)
+
+    def forward(self, inputs):
+        return self.out(torch.tanh(self.hidden(inputs)) * self.gates)
+
+
+def test_the_importance_of_a_head_is_the_gradient_of_its_gate(method, scoring_of, monkeypatch):
+    torch.manual_seed(0)
+    module = Gated()
+    losses = [module(torch.randn(1, 2)).square().sum() for _ in range(5)]
+    by_gates = [torch.autograd.grad(loss, module.gates, retain_graph=True)[0].abs() for loss in losses]
+    names, values = zip(*module.named_parameters(), strict=True)
+    by_weights = [dict(zip(names, torch.autograd.grad(loss, values), strict=True)) for loss in losses]
+    monkeypatch.setattr("prunebench_plugins.channel_criteria.gradients", lambda scoring, count, size: by_weights)
+    module.gates = 1.0  # no weight, so that a hidden unit can be removed
+    expected = torch.stack(by_gates).double().mean(0)
+    scores = scored(method("head-importance", batches=5), lent(scoring_of, module))
+    assert scores == pytest.approx((expected / expected.square().mean().sqrt()).tolist(), rel=1e-5)
+
+
+def test_the_importance_of_heads_is_that_of_single_examples(method):
+    class Network:
+        flops = 10.0
+
+    assert method("head-importance", batches=7).scoring_flops(Network(), 1.0) == 3 * 10 * 7

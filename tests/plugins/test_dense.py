@@ -5,7 +5,19 @@ from prunebench import Initialize, Train
 
 def test_dense_is_the_control_of_every_suite(registry, method):
     assert type(method("dense")) in registry.controls()
-    assert [name for name in registry.names("method") if registry.find("method", name)[0].control] == ["dense"]
+    controls = [cls.name for cls in registry.controls()]
+    assert controls == ["dense", "dense-as-given"]
+    assert [cls.name for cls in registry.controls() if cls.as_given] == ["dense-as-given"]
+
+
+def test_a_network_as_given_has_the_weights_that_it_starts_with_and_costs_nothing(tiny, method, run_chain):
+    chain = run_chain(tiny.trial(method("dense-as-given"), sparsity=0.0))
+    trained = run_chain(tiny.trial(method("dense"), sparsity=0.0))
+    assert [node.stage for node in chain.nodes] == [Initialize()]
+    assert (chain.end.step, chain.end.cost.steps, chain.end.cost.flops) == (0, 0, 0)
+    first, last = chain.end.parameters, trained.end.parameters
+    assert first.keys() == last.keys()
+    assert all((first[name] != last[name]).any() for name in first)
 
 
 def test_dense_trains_once_and_prunes_nothing(tiny, method, run_chain):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+import prunebench
 from prunebench.network.groups import find_groups
 
 
@@ -44,3 +45,16 @@ def test_random_draws_depend_on_the_seed_alone(method, scoring):
     one, again = (scored(method("random-channels"), scoring) for _ in range(2))
     other = scored(method("random-channels"), replace(scoring, seed=1))
     assert one == again != other
+
+
+def test_a_cut_network_trains_again_from_an_earlier_learning_rate(method, tiny):
+    one = method("l2-filters", rewind_to="25%", rounds=2)
+    first, *trained = [stage for stage in one.stages(tiny.trial(one)) if not isinstance(stage, prunebench.Cut)]
+    again = [prunebench.Rewind(to="25%", weights=False), prunebench.Train()]
+    assert first == prunebench.Initialize()
+    assert trained == [prunebench.Train(until="25%"), prunebench.Train(), *again, *again]
+
+
+def test_fine_tuning_and_training_again_exclude_each_other(method):
+    with pytest.raises(ValueError, match="has `finetune` and `rewind_to`, after which it trains to the end"):
+        method("l2-filters", rewind_to="25%", finetune="2ep")

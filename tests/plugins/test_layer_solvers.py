@@ -161,6 +161,35 @@ def test_the_mask_of_admm_is_gradual(method, random_layer):
     assert gradual < at_once
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_admm_is_the_alternation_of_its_paper(method, random_layer, seed):
+    """Written down again: the sparsity rises along a cubic, s - s (1 - t / 15)³, and the mask is fixed after that.
+
+    The authors' later code has the full sparsity in all of these steps in one of its branches, which gives other masks.
+    """
+    layer = random_layer(seed, outputs=5, inputs=12, keep=20)
+
+    def alternated(sparsity_at):
+        norms = layer.moments.diagonal().sqrt() + 1e-8
+        scaled = layer.moments / torch.outer(norms, norms)
+        scaled = scaled + 0.1 * scaled.diagonal().mean() * torch.eye(12)
+        dense = layer.weight * norms
+        weight, dual = dense, torch.zeros_like(dense)
+        for step in range(1, 21):
+            if step <= 15:
+                removed = round(sparsity_at(step) * 40)
+                threshold = (weight + dual).abs().flatten().sort().values[removed - 1] if removed else -1.0
+                mask = (weight + dual).abs() > threshold
+            sparse = (weight + dual) * mask
+            dual = dual + weight - sparse
+            weight = (dense @ scaled + sparse - dual) @ torch.linalg.inv(scaled + torch.eye(12))
+        return (weight + dual) * mask / norms
+
+    _, found = solved(method, "admm", layer)
+    assert torch.allclose(found, alternated(lambda step: 1 - (1 - step / 15) ** 3))
+    assert not torch.allclose(found, alternated(lambda step: 1.0))
+
+
 def test_admm_refuses_a_mask_that_changes_longer_than_it_runs(method):
     with pytest.raises(ValueError, match="the mask changes in 15 steps, and there are 10"):
         method("admm", steps=10)

@@ -37,15 +37,16 @@ def test_every_method_of_the_suite_runs_on_small_networks(run_chain):
         control = trial.entry.method.control
         assert kept == (0 if control else round(0.5 * sum(layer.size for layer in layers)))
         labels[trial.entry.label] = chain.end
-    assert len(labels) == 30
+    assert len(labels) == 36
     calibrated = {label for label, end in labels.items() if end.layer_errors}
     assert labels.keys() - calibrated == {
         *("dense", "magnitude-global", "magnitude-2-of-4"),
-        *("obd", "woodfisher", "woodfisher-obert", "chita", "cbs"),
+        *("obd", "obd-256", "woodfisher", "woodfisher-256", "woodfisher-obert", "chita", "cbs"),
     }
     means = {label: sum(end.layer_errors.values()) for label, end in labels.items() if end.layer_errors}
     assert means["alps"] < means["wanda"] < means["magnitude-layerwise"]
     assert means["wanda-reconstructed"] < means["wanda"]
+    assert means["ria-2-of-4-permuted"] < means["ria-2-of-4"]
 
 
 @pytest.fixture(scope="module")

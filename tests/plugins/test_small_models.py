@@ -147,6 +147,23 @@ def test_networks_with_batchnorm_begin_kaiming_normal(built_in, name):
     assert all((norm.weight == 1).all() and not norm.bias.any() for norm in norms)
 
 
+@pytest.mark.parametrize("name", ["resnet20", "vgg11"])
+def test_the_scales_of_batchnorm_can_be_drawn(built_in, name):
+    torch.manual_seed(0)
+    drawn = built_in("model", name, bn_scale="uniform").build(COLOUR, 10)
+    torch.manual_seed(0)
+    ones = built_in("model", name).build(COLOUR, 10)
+    norms = [layer for layer in drawn.modules() if isinstance(layer, nn.BatchNorm2d)]
+    scales = torch.cat([norm.weight for norm in norms]).detach()
+    assert all(not norm.bias.any() for norm in norms)
+    assert 0 <= float(scales.min()) < 0.02
+    assert 0.98 < float(scales.max()) <= 1
+    assert float(scales.mean()) == pytest.approx(0.5, abs=0.05)
+    assert float(scales.std()) == pytest.approx(12**-0.5, abs=0.03)
+    for one, other in zip(layers_of(drawn), layers_of(ones), strict=True):
+        assert torch.equal(one.weight, other.weight)
+
+
 def is_normal(weight, deviation):
     """By its deviation, and by its tails, which no uniform distribution has."""
     weight = weight.detach()

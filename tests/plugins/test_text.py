@@ -1,10 +1,13 @@
 """Text as bytes: windows of a running text, and texts with labels."""
 
+import re
+
 import numpy as np
 import pytest
 
-from prunebench.api.errors import DataError
+from prunebench.api.errors import DataError, SuiteError
 from prunebench.data.prepared import prepare
+from prunebench.suite import read_suite
 
 SENTENCE = "".join(f"line {number}: naïve café\n" for number in range(40))
 CONTENT = SENTENCE.encode()
@@ -149,3 +152,20 @@ def test_a_folder_without_texts_says_what_it_should_hold(labelled, tmp_path):
     (tmp_path / "reviews").mkdir()
     with pytest.raises(DataError, match=r"has neither train\.csv nor a folder train.CLASS for each class"):
         labelled().load(tmp_path)
+
+
+def test_a_running_text_holds_out_its_end_whatever_the_seed(registry, tmp_path):
+    text = """\
+name: s
+tasks:
+  - dataset: {name: pydoc, length: 64}
+    model: {name: gpt, width: 16, depth: 1, heads: 2}
+    recipe: {steps: 3, batch_size: 2, optimizer: {name: sgd, lr: 1}, validation: 8, validation_draw: seed}
+methods: [random]
+sparsities: [0.5]
+seeds: 1
+"""
+    (tmp_path / "s.yaml").write_text(text)
+    message = "s.yaml:5:102: tasks.0.recipe.validation_draw: the validation examples of a running text, as in 'pydoc'"
+    with pytest.raises(SuiteError, match=re.escape(message)):
+        read_suite(tmp_path / "s.yaml", registry)

@@ -1,5 +1,6 @@
 """Pruning block by block: on which inputs each layer is pruned, how many weights it keeps, and what that costs."""
 
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from prunebench.api.errors import PluginError, PrunebenchError, Unreachable
 from prunebench.api.layers import Layer, Network
 from prunebench.network.description import describe
 from prunebench.pruning.layerwise import Calibration, Calibrator, Solution, _by_outliers
+from prunebench.pruning.moments import Moments
 
 
 class Smallest(prunebench.LayerwiseMethod):
@@ -121,6 +123,24 @@ def test_inside_a_block_inputs_are_those_of_the_dense_block_unless_it_is_declare
     other = dense if declared else after
     wrong = torch.relu(inputs.flatten(1) @ other["pairs.1.first.weight"].T + other["pairs.1.first.bias"])
     assert not torch.allclose(SEEN[1].moments, moments_of(wrong), rtol=1e-2)
+
+
+def test_no_more_is_held_than_two_matrices_for_each_layer_of_one_block(pruned, monkeypatch):
+    """Of 36 inputs: two layers, for the calibration examples and for the held-out ones; and their sums."""
+    held, most = [0], [0]
+    original = Moments.__init__
+
+    def counted(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        size = sum(value.nbytes for value in vars(self).values() if isinstance(value, torch.Tensor))
+        held[0] += size
+        most[0] = max(most[0], held[0])
+        weakref.finalize(self, lambda: held.__setitem__(0, held[0] - size))
+
+    monkeypatch.setattr(Moments, "__init__", counted)
+    pruned(Pairs())
+    assert most[0] <= 2 * 2 * 8 * (36 * 36 + 36)
+    assert most[0] >= 2 * 8 * 36 * 36
 
 
 def test_exactly_as_many_weights_are_kept_and_they_are_those_of_the_method(pruned):

@@ -9,14 +9,16 @@ from typing import Annotated
 import pytest
 from annotated_types import Ge
 
-from prunebench import Initialize, Method, Prune, Reinitialize, Rewind, Shuffle, Train
-from prunebench.api import stages
+from prunebench import Initialize, Method, Prune, Reinitialize, Rewind, Shuffle, Structure, Train
+from prunebench.api import plugins, stages
+from prunebench.api.errors import SuiteError
 from prunebench.api.tasks import Trial
 from prunebench.execution.results import variant
 from prunebench.plan.planning import PlannedTrial, make_plan
 from prunebench.suite import from_plain, read_suite, suite_schema, to_plain, trial_from_plain, trial_to_plain
 from prunebench.suite.input_models import stage_classes
 from prunebench.suite.pipelines import Pipeline
+from tests import runs
 
 
 @pytest.fixture
@@ -402,3 +404,80 @@ def test_a_pipeline_may_begin_with_the_weights_of_a_file(read, valid, fakes, tmp
     alone = text.replace(", prefix: net.}", "").replace("{file: ", "")
     [short, *_] = read(valid.replace("  - coin\n", f"  - {alone}\n")).entries[1].method.chain
     assert short == replace(first, weights=replace(first.weights, prefix=""))
+
+
+@pytest.mark.parametrize(
+    ("stage", "options"),
+    [
+        (
+            "prune_layerwise: {by: {name: wanda, structure: {n: 2, m: 4}, examples: 32, reconstruct: true}}",
+            {"structure": Structure(2, 4), "examples": 32, "reconstruct": True, "allocation": "uniform"},
+        ),
+        (
+            "prune_layerwise: {by: {name: wanda, structure: {n: 2, m: 4}}, structure: null, examples: 9}",
+            {"structure": None, "examples": 9},
+        ),
+        ("prune: {by: {name: random, allocation: erk}}", {"allocation": "erk", "rounds": 1}),
+        ("prune: {by: synflow}", {"rounds": 100}),
+        ("prune: {by: synflow, rounds: 3}", {"rounds": 3}),
+        ("cut: {by: l1-filters}", {"allocation": "uniform", "align": 1}),
+        ("cut: {by: {name: taylor-channels, align: 8, exclude: [^stem]}}", {"align": 8, "exclude": ("^stem",)}),
+        ("cut: {by: taylor-channels, allocation: uniform}", {"allocation": "uniform"}),
+    ],
+)
+def test_a_stage_prunes_as_the_parameters_of_its_method_say(stage, options, registry, tmp_path):
+    text = f"""\
+name: s
+tasks: [{{dataset: digits, model: mlp, recipe: {{epochs: 1, batch_size: 8, optimizer: {{name: sgd, lr: 0.1}}}}}}]
+methods: [{{label: p, stages: [initialize, train, {{{stage}}}]}}]
+sparsities: [0.5]
+seeds: 1
+"""
+    (tmp_path / "s.yaml").write_text(text)
+    suite = read_suite(tmp_path / "s.yaml", registry)
+    [trial] = [trial for trial in suite.trials() if trial.entry.label == "p"]
+    pruning = chain(trial.entry)[2]
+    assert {key: getattr(pruning, key) for key in options} == options
+
+
+def test_a_parameter_that_means_something_else_is_not_taken_over(wrong, entry, fakes):
+    class Odd(fakes.components["method"]["saliency"]):
+        name = "odd"
+
+        def stages(self, trial):
+            yield Initialize()
+            yield Prune(by=self, density=trial.density, rounds=-1)
+
+    fakes.components["method"]["odd"] = Odd
+    message = (
+        "stages.1.prune: allocation, rounds, structure of method 'odd' cannot be those of this stage;"
+        " give them as its keys"
+    )
+    assert wrong("{label: p, stages: [initialize, {prune: {by: odd}}]}") == [("{by: odd}}]}", message)]
+    assert chain(entry("{label: p, stages: [initialize, {prune: {by: odd, rounds: 2}}]}"))[1].rounds == 2
+
+
+@pytest.mark.parametrize(
+    ("stage", "key"),
+    [
+        ("cut: {by: {name: l2-filters, finetune: 5ep}}", "finetune"),
+        ("cut: {by: {name: l2-filters, rewind_to: 50%}}", "rewind_to"),
+        ("prune: {by: {name: magnitude, finetune: 5ep}}", "finetune"),
+        ("prune_layerwise: {by: {name: wanda, finetune: 5ep}}", "finetune"),
+    ],
+)
+def test_a_stage_that_prunes_refuses_what_its_method_does_afterwards(tmp_path, stage, key):
+    pipeline = f"{{label: p, stages: [initialize, train, {{{stage}}}]}}"
+    suite = runs.write_suite(
+        tmp_path,
+        f"""
+name: tiny
+tasks: [{{dataset: digits, model: mlp, recipe: {{epochs: 1, batch_size: 64, optimizer: {{name: sgd, lr: 0.1}}}}}}]
+methods: [{pipeline}]
+sparsities: [0.5]
+seeds: 1
+""",
+    )
+    with pytest.raises(SuiteError) as caught:
+        read_suite(suite, plugins.load())
+    assert f"{key}: the stage {stage.partition(':')[0]} does not train; list `train`" in str(caught.value)

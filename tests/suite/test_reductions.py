@@ -89,12 +89,22 @@ def test_a_factor_becomes_the_share_that_is_removed():
 @pytest.mark.parametrize(
     ("written", "message"),
     [
-        ("{by: mac, of: [2]}", "reductions.by: must be 'weights', 'parameters', 'macs' or 'channels', not 'mac'"),
+        (
+            "{by: mac, of: [2]}",
+            "must be 'weights', 'parameters', 'macs', 'channels' or 'latency', not 'mac'",
+        ),
         ("{by: macs, of: [1]}", "reductions.of.0: must be a number above 1, not 1"),
         ("{by: macs, of: [2, 2]}", "reductions.of.1: 2 is listed twice"),
         ("{by: macs, of: []}", "reductions.of: must be a non-empty list"),
         ("{by: macs}", "reductions.of"),
         ("{by: macs, of: [2], to: 3}", "reductions.to: unknown key"),
+        (
+            "{by: macs, of: [2], runtime: torch}",
+            "reductions.runtime: says how a latency is measured, and",
+        ),
+        ("{by: latency, of: [2], runtime: tensorflow}", "unknown runtime 'tensorflow'"),
+        ("{by: latency, of: [2], batch_size: 0}", "reductions.batch_size: must be"),
+        ("{by: latency, of: [2], runtime: {name: onnxruntime, precision: int4}}", "reductions.runtime.precision"),
         ("[2]", "reductions: must be a mapping"),
     ],
 )
@@ -105,3 +115,54 @@ def test_reductions_that_make_no_sense_are_named_with_their_place(tmp_path, regi
         read_suite(tmp_path / "suite.yaml", registry)
     assert message in str(caught.value)
     assert "suite.yaml:7:" in str(caught.value)
+
+
+TIMED = "{by: latency, of: [2], runtime: {name: onnxruntime, precision: int8}, batch_size: 8, threads: 2}"
+
+
+@pytest.fixture
+def timed_suite(tmp_path, registry):
+    """The suite with targets by latency, and a pipeline that cuts by it."""
+    pipeline = "  - {label: both, sparsities: [0.9], stages: [initialize, train, cut: {by: l2-filters, density: 0.5, "
+    pipeline += "unit: latency}, prune: {by: magnitude}]}\n"
+    text = SUITE.replace("{by: macs, of: [2, 3, 8]}", TIMED) + pipeline
+    (tmp_path / "suite.yaml").write_text(text, "utf-8")
+    return read_suite(tmp_path / "suite.yaml", registry)
+
+
+def test_a_target_by_latency_says_what_is_timed(timed_suite, registry):
+    runtime = registry.find("runtime", "onnxruntime")[0](precision="int8")
+    expected = prunebench.TimedPass(runtime, batch_size=8, threads=2)
+    cuts = {
+        trial.entry.label: (stage.density, stage.unit, stage.timed)
+        for trial in timed_suite.trials()
+        for stage in trial.entry.method.stages(trial)
+        if isinstance(stage, prunebench.Cut)
+    }
+    assert cuts == {
+        "l2-filters": (0.5, "latency", expected),
+        "l1-filters": (0.75, "latency", expected),
+        "both": (0.5, "latency", expected),
+    }
+
+
+def test_a_latency_is_of_one_example_in_torch_by_default(tmp_path, registry):
+    (tmp_path / "suite.yaml").write_text(SUITE.replace("{by: macs, of: [2, 3, 8]}", "{by: latency, of: [2]}"), "utf-8")
+    (timed,) = {trial.timed for trial in read_suite(tmp_path / "suite.yaml", registry).trials()}
+    assert (timed.runtime.name, timed.batch_size, timed.threads) == ("torch", 1, 1)
+
+
+def test_what_is_timed_survives_the_plain_form(timed_suite, registry):
+    assert from_plain(json.loads(json.dumps(to_plain(timed_suite))), registry) == timed_suite
+    for trial in timed_suite.trials():
+        assert trial_from_plain(json.loads(json.dumps(trial_to_plain(trial))), registry) == trial
+        assert from_values(json.loads(json.dumps(to_values(trial, registry))), registry) == trial
+
+
+def test_a_pipeline_that_cuts_by_latency_needs_targets_that_say_which(tmp_path, registry):
+    pipeline = (
+        "  - {label: one, sparsities: [0.5], stages: [initialize, train, cut: {by: l2-filters, unit: latency}]}\n"
+    )
+    (tmp_path / "suite.yaml").write_text(SUITE + pipeline, "utf-8")
+    with pytest.raises(SuiteError, match=r"methods\.3\.stages\.2.*needs `reductions: \{by: latency"):
+        read_suite(tmp_path / "suite.yaml", registry)

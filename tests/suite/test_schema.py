@@ -29,6 +29,7 @@ LIMITS = {
     "exclusiveMaximum": lambda value, limit: value < limit,
     "minLength": lambda value, limit: len(value) >= limit,
     "minItems": lambda value, limit: len(value) >= limit,
+    "minProperties": lambda value, limit: len(value) >= limit,
     "maxItems": lambda value, limit: len(value) <= limit,
     "uniqueItems": lambda value, limit: len({repr(item) for item in value}) == len(value),
     "pattern": lambda value, limit: re.search(limit, value) is not None,

@@ -144,6 +144,7 @@ def test_a_server_that_comes_back_gets_what_waited_and_what_follows(new_postgres
         server.start()
         sender.put(result["again"])
         await_until(lambda: sent() == ["again", "back", "before", "killed"])
+        time.sleep(2)  # until the sender has the server's answer too
         server.kill()
         sender.put(result["last"])
         begun = time.monotonic()

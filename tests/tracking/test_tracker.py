@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 
 from prunebench.api.errors import TrackingError
 from prunebench.records.results import METRICS
@@ -176,6 +177,23 @@ def test_a_run_whose_writer_was_killed_is_not_read_and_is_completed_in_place(
     assert len(whole.inputs.dataset_inputs) == 1
     expected = {"curve/test_accuracy": 2, "curve/train_loss": 2, "accuracy": 1, **dict.fromkeys(METRICS, 1)}
     assert points(client, whole) == expected
+
+
+def test_nobody_else_writes_while_inputs_are_logged(sqlite, suite, done, monkeypatch):
+    """MLflow looks for an input before it adds it: two runs of a suite at once would both find none, and one fail."""
+    writer, file = Tracker(sqlite), sqlite.removeprefix("sqlite:///")
+    log, refused = writer._client.log_inputs, []
+
+    def watched(*given, **named):
+        try:
+            FileLock(f"{file}.lock", timeout=0).acquire()
+        except Timeout:
+            refused.append(file)
+        return log(*given, **named)
+
+    monkeypatch.setattr(writer._client, "log_inputs", watched)
+    writer.publish(done(params={"task.dataset.name": "digits"}, provenance={"data": "d1"}))
+    assert refused == [file]
 
 
 def test_a_failed_trial_that_is_done_later_becomes_done_in_the_same_run(tracker, uri, suite, runs, failed, done):

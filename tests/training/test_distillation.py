@@ -215,6 +215,13 @@ def test_a_method_without_a_training_after_its_pruning_has_nobody_to_teach(tiny,
     )
 
 
+def test_a_training_that_only_adds_a_penalty_is_the_teacher_of_what_is_cut_from_it(tiny, method):
+    nodes = list(resolve(trial_of(tiny, method("slimming")), "root"))
+    trainings = [node for node in nodes if isinstance(node.stage, prunebench.Train)]
+    assert [node.stage.distillation for node in trainings] == [None, HOW]
+    assert trainings[1].source == trainings[0].key
+
+
 class Plain(prunebench.Objective):
     name = "plain"
     targets = ("classes",)

@@ -23,8 +23,18 @@ def row_command(results: Sequence[Result]) -> str:
 
 def command(result: Result) -> str:
     """A line for a shell, in the folder that the suite's path is seen from; empty if no suite was recorded."""
+    return _line(result, "run", [*_narrowed(result), *_changes(result), *_machine(result)])
+
+
+def export_command(result: Result) -> str:
+    """The line that writes a trial's network to files, without the runtime; empty if no suite was recorded."""
+    trial = f"{result.task}/{result.method}/{result.sparsity:g}/{result.seed}"
+    return _line(result, "export", [trial, *_changes(result)])
+
+
+def _line(result: Result, name: str, options: Sequence[str]) -> str:
     file = result.provenance.get(OPTION + "file", "")
-    words = ["prunebench", "run", file, *_options(result)]
+    words = ["prunebench", name, file, *options]
     # Results may come from an untrusted file: a command that is not one printable line is not shown.
     return shlex.join(words) if file and all(word.isprintable() for word in words) else ""
 
@@ -39,14 +49,21 @@ def plugins(result: Result) -> tuple[str, ...]:
     return tuple(_listed(result.provenance.get(OPTION + "plugins", "[]")))
 
 
-def _options(result: Result) -> Iterator[str]:
+def _narrowed(result: Result) -> Iterator[str]:
     chosen = {"task": result.task}
     if not result.control:
         chosen |= {"method": result.method, "sparsity": repr(result.sparsity)}
     yield from ("--only", ",".join(f"{key}={value}" for key, value in chosen.items()))
+
+
+def _changes(result: Result) -> Iterator[str]:
+    """What the run changed of the suite, and its plugins."""
     for option, name in (("--set", "settings"), ("--plugin", "plugins"), ("--no-plugin", "blocked")):
         for value in _listed(result.provenance.get(OPTION + name, "[]")):
             yield from option_of(value) if option == "--set" else (option, value)
+
+
+def _machine(result: Result) -> Iterator[str]:
     if (threads := result.provenance.get("threads", "1")) != "1":
         yield from ("--threads", threads)
     if result.provenance.get("device", "cpu") != "cpu":

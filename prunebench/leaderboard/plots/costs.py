@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from prunebench.leaderboard.metrics import metric_of
 from prunebench.leaderboard.plots.marks import (
-    CROWD,
     EVERY,
     by_method,
     chart,
@@ -18,16 +16,16 @@ from prunebench.leaderboard.plots.marks import (
     dotted,
     drawn,
     explained,
+    is_crowded,
     line_layer,
     lit,
-    looks,
     of_dense,
     point_layer,
     points,
 )
 from prunebench.leaderboard.plots.measures import Measure, primary
 from prunebench.leaderboard.plots.style import CARD, FAINT, LEGEND, Spec, control, of_card, of_svg
-from prunebench.leaderboard.tables.sections import Row, Section, percent
+from prunebench.leaderboard.tables.sections import Row, Section, front, percent
 
 COLUMNS, ROWS = 3, 2
 """Panels of an SVG."""
@@ -42,21 +40,6 @@ TEXT, LETTER, LINE = 10, 5.4, 11
 
 def title(section: Section) -> str:
     return f"Test {section.metric.label} against training cost"
-
-
-def front(rows: Sequence[Row]) -> list[Row]:
-    """The complete rows that no other one matches in the primary metric at no more cost, by cost."""
-
-    def merit(row: Row) -> float:
-        return float(metric_of(row).sign * row["metric_mean"])
-
-    found: list[Row] = []
-    costed = [row for row in rows if row["status"] == "done" and row["training_cost"] and not row["control"]]
-    known = [row for row in costed if row["metric_mean"] is not None]
-    for row in sorted(known, key=lambda row: (row["training_cost"], -merit(row), row["method"])):
-        if not found or merit(row) > merit(found[-1]):
-            found.append(row)
-    return found
 
 
 def is_plotted(section: Section) -> bool:
@@ -174,7 +157,7 @@ def shown(section: Section) -> list[float]:
 def costs_card(section: Section) -> Spec:
     """The same as an SVG: a panel a sparsity, with a legend, or of many methods with the front's names."""
     values = [value for value in points(section, primary(section)) if value["cost"]]
-    crowded, sparsities = len(looks(section)) > CROWD, shown(section)
+    crowded, sparsities = is_crowded(section), shown(section)
     panels = [
         _panel(section, sparsity, values, crowded, left=place % COLUMNS == 0, low=place + COLUMNS >= len(sparsities))
         for place, sparsity in enumerate(sparsities)

@@ -15,9 +15,9 @@ from prunebench.leaderboard.plots.marks import (
     chart,
     dense_layers,
     explained,
+    is_crowded,
     line_layer,
     lit,
-    looks,
     point_layer,
     points,
 )
@@ -43,7 +43,7 @@ def curves(section: Section, measure: Measure) -> Spec:
     values = points(section, measure)
     across = _sparsities(section, values)
     color = {"color": by_method(section, "color")}
-    plain = 0.14 if len(looks(section)) <= CROWD else 0.05
+    plain = 0.05 if is_crowded(section) else 0.14
     bounds = {"x": across, **measure.between, **color, "opacity": lit(plain, 0.0, 0.22)}
     paint = {**color, "opacity": lit(1.0, 0.12)}
     layers = [
@@ -55,7 +55,8 @@ def curves(section: Section, measure: Measure) -> Spec:
     spec["params"][0]["value"] = {"level": -1, "logarithmic": logarithmic}
     spec["usermeta"]["caption"] = (
         f"{title}: {section.title}. Bands: one sample standard deviation. Dotted: the dense network. "
-        "The tables of this part have the same figures."
+        + "At first those methods are shown that are the best at a sparsity or for a cost. " * is_crowded(section)
+        + "The tables of this part have the same figures."
     )
     return spec
 

@@ -71,17 +71,18 @@ def of_section(section: Section, selection: Selection) -> Iterator[Plot]:
         yield Plot(f"{section.file}-cost.svg", alt, costs.costs(section), costs.costs_card(section))
     yield from _fronts(section)
     yield from _curves(section, "-early-stop", early_stop(section))
-    yield from _curves(section, "-early-accuracy", early_primary(section))
+    yield from _curves(section, "-early-metric", early_primary(section))
     for share in (KEPT_WEIGHTS, OUTPUT_ERRORS):
         yield from _layers(section, _results(section, selection), share)
     yield from _overlaps(section, _mask_overlaps(section, selection))
 
 
 def _fronts(section: Section) -> Iterator[Plot]:
-    specification, card = runtime_fronts.fronts(section), runtime_fronts.fronts_card(section)
-    if specification and card:
-        alt = f"{runtime_fronts.title(section)} in each runtime: {section.title}"
-        yield Plot(f"{section.file}-runtimes.svg", alt, specification, card)
+    for axis in runtime_fronts.AXES:
+        specification, card = runtime_fronts.fronts(section, axis), runtime_fronts.fronts_card(section, axis)
+        if specification and card:
+            alt = f"{runtime_fronts.title(section, axis)} in each runtime: {section.title}"
+            yield Plot(f"{section.file}{axis.file}.svg", alt, specification, card)
 
 
 def _results(section: Section, selection: Selection) -> list[Result]:

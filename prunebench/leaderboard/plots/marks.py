@@ -9,7 +9,7 @@ from prunebench.api.objectives import Metric
 from prunebench.leaderboard.metrics import is_percentage, metric_of
 from prunebench.leaderboard.plots.measures import Measure
 from prunebench.leaderboard.plots.style import CONFIG, FAINT, INK, Spec, listed, rounded
-from prunebench.leaderboard.tables.sections import Row, Section, deviating, percent, spread
+from prunebench.leaderboard.tables.sections import Row, Section, deviating, front, percent, spread
 
 COLORS = 8
 """Series of the style sheet: Okabe and Ito's colours, and three of Tol's, which differ for any colour vision. On paper
@@ -22,7 +22,7 @@ TRIANGLES = ("triangle-up", "triangle-down", "triangle-left", "triangle-right")
 SHAPES = ("circle", "square", TRIANGLES[0], "diamond", TRIANGLES[1], "cross", CROSS, *TRIANGLES[2:], HEXAGON)
 DASHES = ([1, 0], [7, 4], [7, 3, 2, 3], [2, 3])
 CROWD = 10
-"""Of more methods than this an SVG has a panel each."""
+"""Of more methods than this an SVG has a panel each, and the page shows the best at first."""
 EVERY = "every sparsity"
 
 
@@ -54,6 +54,22 @@ def looks(section: Section) -> list[Spec]:
         for label in section.methods
         if drawn(section.methods[label])
     ]
+
+
+def is_crowded(section: Section) -> bool:
+    """Whether there are too many methods for one plot of all."""
+    return len(looks(section)) > CROWD
+
+
+def leading(section: Section) -> set[str]:
+    """The methods that a page shows at first: the best at each sparsity, and for each cost at the highest; or all."""
+    names = {look["method"] for look in looks(section)}
+    if not is_crowded(section):
+        return names
+    fronts = [front([row for row in section.rows if row["target_sparsity"] == one]) for one in section.sparsities]
+    steps = [steps for steps in fronts if steps] or [[]]
+    found = {row["method"] for row in [some[-1] for some in steps if some] + steps[-1]}
+    return found & names or names
 
 
 def points(section: Section, measure: Measure) -> list[Spec]:
@@ -195,7 +211,8 @@ def point_layer(across: Spec, measure: Measure, paint: Spec, values: Iterable[Sp
 
 def chart(section: Section, measure: Measure, values: Sequence[Spec], title: str, layers: Sequence[Spec]) -> Spec:
     """The layers as a plot of a page, with a legend of those methods that it has."""
-    methods, there = looks(section), {value["method"] for value in values}
+    first, there = leading(section), {value["method"] for value in values}
+    methods = [look | {"first": look["method"] in first} for look in looks(section)]
     return {
         "description": f"{title}: {section.title}. The tables of this task have the same figures.",
         "width": "container",
@@ -205,7 +222,7 @@ def chart(section: Section, measure: Measure, values: Sequence[Spec], title: str
         "data": {"values": list(values)},
         "params": [
             {"name": "picked", "value": {"level": -1, "logarithmic": False}},
-            {"name": "shown", "value": [one["method"] for one in methods]},
+            {"name": "shown", "value": [one["method"] for one in methods if one["first"]]},
             {"name": "lit", "value": ""},
         ],
         "transform": [{"filter": "indexof(shown, datum.method) >= 0"}, *measure.placed],

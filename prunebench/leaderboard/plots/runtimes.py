@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from prunebench.leaderboard.metrics import metric_of
@@ -51,6 +51,13 @@ class Measured:
         return str(self.row.get(f"{RUNTIME}{self.label}/zeros") or "")
 
 
+Cost = Callable[[Measured], float | None]
+
+
+def _latency(one: Measured) -> float | None:
+    return one.latency
+
+
 def labels(section: Section) -> list[str]:
     """The runtimes that rows of a task were measured in."""
     names = {name for row in section.rows for name in row if name.startswith(RUNTIME) and row[name] is not None}
@@ -70,19 +77,22 @@ def measured(section: Section, label: str, batch: int) -> list[Measured]:
     return [one for one in found if one.latency is not None or one.reason]
 
 
-def front(rows: Sequence[Measured]) -> list[Measured]:
-    """Those that no other one beats in the metric at no more latency, the fastest first.
+def front(rows: Sequence[Measured], cost: Cost = _latency) -> list[Measured]:
+    """Those that no other one beats in the metric at no more of a cost, the cheapest first.
 
-    Latencies that differ by less than FASTER are equal.
+    Costs that differ by less than FASTER are equal.
+
+    Args:
+        cost: the latency, or the size of the files.
     """
-    complete = known(rows)
-    found = [one for one in complete if not any(_beats(other, one) for other in complete)]
-    return sorted(found, key=lambda one: one.latency or 0.0)
+    complete = [one for one in known(rows) if cost(one) is not None]
+    found = [one for one in complete if not any(_beats(other, one, cost) for other in complete)]
+    return sorted(found, key=lambda one: cost(one) or 0.0)
 
 
-def _beats(other: Measured, one: Measured) -> bool:
-    """Whether a row has a better metric at no more latency, or the same at less."""
-    theirs, own = other.latency or 0.0, one.latency or 0.0
+def _beats(other: Measured, one: Measured, cost: Cost) -> bool:
+    """Whether a row has a better metric at no more cost, or the same at less."""
+    theirs, own = cost(other) or 0.0, cost(one) or 0.0
     better, same = merit(other) > merit(one), merit(other) == merit(one)
     return (better and theirs <= FASTER * own) or (same and theirs * FASTER < own)
 

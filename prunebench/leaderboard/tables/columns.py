@@ -28,7 +28,7 @@ class Column:
 AGAINST_BEST = {
     "best": "best",
     "equivalent": "within {}",
-    "undecided": "too few seeds to tell",
+    "undecided": "too few seeds",
     "worse": "worse",
     "chance": "all at chance",
 }
@@ -41,8 +41,8 @@ REMARKS = {
     "speedup_int8": "dense latency / latency of the dense network in INT8; mean over seeds",
 }
 """Columns of RUNTIME that are not metrics of a result."""
-OPTIONAL = {"processor s", "engine", "size kB", "latency ms", "unscored %", "ties %"}
-LEFT = {"method", "beside the best", "engine", "status"}
+OPTIONAL = {"processor s", "engine", "tuned", "own recipe", "size kB", "latency ms", "unscored %", "ties %"}
+LEFT = {"method", "beside the best", "engine", "tuned", "own recipe", "status"}
 
 
 def every_row(section: Section) -> Table:
@@ -166,6 +166,8 @@ def columns(objective: Objective) -> list[Column]:
         Column("wall s", ("wall_seconds",), _number("wall_seconds")),
         Column("processor s", ("processor_seconds",), _optional_number("processor_seconds")),
         Column("engine", ("engine",), lambda row: row.get("engine") or ""),
+        Column("tuned", ("tuned",), lambda row: row.get("tuned") or ""),
+        Column("own recipe", ("own_recipe",), lambda row: row.get("own_recipe") or ""),
         Column("inference FLOPs", ("inference_flops",), _large("inference_flops")),
         Column("speed-up", ("speedup",), _number("speedup", "×")),
         Column("compression", ("compression",), _number("compression", "×")),

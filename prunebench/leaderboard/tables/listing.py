@@ -12,7 +12,7 @@ from prunebench.messages.plain_text import markdown as escaped
 from prunebench.messages.plain_text import visible
 
 ALWAYS = ("target_sparsity", "metric_mean", "training_cost", "against_best")
-"""Figures that each list has, beside those that the query is about."""
+"""Figures that each list has, beside those that the query is about; a counted sparsity replaces the target."""
 
 
 def listed(frame: pd.DataFrame, rows: pd.DataFrame, named: tuple[str, ...] = (), *, form: str = "simple") -> str:
@@ -43,7 +43,14 @@ def listed(frame: pd.DataFrame, rows: pd.DataFrame, named: tuple[str, ...] = (),
         for section, row in found
     ]
     sides = ["left"] * (2 if several else 1) + ["right"] * (len(header) - (2 if several else 1))
-    return f"{aligned(body, header, sides, form)}\n\n{counted}\n"
+    made = aligned(body, header, sides, form) if form == "pipe" else _narrow(body, header, sides)
+    return f"{made}\n\n{counted}\n"
+
+
+def _narrow(body: list[list[str]], header: list[str], sides: list[str]) -> str:
+    """A table for the terminal without the room that tabulate leaves around headings."""
+    line, *rows, _ = aligned([header, *body], [], sides, "simple").splitlines()
+    return "\n".join([rows[0], line, *rows[1:]])
 
 
 def _place(row: Row) -> tuple[str, str, str, float]:
@@ -52,4 +59,6 @@ def _place(row: Row) -> tuple[str, str, str, float]:
 
 def _shown(section: Section, named: tuple[str, ...]) -> list[Column]:
     wanted = {*ALWAYS, *named}
+    if "sparsity" in named and "target_sparsity" not in named:
+        wanted.remove("target_sparsity")
     return [column for column in columns(section.objective) if column.figures[0] in wanted]

@@ -64,6 +64,8 @@ FLOPs and speed-up are counted, not measured. Seconds are measured on the machin
 other load."""
 ENGINES = """Rows of the sparse engine were trained on their kept weights only. Engines give the same numbers up to
 rounding, so the rows are compared, whichever engine trained them. Processor seconds show what the engine saved."""
+DELIVERIES = """In the folder of a finished run, each line writes the files of a row's network (that of its first seed)
+with a card, and measures its metrics and latency again. The lines are in the order of the tables above."""
 FALSE_DIFFERENCES = ((10, 0.07), (30, 0.10))
 """Up to so many equal methods, the share of simulated comparisons (a task at a sparsity) that show any difference."""
 
@@ -92,7 +94,7 @@ def _heading(frame: pd.DataFrame) -> Iterator[Block]:
 def _section(section: Section, selection: Selection) -> Iterator[Block]:
     results = [result for result in selection.results if (result.suite, result.task) == (section.suite, section.task)]
     yield Heading(2, section.title)
-    if answers := tuple(summary(section)):
+    if answers := (*summary(section), *filter(None, [runtimes.headline(section)])):
         yield Items(answers)
     if not results:
         yield Paragraph(said("No results yet."))
@@ -132,6 +134,7 @@ def _evidence(section: Section, results: Sequence[Result]) -> Iterator[Block]:
         yield Paragraph(said(runtimes.CAPTION))
         for heading, table in tables:
             yield from (Heading(4, heading), table)
+        yield from _deliveries(section)
     if results:
         yield from (Heading(3, "What ShrinkBench asks for"), evidence.answers(section, results))
     if commands := [row["command"] for row in section.rows if row["command"]]:
@@ -142,6 +145,17 @@ def _evidence(section: Section, results: Sequence[Result]) -> Iterator[Block]:
             )
         )
         yield Commands(tuple(dict.fromkeys(commands)))
+
+
+def _deliveries(section: Section) -> Iterator[Block]:
+    """The commands that write the networks of the tables of runtimes."""
+    commands = tuple(runtimes.export_commands(section))
+    if not commands:
+        return
+    yield Heading(3, "Use a network")
+    yield Paragraph(said(DELIVERIES))
+    for label, lines in commands:
+        yield from (Heading(4, label), Commands(lines))
 
 
 def _across(ranked: Ranking | None) -> Iterator[Block]:

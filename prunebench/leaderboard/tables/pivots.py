@@ -32,7 +32,29 @@ def caption(section: Section, signs: Mapping[Style, Words] = MARKS) -> Text:
     text = said("Test {}, {}.", said(worded(section.metric)), said(seeds(section)))
     for row in section.controls:
         text += said(" Dense network ({}): {}.", row["method"], spread(row) or state(row))
-    return joined([text, *_meanings(section, signs), *_origins(section)], " ")
+    for row in section.given:
+        figure = _same_for_all(row) or spread(row) or state(row)
+        text += said(" As given ({}), without training here: {}.", row["as_given"], figure)
+    return joined([text, *_meanings(section, signs), *_tuned(section), *_own_recipes(section), *_origins(section)], " ")
+
+
+def _tuned(section: Section) -> list[Text]:
+    """The rows whose parameters were chosen."""
+    methods = sorted({row["method"] for row in section.rows if row.get("tuned")})
+    words = "Parameters chosen on validation data, at the cost of all candidates: {}."
+    return [said(words, ", ".join(methods))] if methods else []
+
+
+def _own_recipes(section: Section) -> list[Text]:
+    """The rows that were trained by other values than the task's recipe has."""
+    found = {row["method"]: row["own_recipe"] for row in section.rows if row.get("own_recipe")}
+    named = [said("{} ({})", method, values) for method, values in sorted(found.items())]
+    return [said("Trained by values of their own, not by the task's recipe: {}.", joined(named))] if named else []
+
+
+def _same_for_all(row: Row) -> str:
+    """The metric without its deviation, where seeds have no part in it: nothing is drawn for a network as it is."""
+    return spread({**row, "metric_std": None}) if row["metric_std"] == 0 else ""
 
 
 def _origins(section: Section) -> list[Text]:

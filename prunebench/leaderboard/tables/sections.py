@@ -22,7 +22,7 @@ Row = Mapping[str, Any]
 Place = tuple[str, str]
 """A suite and a task of it."""
 
-ENDINGS = ("", "-cost", "-runtimes", "-early-stop", "-early-accuracy", "-layers", "-overlap")
+ENDINGS = ("", "-cost", "-runtimes", "-sizes", "-early-stop", "-early-metric", "-layers", "-overlap")
 """What the names of a section's plots end with, before .svg."""
 RANKS = "ranks"
 """The plot across tasks."""
@@ -55,7 +55,13 @@ class Section:
 
     @cached_property
     def controls(self) -> list[Row]:
-        return [row for row in self.rows if row["control"]]
+        """The dense network that methods are compared with."""
+        return [row for row in self.rows if row["control"] and not row.get("as_given")]
+
+    @cached_property
+    def given(self) -> list[Row]:
+        """The dense network as it was given, without training."""
+        return [row for row in self.rows if row.get("as_given")]
 
     @cached_property
     def sparsities(self) -> list[float]:
@@ -163,6 +169,22 @@ def _distinct(place: Place, name: str) -> str:
     return f"{name[: LONGEST - 20]}-{hashlib.sha256(repr(place).encode()).hexdigest()[:12]}"
 
 
+def front(rows: Sequence[Row]) -> list[Row]:
+    """The complete rows that no other one matches in the primary metric at no more cost, by cost."""
+    found: list[Row] = []
+    costed = [row for row in rows if row["status"] == "done" and row["training_cost"] and not row["control"]]
+    known = [row for row in costed if row["metric_mean"] is not None]
+    for row in sorted(known, key=lambda row: (row["training_cost"], -_value(row), row["method"])):
+        if not found or _value(row) > _value(found[-1]):
+            found.append(row)
+    return found
+
+
+def _value(row: Row) -> float:
+    """The mean of the primary metric, or its negative if lower is better."""
+    return float(metric_of(row).sign * row["metric_mean"])
+
+
 def percent(share: float, digits: int = 4) -> str:
     """A share in percent, without trailing zeros."""
     return f"{100 * share:.{digits}g}"
@@ -203,5 +225,5 @@ def state(row: Row) -> str:
 
 def _merit(rows: Mapping[float, Row]) -> tuple[int, float]:
     complete = [row for row in rows.values() if row["status"] == "done" and row["metric_mean"] is not None]
-    merits: Sequence[float] = [metric_of(row).sign * row["metric_mean"] for row in complete]
+    merits = [_value(row) for row in complete]
     return (-len(merits), -(mean(merits) or 0.0))

@@ -9,19 +9,20 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from prunebench.leaderboard.metrics import is_percentage, margin, metric_of
-from prunebench.leaderboard.plots.costs import front
 from prunebench.leaderboard.tables.model import Text, joined, said
-from prunebench.leaderboard.tables.sections import Row, Section, percent, spread
+from prunebench.leaderboard.tables.sections import Row, Section, front, percent, spread
 
 NAMED = 3
 """At most so many equivalent methods, and methods that are not worth their cost, are named."""
+MOST = 0.75
+"""Costs are compared at the highest sparsity that has at least this share of the rows of the fullest one."""
 CHEAPER = 0.5
 """A cheaper method is worth a sentence if it costs at most so much of the other."""
 
 
 def summary(section: Section) -> Iterator[Text]:
     """The sentences of a task, each as one text."""
-    best = {sparsity: row for sparsity in section.sparsities if (row := _best(section, sparsity)) is not None}
+    best = {sparsity: row for sparsity in section.sparsities if (row := best_row(section, sparsity)) is not None}
     if not best:
         return
     yield said("**Best at each sparsity**: {}.", joined([_named(section, rows) for rows in _runs(best)], "; "))
@@ -52,14 +53,16 @@ def _merit(row: Row) -> float:
     return float(metric_of(row).sign * row["metric_mean"])
 
 
-def _best(section: Section, sparsity: float) -> Row | None:
+def best_row(section: Section, sparsity: float) -> Row | None:
+    """The complete row with the best mean at a sparsity; None where there are not two to compare."""
     rows = _complete(section, sparsity)
     return max(rows, key=_merit) if len(rows) > 1 else None
 
 
 def _of_most(section: Section) -> float:
-    """The highest sparsity at which the most methods are complete."""
-    return max(section.sparsities, key=lambda sparsity: (len(_complete(section, sparsity)), sparsity))
+    """The highest sparsity at which most methods are complete."""
+    counts = {sparsity: len(_complete(section, sparsity)) for sparsity in section.sparsities}
+    return max(sparsity for sparsity, count in counts.items() if count >= MOST * max(counts.values()))
 
 
 def _runs(best: dict[float, Row]) -> list[list[Row]]:

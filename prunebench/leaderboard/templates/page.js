@@ -165,13 +165,13 @@
         views.push(view);
         const light = (method) => view.signal("lit", shown.get(method) ? method : "").runAsync();
         for (const look of looks) {
-          if (!shown.has(look.method)) shown.set(look.method, true);
+          if (!shown.has(look.method)) shown.set(look.method, look.first);
           const button = pressable(() => {
             shown.set(look.method, !shown.get(look.method));
             apply();
             light(look.method);
           }, swatch(look), look.method);
-          button.setAttribute("aria-pressed", "true");
+          button.setAttribute("aria-pressed", String(shown.get(look.method)));
           for (const event of ["pointerenter", "focus"]) button.addEventListener(event, () => light(look.method));
           for (const event of ["pointerleave", "blur"]) button.addEventListener(event, () => light(""));
           buttons.set(look.method, [...(buttons.get(look.method) ?? []), button]);

@@ -1,7 +1,7 @@
 """What training on the kept weights saves: steps of the sparse engine against masked dense ones, by sparsity.
 
-    python benchmarks/sparse.py                 everything, into benchmarks/results; about five minutes
-    python benchmarks/sparse.py --only digits --rounds 5
+    python benchmarks/sparse_engine.py                 everything, into benchmarks/results; about five minutes
+    python benchmarks/sparse_engine.py --only digits --rounds 5
 
 Both engines run in turns, A/B/A/B, in one process on one thread: the whole training loop with its data, and the step
 alone. The median of the turns' ratios of processor time counts. `convolutions` measures whether a sparse kernel would
@@ -338,9 +338,9 @@ def page(points: Sequence[Point], convolved: Sequence[Convolutions], load: float
         f"{machine()}; prunebench {prunebench.__version__} {commit()}, torch {torch.__version__}, numba "
         f"{numba.__version__}; one thread, processor time, medians of turns; {said}.",
         "",
-        "Written by `python benchmarks/sparse.py`. A ratio says how many times faster the sparse engine is than masks "
-        "on dense weights. *Loop* is the training loop with its data, as a run has it. *Step* is the forward pass, "
-        "the backward pass and the optimizer alone, with every layer compressed, whatever its density.",
+        "Written by `python benchmarks/sparse_engine.py`. A ratio says how many times faster the sparse engine is than "
+        "masks on dense weights. *Loop* is the training loop with its data, as a run has it. *Step* is the forward "
+        "pass, the backward pass and the optimizer alone, with every layer compressed, whatever its density.",
     ]
     for name in dict.fromkeys(point.network for point in points):
         own = [point for point in points if point.network == name]
