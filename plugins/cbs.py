@@ -11,6 +11,9 @@ import prunebench
 
 from .local_loss import LocalLoss, by_layer, highest, joined, magnitudes, scores_of, weights_of
 
+LARGEST = 256
+"""Examples in a batch in which nothing but the loss is computed, at most."""
+
 
 class CBS(prunebench.Method):
     """Train, then search for the weights that are removed together at the lowest cost, and let the others make up.
@@ -21,7 +24,7 @@ class CBS(prunebench.Method):
     """
 
     name = "cbs"
-    version = 1
+    version = 2  # since 2 the starts are compared on the examples of the gradients and no more
     reference = "Yu et al. 2022, arXiv:2203.04466"
     presets = {
         "paper": prunebench.Preset("Yu et al. 2022: 1,000 gradients of single examples", {"gradients": 1000}),
@@ -86,12 +89,18 @@ class CBS(prunebench.Method):
             weights[name].mul_(mask)
         total, seen = 0.0, 0
         with scoring.mode("eval") as model:
-            for inputs, targets in scoring.batches(-(-self.gradients * self.batch_size // 256), 256):
+            for inputs, targets in scoring.batches(*_batches(self.gradients * self.batch_size)):
                 total += float(scoring.loss(model(inputs), targets)) * len(targets)
                 seen += len(targets)
         for name, weight in weights.items():
             weight.copy_(dense[name])
         return total / seen
+
+
+def _batches(examples: int) -> tuple[int, int]:
+    """The number of batches, and the size of each, in which so many examples go through the network."""
+    count = -(-examples // LARGEST)
+    return count, -(-examples // count)
 
 
 class Swaps:

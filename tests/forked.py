@@ -2,8 +2,8 @@
 
 Importing torch, MLflow and the rest takes ten seconds of processor time for every suite that is run: once for the
 command and once for its fork server. Here they are imported once; a fork then changes folder, environment and output,
-and does what `python -m prunebench` does. It brings along a second fork, which waits and becomes multiprocessing's fork
-server when the command starts one.
+and does what `python -m prunebench` does. It brings along a second fork, which waits and becomes the template of the
+command's workers when it starts one.
 
     python tests/forked.py      serve the requests that come over the socket that is standard input
 """
@@ -16,31 +16,41 @@ import fcntl
 import functools
 import gc
 import json
+import logging
 import multiprocessing.process
-import multiprocessing.util
 import os
 import runpy
 import select
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any, NoReturn
 
 from prunebench import cli
+from prunebench.api import plugins
+from prunebench.execution.processes import forking
+from prunebench.records import sources
+from prunebench.records.environment import installed
+from prunebench.tracking import addresses, connection
 
 IMPORTED = (
     *(target.partition(":")[0] for target, _ in cli.COMMANDS.values()),
+    *(point.value for point in entry_points(group="prunebench") if point.dist and point.dist.name == "prunebench"),
     *("torch._dynamo", "torchvision", "sklearn.datasets", "scipy.stats", "pandas", "vl_convert"),
     *("mlflow.store.tracking.sqlalchemy_store", "prunebench.session", "prunebench.leaderboard"),
+    "prunebench.execution.processes.preload",
 )
 HIGH = 500
 """Descriptors from here on are nobody's."""
@@ -156,39 +166,92 @@ def follow(words: socket.socket) -> None:
     os._exit(0)
 
 
-def lend_fork_server() -> None:
-    """Have multiprocessing's next fork server be a fork of this process, taken now, while it has but one thread."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    spare = os.fork()
-    if spare == 0:
-        ours.close()
-        become_fork_server(theirs)
-    theirs.close()
-    start = multiprocessing.util.spawnv_passfds
-    spares = [spare]
+class Spare:
+    """A fork of this process, taken while it has but one thread, which becomes a Python started with some code."""
 
-    def spawn(path: bytes, arguments: Sequence[str], descriptors: Sequence[int]) -> int:
-        if not spares or "multiprocessing.forkserver" not in arguments[-1]:
-            return start(path, arguments, descriptors)
-        request = {"code": arguments[-1], "environment": dict(os.environ), "descriptors": descriptors}
-        with ours:
-            socket.send_fds(ours, [json.dumps(request).encode()], [0, 1, 2, *descriptors])
-        return spares.pop()
+    def __init__(self) -> None:
+        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._requests.close()
+            become_python(theirs)
+        theirs.close()
 
-    multiprocessing.util.spawnv_passfds = spawn
+    def start(self, code: str, descriptor: int) -> None:
+        """Run this code there, as `forking.start_python` has a new Python run it."""
+        environment = {"PYTHONHASHSEED": "0", **os.environ}
+        request = {"code": code, "environment": environment, "descriptor": descriptor, "cwd": str(Path.cwd())}
+        with self._requests:
+            socket.send_fds(self._requests, [json.dumps(request).encode()], [1, 2, descriptor])
+
+    def poll(self) -> int | None:
+        return self._waited(os.WNOHANG)
+
+    def wait(self, timeout: float) -> int:
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("the template", timeout)
+            time.sleep(0.01)
+        assert self.returncode is not None
+        return self.returncode
+
+    def kill(self) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def _waited(self, options: int) -> int | None:
+        if self.returncode is None:
+            with contextlib.suppress(ChildProcessError):
+                pid, status = os.waitpid(self.pid, options)
+                self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
 
 
-def become_fork_server(requests: socket.socket) -> NoReturn:
-    """Run the code that multiprocessing would start Python with, under the descriptors that the code names."""
-    message, files, _, _ = socket.recv_fds(requests, LONGEST, 16)
+def lend_template() -> None:
+    """Have the command's first template be a fork of this process, taken now."""
+    spares, start = [Spare()], forking.start_python
+
+    def start_python(code: str, descriptor: int) -> Any:
+        if not spares:
+            return start(code, descriptor)
+        spare = spares.pop()
+        spare.start(code, descriptor)
+        return spare
+
+    forking.start_python = start_python
+
+
+def become_python(requests: socket.socket) -> NoReturn:
+    """Wait for a request, and run its code as a Python that was started with it would."""
+    message, files, _, _ = socket.recv_fds(requests, LONGEST, 3)
     requests.close()
     if not message:
         os._exit(0)
     request = json.loads(message)
-    put_on(files, [0, 1, 2, *request["descriptors"]])
-    settle(request["environment"], Path.cwd())
+    os.setsid()
+    put_on(files, [1, 2, request["descriptor"]])
+    settle(request["environment"], Path(request["cwd"]))
     sys.argv = ["-c"]
     end_with(lambda: exec(request["code"], {"__name__": "__main__"}))
+
+
+def copy_databases() -> None:
+    """Have MLflow's new databases be copies of one, which is made now: that takes a second."""
+    with tempfile.TemporaryDirectory() as folder:
+        connection._create(Path(folder, "mlflow.db"))
+        original = Path(folder, "mlflow.db").read_bytes()
+
+    def copied(file: Path) -> None:
+        aside = file.with_name(f".{file.name}.new")
+        aside.write_bytes(original)
+        with contextlib.closing(sqlite3.connect(aside)) as database, database:
+            location = f"{addresses.artifact_location(file.parent / 'mlruns')}/0"
+            database.execute("UPDATE experiments SET artifact_location = ?", [location])
+        aside.rename(file)
+
+    connection._create = copied
 
 
 def put_on(files: Sequence[int], numbers: Sequence[int]) -> None:
@@ -238,10 +301,15 @@ def main() -> None:
         warnings.simplefilter("ignore")  # of MLflow's own dependencies
         for module in IMPORTED:
             import_module(module)
+    for cached in (plugins.load, installed):  # the command's PYTHONPATH may name other distributions
+        cached.cache_clear()
+    sources.core_source()  # hashes all modules of the core, which takes a second
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    copy_databases()
     assert threading.active_count() == 1, f"importing has started {threading.enumerate()}"
     gc.freeze()
     request, files = serve(requests)
-    lend_fork_server()
+    lend_template()
     put_on(files, [1, 2])
     settle(request["environment"], Path(request["cwd"]))
     sys.argv = ["prunebench", *request["arguments"]]

@@ -6,9 +6,11 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -33,6 +35,7 @@ FAILED, UNFINISHED = 1, 3
 LONG = 86400.0
 """Seconds that a run may take without being asked for twice."""
 _REQUEST = f"{__name__}.request"
+_STOP = f"{__name__}.stop"
 
 
 class StoppableCommand(PlacedCommand):
@@ -47,9 +50,14 @@ class StoppableCommand(PlacedCommand):
         return super().parse_args(ctx, args)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        signal.signal(signal.SIGTERM, _interrupt)
+        stop = threading.Event()
+        signal.signal(signal.SIGTERM, partial(_interrupt, stop))
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored, as some shells have it
+            signal.signal(signal.SIGINT, partial(_interrupt, stop))
         try:
-            return super().make_context(*args, **kwargs)
+            context = super().make_context(*args, **kwargs)
+            context.meta[_STOP] = stop
+            return context
         except KeyboardInterrupt:
             _say_stopped()
 
@@ -150,9 +158,14 @@ def command(
     folder = folder or Path("results") / loaded.suite.name
     left: list[receipts.Finished] = []
     limit = None if yes or how["budget"] is not None else LONG
+    stop: threading.Event = ctx.meta[_STOP]
     with Watcher(confirm=lambda time: _confirmed(time, _workers(executor, how), limit)) as watcher:
-        run_options = RunOptions(store=chosen.store, data=chosen.data, executor=executor, output=folder, **how)
+        run_options = RunOptions(
+            store=chosen.store, data=chosen.data, executor=executor, output=folder, stop=stop, **how
+        )
         outcome = session.run_suite(loaded, run_options, watch=watcher.watch, on_finished=left.append)
+    if stop.is_set():
+        raise KeyboardInterrupt
     request: receipts.Request = ctx.meta[_REQUEST]
     text = _print_leaderboard(outcome.frame)
     _summarize(outcome.counts, (time.time_ns() - request.begun) / 1e9, None if outcome.frame is None else folder)
@@ -220,6 +233,7 @@ def _summarize(counts: Counter[str], seconds: float, folder: Path | None) -> Non
         say(f"leaderboard: {folder / 'README.md'}")
 
 
-def _interrupt(*_: object) -> None:
-    """Handle SIGTERM, as from a cluster's scheduler, like Ctrl-C."""
+def _interrupt(stop: threading.Event, *_: object) -> None:
+    """Handle Ctrl-C, and SIGTERM from a cluster's scheduler; a library may swallow the exception, but not the event."""
+    stop.set()
     raise KeyboardInterrupt

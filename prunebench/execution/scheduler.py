@@ -11,6 +11,7 @@ A job that fails takes along every job that needs its state.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -41,7 +42,8 @@ from prunebench.store.entries import Store
 LOSSES = 5
 """How often the input of a job is computed again, before the disk is taken to be at fault."""
 POLL_INTERVAL = 1.0
-"""Seconds until a job that another run has locked is looked at again, and between looks at jobs that wait to begin."""
+"""Seconds until a job that another run has locked is looked at again, and between looks at jobs that wait to begin and
+at whether the run is to stop."""
 EXECUTOR = "local"
 """The executor when none is named."""
 
@@ -68,6 +70,8 @@ class SchedulerOptions:
     """Seconds between two checkpoints of a training; 0 for none."""
     deadline: float | None = None
     """When everything is stopped, by the clock of `time.monotonic()`."""
+    stop: threading.Event | None = None
+    """Set from outside to stop everything, as the deadline does."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Versions and machine, for the record."""
 
@@ -123,7 +127,7 @@ class Scheduler:
 
     @property
     def open_trials(self) -> list[PlannedTrial]:
-        """The trials without a result: none after a run, unless its time was up."""
+        """The trials without a result: none after a run, unless its time was up or it was stopped."""
         return list(self._trials)
 
     @property
@@ -165,7 +169,7 @@ class Scheduler:
         return self._specs.spec_of(job, self._data.of(self.plan.nodes[job.key].trial.task))
 
     def events(self) -> Iterator[Event]:
-        """Run until every trial is done, failed or skipped, or the time is up; yields each trial once.
+        """Run until every trial is done, failed or skipped, the time is up or `stop` is set; yields each trial once.
 
         Raises StoreError when the store cannot be written to.
         """
@@ -201,7 +205,7 @@ class Scheduler:
     # --- the loop
 
     def _loop(self, pool: WorkerPool) -> Iterator[Event]:
-        while self._queue and not self.budget.over:
+        while self._queue and not self.budget.over and not self._is_stopped:
             yield from self._take_over_finished()
             self._submit_ready(pool)
             if pool.free and not self._running and self._queue.next_look is None:
@@ -211,6 +215,10 @@ class Scheduler:
             for key in self._running.overdue(self._options.timeout):
                 pool.cancel(key)
                 yield from self._time_out(key)
+
+    @property
+    def _is_stopped(self) -> bool:
+        return self._options.stop is not None and self._options.stop.is_set()
 
     def _take_over_finished(self) -> Iterator[Event]:
         """Go on from the states that another run has computed in the meantime."""
@@ -260,7 +268,7 @@ class Scheduler:
             moments.append(look if pool.free else max(look, now + POLL_INTERVAL))
         if self._options.timeout is not None:
             moments += self._running.deadlines(self._options.timeout).values()
-        if self._running.some_wait:
+        if self._running.some_wait or self._options.stop is not None:
             moments.append(now + POLL_INTERVAL)
         return max(0.0, min(moments) - now) if moments else None
 

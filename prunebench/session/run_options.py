@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from prunebench.api.executors import CHECKPOINT_EVERY, Executor
@@ -42,6 +43,9 @@ class RunOptions:
     """Seconds after which a job is killed; its trials have then failed."""
     checkpoint_every: float = CHECKPOINT_EVERY
     """Seconds between two checkpoints of a training; 0 for none."""
+    stop: threading.Event | None = field(default=None, repr=False)
+    """When another thread sets it, the run stops within a second or so: what is done is in the store and on the board,
+    and the next run continues."""
     budget: float | None = None
     """Seconds after which the run stops. A job that would not end by then, as far as estimates say, does not begin;
     except one that takes longer than the whole budget, which the next run continues from its checkpoint."""

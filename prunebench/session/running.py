@@ -63,7 +63,7 @@ class Outcome:
     """Why results did not reach MLflow; they are in the store, and go there with the next run."""
     results: tuple[Result, ...] = field(default=(), repr=False)
     open: int = 0
-    """Trials that the budget left no time for."""
+    """Trials that the budget left no time for, or that were left when the run was stopped."""
     next: str = ""
     """What is known of the shortest job that is left, for people."""
 
@@ -176,6 +176,7 @@ def _scheduler_options(
         timeout=options.timeout,
         checkpoint_every=options.checkpoint_every,
         deadline=deadline,
+        stop=options.stop,
         environment=describe_environment(options.threads),
     )
 

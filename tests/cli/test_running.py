@@ -126,6 +126,39 @@ def test_a_mistake_in_a_suite_is_reported_with_its_place_and_no_traceback(tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 
 
+DEAF = """
+import contextlib, os, signal
+import prunebench
+from prunebench_plugins.local import Local, Processes
+
+
+class Swallowing(Processes):
+    def wait(self, timeout):
+        with contextlib.suppress(KeyboardInterrupt):  # as some libraries do
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().wait(timeout)
+
+
+class Deaf(Local):
+    name = "deaf"
+
+    def open(self, context):
+        return Swallowing(context, 1)
+
+
+@prunebench.hookimpl
+def register_executors():
+    return [Deaf]
+"""
+
+
+def test_ctrl_c_stops_a_run_also_where_a_library_swallows_the_exception(tmp_path):
+    runs.write_suite(tmp_path)
+    (tmp_path / "deaf.py").write_text(DEAF, "utf-8")
+    done = runs.prunebench("run", "tiny.yaml", "--plugin", "deaf.py", "--executor", "deaf", cwd=tmp_path)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (130, "stopped; the same command continues")
+
+
 def test_a_failed_trial_is_a_row_and_the_exit_code_says_so(tmp_path):
     path = runs.with_trouble(tmp_path, "raise ValueError('no luck')")
     text = runs.SUITE.replace("- random", f"- {{name: mine, marks: '{tmp_path}'}}")

@@ -217,6 +217,14 @@ def test_no_process_outlives_a_run_that_is_stopped(tmp_path, mark, number, code,
     assert gone(ours, seconds=0.0 if words else 10.0)
 
 
+def test_workers_are_where_the_program_is_when_the_run_begins(scheduler_of, tmp_path, monkeypatch):
+    for name in ("one", "two"):  # the template that the first run starts is the second one's too
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        assert results(scheduler_of("Path(f'here-{seed}').touch()", store=f"store-{name}")) == {0: "done"}
+        assert Path("here-0").exists()
+
+
 def test_a_driver_that_ends_waits_for_its_template(tmp_path):
     code = "from prunebench.execution.processes.forking import start_server\nprint(start_server([], []).received())"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=200)

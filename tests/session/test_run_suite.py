@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import ClassVar
 
@@ -186,6 +187,19 @@ def test_keyword_arguments_override_the_options_and_unknown_ones_are_refused(out
     assert found == [given, dataclasses.replace(given, workers=1)]
     with pytest.raises(TypeError, match="worker"):
         session.run_suite(loaded, worker=1)
+
+
+def test_a_run_that_another_thread_stops_keeps_what_is_done_and_goes_on_later(outcome, tmp_path, monkeypatch):
+    _, _, loaded = outcome
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    stop = threading.Event()
+    given = prunebench.RunOptions(store=tmp_path / "store", stop=stop)
+    found = session.run_suite(loaded, given, watch=lambda scheduler: lambda event: stop.set())
+    done = len(found.results)
+    assert (0 < done < len(loaded.trials), found.open, found.ok) == (True, len(loaded.trials) - done, False)
+    assert len(found.frame) > 0
+    rest = session.run_suite(loaded, dataclasses.replace(given, stop=None))
+    assert (rest.counts["cached"] >= done, rest.open, rest.ok) == (True, 0, True)
 
 
 def test_tracked_results_say_how_they_were_asked_for(outcome):

@@ -35,15 +35,28 @@ METHODS = [
 QUICK = ("dense", "random", "nm")
 """One of each kind of chain: no mask, one by scores, one by a structure; the others are slow."""
 MLP, CONV, VIT, GAPS, SHARED, LANGUAGE, REGRESSION = NETWORKS
+LONG = (
+    *("depgraph", "edge-popup", "gradual", "head-importance", "imp", "int8", "l1-filters", "l2-filters"),
+    *("lamp-channels", "lr-rewinding", "masklora", "movement", "obc", "obd-channels", "random-channels"),
+    *("rigl", "set", "slimming", "snfs", "sr-ste", "ste", "synflow", "taylor-channels", "woodfisher-gradual"),
+)
+"""Methods that train for long, or prune in many rounds: each is checked on the plain networks and on one more."""
+FEW = {"gradients": 8, "passes": 2, "starts": 2}
+"""In the place of a method's own numbers, of which its check needs minutes."""
 
 
 def methods():
     return [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in METHODS]
 
 
+def networks_of(name):
+    return [MLP, CONV, NETWORKS[2 + LONG.index(name) % (len(NETWORKS) - 2)]] if name in LONG else NETWORKS
+
+
 @pytest.mark.parametrize("name", methods())
 def test_a_built_in_method_conforms(method, name):
-    report = conformance(method(name))
+    few = {one.name: FEW[one.name] for one in parameters(type(method(name))) if one.name in FEW}
+    report = conformance(method(name, **few), networks=networks_of(name))
     assert report.ok, str(report)
     assert report.details("warned") == []
 

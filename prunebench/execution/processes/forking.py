@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from multiprocessing.util import _args_from_interpreter_flags  # type: ignore[attr-defined]
+from pathlib import Path
 
 from prunebench.execution.processes.forkserver import FORK, Messages
 
@@ -20,6 +21,21 @@ PATIENCE = 10.0
 """Seconds in which a server has ended what it runs."""
 
 
+def start_python(code: str, descriptor: int) -> subprocess.Popen[bytes]:
+    """Start Python with this code and this descriptor, in a session of its own.
+
+    Ctrl-C is the driver's to handle, also while the template is loading. Set iteration and string hashing are the same
+    in every worker of every run.
+    """
+    return subprocess.Popen(
+        [sys.executable, *_args_from_interpreter_flags(), "-c", code],
+        pass_fds=[descriptor],
+        stdin=subprocess.DEVNULL,
+        env={"PYTHONHASHSEED": "0", **os.environ},
+        start_new_session=True,
+    )
+
+
 class Template:
     """A process that has torch loaded, and forks servers."""
 
@@ -27,17 +43,7 @@ class Template:
         self.owner = os.getpid()
         self._channel, theirs = socket.socketpair()
         with theirs:
-            code = CODE.format(path=sys.path) + f"serve({theirs.fileno()})"
-            # Set iteration and string hashing are the same in every worker of every run.
-            variables = {"PYTHONHASHSEED": "0", **os.environ}
-            # A new session: Ctrl-C is the driver's to handle, also while the template is loading.
-            self._process = subprocess.Popen(
-                [sys.executable, *_args_from_interpreter_flags(), "-c", code],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env=variables,
-                start_new_session=True,
-            )
+            self._process = start_python(CODE.format(path=sys.path) + f"serve({theirs.fileno()})", theirs.fileno())
 
     @property
     def is_alive(self) -> bool:
@@ -79,8 +85,16 @@ def start_server(plugins: Sequence[str], blocked: Sequence[str], sockets: str = 
         except OSError:  # it has died since
             _new_template().fork(theirs)
     connection = Messages(ours)
-    connection.send(plugins=list(plugins), blocked=list(blocked), sockets=sockets)
+    connection.send(plugins=list(plugins), blocked=list(blocked), sockets=sockets, folder=_folder())
     return connection
+
+
+def _folder() -> str:
+    """The folder of this process, which the paths of a suite are relative to; empty if it is gone."""
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return ""
 
 
 def start_template() -> None:

@@ -168,6 +168,9 @@ class Server:
         """Load the plugins of the run; whether processes can be forked after that."""
         from prunebench.execution.processes import preload
 
+        if settings["folder"]:  # the template was started in another one if the program has changed its folder since
+            with contextlib.suppress(OSError):
+                os.chdir(settings["folder"])
         if settings["sockets"]:
             process.current_process()._config["tempdir"] = settings["sockets"]  # type: ignore[attr-defined]
         preload.load(settings["plugins"], settings["blocked"])
