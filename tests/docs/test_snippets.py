@@ -48,6 +48,8 @@ RUNNING = ("register", "run", "plan", "leaderboard", "export", "inspect")
 """Commands that read a suite. The suite is loaded here; only the slow test runs the command."""
 SHORTENED = ("run", "export", "inspect", "register")
 """Commands that the slow test calls for one seed and one epoch."""
+FEWER_RUNTIMES = "runtimes=[onnxruntime, {name: openvino, precision: int8}]"
+"""The slow test measures a network in these."""
 LONG = ("check", "compare", "merge", "verify")
 """Commands that their own tests run. Their arguments are parsed here."""
 
@@ -268,10 +270,13 @@ def shortened(words, at):
     """A command that runs a suite, shortened to one seed, one epoch and, unless it has or sets one, one sparsity."""
     own = at / words[2] if len(words) > 2 else at
     text = own.read_text("utf-8") if own.is_file() else ""
+    if len(words) > 2 and words[2] in shipped():
+        text = file_of(Path(words[2])).read_text("utf-8")
     single = re.search(r"^sparsities: \[[^,\]]*\]$", text, re.MULTILINE)
     less = [] if single or "sparsit" in shlex.join(words) or words[1] != "run" else ["sparsities=[0.8]"]
     length = "tasks.recipe.steps=20" if re.search(r"\bsteps: ", text) else "tasks.recipe.epochs=1"
-    settings = ["seeds=1", length, *less] if words[1] in SHORTENED else []
+    measured = [FEWER_RUNTIMES] if "\nruntimes:" in text and words[1] == "run" else []
+    settings = ["seeds=1", length, *less, *measured] if words[1] in SHORTENED else []
     return [*words[1:], *(part for one in settings for part in ("--set", one))]
 
 

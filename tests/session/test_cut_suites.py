@@ -1,7 +1,5 @@
 """Suites that remove channels, heads and blocks, through the commands that read a finished trial."""
 
-import subprocess
-
 import pytest
 import torch
 from prunebench_plugins.resnet_cifar import ResNet20
@@ -41,8 +39,7 @@ def ran(folder, *options):
 
 
 def run(folder, *command):
-    env = runs.environment(HOME=str(folder))
-    return subprocess.run(runs.command(*command), cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+    return runs.prunebench(*command, cwd=folder)
 
 
 def row(method):
