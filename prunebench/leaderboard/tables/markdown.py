@@ -30,6 +30,10 @@ from prunebench.leaderboard.tables.sections import Section
 from prunebench.messages.plain_text import code, escaped_json
 from prunebench.messages.plain_text import markdown as escaped
 
+WIDE = 160
+"""Letters of a line of Markdown that people still read as it is."""
+_RULES = {"left": ":--", "right": "--:", "center": ":-:"}
+
 
 def markdown(frame: pd.DataFrame, selection: Selection) -> str:
     """The page of a leaderboard.
@@ -65,8 +69,13 @@ def as_json(frame: pd.DataFrame) -> str:
 
 
 def aligned(body: Sequence[Sequence[str]], header: Sequence[str], sides: Sequence[str] = (), form: str = "pipe") -> str:
-    """A table in fixed columns."""
-    return tabulate(body, header, tablefmt=form, colalign=sides or ["left"] * len(header), disable_numparse=True)
+    """A table in fixed columns. In Markdown lines longer than WIDE have no padding, which would be most of them."""
+    sides = sides or ["left"] * len(header)
+    table = tabulate(body, header, tablefmt=form, colalign=sides, disable_numparse=True)
+    if form != "pipe" or len(table.partition("\n")[0]) <= WIDE:
+        return table
+    rows = [header, [_RULES[side] for side in sides], *body]
+    return "\n".join(f"| {' | '.join(cell.strip() for cell in row)} |" for row in rows)
 
 
 def inline(words: Words) -> str:
