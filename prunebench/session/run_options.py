@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from prunebench.api.executors import CHECKPOINT_EVERY, Executor
@@ -43,7 +43,7 @@ class RunOptions:
     """Seconds after which a job is killed; its trials have then failed."""
     checkpoint_every: float = CHECKPOINT_EVERY
     """Seconds between two checkpoints of a training; 0 for none."""
-    stop: threading.Event | None = field(default=None, repr=False)
+    stop: threading.Event | None = None
     """When another thread sets it, the run stops within a second or so: what is done is in the store and on the board,
     and the next run continues."""
     budget: float | None = None
