@@ -17,6 +17,7 @@ import functools
 import gc
 import json
 import logging
+import math
 import multiprocessing.process
 import os
 import runpy
@@ -188,11 +189,11 @@ class Spare:
     def poll(self) -> int | None:
         return self._waited(os.WNOHANG)
 
-    def wait(self, timeout: float) -> int:
-        deadline = time.monotonic() + timeout
+    def wait(self, timeout: float | None = None) -> int:
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
         while self.poll() is None:
             if time.monotonic() > deadline:
-                raise subprocess.TimeoutExpired("the template", timeout)
+                raise subprocess.TimeoutExpired("the template", timeout or 0)
             time.sleep(0.01)
         assert self.returncode is not None
         return self.returncode

@@ -232,6 +232,22 @@ def test_a_driver_that_ends_waits_for_its_template(tmp_path):
     assert gone(lambda: [pid for pid, _, place, _ in processes() if place == tmp_path], seconds=2.0)
 
 
+def test_a_template_ends_although_a_child_of_the_driver_has_its_socket_open(tmp_path):
+    code = """
+import os, time
+from prunebench.execution.processes.forking import PATIENCE, close, start_server
+start_server([], []).received()
+if not (child := os.fork()):  # as a plugin may do
+    time.sleep(60)
+begun = time.monotonic()
+close()
+print(time.monotonic() - begun < PATIENCE / 2)
+os.kill(child, 9)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.stdout == "True\n", done.stderr
+
+
 def test_an_order_on_standard_input_does_not_wait_for_what_a_method_leaves(tmp_path, mark):
     path = runs.with_trouble(
         tmp_path, LEFT.replace("MARK", mark) + "threading.Thread(target=time.sleep, args=(3600,)).start()"

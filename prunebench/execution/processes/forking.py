@@ -55,6 +55,9 @@ class Template:
 
     def close(self) -> None:
         """End it; servers go on for as long as their own socket is open."""
+        if self.owner == os.getpid():
+            with contextlib.suppress(OSError):  # it is gone
+                self._channel.shutdown(socket.SHUT_RDWR)  # children that plugins forked have the socket open too
         self._channel.close()
         if self.owner == os.getpid():
             try:
