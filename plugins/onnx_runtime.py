@@ -87,7 +87,9 @@ class OnnxRuntime(prunebench.Runtime):
         return OnnxRuntime()
 
     def int8(self) -> prunebench.Runtime:
-        return self if self.precision == "int8" else OnnxRuntime(precision="int8")
+        return OnnxRuntime(
+            precision="int8", activations=self.activations, batches=self.batches, batch_size=self.batch_size
+        )
 
     @property
     def tolerance(self) -> float:

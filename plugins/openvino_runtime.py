@@ -30,6 +30,7 @@ class OpenVino(prunebench.Runtime):
     precision: Annotated[Literal["float32", "int8"], Doc("of weights and activations")] = "float32"
     batches: Annotated[int, Ge(1), Doc("int8: mini-batches of training examples that ranges are measured on")] = 8
     batch_size: Annotated[int, Ge(1), Doc("examples in each")] = 32
+    transformer: Annotated[bool, Doc("int8: NNCF's scheme for transformers, less of attention in integers")] = False
 
     def deploy(self, network: prunebench.Delivery, folder: Path) -> prunebench.Program:
         import openvino
@@ -84,7 +85,8 @@ class OpenVino(prunebench.Runtime):
                 os.environ.setdefault("NNCF_CI", "1")  # it would send statistics of its use elsewhere
                 import nncf
 
-                return nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches))
+                kind = nncf.ModelType.TRANSFORMER if self.transformer else None
+                return nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches), model_type=kind)
         except Exception as error:  # nncf's have no common class
             raise Unsupported(f"NNCF cannot quantize this network: {_brief(error)}") from error
 
@@ -92,7 +94,9 @@ class OpenVino(prunebench.Runtime):
         return OpenVino()
 
     def int8(self) -> prunebench.Runtime:
-        return self if self.precision == "int8" else OpenVino(precision="int8")
+        return OpenVino(
+            precision="int8", batches=self.batches, batch_size=self.batch_size, transformer=self.transformer
+        )
 
     @property
     def tolerance(self) -> float:

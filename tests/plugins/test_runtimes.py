@@ -24,6 +24,7 @@ INT8 = {
     "onnxruntime-int8": {"precision": "int8"},
     "onnxruntime-dynamic": {"precision": "int8", "activations": "dynamic"},
     "openvino-int8": {"precision": "int8"},
+    "openvino-transformer": {"precision": "int8", "transformer": True},
 }
 IMAGES = (Input((1, 6, 6)),)
 
@@ -112,6 +113,14 @@ def test_the_ranges_are_those_of_training_examples(runtime, network_of, tmp_path
     )
     runtime(label, **INT8[label], batches=3, batch_size=16).deploy(given, tmp_path)
     assert asked == [(3, 16)]
+
+
+@pytest.mark.parametrize(
+    ("label", "own"), [("onnxruntime", {"activations": "dynamic"}), ("openvino", {"transformer": True})]
+)
+def test_the_dense_network_in_int8_is_quantized_as_the_parameters_say(runtime, label, own):
+    assert runtime(label, **own).int8() == runtime(label, precision="int8", **own)
+    assert runtime(label, **own).int8() != runtime(label, precision="int8")
 
 
 @pytest.mark.parametrize("label", [*FLOAT, *INT8])
