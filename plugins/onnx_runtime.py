@@ -1,6 +1,7 @@
 """Networks in ONNX Runtime, in float32 and in 8-bit integers."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -87,9 +88,7 @@ class OnnxRuntime(prunebench.Runtime):
         return OnnxRuntime()
 
     def int8(self) -> prunebench.Runtime:
-        return OnnxRuntime(
-            precision="int8", activations=self.activations, batches=self.batches, batch_size=self.batch_size
-        )
+        return replace(self, precision="int8")
 
     @property
     def tolerance(self) -> float:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -94,9 +95,7 @@ class OpenVino(prunebench.Runtime):
         return OpenVino()
 
     def int8(self) -> prunebench.Runtime:
-        return OpenVino(
-            precision="int8", batches=self.batches, batch_size=self.batch_size, transformer=self.transformer
-        )
+        return replace(self, precision="int8")
 
     @property
     def tolerance(self) -> float:

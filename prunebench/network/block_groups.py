@@ -82,7 +82,7 @@ def _weights(model: nn.Module, path: str) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _group(model: nn.Module, chain: str, paths: Sequence[str]) -> Group:
-    """The group of some blocks: each has all of its own tensors, and none of the others'."""
+    """The group whose slices are whole blocks: a slice is all tensors of one block."""
     parts = []
     for place, path in enumerate(paths):
         for name, value in _weights(model, path):

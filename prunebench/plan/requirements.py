@@ -37,7 +37,11 @@ def check_last_batch(task: Task, last_step: int) -> None:
 
 
 def check_distillation(trial: Trial, links: Sequence[Link]) -> None:
-    """Raises Unreachable where a teacher would know nothing or nobody is taught, PrunebenchError for an objective."""
+    """Check that a trial can be distilled.
+
+    Raises Unreachable where the teacher is not trained or no training follows the pruning, and PrunebenchError for an
+    objective without distillation.
+    """
     method, objective = trial.entry.method.name, trial.task.objective
     taught = [link for link in links if isinstance(link.stage, Train) and link.stage.distillation is not None]
     if not taught:

@@ -2,7 +2,7 @@
 
 Of a tuned trial these are its candidates, the stage that chooses one, and what their chains have in common.
 
-Each candidate is a trial with a chain of its own, whose nodes are like any others: they are shared, stored and resumed.
+Each candidate is a trial with its own chain of stages, which are shared, stored and resumed like those of other trials.
 One node follows that reads the last states of all chains.
 """
 

@@ -49,7 +49,7 @@ def _dealt(scores: torch.Tensor, m: int) -> torch.Tensor:
 
 
 def _reassigned(scores: torch.Tensor, groups: torch.Tensor, place: int, n: int) -> torch.Tensor:
-    """The groups with the channels at one place exchanged among them, so that the sum of what is kept is highest."""
+    """Exchange the channels at one place between the groups, so that the sum of the kept scores is highest."""
     moved, others = groups[:, place], torch.cat([groups[:, :place], groups[:, place + 1 :]], dim=1)
     if not others.shape[1] or n > others.shape[1]:
         return groups  # groups of one channel, or groups that keep all: nothing to gain

@@ -44,8 +44,8 @@ class RunOptions:
     checkpoint_every: float = CHECKPOINT_EVERY
     """Seconds between two checkpoints of a training; 0 for none."""
     stop: threading.Event | None = None
-    """When another thread sets it, the run stops within a second or so: what is done is in the store and on the board,
-    and the next run continues."""
+    """Set it in another thread to stop the run, within about a second. Finished trials stay in the store and are on the
+    board; the next run continues."""
     budget: float | None = None
     """Seconds after which the run stops. A job that would not end by then, as far as estimates say, does not begin;
     except one that takes longer than the whole budget, which the next run continues from its checkpoint."""

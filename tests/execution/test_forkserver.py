@@ -225,6 +225,13 @@ def test_workers_are_where_the_program_is_when_the_run_begins(scheduler_of, tmp_
         assert Path("here-0").exists()
 
 
+def test_a_folder_that_is_gone_is_no_other_folder(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert forking._folder() == "/"
+
+
 def test_a_driver_that_ends_waits_for_its_template(tmp_path):
     code = "from prunebench.execution.processes.forking import start_server\nprint(start_server([], []).received())"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=200)

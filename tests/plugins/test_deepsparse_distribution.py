@@ -1,4 +1,4 @@
-"""`plugins/deepsparse`: a runtime in a distribution of its own.
+"""`plugins/deepsparse`: a runtime in a separate package.
 
 DeepSparse needs older packages than this project's tests. An engine stands in for it, which refuses the same files.
 """

@@ -22,7 +22,7 @@ PATIENCE = 10.0
 
 
 def start_python(code: str, descriptor: int) -> subprocess.Popen[bytes]:
-    """Start Python with this code and this descriptor, in a session of its own.
+    """Start Python in a new session to run this code. It inherits the open file of this descriptor.
 
     Ctrl-C is the driver's to handle, also while the template is loading. Set iteration and string hashing are the same
     in every worker of every run.
@@ -93,11 +93,14 @@ def start_server(plugins: Sequence[str], blocked: Sequence[str], sockets: str = 
 
 
 def _folder() -> str:
-    """The folder of this process, which the paths of a suite are relative to; empty if it is gone."""
+    """The folder of this process, which the paths of a suite are relative to.
+
+    If it is gone, the root, where such paths lead nowhere: in another folder they could lead to other files.
+    """
     try:
         return str(Path.cwd())
     except FileNotFoundError:
-        return ""
+        return os.sep
 
 
 def start_template() -> None:

@@ -168,9 +168,7 @@ class Server:
         """Load the plugins of the run; whether processes can be forked after that."""
         from prunebench.execution.processes import preload
 
-        if settings["folder"]:  # the template was started in another one if the program has changed its folder since
-            with contextlib.suppress(OSError):
-                os.chdir(settings["folder"])
+        os.chdir(settings["folder"])  # the template is in the one where the program was when it started its first run
         if settings["sockets"]:
             process.current_process()._config["tempdir"] = settings["sockets"]  # type: ignore[attr-defined]
         preload.load(settings["plugins"], settings["blocked"])
