@@ -157,6 +157,8 @@ def test_ctrl_c_stops_a_run_also_where_a_library_swallows_the_exception(tmp_path
     (tmp_path / "deaf.py").write_text(DEAF, "utf-8")
     done = runs.prunebench("run", "tiny.yaml", "--plugin", "deaf.py", "--executor", "deaf", cwd=tmp_path)
     assert (done.returncode, done.stderr.splitlines()[-1]) == (130, "stopped; the same command continues")
+    plan = json.loads(runs.prunebench("plan", "tiny.yaml", "--json", cwd=tmp_path).stdout)
+    assert plan["cached"] < plan["trials"]
 
 
 def test_a_failed_trial_is_a_row_and_the_exit_code_says_so(tmp_path):
