@@ -65,6 +65,8 @@ CLAIMS: tuple[Claim | Gain, ...] = (
     Claim("RIA is better than Wanda", "ria", "wanda"),
     Claim("DSnoT is better than Wanda, from whose mask it starts", "dsnot", "wanda"),
     Claim("Low-rank factors trained under Wanda's mask repair some of its damage", "masklora", "wanda", HIGH),
+    Claim("A sparse part and one of low rank are better than as many weights", "oats", "wanda"),
+    Claim("A sparse part and one of low rank are better than as many weights", "oats", "sparsegpt"),
     Claim("OWL helps at 70 % and more", "wanda-owl", "wanda", HIGH),
     *(
         Claim("The second order of the loss is better than magnitude, all layers together", name, "magnitude-global")

@@ -194,7 +194,7 @@ class CalibratedLayer(Protocol):
     def channels(self) -> int:
         """The number of input channels: of a linear layer, or of this group of a convolution."""
 
-    def keep_highest(self, scores: torch.Tensor, by_row: bool = False) -> torch.Tensor:
+    def keep_highest(self, scores: torch.Tensor, by_row: bool = False, keep: int | None = None) -> torch.Tensor:
         """The mask that keeps exactly `keep` weights, those with the highest scores; the first among equals.
 
         With a structure they are the N highest of each group.
@@ -203,6 +203,7 @@ class CalibratedLayer(Protocol):
             scores: finite, of shape (outputs, inputs).
             by_row: compare only the weights of the same output. Where `keep` is not divisible by the number of outputs,
                 those whose next score is the highest keep one more.
+            keep: another number of weights, without a structure; such as low-rank factors leave of `keep`.
 
         Raises:
             PrunebenchError: for scores of another shape, or that are not all finite.

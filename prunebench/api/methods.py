@@ -144,6 +144,11 @@ class Method(Component):
     """Whether it removes channels or heads: its targets are then the `reductions` of a suite, where it has any."""
     whole_blocks: ClassVar[bool] = False
     """Whether `channel_scores` ranks whole blocks, which a `Cut` by this method removes instead of channels."""
+    low_rank: ClassVar[bool] = False
+    """Whether `prune_layer` returns low-rank factors too, which are beside the weight from then on. Trainings with
+    fixed masks may follow, and nothing that prunes or takes back weights."""
+    own_rate: ClassVar[bool] = False
+    """Whether its updater trains at a learning rate of its own, and not at the recipe's."""
     exempt: ClassVar[Mapping[str, str]] = {}
     """Checks of `prunebench check` that do not apply to the method, each with the reason that a report shows."""
 
@@ -204,7 +209,7 @@ class Method(Component):
         """
         return 0.0
 
-    def prune_layer(self, layer: CalibratedLayer) -> tuple[torch.Tensor, torch.Tensor]:
+    def prune_layer(self, layer: CalibratedLayer) -> tuple[torch.Tensor, ...]:
         """Prune one layer, for `PruneLayerwise(by=self)` in the chain; called for each layer, without gradients.
 
         Args:
@@ -213,6 +218,10 @@ class Method(Component):
         Returns:
             the mask, bool, with exactly `layer.keep` True values, and the new weight, finite, both of the shape of
             `layer.weight`. What the mask prunes becomes zero whatever the weight says.
+
+            A method with `low_rank` returns two more: factors of shapes (outputs, rank) and (rank, inputs), finite,
+            whose product is added to the weight. Their numbers count as kept weights: without a structure the mask
+            keeps `layer.keep` less rank * (outputs + inputs). The network multiplies by one after the other.
         """
         raise NotImplementedError(f"method {self.name!r} has no prune_layer")
 

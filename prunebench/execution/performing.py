@@ -35,6 +35,7 @@ from prunebench.data import seeds
 from prunebench.execution import cutting
 from prunebench.execution.runtimes import measured_in_runtimes
 from prunebench.execution.timing import calibration, dense_network
+from prunebench.network.cuts import NetworkCut
 from prunebench.network.delivery import FinishedNetwork
 from prunebench.network.deployment import Delivered, measure
 from prunebench.network.modules import copied, plain
@@ -293,6 +294,9 @@ def _calibrator(state: State, context: TrialContext, examples: int) -> Calibrato
 
 def _calibrated(state: State, found: Calibrated) -> State:
     """The state with the weights that were found, the errors of the layers, and the cost."""
+    if found.ranks:  # an optimizer remembers nothing of factors, and not all remember of some weights alone
+        cut = NetworkCut(ranks=tuple(found.ranks.items())).after(state.cut)
+        state = state.changed(cut=cut, parameters=state.parameters | found.factors, optimizer={})
     begun = _begun_again(state, state.step).changed(
         parameters=state.parameters | found.weights,
         cost=state.cost + Cost(scoring_flops=found.flops),
@@ -355,7 +359,7 @@ def _without_parametrizations(scoring: ScoringContext) -> ScoringContext:
 def finished_network(state: State, context: TrialContext, threads: int = 1) -> FinishedNetwork:
     """The network of a state, as it is passed to runtimes."""
     scoring = replace(_without_parametrizations(_scoring_context(None, state, context)), purpose="runtimes")
-    kept, network = state.kept(), context.network_at(state.cut)
+    kept, network = state.nonzero(), context.network_at(state.cut)
     zeros = 1 - sum(kept.get(layer.name, layer.size) for layer in network.layers) / network.size
     return FinishedNetwork(scoring.model.cpu(), scoring.inputs, zeros, threads, calibration(context))
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from prunebench.api.components import Input, Interface
-from prunebench.api.errors import PrunebenchError
+from prunebench.api.errors import PrunebenchError, TicketError
 from prunebench.api.objectives import Objective
 from prunebench.api.stages import Deploy
 from prunebench.inspection.tickets import Facts, Ticket, write_file
@@ -30,7 +30,14 @@ def ticket_of(finished: Finished) -> Ticket:
     """The masks of a trial, the weights that it finished with, and those that they were trained from.
 
     Of a network from which channels were removed it is that of the whole network, in which they are zero.
+
+    Raises TicketError for a network with low-rank factors, without which its weights are another network's.
     """
+    if finished.end.cut.ranks:
+        raise TicketError(
+            f"{finished.trial} has low-rank factors beside its weights, for which a ticket has no place: export it "
+            "with --format state-dict or onnx, or for a runtime"
+        )
     end, origin = finished.end.whole(), finished.origin(len(finished.nodes)).whole()
     layers = describe(finished.trial.task).layers
     interface = finished.trial.task.interface

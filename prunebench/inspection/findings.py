@@ -127,7 +127,7 @@ def inspect(
     if other is not None:
         _check_layers(finished, other)
     origin = finished.origin(len(finished.nodes)).whole()
-    kept = {name: int(mask.sum()) for name, mask in end.masks.items()}
+    kept = {layer["name"]: layer["kept"] for layer in finished.record["layers"]}
     return Findings(
         trial=str(finished.trial),
         metrics=finished.result.metrics,

@@ -1,14 +1,14 @@
 """What is left of each weight of a network from which channels or attention heads are removed, and how it is removed.
 
-A `NetworkCut` is plain data: for tensors of the dense network, which indices along which dimension are kept, and how
-many heads attention modules have left. The cut network is always made of the dense one, so that it is known in full
-from a model, a cut and values.
+A `NetworkCut` is plain data: for tensors of the dense network, which indices along which dimension are kept, how many
+heads attention modules have left, and which weights have low-rank factors beside them. The cut network is always made
+of the dense one, so that it is known in full from a model, a cut and values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from prunebench.api.errors import CutError
+from prunebench.pruning.low_rank import add_factors, factor_names
 
 HEAD_COUNTS = ("num_heads", "heads", "n_heads", "n_head", "num_attention_heads")
 """Attributes in which attention modules keep the number of their heads."""
@@ -50,14 +51,25 @@ class NetworkCut:
     """The number of heads that are left in attention modules, by the modules' names."""
     blocks: tuple[str, ...] = ()
     """The modules that are removed whole: they return their input."""
+    ranks: tuple[tuple[str, int], ...] = ()
+    """Of the low-rank factors that are beside weights, by the weights' names."""
 
     def __bool__(self) -> bool:
-        return bool(self.kept or self.heads or self.blocks)
+        return bool(self.kept or self.heads or self.blocks or self.ranks)
 
     @property
     def names(self) -> frozenset[str]:
         """The tensors of which something is removed."""
         return frozenset(one.tensor for one in self.kept)
+
+    @property
+    def factors(self) -> dict[str, tuple[str, str]]:
+        """The parameters of the low-rank factors, by the weight that they are beside."""
+        return {name: factor_names(name) for name, _ in self.ranks}
+
+    @property
+    def without_factors(self) -> NetworkCut:
+        return replace(self, ranks=())
 
     def in_removed_block(self, name: str) -> bool:
         """Whether a tensor belongs to a block that is removed."""
@@ -80,7 +92,7 @@ class NetworkCut:
         """This cut in the indices of what an earlier one, which removes less, has left."""
         earlier = {(one.tensor, one.dim): one.indices for one in before.kept}
         kept = tuple(_counted_in(one, earlier.get((one.tensor, one.dim))) for one in self.kept)
-        return NetworkCut(kept, self.heads, self.blocks)
+        return NetworkCut(kept, self.heads, self.blocks, self.ranks)
 
     def after(self, before: NetworkCut) -> NetworkCut:
         """The cut of the dense network for this one, whose indices are those of what `before` has left."""
@@ -93,7 +105,13 @@ class NetworkCut:
             found[one.tensor, one.dim] = one
         heads = dict(before.heads) | dict(self.heads)
         blocks = {*before.blocks, *self.blocks}
-        return NetworkCut(tuple(sorted(found.values())), tuple(sorted(heads.items())), tuple(sorted(blocks)))
+        ranks = dict(before.ranks) | dict(self.ranks)
+        return NetworkCut(
+            tuple(sorted(found.values())),
+            tuple(sorted(heads.items())),
+            tuple(sorted(blocks)),
+            tuple(sorted(ranks.items())),
+        )
 
     def _of(self, name: str) -> Iterator[Kept]:
         return (one for one in self.kept if one.tensor == name)
@@ -116,7 +134,7 @@ def _counted_in(one: Kept, earlier: tuple[int, ...] | None) -> Kept:
 
 @torch.no_grad()
 def cut_out(module: nn.Module, cut: NetworkCut) -> nn.Module:
-    """Remove everything that a cut does not keep; changes the module itself, and returns it.
+    """Remove everything that a cut does not keep, and add its low-rank factors; changes the module, and returns it.
 
     Raises CutError for a cut that is not one of this module.
     """
@@ -142,6 +160,8 @@ def cut_out(module: nn.Module, cut: NetworkCut) -> nn.Module:
     for path in cut.blocks:
         block: Any = module.get_submodule(path)
         block.forward = _pass_on
+    for name, rank in cut.ranks:
+        add_factors(module, name, rank)
     return module
 
 
@@ -226,11 +246,13 @@ def _set_heads(module: nn.Module, path: str, count: int) -> None:
 def to_tensors(cut: NetworkCut) -> Tensors:
     """A cut as tensors of integers, for a file.
 
-    `kept/<dimension>/<tensor>` has the size first, `heads/<module>` the number, `blocks/<module>` nothing of interest.
+    `kept/<dimension>/<tensor>` has the size first, `heads/<module>` the number, `ranks/<weight>` the rank, and
+    `blocks/<module>` nothing of interest.
     """
     kept = {f"kept/{one.dim}/{one.tensor}": torch.tensor([one.size, *one.indices]) for one in cut.kept}
     heads = {f"heads/{path}": torch.tensor([count]) for path, count in cut.heads}
-    return kept | heads | {f"blocks/{path}": torch.tensor([0]) for path in cut.blocks}
+    ranks = {f"ranks/{name}": torch.tensor([rank]) for name, rank in cut.ranks}
+    return kept | heads | ranks | {f"blocks/{path}": torch.tensor([0]) for path in cut.blocks}
 
 
 def from_tensors(tensors: Mapping[str, torch.Tensor]) -> NetworkCut:
@@ -239,7 +261,8 @@ def from_tensors(tensors: Mapping[str, torch.Tensor]) -> NetworkCut:
         if value.dtype != torch.int64 or value.dim() != 1 or not len(value):
             raise CutError(f"{name!r} of the cut is not a list of integers")
     blocks = sorted(name.removeprefix("blocks/") for name in tensors if name.startswith("blocks/"))
-    return NetworkCut(tuple(sorted(_kept_in(tensors))), tuple(sorted(_heads_in(tensors))), tuple(blocks))
+    heads, ranks = (tuple(sorted(_numbers_in(tensors, kind))) for kind in ("heads/", "ranks/"))
+    return NetworkCut(tuple(sorted(_kept_in(tensors))), heads, tuple(blocks), ranks)
 
 
 def _kept_in(tensors: Mapping[str, torch.Tensor]) -> Iterator[Kept]:
@@ -251,9 +274,9 @@ def _kept_in(tensors: Mapping[str, torch.Tensor]) -> Iterator[Kept]:
                 raise CutError(f"{name!r} of the cut names no dimension")
             size, *indices = value.tolist()
             yield Kept(tensor, int(dim), size, tuple(indices))
-        elif kind not in ("heads", "blocks"):
+        elif kind not in ("heads", "ranks", "blocks"):
             raise CutError(f"{name!r} is no part of a cut")
 
 
-def _heads_in(tensors: Mapping[str, torch.Tensor]) -> Iterable[tuple[str, int]]:
-    return ((name[6:], int(value[0])) for name, value in tensors.items() if name.startswith("heads/"))
+def _numbers_in(tensors: Mapping[str, torch.Tensor], kind: str) -> Iterable[tuple[str, int]]:
+    return ((name.removeprefix(kind), int(value[0])) for name, value in tensors.items() if name.startswith(kind))

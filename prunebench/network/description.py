@@ -33,8 +33,11 @@ LEAVE_OUT = "leave them out with `prunable: {exclude: [...]}` of the task, or in
 
 
 def describe(task: Task, cut: NetworkCut = NOTHING) -> Network:
-    """The network of a task, or what a cut leaves of it, with the layers that the task allows to be pruned."""
-    return _describe(task.model, task.interface, task.prunable, cut)
+    """The network of a task, or what a cut leaves of it, with the layers that the task allows to be pruned.
+
+    Low-rank factors are no part of it: their weights count as kept ones of the layer that they are beside.
+    """
+    return _describe(task.model, task.interface, task.prunable, cut.without_factors)
 
 
 @functools.lru_cache(maxsize=256)

@@ -17,6 +17,7 @@ from prunebench.api.components import Interface, Model
 from prunebench.api.errors import PrunebenchError
 from prunebench.api.weights import stored
 from prunebench.network.cuts import NOTHING, NetworkCut, cut_out
+from prunebench.pruning.low_rank import without_hooks
 
 # The modules; torch.nn.utils has functions of these names.
 hooks: Any = importlib.import_module("torch.nn.utils.weight_norm")
@@ -88,7 +89,7 @@ def _give_own_class(layer: nn.Module) -> None:
 
 
 def plain(module: nn.Module) -> tuple[nn.Module, dict[str, str]]:
-    """The module with plain weights in place of parametrizations and normalizing hooks, as it is delivered.
+    """The module as it is delivered, with plain weights in place of parametrizations and of hooks.
 
     Changes the module itself. Returns the new name of each parameter that has another one now.
     """
@@ -102,7 +103,8 @@ def plain(module: nn.Module) -> tuple[nn.Module, dict[str, str]]:
                 named |= _renamed(path, layer, hook.name)
                 remove = remove_weight_norm if isinstance(hook, hooks.WeightNorm) else remove_spectral_norm
                 remove(layer, hook.name)
-    return module, named
+    module, moved = without_hooks(module)
+    return module, {name: moved.get(new, new) for name, new in ({one: one for one in moved} | named).items()}
 
 
 def _parametrized(layer: nn.Module) -> dict[str, Any]:

@@ -47,6 +47,7 @@ from prunebench.plan.requirements import (
     check_kept,
     check_last_batch,
     check_layerwise,
+    check_low_rank,
 )
 from prunebench.plan.tuning import Choose, candidates, shared, with_own_recipe
 from prunebench.records.keys import canonical_digest, digest, field_values
@@ -295,6 +296,7 @@ def _resolved(trial: Trial, root: str, network: Network) -> Iterator[Node]:
         chain = list(distilled(ablated(stages, trial.entry), trial.entry))
         links = linked(_with_measure(chain, trial.measure), trial.task.clock)
         check_distillation(trial, links)
+        check_low_rank(links)
     except (Unreachable, KeyboardInterrupt):
         raise
     except PrunebenchError as error:

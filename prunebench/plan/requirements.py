@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 from prunebench.api.errors import PrunebenchError, Unreachable
 from prunebench.api.layers import Network
-from prunebench.api.stages import Cut, Initialize, Prune, PruneLayerwise, Train
+from prunebench.api.methods import Method, method_of
+from prunebench.api.runtimes import Measure
+from prunebench.api.stages import Cut, Deploy, Initialize, Prune, PruneLayerwise, Rewind, Stage, Train
 from prunebench.api.tasks import Task, Trial
 from prunebench.messages.suggestions import nearest
 from prunebench.network.description import alone
@@ -59,6 +61,27 @@ def check_distillation(trial: Trial, links: Sequence[Link]) -> None:
                 f"method {method!r} prunes random weights, from which nothing can be distilled: start the task from a "
                 "file of `weights`, or use a method that trains before it prunes"
             )
+
+
+def check_low_rank(links: Sequence[Link]) -> None:
+    """Raises Unreachable where low-rank factors are followed by what they have no place in."""
+    added: Method | None = None
+    for link in links:
+        stage, by = link.stage, method_of(link.stage)
+        if added is not None and not _leaves_weights(stage, by):
+            raise Unreachable(
+                f"{type(stage).__name__} cannot follow method {added.name!r}, whose low-rank factors stay beside the "
+                "weights: only trainings with fixed masks, and rewinding the learning rate alone, can"
+            )
+        if isinstance(stage, PruneLayerwise) and by is not None and by.low_rank:
+            added = by
+
+
+def _leaves_weights(stage: Stage, by: Method | None) -> bool:
+    """Whether a stage leaves masks as they are, and takes no weights back."""
+    if isinstance(stage, Train):
+        return by is None or by.updater(stage.density).keeps_masks
+    return isinstance(stage, (Deploy, Measure)) or (isinstance(stage, Rewind) and not stage.weights)
 
 
 def check_layerwise(network: Network) -> None:

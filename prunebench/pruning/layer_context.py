@@ -39,13 +39,14 @@ class LayerContext:
         """The root of the mean square of each input, of shape (inputs,)."""
         return self.moments.diagonal().sqrt()
 
-    def keep_highest(self, scores: torch.Tensor, by_row: bool = False) -> torch.Tensor:
+    def keep_highest(self, scores: torch.Tensor, by_row: bool = False, keep: int | None = None) -> torch.Tensor:
         """The mask that keeps exactly `keep` weights, those with the highest scores; the first among equals.
 
         Args:
             scores: finite, of shape (outputs, inputs).
             by_row: compare only the weights of the same output. Where `keep` is not divisible by the number of outputs,
                 those whose next score is the highest keep one more.
+            keep: another number of weights, such as low-rank factors leave.
 
         Raises PrunebenchError for scores of another shape, or that are not all finite.
         """
@@ -57,9 +58,10 @@ class LayerContext:
         if self.structure is not None:
             groups = scores.view(len(scores), -1, self.structure.m)
             return (_ranks(groups) < self.structure.n).flatten(1)
+        count = self.keep if keep is None else keep
         if by_row:
-            return _highest_by_row(scores, self.keep)
-        return top(scores.flatten(), self.keep).view_as(scores)
+            return _highest_by_row(scores, count)
+        return top(scores.flatten(), count).view_as(scores)
 
     def damped(self, damping: float, moments: torch.Tensor | None = None) -> torch.Tensor:
         """The moments, or another matrix, with `damping` times the mean of the diagonal added to the diagonal.

@@ -12,9 +12,11 @@ import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import pad
 
 from prunebench.api.errors import PluginError, PrunebenchError
 from prunebench.api.layers import Layer, Network
@@ -26,6 +28,7 @@ from prunebench.data.task_data import Data
 from prunebench.pruning.allocation import allotted, kept_counts, total_kept
 from prunebench.pruning.blocks import Block, in_order
 from prunebench.pruning.layer_context import LayerContext
+from prunebench.pruning.low_rank import add_factors, factor_names
 from prunebench.pruning.masks import Masks
 from prunebench.pruning.moments import Moments, as_matrix, as_weight, gathered, layers_of
 from prunebench.pruning.permutation import channel_order, columns_of, permuted, search_flops
@@ -38,6 +41,9 @@ DAMPING = 0.01
 """Of the reconstruction that belongs to a pruning."""
 
 
+Factors = tuple[torch.Tensor, torch.Tensor]
+
+
 @dataclass(frozen=True)
 class Solution:
     """What is made of a layer."""
@@ -46,6 +52,8 @@ class Solution:
     weight: torch.Tensor
     flops: float = 0.0
     """What that took, beside the passes through the network."""
+    factors: Factors | None = None
+    """Two matrices whose product is added to the weight, of shapes (outputs, rank) and (rank, inputs)."""
 
 
 Solver = Callable[[LayerContext], Solution]
@@ -97,6 +105,10 @@ class Calibrated:
     """Of the layers that were visited."""
     weights: dict[str, torch.Tensor] = field(default_factory=dict)
     """Of the layers that were changed."""
+    ranks: dict[str, int] = field(default_factory=dict)
+    """Of the low-rank factors beside some layers."""
+    factors: dict[str, torch.Tensor] = field(default_factory=dict)
+    """The parameters of these factors."""
     errors: dict[str, float] = field(default_factory=dict)
     """Squared error of the outputs of each layer on the held-out examples, relative to its squared outputs."""
     flops: float = 0.0
@@ -181,22 +193,35 @@ class Calibrator:
 
     def _change(self, name: str, tasks: Sequence[_Task], moments: Moments, held_out: Moments) -> None:
         module, weight = self._modules[name][0], self.model.get_parameter(name)
-        masks, solved, error, size = [], [], 0.0, 0.0
+        solutions, error, size = [], 0.0, 0.0
         groups = zip(tasks, moments.second, moments.means, held_out.second, strict=True)
         for task, second, means, measured in groups:
             places = len(means) // self._layers[name].inputs
             layer = LayerContext(name, task.weight, second, means, moments.tokens, task.keep, task.structure, places)
-            solution = task.solver(layer)
-            changed = _checked(layer, solution).to(weight.dtype).double()  # as it will be used
+            solution = _rounded(_checked(layer, task.solver(layer)), weight.dtype)  # as it will be used
             self.found.flops += solution.flops
-            masks.append(solution.mask)
-            solved.append(changed)
-            error += layer.error(changed, measured)
-            size += layer.error(torch.zeros_like(changed), measured)
-        weight.copy_(as_weight(torch.stack(solved), module))
-        self.found.masks[name] = as_weight(torch.stack(masks), module).cpu()
+            solutions.append(solution)
+            error += layer.error(_outputs_of(solution), measured)
+            size += layer.error(torch.zeros_like(solution.weight), measured)
+        weight.copy_(as_weight(torch.stack([one.weight for one in solutions]), module))
+        self.found.masks[name] = as_weight(torch.stack([one.mask for one in solutions]), module).cpu()
         self.found.weights[name] = weight.detach().cpu().clone()
         self.found.errors[name] = error / size if size else 0.0
+        self._add_factors(name, [one.factors for one in solutions if one.factors is not None])
+
+    def _add_factors(self, name: str, groups: Sequence[Factors]) -> None:
+        """Add the factors of a layer's groups to the network; their ranks are filled up with zeros to be the same."""
+        rank = max((len(inner) for _, inner in groups), default=0)
+        if not rank:
+            return
+        add_factors(self.model, name, rank)
+        inner = torch.stack([pad(one, (0, 0, 0, rank - len(one))) for _, one in groups])
+        outer = torch.stack([pad(one, (0, rank - one.shape[1])) for one, _ in groups])
+        for factor, matrix in zip(factor_names(name), (inner, outer), strict=True):
+            layer: Any = self.model.get_submodule(factor.rpartition(".")[0])
+            layer.weight.copy_(as_weight(matrix, layer))
+            self.found.factors[factor] = layer.weight.detach().cpu().clone()
+        self.found.ranks[name] = rank
 
     @torch.no_grad()
     def _run(
@@ -216,7 +241,11 @@ class Calibrator:
         return moments
 
     def _kept(self) -> dict[str, int]:
-        return {name: int(mask.sum()) for name, mask in self.found.masks.items()}
+        ranks = self.found.ranks
+        return {
+            name: int(mask.sum()) + sum(self.found.factors[one].numel() for one in factor_names(name) if name in ranks)
+            for name, mask in self.found.masks.items()
+        }
 
     @torch.no_grad()
     def _order(self) -> dict[str, int]:
@@ -275,20 +304,47 @@ def _shared_out(count: int, parts: int) -> list[int]:
     return [each + 1] * more + [each] * (parts - more)
 
 
-def _checked(layer: LayerContext, solution: Solution) -> torch.Tensor:
-    """The new weight, zero where it is pruned. Raises PluginError for a solution that is none."""
+def _rounded(solution: Solution, dtype: torch.dtype) -> Solution:
+    """A solution in float64 with the values that are left of it in a type."""
+    factors = solution.factors and (solution.factors[0].to(dtype).double(), solution.factors[1].to(dtype).double())
+    return replace(solution, weight=solution.weight.to(dtype).double(), factors=factors)
+
+
+def _outputs_of(solution: Solution) -> torch.Tensor:
+    """The matrix that makes a layer's outputs of its inputs."""
+    return solution.weight if solution.factors is None else solution.weight + solution.factors[0] @ solution.factors[1]
+
+
+def _checked(layer: LayerContext, solution: Solution) -> Solution:
+    """The solution with a weight that is zero where it is pruned. Raises PluginError for what is none."""
     mask, weight, shape = solution.mask, solution.weight, tuple(layer.weight.shape)
     if mask.dtype != torch.bool or tuple(mask.shape) != shape or tuple(weight.shape) != shape:
         raise PluginError(
             f"the mask of {layer.name!r} must be bool and of shape {shape}, and the weight of that shape; they are "
             f"{mask.dtype} of {tuple(mask.shape)}, and {weight.dtype} of {tuple(weight.shape)}"
         )
-    if int(mask.sum()) != layer.keep:
-        raise PluginError(f"{int(mask.sum())} weights of {layer.name!r} are kept, and not {layer.keep}")
+    _check_factors(layer, solution.factors)
+    kept = int(mask.sum())
+    if layer.structure is None:  # a structure is that of the weight alone
+        kept += sum(one.numel() for one in solution.factors or ())
+    if kept != layer.keep:
+        raise PluginError(f"{kept} weights of {layer.name!r} are kept, and not {layer.keep}")
     changed = weight.double().masked_fill(~mask, 0.0)
-    if not bool(changed.isfinite().all()):
+    if not all(bool(one.isfinite().all()) for one in (changed, *(solution.factors or ()))):
         raise PluginError(f"the new weights of {layer.name!r} are not all finite")
-    return changed
+    return replace(solution, weight=changed)
+
+
+def _check_factors(layer: LayerContext, factors: Factors | None) -> None:
+    if factors is None:
+        return
+    (outputs, inputs), shapes = layer.weight.shape, [tuple(one.shape) for one in factors]
+    rank = shapes[1][0] if len(shapes[1]) == 2 else -1
+    if shapes != [(outputs, rank), (rank, inputs)] or not 0 <= rank <= min(outputs, inputs):
+        raise PluginError(
+            f"the factors of {layer.name!r} must be of shapes ({outputs}, rank) and (rank, {inputs}), with a rank of "
+            f"at most {min(outputs, inputs)}, and are of shapes {shapes[0]} and {shapes[1]}"
+        )
 
 
 def by_method(method: Method, reconstruct: bool) -> Solver:
@@ -296,24 +352,26 @@ def by_method(method: Method, reconstruct: bool) -> Solver:
 
     def solve(layer: LayerContext) -> Solution:
         if layer.structure is not None and layer.structure.permuted:
-            mask, weight, flops = _pruned_permuted(method, layer, layer.structure)
+            found = _pruned_permuted(method, layer, layer.structure)
         else:
-            (mask, weight), flops = _pruned(method, layer), 0.0
-        flops += method.layer_flops(len(layer.weight), len(layer.moments), layer.tokens)
+            found = _pruned(method, layer)
+        flops = found.flops + method.layer_flops(len(layer.weight), len(layer.moments), layer.tokens)
         if not reconstruct:
-            return Solution(mask, weight, flops)
-        again = reconstructed(layer, mask, DAMPING)
-        return replace(again, flops=flops + again.flops)
+            return replace(found, flops=flops)
+        rest = layer
+        if found.factors is not None:  # the kept weights make up for what the factors leave
+            _check_factors(layer, found.factors)
+            rest = replace(layer, weight=layer.weight - found.factors[0] @ found.factors[1])
+        again = reconstructed(rest, found.mask, DAMPING)
+        return replace(again, flops=flops + again.flops, factors=found.factors)
 
     return solve
 
 
-def _pruned_permuted(
-    method: Method, layer: LayerContext, structure: Structure
-) -> tuple[torch.Tensor, torch.Tensor, float]:
-    """The mask and the weight that a method finds with the channels in a better order, and the cost of that order.
+def _pruned_permuted(method: Method, layer: LayerContext, structure: Structure) -> Solution:
+    """What a method finds with the channels in a better order, and the cost of that order.
 
-    They are in the order of the layer. Raises PluginError for scores that are none.
+    Masks and weights are in the order of the layer. Raises PluginError for scores that are none.
     """
     scores = method.layer_scores(layer)
     if scores.shape != layer.weight.shape or not bool((scores.isfinite() & (scores >= 0)).all()):
@@ -324,22 +382,27 @@ def _pruned_permuted(
     by_channel = scores.reshape(-1, layer.channels)  # a row for each output and place of the kernel
     columns = columns_of(channel_order(by_channel, structure), len(layer.moments))
     back = torch.argsort(columns)
-    mask, weight = _pruned(method, permuted(layer, columns))
-    _checked(layer, Solution(mask, weight))  # of the right shapes, before their columns are moved
-    return mask[:, back], weight[:, back], search_flops(len(by_channel), layer.channels, structure)
+    found = _pruned(method, permuted(layer, columns))
+    _checked(layer, found)  # of the right shapes, before their columns are moved
+    factors = found.factors and (found.factors[0], found.factors[1][:, back])
+    flops = search_flops(len(by_channel), layer.channels, structure)
+    return Solution(found.mask[:, back], found.weight[:, back], flops, factors)
 
 
-def _pruned(method: Method, layer: LayerContext) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a method returns. Raises PluginError unless that is two tensors, and PrunebenchError with its name."""
+def _pruned(method: Method, layer: LayerContext) -> Solution:
+    """What a method returns. Raises PluginError unless that is two or four tensors, PrunebenchError with its name."""
     try:
         found = method.prune_layer(layer)
     except PrunebenchError as error:
         raise type(error)(f"method {method.name!r}: {error}") from None
-    if not (isinstance(found, tuple) and len(found) == 2 and all(isinstance(one, torch.Tensor) for one in found)):
+    length = 4 if method.low_rank else 2
+    if not (isinstance(found, tuple) and len(found) == length and all(isinstance(one, torch.Tensor) for one in found)):
+        what = "a mask, a weight and two factors" if method.low_rank else "a mask and a weight"
         raise PluginError(
-            f"prune_layer of method {method.name!r} must return a mask and a weight, and returned {reprlib.repr(found)}"
+            f"prune_layer of method {method.name!r} must return {what}, and returned {reprlib.repr(found)}"
         )
-    return found
+    mask, weight, *factors = found
+    return Solution(mask, weight, factors=(factors[0].double(), factors[1].double()) if factors else None)
 
 
 def reconstructed(layer: LayerContext, mask: torch.Tensor, damping: float) -> Solution:

@@ -69,7 +69,8 @@ class SpiedMethod(Method):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.method.name)
-        object.__setattr__(self, "whole_blocks", self.method.whole_blocks)
+        for name in ("whole_blocks", "low_rank"):
+            object.__setattr__(self, name, getattr(self.method, name))
 
     def scoring_flops(self, network: Network, density: float) -> float:
         with self.spy.call("scoring_flops"):
@@ -145,7 +146,7 @@ class SpiedMethod(Method):
         with self.spy.call("compensate"):
             return self.method.compensate(scoring, masks)
 
-    def prune_layer(self, layer: CalibratedLayer) -> tuple[torch.Tensor, torch.Tensor]:
+    def prune_layer(self, layer: CalibratedLayer) -> tuple[torch.Tensor, ...]:
         before = [layer.weight.clone(), layer.moments.clone(), layer.means.clone()]
         with self.spy.call("prune_layer"):
             found = self.method.prune_layer(layer)

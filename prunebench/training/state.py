@@ -62,9 +62,20 @@ class State:
 
     def kept(self) -> dict[str, int]:
         """Weights that are left and not exactly zero, in each masked or cut tensor: counted, not copied from a
-        request."""
+        request. Those of low-rank factors count as weights of the layer that they are beside."""
+        kept = self.nonzero()
+        return kept | {
+            name: kept.get(name, self.parameters[name].numel()) + sum(self._nonzero(factor) for factor in factors)
+            for name, factors in self.cut.factors.items()
+        }
+
+    def nonzero(self) -> dict[str, int]:
+        """The same without low-rank factors."""
         left = {name: self.parameters[name].numel() for name in self.cut.names & self.parameters.keys()}
-        return left | {name: int(torch.count_nonzero(self.parameters[name])) for name in self.masks}
+        return left | {name: self._nonzero(name) for name in self.masks}
+
+    def _nonzero(self, name: str) -> int:
+        return int(torch.count_nonzero(self.parameters[name]))
 
     def narrowed(self, cut: NetworkCut) -> State:
         """The state of what a cut leaves of the network, which is nothing that is gone from it already.
@@ -81,12 +92,18 @@ class State:
         )
 
     def whole(self) -> State:
-        """The same as a state of the whole network: what is cut away is zero, and pruned by masks."""
+        """The same as a state of the whole network: what is cut away is zero, and pruned by masks.
+
+        Without low-rank factors, which the whole network has no place for.
+        """
         if not self.cut:
             return self
+        factors = {name for pair in self.cut.factors.values() for name in pair}
         ones = {name: torch.ones_like(value, dtype=torch.bool) for name, value in self.parameters.items()}
         return self.changed(
-            parameters={name: self.cut.whole(name, value) for name, value in self.parameters.items()},
+            parameters={
+                name: self.cut.whole(name, value) for name, value in self.parameters.items() if name not in factors
+            },
             buffers={name: self.cut.whole(name, value) for name, value in self.buffers.items()},
             masks={
                 name: self.cut.whole(name, self.masks.get(name, ones[name]))

@@ -53,6 +53,11 @@ class TrainingContext:
         self.batch_size = task.recipe.batch_size
         self._parameters = load(self._model, state)
         self.device = next(self._model.parameters()).device
+        self._factors = {
+            name: sum(self._parameters[factor].numel() for factor in factors)
+            for name, factors in state.cut.factors.items()
+        }
+        """Weights of the low-rank factors beside a weight; all are trained."""
         self.masks = {name: mask.to(self.device) for name, mask in state.masks.items()}
         """By name, a bool tensor of the weight's shape. Change masks only by `set_masks` or `keep_highest`."""
         memory = {name: value.to(self.device, copy=True) for name, value in state.memory.items()}
@@ -196,7 +201,8 @@ class TrainingContext:
         masked = self._enforced()
         self._weights: list[torch.Tensor] = [self._parameters[name] for name in masked]
         self._kept = [mask.float() for mask in masked.values()]
-        flops = self.network.flops_at({name: mask.sum().double() for name, mask in self.masks.items()})
+        kept = {name: mask.sum().double() + self._factors.get(name, 0) for name, mask in self.masks.items()}
+        flops = self.network.flops_at(kept)
         self.sparse_flops: Flops = flops if self.trains_dense else float(flops)
         """Forward FLOPs of one example under the masks as they are. If
         `trains_dense` it is a tensor on the device, so that no step waits for it."""

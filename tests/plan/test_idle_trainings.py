@@ -41,3 +41,7 @@ def test_a_rate_that_was_gone_back_to_and_no_fine_tuning_are_no_news(idle):
     assert idle(cosine, "lr-rewinding", iterative=False, rewind_to="75%") == []
     assert idle(cosine, finetune=0) == []
     assert idle(cosine, "random") == []
+
+
+def test_a_method_with_a_rate_of_its_own_is_no_news(idle, tiny):
+    assert idle(Schedule(name="cosine"), "masklora", finetune="100it") == []
