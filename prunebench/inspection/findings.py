@@ -50,6 +50,16 @@ class GroupLeft:
 
 
 @dataclass(frozen=True)
+class LowRank:
+    """The low-rank factors beside a weight."""
+
+    layer: str
+    rank: int
+    size: int
+    """Numbers in both factors."""
+
+
+@dataclass(frozen=True)
 class Findings:
     """What `prunebench inspect` shows."""
 
@@ -72,6 +82,7 @@ class Findings:
     structure: str = ""
     """N:M of permuted channels, and what kernels need for it; empty for all else."""
     groups: tuple[GroupLeft, ...] = ()
+    low_rank: tuple[LowRank, ...] = ()
     """Of a network from which channels were removed, in the order of its layers."""
     other: str = ""
     """The trial whose masks these are compared with."""
@@ -93,8 +104,9 @@ class Findings:
         }
         if self.output_errors:
             found["output_errors"] = dict(self.output_errors)
-        if self.groups:
-            found["groups"] = [asdict(row) for row in self.groups]
+        for name in ("groups", "low_rank"):
+            if rows := getattr(self, name):
+                found[name] = [asdict(row) for row in rows]
         if self.tuned:
             found["tuned"] = dict(self.tuned)
         if self.structure:
@@ -140,6 +152,7 @@ def inspect(
         tuned=dict(end.tuned),
         structure=finished.result.provenance.get("note.permuted", ""),
         groups=tuple(_groups(finished)),
+        low_rank=tuple(_low_rank(finished)),
         other=str(other.trial) if other else "",
         other_from=_from(finished, other) if other else "",
         overlaps=tuple(overlaps(layers, end.masks, other.end.whole().masks)) if other else (),
@@ -150,7 +163,7 @@ def inspect(
 def _groups(finished: Finished) -> Iterator[GroupLeft]:
     """What cuts have left of each group of the whole network."""
     cut, context = finished.end.cut, finished.context
-    if not cut:
+    if not cut.without_factors:
         return
     names = {layer.name for layer in context.network.layers}
     kept = {(one.tensor, one.dim): frozenset(one.indices) for one in cut.kept}
@@ -161,6 +174,12 @@ def _groups(finished: Finished) -> Iterator[GroupLeft]:
         if all(cut.in_removed_block(one.tensor) for one in group.outputs):
             left = 0
         yield GroupLeft(group.name, group.consists_of, left, group.size)
+
+
+def _low_rank(finished: Finished) -> Iterator[LowRank]:
+    end = finished.end
+    for name, rank in end.cut.ranks:
+        yield LowRank(name, rank, sum(end.parameters[factor].numel() for factor in end.cut.factors[name]))
 
 
 def _from(one: Finished, other: Finished) -> str:

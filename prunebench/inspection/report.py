@@ -45,6 +45,10 @@ def sections(found: Findings) -> Iterator[Section]:
     yield Section("Layers", ("layer", "kept", "of", "density", ""), rows, plot="layers")
     if found.groups:
         yield Section("Groups", ("group", "of", "left", "whole"), tuple(_groups(found)))
+    if found.low_rank:
+        ranks = tuple((one.layer, f"{one.rank:,}", f"{one.size:,}") for one in found.low_rank)
+        counted = "They are added to the outputs of the layer, and are among its weights that are kept."
+        yield Section("Low-rank factors", ("beside", "rank", "weights"), ranks, counted)
     yield _movement(found)
     if found.output_errors:
         yield _output_errors(found.output_errors)

@@ -7,6 +7,7 @@ from prunebench import Initialize, Train, load_network
 from prunebench.api.errors import TicketError
 from prunebench.execution.performing import finished_network
 from prunebench.inspection import export, inspect, ticket_of
+from prunebench.inspection.report import text
 from prunebench.suite.pipelines import Pipeline
 from tests.execution.test_factors import PRUNED
 
@@ -43,3 +44,9 @@ def test_a_ticket_has_no_place_for_factors(done):
 def test_what_is_looked_into_counts_them(done):
     found = inspect(done)
     assert {row.layer: row.kept for row in found.densities if row.layer in done.end.kept()} == done.end.kept()
+    assert [(row.layer, row.rank) for row in found.low_rank] == list(done.end.cut.ranks)
+    first = found.low_rank[0]
+    assert first.size == done.end.kept()[first.layer] - done.end.nonzero()[first.layer]
+    assert found.as_json()["low_rank"][0] == {"layer": first.layer, "rank": 1, "size": first.size}
+    assert found.groups == ()
+    assert "Low-rank factors" in text(found)
