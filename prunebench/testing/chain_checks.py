@@ -350,6 +350,8 @@ def _check_density(run: Run) -> None:
         return
     kept = sum(int(state.masks[layer.name].sum()) if layer.name in state.masks else layer.size for layer in layers)
     structures = [node.stage.structure for node in run.nodes if isinstance(node.stage, PRUNING)]
+    if not (structures and structures[-1]):  # with a structure, low-rank factors are beyond it
+        kept += sum(state.parameters[name].numel() for factors in state.cut.factors.values() for name in factors)
     # What N:M sparsity keeps of layers that it does not fit is no fault of the method.
     density = run.nodes[-1].density if structures and structures[-1] else run.trial.density
     if kept != round(density * size):
