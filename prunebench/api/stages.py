@@ -338,7 +338,13 @@ class Rewind(Stage):
 
 @dataclass(frozen=True)
 class Reinitialize(Stage):
-    """Draw new weights under the same masks and return to step 0 (the random-reinitialization control)."""
+    """Draw new weights under the same masks and return to step 0 (the random-reinitialization control).
+
+    Args:
+        draw: the number of the draw, counted from 1; each has other weights.
+    """
+
+    draw: int = added_later(1)
 
 
 @dataclass(frozen=True)

@@ -241,7 +241,8 @@ class Entry:
     label: str
     method: Method
     shuffle: bool = False
-    reinitialize: bool = False
+    reinitialize: bool | int = False
+    """Whether the masked network gets new weights; a number from 2 on is that of another draw."""
     invert: bool = False
     distillation: Distillation | None = None
     """How trainings imitate the dense network, from its first pruning on."""

@@ -55,7 +55,7 @@ from prunebench.training.distillation import Teacher
 from prunebench.training.loop import CheckpointCallback, train
 from prunebench.training.metrics import evaluate
 from prunebench.training.state import State, Tensors, snapshot
-from prunebench.training.trial_context import TrialContext, fresh_model, starting_model
+from prunebench.training.trial_context import TrialContext, redrawn_model, starting_model
 
 
 def perform(
@@ -99,7 +99,7 @@ def _performed(
     if isinstance(stage, (Deploy, Measure)):
         return state
     if isinstance(stage, Reinitialize):
-        fresh = snapshot(fresh_model(context.trial, "reinitialize", state.cut))
+        fresh = snapshot(redrawn_model(context.trial, stage.draw, state.cut))
         return _under_masks(_begun_again(state, 0).changed(**fresh, optimizer={}), state.masks)
     assert source is not None, f"{stage} goes back to no state"
     if isinstance(stage, Rewind):

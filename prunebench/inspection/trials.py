@@ -27,7 +27,7 @@ from prunebench.records.results import Result
 from prunebench.store.entries import Record, Store
 from prunebench.store.state_files import read_state
 from prunebench.training.state import State, snapshot
-from prunebench.training.trial_context import TrialContext, fresh_model
+from prunebench.training.trial_context import TrialContext, redrawn_model
 
 if TYPE_CHECKING:
     from prunebench.session import LoadedSuite
@@ -98,7 +98,7 @@ class Finished:
             if isinstance(node.stage, Rewind) and node.stage.weights and node.source:
                 return self.state(node.source)
             if isinstance(node.stage, Reinitialize):
-                fresh = snapshot(fresh_model(self.trial, "reinitialize", self.end.cut))
+                fresh = snapshot(redrawn_model(self.trial, node.stage.draw, self.end.cut))
                 return State(step=0, **fresh, masks={}, cut=self.end.cut)
             if isinstance(node.stage, Initialize):
                 return self.state(node.key)

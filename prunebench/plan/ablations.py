@@ -35,7 +35,7 @@ def ablated(stages: Iterable[Stage], entry: Entry) -> list[Stage]:
         chain = [replace(stage, invert=True) if isinstance(stage, (Prune, Cut)) else stage for stage in chain]
     head, tail = chain[: last + 1], chain[last + 1 :]
     if entry.reinitialize:
-        tail = [Reinitialize(), *_from_the_start(tail)]
+        tail = [Reinitialize(draw=int(entry.reinitialize)), *_from_the_start(tail)]
     if entry.shuffle and isinstance(chain[last], Cut):
         raise Unreachable(f"method {entry.method.name!r} removes channels: there is no mask to shuffle")
     if entry.shuffle:

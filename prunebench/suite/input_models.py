@@ -90,7 +90,10 @@ class EntryInput:
         | None
     ) = None
     shuffle: Annotated[bool, Doc("ablation: the mask is shuffled within each layer")] = False
-    reinitialize: Annotated[bool, Doc("ablation: the masked network gets new random weights")] = False
+    reinitialize: Annotated[
+        bool | Annotated[int, Ge(2)],
+        Doc("ablation: the masked network gets new random weights; 2, 3, ... are further draws of them"),
+    ] = False
     invert: Annotated[bool, Doc("ablation: the lowest scores are kept instead of the highest")] = False
 
 

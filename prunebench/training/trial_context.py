@@ -98,6 +98,11 @@ def fresh_model(trial: Trial, purpose: str, cut: NetworkCut = NOTHING) -> nn.Mod
         return build(trial.task.model, trial.task.interface, cut)
 
 
+def redrawn_model(trial: Trial, draw: int, cut: NetworkCut) -> nn.Module:
+    """What a cut leaves of the network with the weights of a reinitialization, by the number of its draw."""
+    return fresh_model(trial, "reinitialize" if draw == 1 else f"reinitialize-{draw}", cut)
+
+
 def starting_model(trial: Trial, weights: Weights | None = None) -> nn.Module:
     """The network that a trial starts from: with new weights, or with those of a file.
 

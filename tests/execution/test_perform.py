@@ -1,6 +1,7 @@
 """What each stage does to a state."""
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import pytest
 import torch
@@ -331,6 +332,14 @@ def test_new_weights_depend_on_the_seed_and_not_on_the_mask(tiny, run_stages, ta
     common = one.masks["3.weight"] & other.masks["3.weight"]
     assert torch.equal(one.parameters["3.weight"][common], other.parameters["3.weight"][common])
     assert not torch.equal(one.parameters["11.bias"], third.parameters["11.bias"])
+
+
+def test_each_draw_of_new_weights_has_others_for_the_same_ticket(run_stages, task, half):
+    first, second, third = (run_stages(task, half, Reinitialize(draw=draw)).end for draw in (1, 2, 3))
+    assert torch.equal(first.parameters["11.bias"], run_stages(task, half, Reinitialize()).end.parameters["11.bias"])
+    assert same(first.masks, second.masks)
+    for one, other in combinations((first, second, third), 2):
+        assert not torch.equal(one.parameters["11.bias"], other.parameters["11.bias"])
 
 
 def test_shuffling_moves_the_mask_within_layers_and_uncovers_the_weights_there(run_stages, task, half):

@@ -387,6 +387,7 @@ def test_new_weights_begin_at_step_0(tiny, method):
         ({}, [Rewind(), Train()]),
         ({"shuffle": True}, [Shuffle(), Rewind(), Train()]),
         ({"reinitialize": True}, [Reinitialize(), Train()]),
+        ({"reinitialize": 3}, [Reinitialize(draw=3), Train()]),
         ({"shuffle": True, "reinitialize": True}, [Shuffle(), Reinitialize(), Train()]),
     ],
 )

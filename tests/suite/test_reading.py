@@ -391,6 +391,15 @@ def test_the_plain_form_is_itself_a_suite_with_nothing_left_to_defaults(read, va
     assert plain["seeds"] == [0, 1, 2]
 
 
+def test_a_number_is_that_of_a_further_draw_of_new_weights(read, replaced):
+    suite = read(replaced("- coin", "- {name: coin, label: c, reinitialize: 3}"))
+    assert suite.entries[1].reinitialize == 3
+    assert read(json.dumps(to_plain(suite))) == suite
+    for wrong in ("1", "0", "-2", "1.5"):
+        with pytest.raises(SuiteError, match="reinitialize"):
+            read(replaced("- coin", f"- {{name: coin, label: c, reinitialize: {wrong}}}"))
+
+
 def test_plain_values_give_every_trial_back(read, replaced, fakes):
     suite = read(replaced("- coin", "- {name: coin, label: c, shuffle: true}"))
     for trial in suite.trials():
