@@ -2,7 +2,8 @@
 
 Once t optimizer steps are made, t a multiple of the interval and below the end, every layer drops the
 floor(f(t) * kept) weights that are smallest, and as many grow in places that are not kept; those just dropped are
-candidates too. What is dropped and grown again keeps its value and the optimizer's memory, what is new starts at zero.
+candidates too. What is dropped and grown again keeps its value and the optimizer's memory, what is new starts at zero,
+or at random if `grow_init` says so.
 """
 
 from collections.abc import Iterator, Sequence
@@ -74,6 +75,10 @@ class DropGrow(SparseTraining):
     until: Annotated[prunebench.Time, Doc("when mask updates end")] = "75%"
     fraction: Annotated[float, Gt(0), Le(1), Doc("share of a layer's kept weights that an update moves at first")] = 0.3
     decay: Annotated[Literal["cosine", "constant"], Doc("cosine: that share falls to 0 by the end")] = "cosine"
+    grow_init: Annotated[
+        Literal["zeros", "normal"],
+        Doc("new weights are 0, or drawn with mean 0 and the standard deviation of the kept weights of their layer"),
+    ] = prunebench.added_later("zeros")
 
     def stages(self, trial: prunebench.Trial) -> Iterator[prunebench.Stage]:
         yield from self.begun(trial)
@@ -100,7 +105,10 @@ class Rewiring(prunebench.Updater):
             kept = {name: dropped(training.weights[name], mask, share) for name, mask in _trained(training).items()}
             scores, counts = self.scores(training), self.growth(training, kept)
             moved = {name: grown(mask, scores[name], counts[name]) for name, mask in kept.items()}
+            new = {name: mask & ~training.masks[name] for name, mask in moved.items()}
             training.set_masks({**training.masks, **moved})
+            if self.rule.grow_init == "normal":
+                _draw(training, new)
         return share > 0
 
     def scores(self, training: prunebench.Training) -> dict[str, torch.Tensor]:
@@ -110,6 +118,17 @@ class Rewiring(prunebench.Updater):
     def growth(self, training: prunebench.Training, kept: Masks) -> dict[str, int]:
         """How many connections each layer grows: as many as it dropped."""
         return {name: int(training.masks[name].sum() - mask.sum()) for name, mask in kept.items()}
+
+
+@torch.no_grad()
+def _draw(training: prunebench.Training, new: Masks) -> None:
+    """Give new weights random values; those that were dropped and grown again are not new."""
+    for name, mask in new.items():
+        weight = training.weights[name]
+        drawn = torch.randn(weight.shape, generator=training.generator(f"grow/{name}")).to(weight)
+        old = weight[training.masks[name] & ~mask]
+        deviation = old.std(correction=0) if len(old) else weight.new_zeros(())
+        weight.copy_(torch.where(mask, drawn * deviation, weight))
 
 
 def _trained(training: prunebench.Training) -> Masks:

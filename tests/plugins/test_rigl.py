@@ -45,6 +45,38 @@ def test_what_is_dropped_may_grow_again_and_keeps_its_value_and_momentum(backwar
     assert momentum.tolist() == [1, 1, 0, 0, 0, 1, 0, 0]
 
 
+def test_what_is_new_may_be_drawn_with_the_deviation_of_the_kept_weights(training_of, method):
+    """0.5, -0.1 and -0.4 are old: their mean is 0, and their deviation the root of 0.14. -0.1 has grown again."""
+    drawn = []
+    for seed_step in (10, 10, 20):
+        gradient = [0.0, 5.0, 1.0, 0.2, -3.0, 0.0, 2.0, 0.0]
+        training = training_of(WEIGHTS, gradients={"a": gradient}, momentum={"a": [1.0] * 8}, step=seed_step)
+        method("rigl", **OFTEN, until="100%", grow_init="normal").updater(None).rewire(training, 10)
+        assert training.masks["a"].tolist() == [True, True, False, False, True, True, False, False]
+        values = training.weights["a"].tolist()
+        assert values[:4] == pytest.approx([0.5, -0.1, 0, 0])
+        assert values[5:] == pytest.approx([-0.4, 0, 0])
+        drawn.append(values[4])
+        momentum = training.optimizer.state[training.weights["a"]]["momentum_buffer"]
+        assert momentum.tolist() == [1, 1, 0, 0, 0, 1, 0, 0]
+    assert drawn[0] == drawn[1] != drawn[2]
+    expected = torch.randn(8, generator=training_of(WEIGHTS, step=10).generator("grow/a"))[4] * 0.14**0.5
+    assert drawn[0] == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("engine", ["dense", "sparse"])
+def test_drawn_weights_are_trained_by_each_engine(tiny, method, run_stages, engine):
+    task = tiny.task(tiny.MLP(hidden=(24,)), engine=engine, optimizer=Optimizer(name="sgd", lr=0.05))
+    rule = method("rigl", interval="10it", fraction=0.5, grow_init="normal")
+    chain = run_stages(task, rule.random_mask(0.2), Train("10it", by=rule), Train("11it", by=rule))
+    before, after = chain.after(Train, 0), chain.end
+    for name, mask in after.masks.items():
+        new = mask & ~before.masks[name]
+        assert bool(new.any())
+        assert bool(after.parameters[name][new].all())
+        assert not bool(after.parameters[name][~mask].any())
+
+
 @pytest.mark.parametrize("step", [0, 9, 11, 15, 20])
 def test_other_steps_are_ordinary(backward, step):
     replaced, training = backward([9.0, 0.1, 1.0, 0.2, -3.0, 9.0, 2.0, 0.0], step=step)
