@@ -171,6 +171,32 @@ def test_a_training_knows_the_groups_of_its_network(method, run_stages, tiny):
     assert sum(size for _, size in seen[2]) < sum(size for _, size in seen[0])
 
 
+class Sum(nn.Module):
+    """Two layers that add up to two hidden units, and one that reads them."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.other, self.out = nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2)
+        with torch.no_grad():
+            self.one.weight.copy_(torch.tensor([[3.0, -4.0], [0.0, 6.0]]))
+            self.other.weight.copy_(torch.tensor([[1.0, 0.0], [90.0, 2.0]]))
+
+    def forward(self, inputs):
+        return self.out(torch.relu(self.one(inputs) + self.other(inputs)))
+
+
+def test_where_layers_add_up_the_filters_are_those_of_the_first_and_gradients_count_in_all(
+    method, scoring_of, monkeypatch
+):
+    """Before it is squared: (3 - 4 + 2)² and (6 - 4)²."""
+    slopes = {"one.weight": torch.ones(2, 2), "other.weight": torch.tensor([[2.0, 5.0], [0.0, -2.0]])}
+    monkeypatch.setattr("prunebench_plugins.channel_criteria.gradients", lambda scoring, count, size: [slopes])
+    scoring = lent(scoring_of, Sum())
+    assert scored(method("l1-filters"), scoring) == [7.0, 6.0]
+    assert scored(method("taylor-channels", batches=1), scoring) == [1.0, 4.0]
+    assert scored(method("obd-channels", batches=1), scoring) == [(9 + 16 + 4) / 2, (36 + 16) / 2]
+
+
 class Gated(nn.Module):
     """Three hidden units, and gates that multiply them before they are read."""
 

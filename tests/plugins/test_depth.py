@@ -54,6 +54,31 @@ def test_blocks_that_turn_what_passes_through_them_are_kept(method, scoring_of, 
     assert asked == [32]
 
 
+class Bend(Turn):
+    """Adds what dropout leaves of the positive numbers."""
+
+    def forward(self, inputs):
+        return inputs + nn.functional.dropout(torch.relu(self.turn(inputs)), 0.5, self.training)
+
+
+def test_the_influence_is_the_mean_over_all_tokens_in_evaluation_mode(method, scoring_of, monkeypatch):
+    """Also where the last batch is smaller."""
+    bends = [Bend([[1.0, -1.0], [2.0, 0.5]]), Bend([[0.0, 3.0], [-1.0, 1.0]]), Bend([[-2.0, 1.0], [1.0, 1.0]])]
+    module = nn.Sequential(nn.Sequential(*bends), nn.Linear(2, 2)).train()
+    scoring = scoring_of(module, (2,))
+    found = find_blocks(module, scoring.inputs, [layer.name for layer in scoring.layers])
+    reaching = inputs = torch.randn(18, 2, generator=torch.Generator().manual_seed(0))
+    parts = [(part, torch.zeros(len(part))) for part in inputs.split(16)]
+    monkeypatch.setattr(type(scoring), "batches", lambda self, count, size: parts)
+    scores = method("shortgpt", examples=18).channel_scores(replace(scoring, groups=found.found))
+    expected = []
+    for bend in bends:
+        after = (reaching + torch.relu(bend.turn(reaching))).detach()
+        expected.append(float(influence(reaching, after).mean()))
+        reaching = after
+    assert scores["0"].tolist() == pytest.approx(expected, abs=1e-6)
+
+
 @pytest.fixture
 def task(tiny):
     return tiny.task(ResidualNet(), steps=12)

@@ -31,13 +31,42 @@ def test_a_swap_brings_back_what_lowers_the_error_most_and_removes_what_lowers_i
 
 
 def test_the_weight_that_comes_back_is_chosen_for_the_variance_of_its_input(method, layer_of):
-    """1.3 / 0.1 is more than 1.4 / 1; norms still decide what is removed at first."""
-    layer = with_means(layer_of, [[9.0, -1.5, 9.0, 1.4, 1.3]], [1.0] * 5, [1.0, 1.0, 1.0, 1.0, 0.1], keep=3)
+    """1.3 / 0.9 is more than 1.4 / 1; by the mean squares of 1.9 and 2 it would be less.
+
+    Norms still decide what is removed at first.
+    """
+    layer = with_means(layer_of, [[9.0, -1.5, 9.0, 1.4, 1.3]], [1.0] * 5, [1.0, 1.0, 1.0, 1.0, 0.9], keep=3)
     assert pruned(method, "dsnot", layer).tolist() == [[True, False, True, False, True]]
 
 
 def test_a_negative_error_is_repaired_by_negative_contributions(method, layer_of):
     layer = with_means(layer_of, [[5.0, 1.5, 3.0, -1.4, -1.3]], [1.0] * 5, keep=3)
+    assert pruned(method, "dsnot", layer).tolist() == [[True, False, True, True, False]]
+
+
+def test_an_output_is_done_when_the_sign_of_its_error_changes(method, layer_of):
+    """The error is 0.3 + 3 * 0.25 - 0.05 = 1; with 0.3 back and -1.5 removed it is -0.8.
+
+    It could be repaired further from there: with -0.05 back, whose input varies least, and 0.3 removed it is -0.45.
+    """
+    weight, variances = [[5.0, -1.5, 3.0, 0.3, 0.25, 0.25, 0.25, -0.05]], [1.0] * 7 + [0.01]
+    layer = with_means(layer_of, weight, [1.0] * 8, variances, keep=3)
+    assert pruned(method, "dsnot", layer)[0].nonzero().flatten().tolist() == [0, 2, 3]
+
+
+def test_an_output_that_is_done_stays_so_where_a_swap_by_the_first_sign_would_help(method, layer_of):
+    """The error is 1.4 - 0.3 = 1.1; with 1.4 back and -1.5 removed it is 1.1 - 1.4 - 1.5 * 0.2 = -0.6.
+
+    With -0.3 back and -1.6 removed it would be -0.6 + 0.3 - 1.6 * 0.05 = -0.38.
+    """
+    weight, means, variances = [[5.0, -1.5, -1.6, 1.4, -0.3]], [1.0, 0.2, 0.05, 1.0, 1.0], [1.0, 1.0, 1.0, 0.01, 2.0]
+    layer = with_means(layer_of, weight, means, variances, keep=3)
+    assert pruned(method, "dsnot", layer).tolist() == [[True, False, True, True, False]]
+
+
+def test_what_is_removed_lowers_the_error_too_whatever_has_a_lower_score(method, layer_of):
+    """The error is 2.7: with 1.4 back and 2 removed it would be 3.3, and it is -1.2 with -2.5 removed."""
+    layer = with_means(layer_of, [[5.0, -2.5, 2.0, 1.4, 1.3]], [1.0] * 5, keep=3)
     assert pruned(method, "dsnot", layer).tolist() == [[True, False, True, True, False]]
 
 
@@ -71,6 +100,12 @@ def test_ria_compares_a_weight_with_those_of_its_output_and_of_its_input(method,
     """1/4 + 1/2, 3/4 + 3/7; 1/5 + 1/2, 4/5 + 4/7: the lowest is the third, whose magnitude is that of the first."""
     layer = layer_of([[1.0, 3.0], [1.0, -4.0]], keep=3)
     assert pruned(method, "ria", layer).tolist() == [[True, True], [False, True]]
+
+
+def test_ria_compares_the_weights_of_all_outputs(method, layer_of):
+    """1/2 + 1/4, 1/2 + 1/10; 1/4 + 3/4, 3/4 + 9/10: both of the second output. By outputs each would keep one."""
+    layer = layer_of([[1.0, 1.0], [3.0, 9.0]], keep=2)
+    assert pruned(method, "ria", layer).tolist() == [[False, False], [True, True]]
 
 
 def test_ria_takes_norms_to_a_power(method, layer_of):

@@ -60,6 +60,14 @@ def test_the_fisher_information_is_damped_and_in_blocks(fixed, method):
     assert scoring.memory["w"].tolist() == [[[1.5, 1.0], [1.0, 2.5]], [[5.5, 0.0], [0.0, 0.5]]]
 
 
+def test_all_gradients_are_in_the_fisher_information_however_few_are_in_memory(fixed, method, monkeypatch):
+    """The mean of 1, 4, 9, 16 and 25."""
+    monkeypatch.setattr("prunebench_plugins.woodfisher.CHUNK", 2)
+    scoring = fixed([1.0], [1.0], [2.0], [3.0], [4.0], [5.0])
+    method("woodfisher", block=1, damping=1e-9).scores(scoring)
+    assert scoring.memory["w"].tolist() == [[[pytest.approx(11.0)]]]
+
+
 def test_scores_are_those_of_the_inverse(fixed, method):
     """F = [[2, 1], [1, 2]], whose inverse has 2/3 on its diagonal: w² / (4/3)."""
     scoring = fixed([2.0, 3.0], [1.0, 1.0], [1.0, -1.0], [1.0, 2.0], [1.0, -0.0])
@@ -89,6 +97,19 @@ def test_two_removed_weights_are_made_up_for_each_or_jointly():
     kept = torch.tensor([[False, False, True]])
     assert one_by_one(tensor(1.0, 1.0, 1.0), kept, TRIPLE).tolist() == [[0.0, 0.0, pytest.approx(5 / 3)]]
     assert jointly(tensor(1.0, 1.0, 1.0), kept, TRIPLE).tolist() == [[0.0, 0.0, pytest.approx(2.0)]]
+
+
+def test_the_correction_is_the_one_that_the_method_is_asked_for(fixed, method):
+    scoring, kept = fixed([1.0, 1.0, 1.0]), {"w": torch.tensor([False, False, True])}
+    scoring.memory["w"] = TRIPLE
+
+    def corrected(**parameters):
+        found = method("woodfisher", block=3, **parameters).compensate(scoring, kept)
+        return {name: values.tolist() for name, values in found.items()}
+
+    assert corrected(update="each") == {"w": [0.0, 0.0, pytest.approx(5 / 3)]}
+    assert corrected(update="joint") == {"w": [0.0, 0.0, pytest.approx(2.0)]} == corrected()
+    assert corrected(update="none") == {}
 
 
 def test_the_joint_correction_is_never_worse_than_the_other_one_or_none():

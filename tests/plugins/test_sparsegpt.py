@@ -73,9 +73,15 @@ def test_blocks_of_columns_add_up_to_the_exact_number(method, random_layer, colu
     assert keep < 96 or torch.allclose(weight, layer.weight)
 
 
-def test_with_a_structure_each_group_keeps_its_number(method, random_layer):
-    mask, _ = method("sparsegpt").prune_layer(random_layer(2, structure=Structure(2, 4)))
+@pytest.mark.parametrize("columns", [1, 3, 6])
+def test_blocks_of_columns_never_cut_the_groups_of_a_structure(method, random_layer, columns):
+    """Groups of four do not fit into such blocks."""
+    layer = random_layer(2, structure=Structure(2, 4))
+    mask, weight = method("sparsegpt", columns=columns).prune_layer(layer)
     assert mask.view(-1, 4).sum(1).eq(2).all()
+    expected, changed = method("sparsegpt").prune_layer(layer)
+    assert torch.equal(mask, expected)
+    assert torch.equal(weight, changed)
 
 
 def test_unused_inputs_lose_their_weights_first_and_kept_ones_stay_as_they_are(method, layer_of):

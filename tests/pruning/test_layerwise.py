@@ -61,8 +61,10 @@ def pruned(tiny, run_stages):
     return run
 
 
-def test_each_layer_is_pruned_on_what_reaches_it_when_those_before_it_are_pruned(pruned):
-    chain = pruned()
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_each_layer_is_pruned_on_what_reaches_it_when_those_before_it_are_pruned(pruned, tiny, dropout):
+    """In evaluation mode."""
+    chain = pruned(tiny.MLP(hidden=(12, 8), dropout=dropout))
     dense, after = chain.after(Train).parameters, chain.end.parameters
     inputs, _ = split(chain)
     reaching = inputs.flatten(1)
@@ -275,6 +277,26 @@ def test_outliers_are_counted_in_the_dense_network(tiny, run_stages, data_of):
     counts = calibrator.counts(0.4, Outliers(multiple=20.0))
     assert counts["4.weight"] / 96 == pytest.approx(counts["1.weight"] / 432 + 0.16, abs=0.01)
     assert sum(counts.values()) == round(0.4 * (432 + 96 + 24))
+
+
+def test_outliers_are_those_among_all_scores_of_a_block(tiny, data_of):
+    """Scores are weights times the norms of their inputs; the two layers of the first block have one mean."""
+    task, multiple = tiny.task(tiny.MLP(hidden=(12, 8))), 2.0
+    torch.manual_seed(0)
+    model = task.model.build((1, 6, 6), 3).eval()
+    data, drawn = data_of(task), Calibration.drawn(data_of(task), 0, 30)
+    reaching, scores = data.examples(data.train, drawn.examples)[0].flatten(1), []
+    with torch.no_grad():
+        for number in (1, 4, 7):
+            scores.append((model[number].weight.abs() * reaching.square().mean(0).sqrt()).flatten())
+            reaching = torch.relu(model[number](reaching))
+    both = torch.cat(scores[:2])
+    shares = [float((one > multiple * one.mean()).double().mean()) for one in (both, scores[2])]
+    found = Calibrator(model, describe(task), [("1.weight", "4.weight"), ("7.weight",)], drawn)._outlier_shares(
+        multiple
+    )
+    assert found == {"1.weight": shares[0], "4.weight": shares[0], "7.weight": shares[1]}
+    assert shares[0] != float(torch.cat([one > multiple * one.mean() for one in scores[:2]]).double().mean())
 
 
 def test_reconstruction_aims_at_the_dense_outputs_under_the_masks_that_there_are(tiny, run_stages):
