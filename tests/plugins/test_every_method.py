@@ -5,6 +5,7 @@ import pytest
 from prunebench.api import plugins
 from prunebench.api.errors import Unreachable
 from prunebench.network.description import describe
+from prunebench.pruning.low_rank import factor_names
 from prunebench.suite.descriptions import parameters
 
 METHODS = [
@@ -36,7 +37,9 @@ def test_the_trained_network_has_exactly_the_zeros_that_were_asked_for(ended, na
     network = describe(chain.context.trial.task)
     weights = {layer.name: chain.end.parameters[layer.name] for layer in network.layers}
     kept = sum(int(weight.count_nonzero()) for weight in weights.values())
-    if chain.end.cut:  # whole channels, as few as reach the target
+    if ranks := chain.end.cut.ranks:
+        kept += sum(chain.end.parameters[one].numel() for name, _ in ranks for one in factor_names(name))
+    elif chain.end.cut:  # whole channels, as few as reach the target
         assert sum(weight.numel() for weight in weights.values()) <= round((1 - sparsity) * network.size)
         assert 0 < kept <= round((1 - sparsity) * network.size)
         return

@@ -33,11 +33,13 @@ def test_every_method_of_the_suite_runs_on_small_networks(run_chain):
     for trial in loaded.trials:
         chain = run_chain(trial)
         layers = describe(trial.task).layers
+        factors = [name for pair in chain.end.cut.factors.values() for name in pair]
         kept = sum(int(mask.sum()) for mask in chain.end.masks.values())
+        kept += sum(chain.end.parameters[name].numel() for name in factors)
         control = trial.entry.method.control
         assert kept == (0 if control else round(0.5 * sum(layer.size for layer in layers)))
         labels[trial.entry.label] = chain.end
-    assert len(labels) == 36
+    assert len(labels) == 38
     calibrated = {label for label, end in labels.items() if end.layer_errors}
     assert labels.keys() - calibrated == {
         *("dense", "magnitude-global", "magnitude-2-of-4"),
