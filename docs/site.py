@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "build" / "pages"
 SITE = ROOT / "build" / "site"
-COPIED = ("docs", "leaderboard", "suites", "plugins", "benchmarks/results")
+COPIED = ("docs", "leaderboard", "reproductions", "suites", "plugins", "benchmarks/results")
 """Folders with pages, or with files that pages link to."""
 TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md", "SECURITY.md", "LICENSE", "CITATION.cff")
 ENDINGS = {".md", ".svg", ".html", ".yaml", ".csv", ".py", ".toml", ".ipynb", ".png"}

@@ -1,13 +1,11 @@
 """What the tests of the numbers share: tiny data, two tiny networks, and chains performed in this process."""
 
-import importlib
 import os
 import signal
 import uuid
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -327,10 +325,3 @@ def scoring_of(data_of):
         )
 
     return lend
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """Imports a script of `leaderboard/` by its name, as it is found when it is run."""
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "leaderboard")
-    return importlib.import_module

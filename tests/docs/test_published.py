@@ -44,18 +44,3 @@ def test_the_tables_of_the_readme_are_those_of_the_published_boards():
         board = read_board(folder)
         frame = table(select(board.results, board.asked))
         assert fill(text, "README.md", name, frame, linked(folder, ROOT / "README.md")) == text, REMEDY
-
-
-@pytest.mark.parametrize(
-    ("board", "page", "name"),
-    [
-        ("methods", "orderings", "orderings"),
-        ("mnist-lenet", "lottery", "lottery"),
-        ("one-shot", "orderings", "one_shot"),
-        ("structured", "channels", "channels"),
-    ],
-)
-def test_a_page_of_answers_is_what_its_script_makes_of_the_board(board, page, name, script):
-    folder = ROOT / "leaderboard" / board
-    text = (folder / f"{page}.md").read_text("utf-8")
-    assert script(name).page_of(folder) == text, f"run `python leaderboard/{name}.py`"

@@ -28,17 +28,17 @@ def board(dropout):
     return dropout.Board(plain, with_it, 6000)
 
 
-def answers(dropout, board):
-    return [finding.answer for finding in dropout.findings(board)]
+def verdicts(dropout, board):
+    return [answer.verdict.replace("*", "") for answer in dropout.answers(board)]
 
 
-def test_a_board_like_the_papers_answers_yes(dropout, board):
-    assert answers(dropout, board) == ["yes"] * 3
+def test_everything_is_seen_on_a_board_like_the_papers(dropout, board):
+    assert verdicts(dropout, board) == ["seen"] * 3
 
 
 def test_each_density_is_compared_and_the_best_named(dropout, board):
     assert (board.plain.best, board.dropout.best) == (("imp", 0.6), ("imp", 0.8))
-    alone, further, tickets = (finding.here for finding in dropout.findings(board))
+    alone, further, tickets = (answer.row.split(" | ")[2] for answer in dropout.answers(board))
     assert alone.startswith("+2.00 [")
     assert further.startswith("most at 20.0 %: +3.00 [")
     assert tickets.startswith("40.0 %: +1.00 [")
@@ -48,15 +48,15 @@ def test_each_density_is_compared_and_the_best_named(dropout, board):
 @pytest.mark.parametrize(
     ("stopped", "expected"),
     [
-        (rows(0.67, 0.71, 0.73), ["**no**", "yes", "yes"]),
-        (rows(0.70, 0.69, 0.68), ["yes", "**no**", "**no**"]),
-        (rows(0.71, 0.71, 0.712), ["yes", "**no**", "yes"]),
-        (rows(0.70, 0.71, 0.73, apart=0.02), ["yes, in the mean", "**no**", "yes, in the mean"]),
+        (rows(0.67, 0.71, 0.73), ["not seen", "seen", "seen"]),
+        (rows(0.70, 0.69, 0.68), ["seen", "not seen", "not seen"]),
+        (rows(0.71, 0.71, 0.712), ["seen", "undecided", "seen"]),
+        (rows(0.70, 0.71, 0.73, apart=0.02), ["undecided", "undecided", "undecided"]),
     ],
     ids=["dropout-harms", "pruning-harms", "the-best-of-two-is-no-answer", "chance-may-explain-it"],
 )
-def test_what_is_not_so_is_said(dropout, board, stopped, expected):
-    assert answers(dropout, replace(board, dropout=replace(board.dropout, stopped=stopped))) == expected
+def test_each_verdict(dropout, board, stopped, expected):
+    assert verdicts(dropout, replace(board, dropout=replace(board.dropout, stopped=stopped))) == expected
 
 
 def test_the_table_has_every_density_of_both(dropout, board):

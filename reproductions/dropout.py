@@ -1,23 +1,37 @@
-"""Compare what Frankle & Carbin (2019, arXiv:1803.03635, section 4) found on dropout with the board `cifar10-dropout`.
+"""What Frankle & Carbin (2019, section 4) found on dropout, compared with the board `cifar10-dropout`.
 
-lottery.py writes the results into lottery.md.
+The answers and the table are parts of lottery.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from answers import DENSE, Finding, Row, apart, is_above, ladder, left, listed, mean, points, spread
-from movement import steps_of
-from orderings import Figures, figures
+from answers import (
+    DENSE,
+    Answer,
+    Boards,
+    Figures,
+    Part,
+    Row,
+    apart,
+    figures,
+    judged,
+    ladder,
+    left,
+    mean,
+    of_task,
+    points,
+    single,
+    spread,
+    steps_of,
+)
+from papers import CONV_DROPOUT
 
-from prunebench.leaderboard.boards.published import read_board
 from prunebench.records.results import Result
 
-BOARD = Path(__file__).parent / "cifar10-dropout"
-PLAIN, DROPOUT = "cifar10-conv-2", "cifar10-conv-2-dropout"
+BOARD, PLAIN, DROPOUT = "cifar10-dropout", "cifar10-conv-2", "cifar10-conv-2-dropout"
 
 
 @dataclass(frozen=True)
@@ -44,34 +58,28 @@ class Board:
     steps: int
 
 
-def read(folder: Path) -> Board:
-    results = read_board(folder).results
+def read(boards: Boards) -> Board:
+    results = boards.results(BOARD)
     return Board(_arm(results, PLAIN), _arm(results, DROPOUT), steps_of(results))
 
 
 def _arm(results: Sequence[Result], task: str) -> Arm:
-    own = [result for result in results if result.task == task]
+    own = of_task(results, task)
     return Arm(*(figures(own, metric) for metric in ("early_stop_step", "early_stop_accuracy", "accuracy")))
 
 
-def findings(board: Board) -> Iterator[Finding]:
+def answers(board: Board) -> Iterator[Answer]:
     plain, dropout, best = board.plain.stopped, board.dropout.stopped, board.dropout.best
+    differs = f"{board.steps:,} iterations and {len(ladder(plain))} levels; there {CONV_DROPOUT.setting}"
     dense = apart(dropout[DENSE], plain[DENSE])
-    yield Finding("Dropout makes the dense network better (Conv-2)", points(dense), dense.mean > 0, is_above(dense))
+    claim = "Dropout makes the dense network better (Conv-2)"
+    yield single(claim, CONV_DROPOUT, points(dense), judged(dense), differs)
     pruned = apart(dropout[best], dropout[DENSE])
-    # The best of several densities has a positive mean by chance alone, so the interval decides.
-    yield Finding(
-        "Pruning makes the network with dropout better still",
-        f"most at {left(best[1])}: {points(pruned)}",
-        is_above(pruned),
-    )
+    claim = "Pruning makes the network with dropout better still"
+    yield single(claim, CONV_DROPOUT, f"most at {left(best[1])}: {points(pruned)}", judged(pruned), differs)
     tickets = {sparsity: apart(dropout["imp", sparsity], plain["imp", sparsity]) for sparsity in ladder(plain)}
-    yield Finding(
-        "and dropout makes tickets better",
-        listed({sparsity: points(made) for sparsity, made in tickets.items()}),
-        all(made.mean > 0 for made in tickets.values()),
-        all(map(is_above, tickets.values())),
-    )
+    parts = tuple(Part(left(sparsity), points(made), judged(made)) for sparsity, made in tickets.items())
+    yield Answer("and dropout makes tickets better", CONV_DROPOUT, "", parts, differs)
 
 
 WITH = "with dropout"

@@ -1,6 +1,6 @@
 """Measure how far the weights of the board `mnist-lenet` moved, in tickets and outside, and write movement.csv.
 
-    python leaderboard/movement.py --store .prunebench
+    python reproductions/movement.py --store .prunebench
 
 The store must be that of the run that made the board.
 """
@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from answers import steps_of
+
 from prunebench import load_suite
 from prunebench.api.stages import Prune
 from prunebench.inspection.measures import movements
@@ -23,8 +25,9 @@ from prunebench.leaderboard.boards.published import read_board
 from prunebench.network.description import describe
 from prunebench.records.results import Result
 
-BOARD, FILE = Path(__file__).parent / "mnist-lenet", "movement.csv"
-SUITE = Path(__file__).parent.parent / "suites" / "mnist-lenet.yaml"
+ROOT = Path(__file__).parents[1]
+BOARD, FILE = ROOT / "leaderboard" / "mnist-lenet", "movement.csv"
+SUITE = ROOT / "suites" / "mnist-lenet.yaml"
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,6 @@ def overall(moved: Iterable[Moved]) -> dict[float, dict[int, tuple[float, float]
     return dict(sorted(means.items()))
 
 
-def steps_of(results: Iterable[Result]) -> int:
-    (steps,) = {int(result.params["task.recipe.steps"]) for result in results}
-    return steps
-
-
 def measured(results: Iterable[Result], store: Path, data: Path | None, steps: int) -> Iterator[Moved]:
     """How far the weights of each ticket moved, from the states of the run that made the board."""
     loaded = load_suite(SUITE, settings=[f"tasks.recipe.steps={steps}"])
@@ -84,6 +82,9 @@ def _moved(finished: Finished) -> Iterator[Moved]:
 
 
 def read(path: Path) -> list[Moved]:
+    """What was measured; nothing if there is no such file."""
+    if not path.exists():
+        return []
     with path.open(encoding="utf-8", newline="") as file:
         kinds = {one.name: {"float": float, "int": int, "str": str}[str(one.type)] for one in fields(Moved)}
         return [Moved(**{key: kinds[key](value) for key, value in row.items()}) for row in csv.DictReader(file)]
