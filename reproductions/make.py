@@ -15,11 +15,13 @@ from pathlib import Path
 
 import channels
 import dropout
+import experiments
 import longer_training
 import lottery
 import one_shot
 import orderings
 import rewinding
+import scaling
 import unsourced
 from answers import RULE, Boards, Page, counted, table, wrapped
 
@@ -46,6 +48,10 @@ def _one_shot(board: str, what: str, options: str = "", everything: bool = True)
     claim = "calibration beats magnitude, reconstruction beats selection, and newer methods the older ones"
     page = partial(one_shot.page, board=board, everything=everything)
     return Reproduction(board, f"Pruning after training: {what}", claim, (board,), board + options, page)
+
+
+def _experiment(board: str, title: str, claim: str) -> Reproduction:
+    return Reproduction(board, title, claim, (board,), board, partial(experiments.page, board=board))
 
 
 REPRODUCTIONS = (
@@ -81,6 +87,22 @@ REPRODUCTIONS = (
         "longer-training",
         longer_training.page,
     ),
+    _experiment("layer-collapse", "Layer collapse", "SynFlow trains at sparsities where other scores remove a layer"),
+    _experiment(
+        "at-initialization",
+        "Pruning at initialization",
+        "it chooses how many weights each layer keeps, and not which; tickets choose weights",
+    ),
+    _experiment("rigl-ablations", "Ablations of RigL", "ERK, new weights of zero and a share that decays are best"),
+    _experiment("early-pruning", "Early pruning", "the mask of the end of training is there after its first epochs"),
+    Reproduction(
+        "scaling",
+        "Scaling",
+        "one law describes the error of pruned networks of any width and depth",
+        (scaling.BOARD,),
+        "scaling",
+        scaling.page,
+    ),
     _one_shot("one-shot", "small networks on MNIST"),
     _one_shot("text-gpt-one-shot", "a small GPT"),
     _one_shot("text-minilm-one-shot", "a pretrained encoder"),
@@ -110,7 +132,8 @@ HOW = """\
 `python reproductions/make.py` writes these pages and this one from the trials of the boards, in `trials.jsonl`, and
 changes nothing if the boards have not changed. A page is left out as long as one of its boards is not published.
 `--boards results --output FOLDER` does the same with boards of your own runs. `python reproductions/movement.py --store
-.prunebench` measures how far weights moved, from the states of the run of `mnist-lenet`."""
+.prunebench` measures how far weights moved, from the states of the run of `mnist-lenet`, and `connectivity.py` how far
+apart two trainings of a ticket end, from those of `rewinding`."""
 
 
 def pages(boards: Boards) -> Iterator[tuple[Reproduction, Page]]:

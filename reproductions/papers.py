@@ -9,6 +9,11 @@ CONV_DROPOUT = Source("Frankle & Carbin 2019, section 4", "1803.03635", "20,000 
 STABLE = Source("Frankle et al. 2019", "1903.01611", "ResNets and VGG on CIFAR-10 and ImageNet")
 RENDA = Source("Renda et al. 2020", "2003.02389", "ResNets on CIFAR-10 and ImageNet, GNMT")
 EVCI = Source("Evci et al. 2020", "1911.11134", "ResNet-50 on ImageNet, WRN-22-2 on CIFAR-10")
+MISSING = Source("Frankle et al. 2021", "2009.08576", "ResNets and VGG on CIFAR-10, Tiny ImageNet and ImageNet")
+EARLY_BIRD = Source("You et al. 2020", "1909.11957", "channels of VGG-16 and PreResNet-101 on CIFAR")
+SNIP_ITERATIVE = Source("de Jorge et al. 2021", "2006.09081", "VGG-19 and ResNet-50 on CIFAR and Tiny ImageNet")
+ROSENFELD = Source("Rosenfeld et al. 2021", "2006.10621", "ResNets of many sizes on CIFAR-10 and ImageNet")
+CONNECTED = Source("Frankle et al. 2020", "1912.05671", "LeNet on MNIST, ResNets and VGG on CIFAR-10 and ImageNet")
 TANAKA = Source("Tanaka et al. 2020", "2006.05467", "VGG and ResNets on CIFAR and Tiny ImageNet")
 PRUNINGBENCH = Source("Li et al. 2024 (PruningBench)", "2406.12315", "ResNet-50 on CIFAR-100 and others, one seed")
 
