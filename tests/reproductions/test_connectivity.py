@@ -21,6 +21,7 @@ def test_nothing_was_measured_where_there_is_no_file(connectivity, tmp_path):
 
 
 def test_tickets_of_a_store_are_trained_twice_more(connectivity, tmp_path, monkeypatch, suite_of_tickets):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(connectivity, "SUITE", suite_of_tickets)
     session.run_suite(session.load_suite(suite_of_tickets), store=tmp_path / "store", data=None)
     found = list(connectivity.measured(tmp_path / "store"))
