@@ -68,13 +68,25 @@ def _add(layer: Any, inputs: tuple[torch.Tensor, ...], outputs: torch.Tensor) ->
 class WithFactors(nn.Module):
     """A layer and its factors side by side, as they are delivered: without a hook, so that any exporter sees both."""
 
-    def __init__(self, layer: nn.Module, factors: nn.Module) -> None:
+    def __init__(self, layer: Any, factors: Any) -> None:
         super().__init__()
         self.layer, self.low_rank = layer, factors
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         outputs: torch.Tensor = self.layer(inputs) + self.low_rank(inputs)
         return outputs
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """Of linear layers the sum of both: torch's fused layers read it, and do not call the layer."""
+        inner, outer = self.low_rank
+        found: torch.Tensor = self.layer.weight + outer.weight @ inner.weight
+        return found
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        found: torch.Tensor | None = self.layer.bias
+        return found
 
 
 def without_hooks(module: nn.Module) -> tuple[nn.Module, dict[str, str]]:
@@ -88,7 +100,7 @@ def without_hooks(module: nn.Module) -> tuple[nn.Module, dict[str, str]]:
     for path in found:
         layer = module.get_submodule(path)
         if layer not in made and not isinstance(layer, WithFactors):
-            made[layer] = WithFactors(layer, layer._modules[CHILD])  # type: ignore[arg-type]
+            made[layer] = WithFactors(layer, layer._modules[CHILD])
     for layer in made:
         del layer._modules[CHILD]
         for key, hook in list(layer._forward_hooks.items()):

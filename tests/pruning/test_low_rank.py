@@ -115,6 +115,16 @@ def test_what_is_delivered_has_no_hooks_and_the_same_outputs():
     assert named["linear.weight"] == "linear.layer.weight"
 
 
+def test_fused_layers_of_torch_read_the_sum_of_both():
+    """Without gradients nn.TransformerEncoderLayer does not call its linear layers, if they have no hooks."""
+    whole = nn.Sequential(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)).eval()
+    module = cut_out(whole, NetworkCut(ranks=(("0.linear1.weight", 2), ("0.linear2.weight", 2))))
+    inputs = torch.randn(2, 5, 8)
+    with torch.no_grad():
+        expected = module(inputs)
+        torch.testing.assert_close(without_hooks(copied(module))[0](inputs), expected)
+
+
 def test_a_network_that_is_one_layer_is_delivered_too():
     layer = cut_out(nn.Linear(4, 3).double(), NetworkCut(ranks=(("weight", 1),)))
     inputs = torch.randn(2, 4, dtype=torch.float64)
