@@ -158,6 +158,18 @@ def test_fine_tuning_trains_the_factors_keeps_zeros_and_costs_what_both_parts_do
     assert after.cost.training_flops - before.cost.training_flops > 0.8 * 3 * flops * examples
 
 
+def test_the_sparse_engine_trains_both_parts_too(run_stages, tiny):
+    ends = []
+    for engine in ("dense", "sparse"):
+        task = tiny.task(tiny.MLP(hidden=(24, 12)), steps=6, engine=engine)
+        ends.append(run_stages(task, Train(), PruneLayerwise(by=Halves(), density=0.3), Train(until="+3it")).end)
+    dense, sparse = ends
+    assert any(dense.cut.ranks)
+    assert sparse.cost.training_flops == pytest.approx(dense.cost.training_flops)
+    for name, value in dense.parameters.items():
+        torch.testing.assert_close(sparse.parameters[name], value, rtol=1e-4, atol=1e-5)
+
+
 def test_a_training_in_pieces_has_the_same_bits(run_stages, task):
     stages = (Train(), PRUNED, Train(until="+4it"))
     whole = run_stages(task, *stages).end
