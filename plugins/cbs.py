@@ -24,6 +24,7 @@ class CBS(prunebench.Method):
     """
 
     name = "cbs"
+    family = "after training"
     version = 2  # since 2 the starts are compared on the examples of the gradients and no more
     reference = "Yu et al. 2022, arXiv:2203.04466"
     presets = {

@@ -27,6 +27,7 @@ class CHITA(prunebench.Method):
     """
 
     name = "chita"
+    family = "after training"
     version = 1
     reference = "Benbaki et al. 2023, arXiv:2302.14623"
     presets = {

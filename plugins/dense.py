@@ -9,6 +9,7 @@ class Dense(prunebench.Method):
     """Train without pruning anything."""
 
     name = "dense"
+    family = "control"
     version = 1
     control = True
 
@@ -24,6 +25,7 @@ class DenseAsGiven(prunebench.Method):
     """
 
     name = "dense-as-given"
+    family = "control"
     version = 1
     control = True
     as_given = True

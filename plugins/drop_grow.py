@@ -71,6 +71,8 @@ def check_first_dense(sizes: Sequence[int], density: float) -> None:
 class DropGrow(SparseTraining):
     """Sparse training that moves connections; a subclass says where they grow."""
 
+    family = "during training"
+
     interval: Annotated[prunebench.Time, Doc("time between mask updates")] = "100it"
     until: Annotated[prunebench.Time, Doc("when mask updates end")] = "75%"
     fraction: Annotated[float, Gt(0), Le(1), Doc("share of a layer's kept weights that an update moves at first")] = 0.3

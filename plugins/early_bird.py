@@ -24,6 +24,7 @@ class EarlyBird(prunebench.Method):
     """
 
     name = "early-bird"
+    family = "during training"
     version = 1
     reference = "You et al. 2020, arXiv:1909.11957"
 

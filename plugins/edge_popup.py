@@ -20,6 +20,7 @@ class EdgePopup(prunebench.Method):
     """
 
     name = "edge-popup"
+    family = "learned masks"
     version = 1
     reference = "Ramanujan et al. 2020, arXiv:1911.13299"
     presets = {

@@ -31,6 +31,7 @@ class RandomChannels(Uniform):
     """Train, remove channels and heads at random, fine-tune: what any criterion has to beat."""
 
     name = "random-channels"
+    family = "random pruning"
     version = 1
     reference = "the random baseline; see Mittal et al. 2018, arXiv:1801.10447"
     exempt = {"inversion": "random scores do not say which channels matter"}

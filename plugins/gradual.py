@@ -18,6 +18,7 @@ class Gradual(prunebench.Method):
     """
 
     name = "gradual"
+    family = "during training"
     version = 1
     reference = "Zhu & Gupta 2017, arXiv:1710.01878"
     presets = {

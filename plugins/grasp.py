@@ -20,6 +20,7 @@ class GraSP(prunebench.Method):
     """
 
     name = "grasp"
+    family = "at initialization"
     version = 2
     reference = "Wang et al. 2020, arXiv:2002.07376"
     presets = {

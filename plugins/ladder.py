@@ -18,6 +18,8 @@ class Ladder(prunebench.Method):
     their own it is cut at a fraction of a level: at the x at which (1 - rate) ** x of each layer add up to the target.
     """
 
+    family = "rewinding"
+
     rate: Annotated[float, Gt(0), Lt(1), Doc("share of the remaining weights that each level removes")] = 0.2
     iterative: Annotated[bool, Doc("false: one level, straight to the target")] = True
     scope: Annotated[

@@ -17,6 +17,7 @@ class Magnitude(prunebench.Method):
     """
 
     name = "magnitude"
+    family = "after training"
     version = 1
     reference = "Han et al. 2015, arXiv:1506.02626"
 
@@ -42,6 +43,7 @@ class MagnitudeAtInitialization(prunebench.Method):
     """
 
     name = "magnitude-init"
+    family = "at initialization"
     version = 1
     reference = "Frankle et al. 2021, arXiv:2009.08576"
 

@@ -25,6 +25,7 @@ class Movement(prunebench.Method):
     """
 
     name = "movement"
+    family = "learned masks"
     version = 1
     reference = "Sanh et al. 2020, arXiv:2005.07683"
     presets = {

@@ -35,6 +35,7 @@ class NM(Grouped):
     """
 
     name = "nm"
+    family = "after training"
     version = 1
     reference = "Mishra et al. 2021 (ASP), arXiv:2104.08378"
     presets = {

@@ -18,6 +18,7 @@ class OBD(prunebench.Method):
     """
 
     name = "obd"
+    family = "after training"
     version = 1
     reference = (
         "LeCun et al. 1989, Optimal Brain Damage; with the Fisher information: Theis et al. 2018, arXiv:1801.05787"

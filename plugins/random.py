@@ -17,6 +17,7 @@ class Random(prunebench.Method):
     """
 
     name = "random"
+    family = "random pruning"
     version = 1
     reference = "Gale et al. 2019, arXiv:1902.09574; ER: Mocanu et al. 2018; ERK: Evci et al. 2020, arXiv:1911.11134"
     exempt = {"inversion": "random scores do not say which weights matter"}

@@ -15,6 +15,7 @@ class SNIP(prunebench.Method):
     """Keep the weights whose removal at initialization would change the loss the most: |w * dL/dw|, in one shot."""
 
     name = "snip"
+    family = "at initialization"
     version = 1
     reference = "Lee et al. 2019, arXiv:1810.02340"
     presets = {

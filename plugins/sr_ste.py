@@ -20,6 +20,7 @@ class SRSTE(Grouped):
     """
 
     name = "sr-ste"
+    family = "during training"
     version = 1
     reference = "Zhou et al. 2021, arXiv:2102.04010"
     presets = {

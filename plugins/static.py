@@ -14,6 +14,7 @@ class Static(SparseTraining):
     """
 
     name = "static"
+    family = "random pruning"
     version = 1
     reference = "Evci et al. 2020, arXiv:1911.11134; ER: Mocanu et al. 2018, arXiv:1707.04780"
     presets = {

@@ -17,6 +17,7 @@ class STE(prunebench.Method):
     """
 
     name = "ste"
+    family = "during training"
     version = 1
     reference = "Bengio et al. 2013, arXiv:1308.3432; pruned weights: Lin et al. 2020 (DPF), arXiv:2006.07253"
 

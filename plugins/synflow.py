@@ -32,6 +32,7 @@ class SynFlow(prunebench.Method):
     """
 
     name = "synflow"
+    family = "at initialization"
     version = 1
     reference = "Tanaka et al. 2020, arXiv:2006.05467"
     presets = {

@@ -19,6 +19,7 @@ class Transfer(prunebench.Method):
     """
 
     name = "transfer"
+    family = "at initialization"
     version = 1
     reference = "Morcos et al. 2019, arXiv:1906.02773"
     exempt = {

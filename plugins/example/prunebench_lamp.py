@@ -18,6 +18,7 @@ class LAMP(prunebench.Method):
     """
 
     name = "lamp"
+    family = "after training"
     reference = "Lee et al. 2021, arXiv:2010.07611"
 
     finetune: Annotated[prunebench.Time, Doc("length of each fine-tuning, such as 10ep; 0 for none")] = "25%"

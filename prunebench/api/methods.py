@@ -140,6 +140,9 @@ class Method(Component):
     as_given: ClassVar[bool] = False
     """Whether this control is the network in a task's file of weights, without training: it stands beside the network
     that is compared with, in tasks whose file has all weights."""
+    family: ClassVar[str] = "other"
+    """What kind of method it is, by which plots are coloured: at initialization, rewinding, during training, learned
+    masks, after training, layer by layer, structured, random pruning, or other. It is in no key."""
     structured: ClassVar[bool] = False
     """Whether it removes channels or heads: its targets are then the `reductions` of a suite, where it has any."""
     whole_blocks: ClassVar[bool] = False
@@ -273,6 +276,8 @@ class LayerwiseMethod(Method):
     `finetune` says so.
     """
 
+    family: ClassVar[str] = "layer by layer"
+
     examples: Annotated[int, Ge(1), Doc("calibration examples, drawn from the training examples")] = 128
     allocation: Annotated[
         LayerAllocation | Outliers,
@@ -305,6 +310,7 @@ class StructuredMethod(Method):
     it again from `rewind_to` to the end of the recipe.
     """
 
+    family: ClassVar[str] = "structured"
     structured: ClassVar[bool] = True
 
     allocation: Annotated[

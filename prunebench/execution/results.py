@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from prunebench.api.errors import CorruptEntry, DataError
+from prunebench.api.methods import Method
 from prunebench.api.objectives import ACCURACY, Metric
 from prunebench.api.registry import Registry
 from prunebench.api.tasks import Task, Trial
@@ -26,6 +27,7 @@ from prunebench.records.keys import digest
 from prunebench.records.results import (
     AS_GIVEN,
     DENSITY,
+    FAMILY,
     IMPORTED,
     OF_ENGINE,
     OF_PROTOCOL,
@@ -184,6 +186,7 @@ def _result(
         provenance={
             "key": planned.chain[-1] if planned.chain else "",
             "data": fingerprint,
+            FAMILY: _family(trial),
             **_start(trial.task),
             **_given(trial),
             **_imported(trial),
@@ -216,6 +219,12 @@ def _given(trial: Trial) -> dict[str, str]:
     """The file of a network that is not trained here."""
     weights = trial.task.weights if trial.entry.method.as_given else None
     return {} if weights is None else {AS_GIVEN: Path(weights.file.path).name}
+
+
+def _family(trial: Trial) -> str:
+    """The family of the method; of a pipeline that of the first of its methods that has one."""
+    families = [part.family for _, part in components(trial) if isinstance(part, Method)]
+    return next((family for family in families if family != Method.family), Method.family)
 
 
 def _imported(trial: Trial) -> dict[str, str]:

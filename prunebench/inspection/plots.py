@@ -8,10 +8,11 @@ from typing import Any
 from prunebench.inspection.findings import Findings
 from prunebench.inspection.stability import Stability
 from prunebench.leaderboard.plots.rendering import svg
-from prunebench.leaderboard.plots.style import FAINT, LEGEND, Spec, of_card
+from prunebench.leaderboard.plots.style import FAINT, INK, Spec, of_card
 
 WIDTH, HEIGHT, BAR = 430, 240, 10
 """Pixels of a plot, and of a bar in it."""
+LEGEND: Spec = {"title": None, "labelColor": INK, "labelFontSize": 11, "labelLimit": 400, "rowPadding": 3}
 COLORS = ("var(--series-0)", "var(--series-1)", "var(--series-2)")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.api.errors import BoardError
+from prunebench.leaderboard.families import family_named
 from prunebench.leaderboard.metrics import Objective, as_text
 from prunebench.messages.plain_text import cell as text_cell
 from prunebench.messages.plain_text import of_cell, visible
@@ -198,6 +199,7 @@ def _row(one: Reported, suite: str, objective: Objective) -> dict[str, Any]:
         "suite": suite,
         "task": one.task,
         "method": one.label,
+        "family": family_named([one.method]),
         "control": False,
         "target_sparsity": one.sparsity,
         "n": one.n,

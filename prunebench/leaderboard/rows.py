@@ -21,6 +21,7 @@ from prunebench.leaderboard.cells import (
     ratio_of,
     reference_of,
 )
+from prunebench.leaderboard.families import OTHER, family_of
 from prunebench.leaderboard.metrics import Objective, as_text, margin, metric_of, objective_of
 from prunebench.leaderboard.reported import STATUS, rows_of
 from prunebench.leaderboard.runtime_figures import in_runtimes, is_remark
@@ -120,6 +121,7 @@ COLUMNS = {
     "command": "the command that does the row's work again, with the dense network that it is compared with",
     "export_command": "the command that writes the network of its first seed to files, to which `--runtime NAME` is "
     "added; only where runtimes were measured",
+    "family": "family of the method, by which plots are coloured",
     "control": "whether this is the dense network that the others are compared with",
     "as_given": "the file of weights that this dense network is, without training here; others are not compared with "
     "it",
@@ -154,6 +156,7 @@ OPTIONAL = (
 _TEXTS = (
     "task",
     "method",
+    "family",
     "status",
     "reason",
     "suite",
@@ -266,6 +269,7 @@ def _row(cell: Cell, reference: Reference, place: Place | None, objective: Objec
         "task": cell.task,
         "protocol": newest.protocol if newest else "",
         "method": cell.method,
+        "family": family_of(newest) if newest else OTHER,
         "variant": newest.variant if newest else "",
         "control": cell.control,
         "as_given": cell.said_of_any(AS_GIVEN) or None,

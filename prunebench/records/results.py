@@ -242,6 +242,9 @@ AS_GIVEN = "method.as_given"
 TUNED = "method.tuned"
 """Entry of a provenance with the values that were chosen on the validation split, and among how many candidates."""
 
+FAMILY = "method.family"
+"""Entry of a provenance with the family of the method; results from before there were families lack it."""
+
 OWN_RECIPE = "method.recipe"
 """Entry of a provenance with the values that the entry trained by instead of those of the task's recipe."""
 

@@ -83,6 +83,13 @@ def test_a_pipeline_is_told_with_the_methods_in_it(provenance, method):
         assert found[f"method.{part.name}.version"] == "1"
 
 
+def test_a_result_says_the_family_of_its_method_and_a_pipelines_of_its_first_that_has_one(provenance, method):
+    assert provenance(method("snip"))["method.family"] == "at initialization"
+    deploy, prune = prunebench.Deploy(by=method("int8")), Prune(by=method("magnitude"), density=0.5)
+    assert provenance(Pipeline(chain=(Initialize(), Train(), prune, deploy)))["method.family"] == "after training"
+    assert provenance(Pipeline(chain=(Initialize(), Train(), deploy)))["method.family"] == "other"
+
+
 def evaluation(step, validation_loss, test_accuracy):
     figures = {"step": float(step), "test_accuracy": test_accuracy}
     return figures if validation_loss is None else figures | {"validation_loss": validation_loss}

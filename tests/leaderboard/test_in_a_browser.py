@@ -142,7 +142,8 @@ def test_plots_show_each_method_until_it_is_switched_off(page):
     points = f"[...{plot}.querySelectorAll('.mark-symbol path')].map((one) => one.ariaLabel)"
     assert page.run(lines) == 3
     assert "good at 90 %: 93.20 ± 1.25 %" in page.run(points)
-    button = "[...document.querySelectorAll('.legend')[0].children].find((one) => one.textContent === 'good')"
+    legend = "[...document.querySelectorAll('.legend')[0].querySelectorAll('button')]"
+    button = f"{legend}.find((one) => one.textContent === 'good')"
     assert page.run(f"{button}.getAttribute('aria-pressed')") == "true"
     page.run(f"{button}.click()")
     page.wait(f"{lines} === 2")

@@ -26,7 +26,7 @@ from prunebench.leaderboard.rows import rows
 from prunebench.leaderboard.tables.sections import front, sections
 
 SVG = "{http://www.w3.org/2000/svg}"
-BLUE = of_svg("var(--series-0)")
+FRONT = of_svg("var(--faint)")
 
 
 @pytest.fixture
@@ -56,8 +56,14 @@ def texts(spec):
 
 def panel(spec, method):
     """The values of a method in a plot with a panel each."""
-    (panels,) = spec["concat"][0]["concat"]
+    (panels,) = spec["vconcat"][0]["concat"][0]["concat"]
     return [value for value in panels["data"]["values"] if value["method"] == method]
+
+
+def points_of(plot):
+    """The channels of the points of a plot."""
+    (found,) = [layer["encoding"] for layer in plot["layer"] if layer["mark"]["type"] == "point"]
+    return found
 
 
 def accuracy_card(results):
@@ -71,10 +77,10 @@ def cost_card(results):
 
 def test_the_svg_shows_what_the_page_shows(board):
     section = section_of(board)
-    page, card = curves(section, primary(section)), accuracy_card(board)
+    page, (card, _) = curves(section, primary(section)), accuracy_card(board)["vconcat"]
     assert page["data"] == card["data"]
     assert [layer["mark"]["type"] for layer in page["layer"]] == [layer["mark"]["type"] for layer in card["layer"]]
-    assert card["layer"][-1]["encoding"]["x"] == page["layer"][-1]["encoding"]["x"]
+    assert points_of(card)["x"] == points_of(page)["x"]
 
 
 def test_sparsity_grows_to_the_right_in_logarithmic_steps_and_is_labelled_in_percent(board):
@@ -95,12 +101,12 @@ def thin(board):
 def test_the_legend_is_in_the_order_of_the_ranking_and_the_dense_network_is_named(board):
     for card in (accuracy_card(board), cost_card(board)):
         said = texts(card)
-        assert [text for text in said if text in ("good", "poor")] == ["good", "poor"]
+        assert [text for text in said if text in ("good", "poor")][-2:] == ["good", "poor"]
         assert any("dotted: unpruned" in text for text in said)
 
 
 def test_cost_is_in_dense_trainings_a_panel_a_sparsity_and_what_cost_nothing_is_left_out(board):
-    low, high = cost_card(board)["concat"]
+    low, high = cost_card(board)["vconcat"][0]["concat"]
     assert (low["title"]["text"], high["title"]["text"]) == ("90 % sparsity", "98 % sparsity")
     found = {
         (one["title"]["text"], value["method"]): (value["cost"], value["center"])
@@ -149,7 +155,7 @@ def test_the_front_is_drawn_as_steps(result):
     (line,) = [
         element.get("d")
         for element in drawn(cost_card(results))
-        if element.tag == f"{SVG}path" and element.get("stroke") == BLUE and element.get("fill") is None
+        if element.tag == f"{SVG}path" and element.get("stroke") == FRONT and element.get("fill") is None
     ]
     corners = [tuple(map(float, corner)) for corner in re.findall(r"([\d.]+),([\d.]+)", line)]
     # From the cheapest at its height to the next, and up to it.
@@ -161,12 +167,12 @@ def test_the_front_is_drawn_as_steps(result):
 def test_of_many_sparsities_six_have_a_panel_the_lowest_and_the_highest_too(result):
     results = [result(sparsity=level / 20) for level in range(1, 20)]
     assert shown(section_of(results)) == pytest.approx([0.05, 0.25, 0.4, 0.6, 0.75, 0.95])
-    assert len(cost_card(results)["concat"]) == 6
+    assert len(cost_card(results)["vconcat"][0]["concat"]) == 6
 
 
 def test_a_lone_point_that_costs_what_the_dense_network_costs_is_drawn(result):
-    (one,) = cost_card([result(metrics={"training_cost": 1.0})])["concat"]
-    left, right = one["layer"][-1]["encoding"]["x"]["scale"]["domain"]
+    (one,) = cost_card([result(metrics={"training_cost": 1.0})])["vconcat"][0]["concat"]
+    left, right = points_of(one)["x"]["scale"]["domain"]
     assert left < 1 < right
 
 
@@ -300,7 +306,7 @@ def test_text_of_results_is_no_expression_and_no_color(seeds):
     labels = ["var(--ink)", "' + datum + '", "$a_b$ <b> & \\", "legend"]
     results = [one for place, label in enumerate(labels) for one in seeds(0.9 - place / 10, method=label)]
     for card in (accuracy_card(results), cost_card(results)):
-        assert [text for text in texts(card) if text in labels] == labels
+        assert [text for text in texts(card) if text in labels][-4:] == labels
 
 
 def test_names_are_text_in_panels_too(result):

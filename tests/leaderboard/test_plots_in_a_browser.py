@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 
@@ -264,6 +265,26 @@ def test_one_legend_switches_a_method_in_all_curves_of_its_task(page):
     page.run(f"button('{COST}', 'show all').click()")
     page.wait(f"labels('{THERE}', 'symbol').length === 6")
     assert page.complaints == []
+
+
+def test_the_lines_of_curves_are_named_and_the_methods_of_a_legend_are_under_their_family(page):
+    names = f"[...figure('{ACCURACY}').querySelectorAll('.mark-text.role-mark text')].map((one) => one.textContent)"
+    assert {name[:4] for name in page.run(names)} == {name[:4] for name in PATHS}
+    page.run(f"button('{COST}', 'good').click()")
+    page.wait(f"!({names}).includes('good')")
+    legend = f"[...figure('{ACCURACY}').querySelectorAll('.family')].map((one) => one.innerText.split('\\n')[0])"
+    assert page.run(legend) == ["other"]
+
+
+def test_every_plot_of_every_published_page_is_drawn(chromium):
+    pages = sorted((Path(__file__).parents[2] / "leaderboard").glob("*/index.html"))
+    assert len(pages) > 5
+    for file in pages:
+        page = chromium.open_page(f"file://{file}")
+        page.wait(
+            "Number(document.documentElement.dataset.plots) === document.querySelectorAll('figure script').length"
+        )
+        assert page.complaints == []
 
 
 def test_a_method_whose_legend_has_the_focus_stands_before_the_others(page):

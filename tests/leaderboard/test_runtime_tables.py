@@ -160,7 +160,7 @@ def test_a_latency_that_differs_by_less_than_a_twentieth_wins_nothing(section_of
 def test_the_plot_has_a_panel_for_each_runtime_and_its_front(section_of):
     both = figures(latency=2.0, accuracy=0.94) | figures("vino", latency=1.0, accuracy=0.93)
     section, _ = section_of(DENSE, ("cut", 0, 0.94, both, {}), ("slow", 0, 0.9, figures(latency=3.0, accuracy=0.9), {}))
-    panels = {panel["title"]["text"]: panel["data"]["values"] for panel in fronts(section)["concat"]}
+    panels = {panel["title"]["text"]: panel["data"]["values"] for panel in fronts(section)["vconcat"][0]["concat"]}
     assert {label: [one["method"] for one in values if one["front"]] for label, values in panels.items()} == {
         "ort": ["dense", "cut"],
         "vino": ["cut"],
@@ -293,10 +293,10 @@ def test_the_front_of_sizes_is_another_one(section_of):
         ("fast", 0, 0.9, figures(latency=1.0, accuracy=0.92, size=2000.0), {}),
     )
     for axis, expected in ((LATENCY, {"dense", "fast"}), (SIZE, {"dense", "small"})):
-        [panel] = fronts(section, axis)["concat"]
+        [panel] = fronts(section, axis)["vconcat"][0]["concat"]
         assert {one["method"] for one in panel["data"]["values"] if one["front"]} == expected
         assert [one["method"] for one in panel["data"]["values"] if one["first"]] == [(expected - {"dense"}).pop()]
-    places = {one["method"]: one["x"] for one in fronts(section, SIZE)["concat"][0]["data"]["values"]}
+    places = {one["method"]: one["x"] for one in fronts(section, SIZE)["vconcat"][0]["concat"][0]["data"]["values"]}
     assert places == {"dense": 0.25, "small": 0.1, "fast": 2.0}
 
 

@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from prunebench.leaderboard.plots.labels import point_names, with_legend
 from prunebench.leaderboard.plots.marks import (
     EVERY,
+    PAGE_HEIGHT,
     by_method,
     chart,
     dense_layers,
@@ -24,18 +26,15 @@ from prunebench.leaderboard.plots.marks import (
     points,
 )
 from prunebench.leaderboard.plots.measures import Measure, primary
-from prunebench.leaderboard.plots.style import CARD, FAINT, LEGEND, Spec, control, of_card, of_svg
+from prunebench.leaderboard.plots.style import FAINT, Spec, control, of_card
 from prunebench.leaderboard.tables.sections import Row, Section, front, percent
 
 COLUMNS, ROWS = 3, 2
 """Panels of an SVG."""
-WIDTH, HEIGHT = 178, 165
+WIDTH, HEIGHT, SPACING = 178, 165, 14
 HEADROOM = 0.25
 """Of a panel's height, for the names of the front."""
 MARGIN = 0.05
-BLUE, GREY = "var(--series-0)", "#9aa1a9"
-TEXT, LETTER, LINE = 10, 5.4, 11
-"""Pixels of a name: its size, the width of a letter on average, and its line."""
 
 
 def title(section: Section) -> str:
@@ -76,6 +75,7 @@ def costs(section: Section) -> Spec:
         point_layer(
             across, measure, {**color, "shape": by_method(section, "shape"), "opacity": lit(1.0, 0.12)}, values
         ),
+        *point_names(section, _ON_FRONT, PAGE_HEIGHT, measure.sign),
     ]
     spec = chart(section, measure, values, title(section), layers)
     spec["params"][0]["value"] = options[chosen]["value"]
@@ -127,16 +127,20 @@ def _reach(across: Spec, measure: Measure, paint: Spec) -> Spec:
     return {"mark": {"type": "rule", "strokeWidth": 2.5}, "encoding": {"x": across, **measure.between, **paint}}
 
 
+_ORDER: list[Spec] = [{"field": "cost"}, {"field": "merit", "order": "descending"}, {"field": "method"}]
+_ON_FRONT: list[Spec] = [
+    {"filter": "picked.level >= 0 && datum.complete"},
+    {"window": [{"op": "max", "field": "merit", "as": "best"}], "sort": _ORDER},
+    {"window": [{"op": "lag", "field": "best", "as": "before"}], "sort": _ORDER},
+    {"filter": "!isValid(datum.before) || datum.merit > datum.before"},
+]
+"""Transforms that leave the complete rows of one sparsity that none beats at no more cost."""
+
+
 def _front(across: Spec, measure: Measure, **mark: Any) -> Spec:
-    """The complete rows of one sparsity that none beats at no more cost: steps, as between them nothing is known."""
-    order = [{"field": "cost"}, {"field": "merit", "order": "descending"}, {"field": "method"}]
+    """These rows as steps, as between them nothing is known."""
     return {
-        "transform": [
-            {"filter": "picked.level >= 0 && datum.complete"},
-            {"window": [{"op": "max", "field": "merit", "as": "best"}], "sort": order},
-            {"window": [{"op": "lag", "field": "best", "as": "before"}], "sort": order},
-            {"filter": "!isValid(datum.before) || datum.merit > datum.before"},
-        ],
+        "transform": _ON_FRONT,
         "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 6, "opacity": 0.35, "color": FAINT} | mark,
         "encoding": {"x": across, "y": measure.encoding(), "order": {"field": "cost"}},
     }
@@ -155,22 +159,20 @@ def shown(section: Section) -> list[float]:
 
 
 def costs_card(section: Section) -> Spec:
-    """The same as an SVG: a panel a sparsity, with a legend, or of many methods with the front's names."""
+    """The same as an SVG: a panel a sparsity, with a legend."""
     values = [value for value in points(section, primary(section)) if value["cost"]]
     crowded, sparsities = is_crowded(section), shown(section)
     panels = [
         _panel(section, sparsity, values, crowded, left=place % COLUMNS == 0, low=place + COLUMNS >= len(sparsities))
         for place, sparsity in enumerate(sparsities)
     ]
-    spec = {
-        "concat": of_svg(panels, LEGEND | {"orient": "bottom", "columns": COLUMNS, "symbolStrokeWidth": 1.5}),
-        "columns": COLUMNS,
-        "spacing": {"row": 10, "column": 14},
-        "params": [{"name": "picked", "value": {"level": 0}}],
-    }
+    width, methods = COLUMNS * (WIDTH + SPACING), {value["method"] for value in values}
+    plots = {"concat": panels, "columns": COLUMNS, "spacing": {"row": 10, "column": SPACING}}
+    spec = with_legend(section, plots, methods, width, named=not crowded, lines=False)
+    spec["params"] = [{"name": "picked", "value": {"level": 0}}, {"name": "lit", "value": ""}]
     said = "line: the Pareto front, methods that none beats at no more cost", "bars: one sample standard deviation"
     notes = explained(section, primary(section), values)
-    return of_card(spec, f"{section.title}: {title(section).lower()}", *said, "grey: all others" * crowded, *notes)
+    return of_card(spec, f"{section.title}: {title(section).lower()}", *said, "pale: all others" * crowded, *notes)
 
 
 def _panel(section: Section, sparsity: float, values: Sequence[Spec], crowded: bool, *, left: bool, low: bool) -> Spec:
@@ -188,29 +190,27 @@ def _panel(section: Section, sparsity: float, values: Sequence[Spec], crowded: b
     across["axis"]["title"] = across["axis"]["title"] if low else None
     heights = _domain(section, own, measure, logarithmic)
     framed = {"y": measure.encoding(domain=heights, padding=0), "x": across}
-    color = {"color": by_method(section, "color")}
+    color = {"color": by_method(section, "hue" if crowded else "color")}
     marks = {**color, "shape": by_method(section, "shape")}
     if crowded:
-        color = marks = {"color": {"condition": {"test": "datum.best", "value": BLUE}, "value": GREY}}
+        marks = {**color, "opacity": {"condition": {"test": "datum.best", "value": 1}, "value": 0.45}}
     layers = [
         *dense_layers(section, measure),
         _once(across),
-        _front(across, measure, strokeWidth=1.2, opacity=1, color=BLUE),
-        _reach(across, measure, {**color, "opacity": {"value": 0.4}}),
+        _front(across, measure, strokeWidth=1.2, opacity=1, color=FAINT),
+        _reach(across, measure, {**color, "opacity": {"value": 0.15 if crowded else 0.4}}),
         point_layer(across, measure, marks, size=30 if crowded else 50, strokeWidth=1.2, opacity=1),
     ]
     layers[-1]["encoding"] |= framed
-    if crowded:
-        layers += _names(
-            [value for value in own if value["best"]], across["scale"]["domain"], heights, measure, logarithmic
-        )
+    name = f"at{section.sparsities.index(sparsity)}"
     return {
+        "name": name,
         "title": {"text": f"{percent(sparsity)} % sparsity{note}", "fontSize": 11, "offset": 4, "frame": "group"},
         "width": WIDTH,
         "height": HEIGHT,
         "data": {"values": own},
         "transform": measure.placed,
-        "layer": layers,
+        "layer": [*layers, *point_names(section, _ON_FRONT, HEIGHT, measure.sign, name)],
     }
 
 
@@ -223,34 +223,3 @@ def _domain(section: Section, values: Sequence[Spec], measure: Measure, logarith
     reach = (max(places) - min(places)) or 1.0
     below, above = (MARGIN, HEADROOM) if measure.sign > 0 else (HEADROOM, MARGIN)
     return [min(places) - below * reach, max(places) + above * reach]
-
-
-def _names(
-    values: Sequence[Spec], costs: Sequence[float], heights: Sequence[float], measure: Measure, logarithmic: bool
-) -> list[Spec]:
-    """The front's methods by name, to the left on the better side, where no point can be; names that would touch are
-    moved away."""
-    names: list[Spec] = []
-    away = -measure.sign  # pixels are counted downwards
-    for value in sorted(values, key=lambda value: float(value["cost"])):
-        x = WIDTH * math.log(value["cost"] / costs[0]) / math.log(costs[1] / costs[0])
-        y = HEIGHT * (1 - (measure.height(value["center"], logarithmic) - heights[0]) / (heights[1] - heights[0]))
-        length = LETTER * len(value["method"])
-        right, low = max(x - 3, length + 2), y + 3 * away
-        for other in sorted(names, key=lambda name: -away * float(name["low"]), reverse=True):
-            if right - length < other["right"] and right > other["left"] and abs(low - other["low"]) < LINE:
-                low = other["low"] + LINE * away
-        names.append({"x": x, "y": y, "left": right - length, "right": right, "low": low, "name": value["method"]})
-    pixels: dict[str, Spec] = {channel: {"type": "quantitative", "scale": None} for channel in ("x", "y")}
-    at = {channel: {"field": field} | pixels[channel] for channel, field in (("x", "right"), ("y", "low"))}
-    spots = {channel: {"field": channel} | pixels[channel] for channel in ("x", "y")}
-    leaders = [name for name in names if abs(name["y"] - name["low"]) > LINE]
-    text = {"type": "text", "align": "right", "baseline": "bottom" if measure.sign > 0 else "top", "fontSize": TEXT}
-    line = {"type": "rule", "strokeWidth": 0.5, "color": FAINT}
-    return [
-        {"data": {"values": leaders}, "mark": line, "encoding": {**spots, "y2": {"field": "low"}}},
-        *(
-            {"data": {"values": names}, "mark": text | halo, "encoding": {**at, "text": {"field": "name"}}}
-            for halo in ({"stroke": CARD, "strokeWidth": 3, "opacity": 0.7}, {})
-        ),
-    ]

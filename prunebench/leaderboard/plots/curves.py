@@ -9,8 +9,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
+from prunebench.leaderboard.plots.labels import end_names, room, with_legend
 from prunebench.leaderboard.plots.marks import (
-    CROWD,
+    PAGE_HEIGHT,
     by_method,
     chart,
     dense_layers,
@@ -22,7 +23,7 @@ from prunebench.leaderboard.plots.marks import (
     points,
 )
 from prunebench.leaderboard.plots.measures import Measure
-from prunebench.leaderboard.plots.style import LEGEND, Spec, of_card, of_svg, rounded
+from prunebench.leaderboard.plots.style import Spec, of_card, rounded
 from prunebench.leaderboard.tables.sections import Section
 
 DEVIATION = "one sample standard deviation"
@@ -33,7 +34,7 @@ COLUMNS, PANEL = 5, (102, 76)
 """Of an SVG of many methods."""
 LONGEST = 17
 """Letters of a method's name that fit above its panel."""
-BLUE, GREY = {"color": {"value": "var(--series-0)"}}, "#c9ced4"
+SPACING, GREY = 14, "#c9ced4"
 
 
 def curves(section: Section, measure: Measure) -> Spec:
@@ -51,8 +52,10 @@ def curves(section: Section, measure: Measure) -> Spec:
         line_layer(across, measure, paint | {"strokeDash": by_method(section, "dash")}),
         point_layer(across, measure, paint | {"shape": by_method(section, "shape")}, values),
     ]
-    spec = chart(section, measure, values, title, layers)
+    spec = chart(section, measure, values, title, [*layers, *end_names(section, PAGE_HEIGHT, "width")])
     spec["params"][0]["value"] = {"level": -1, "logarithmic": logarithmic}
+    beside = room({value["method"] for value in values})
+    spec["params"].append({"name": "room", "expr": f"min({beside}, containerSize()[0] / 3)"})
     spec["usermeta"]["caption"] = (
         f"{title}: {section.title}. Bands: one sample standard deviation. Dotted: the dense network. "
         + "At first those methods are shown that are the best at a sparsity or for a cost. " * is_crowded(section)
@@ -67,12 +70,19 @@ def curves_card(section: Section, measure: Measure) -> Spec:
     values = spec["data"]["values"]
     title = f"{section.title}: {measure.heading.lower()}"
     notes = explained(section, measure, values)
-    if len(spec["usermeta"]["methods"]) > CROWD:
-        said = f"blue: the method, with a band of {DEVIATION}", "grey: all the others"
-        return of_card(_panels(section, measure, values), title, *said, *notes)
-    layers = of_svg(spec["layer"], LEGEND)
-    size = {"width": WIDTH, "height": HEIGHT}
-    return of_card(spec, title, f"bands: {DEVIATION}", *notes, changes=size | {"layer": layers})
+    methods = {value["method"] for value in values}
+    if is_crowded(section):
+        said = f"in colour: the method, with a band of {DEVIATION}", "grey: all the others"
+        width = COLUMNS * (PANEL[0] + SPACING)
+        panels = with_legend(section, _panels(section, measure, values), methods, width, named=False)
+        return of_card(panels, title, *said, *notes)
+    *params, beside = spec["params"]
+    names = end_names(section, HEIGHT, str(WIDTH), "plot")
+    layers = [*spec["layer"][: -len(names)], *names]
+    plot = {name: spec[name] for name in ("data", "transform")} | {"name": "plot", "width": WIDTH, "height": HEIGHT}
+    params.append({"name": beside["name"], "value": room(methods)})
+    found = with_legend(section, plot | {"layer": layers}, methods, WIDTH + room(methods))
+    return of_card(found | {"params": params}, title, f"bands: {DEVIATION}", *notes)
 
 
 def _panels(section: Section, measure: Measure, values: Sequence[Spec]) -> Spec:
@@ -86,7 +96,8 @@ def _panels(section: Section, measure: Measure, values: Sequence[Spec]) -> Spec:
     # One line with gaps: thirty lines in each of thirty panels would be most of the file.
     behind = line_layer(across, measure, {}, color=GREY, strokeWidth=0.6, invalid="break-paths-show-domains")
     behind["encoding"]["order"] = {"value": None}
-    area = {"mark": {"type": "area", "opacity": 0.2}, "encoding": {"x": across, **measure.between, **BLUE}}
+    color = {"color": by_method(section, "hue")}
+    area = {"mark": {"type": "area", "opacity": 0.2}, "encoding": {"x": across, **measure.between, **color}}
     width, height = PANEL
     panels = {
         "title": {"text": heading, "orient": "left", "anchor": "middle", **AXIS_TITLE},
@@ -104,7 +115,7 @@ def _panels(section: Section, measure: Measure, values: Sequence[Spec]) -> Spec:
             },
         },
         "columns": COLUMNS,
-        "spacing": {"row": 6, "column": 14},
+        "spacing": {"row": 6, "column": SPACING},
         "spec": {
             "width": width,
             "height": height,
@@ -112,8 +123,8 @@ def _panels(section: Section, measure: Measure, values: Sequence[Spec]) -> Spec:
                 {"data": {"values": _with_gaps(values)}, "transform": _gapped(measure), **behind},
                 *dense_layers(section, measure),
                 area,
-                line_layer(across, measure, BLUE, strokeWidth=1.5),
-                point_layer(across, measure, BLUE, values, size=14, strokeWidth=1, opacity=1),
+                line_layer(across, measure, color, strokeWidth=1.5),
+                point_layer(across, measure, color, values, size=14, strokeWidth=1, opacity=1),
             ],
         },
     }

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from prunebench.api.objectives import Metric
+from prunebench.leaderboard.families import FAMILIES, OTHER
 from prunebench.leaderboard.metrics import is_percentage, metric_of
 from prunebench.leaderboard.plots.measures import Measure
-from prunebench.leaderboard.plots.style import CONFIG, FAINT, INK, Spec, listed, rounded
+from prunebench.leaderboard.plots.style import CONFIG, FAINT, INK, Spec, inked, listed, rounded
 from prunebench.leaderboard.tables.sections import Row, Section, deviating, front, percent, spread
 
-COLORS = 8
-"""Series of the style sheet: Okabe and Ito's colours, and three of Tol's, which differ for any colour vision. On paper
-marker and line differ too."""
 CROSS = (
     "M-0.7,-0.35L-0.35,-0.7L0,-0.35L0.35,-0.7L0.7,-0.35L0.35,0L0.7,0.35L0.35,0.7L0,0.35L-0.35,0.7L-0.7,0.35L-0.35,0Z"
 )
@@ -24,6 +22,8 @@ DASHES = ([1, 0], [7, 4], [7, 3, 2, 3], [2, 3])
 CROWD = 10
 """Of more methods than this an SVG has a panel each, and the page shows the best at first."""
 EVERY = "every sparsity"
+PAGE_HEIGHT = 380
+"""Pixels of a plot on a page."""
 
 
 def is_plotted(section: Section) -> bool:
@@ -42,18 +42,39 @@ def density(row: Row) -> float:
 
 
 def looks(section: Section) -> list[Spec]:
-    """The methods by rank, with colour, shape and line; a method keeps its look when the ranking changes."""
-    places = {label: place for place, label in enumerate(sorted(section.methods))}
+    """The methods by rank, with family, colour, shape and line; a method keeps its look when the ranking changes.
+
+    A family has one colour, in two shades. Its methods differ in line and shape, and methods of others in shape too for
+    as long as there are shapes: on paper there may be no colour.
+    """
+    found = {label: some[0]["family"] for label, rows in section.methods.items() if (some := drawn(rows))}
+    places = {label: place for place, label in enumerate(sorted(found, key=lambda label: (found[label], label)))}
+    firsts = {family: min(places[label] for label in found if found[label] == family) for family in found.values()}
     return [
         {
             "method": label,
-            "color": places[label] % COLORS,
+            "family": family,
+            "hue": (hue := _color(family)),
+            "ink": inked(hue),
+            "color": inked(hue) if (place := places[label] - firsts[family]) % 2 else hue,
             "shape": SHAPES[places[label] % len(SHAPES)],
-            "dash": DASHES[places[label] // COLORS % len(DASHES)],
+            "dash": DASHES[(place + place // len(SHAPES)) % len(DASHES)],
         }
-        for label in section.methods
-        if drawn(section.methods[label])
+        for label, family in found.items()
     ]
+
+
+def _color(family: str) -> str:
+    return f"var(--series-{FAMILIES.index(family if family in FAMILIES else OTHER)})"
+
+
+def families(section: Section, methods: Collection[str]) -> dict[str, list[str]]:
+    """Some of the methods by family, in the order of the ranking."""
+    found: dict[str, list[str]] = {}
+    for look in looks(section):
+        if look["method"] in methods:
+            found.setdefault(look["family"], []).append(look["method"])
+    return found
 
 
 def is_crowded(section: Section) -> bool:
@@ -124,17 +145,18 @@ def of_dense(section: Section, measure: Measure) -> Row | None:
 
 
 def by_method(section: Section, look: str) -> Spec:
-    """The channel that encodes the method, without a legend: the page has one for all plots."""
-    methods = looks(section)
-    return {
-        "field": "method",
-        "type": "nominal",
-        "scale": {
-            "domain": [one["method"] for one in methods],
-            "range": [f"var(--series-{one[look]})" if look == "color" else one[look] for one in methods],
-        },
-        "legend": None,
-    }
+    """The channel that encodes the method, without a legend: there is one for all plots."""
+    return _encoded("method", {one["method"]: one[look] for one in looks(section)})
+
+
+def by_family(section: Section) -> Spec:
+    """The channel that encodes the family, by its colour."""
+    return _encoded("family", {one["family"]: _color(one["family"]) for one in looks(section)})
+
+
+def _encoded(field: str, values: Mapping[str, Any]) -> Spec:
+    scale = {"domain": list(values), "range": list(values.values())}
+    return {"field": field, "type": "nominal", "scale": scale, "legend": None}
 
 
 def lit(plain: float, behind: float, before: float | None = None) -> Spec:
@@ -216,7 +238,7 @@ def chart(section: Section, measure: Measure, values: Sequence[Spec], title: str
     return {
         "description": f"{title}: {section.title}. The tables of this task have the same figures.",
         "width": "container",
-        "height": 380,
+        "height": PAGE_HEIGHT,
         "autosize": {"type": "fit-x", "contains": "padding"},
         "padding": 4,
         "data": {"values": list(values)},

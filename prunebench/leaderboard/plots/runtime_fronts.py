@@ -7,16 +7,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from prunebench.leaderboard.metrics import metric_of
+from prunebench.leaderboard.plots.labels import haloed, with_legend
 from prunebench.leaderboard.plots.marks import by_method
 from prunebench.leaderboard.plots.runtimes import Measured, batches, front, labels, measured
-from prunebench.leaderboard.plots.style import CARD, CONFIG, FAINT, INK, LEGEND, Spec, listed, of_card, of_svg, rounded
+from prunebench.leaderboard.plots.style import CONFIG, FAINT, INK, Spec, listed, of_card, rounded
 from prunebench.leaderboard.tables.sections import Section, percent
 
 COLUMNS = 3
 """Panels beside each other."""
-WIDTH, HEIGHT = 190, 150
+WIDTH, HEIGHT, SPACING = 190, 150, 20
 FIELDS = ("runtime", "method", "target", "metric", "latency", "dense / this", "FLOPs", "size", "memory")
-NOTES = "a panel for each runtime", "line: the front, rows that no other one beats there", "black: the dense network"
+NOTES = (
+    "a panel for each runtime",
+    "line: the front, rows that no other one beats there",
+    "in the colour of text: the dense network",
+)
 PADDING = 16
 """Pixels of a panel above its highest point, and below its lowest."""
 TEXT, BELOW, ABOVE = 9, 11, -8
@@ -50,12 +55,12 @@ def fronts(section: Section, axis: Axis = LATENCY) -> Spec | None:
     panels = [panel for label in labels(section) if (panel := _panel(section, label, axis))]
     if not panels:
         return None
-    return {
+    plots = {"concat": panels, "columns": COLUMNS, "spacing": {"row": 16, "column": SPACING}}
+    methods = {value["method"] for panel in panels for value in panel["data"]["values"]}
+    width = min(COLUMNS, len(panels)) * (WIDTH + SPACING)
+    return with_legend(section, plots, methods, width, lines=False) | {
         "description": f"{title(section, axis)}: {section.title}. The tables of runtimes have the same figures.",
         "padding": 4,
-        "concat": panels,
-        "columns": COLUMNS,
-        "spacing": {"row": 16, "column": 20},
         "config": CONFIG,
         "usermeta": {
             "title": title(section, axis),
@@ -66,12 +71,9 @@ def fronts(section: Section, axis: Axis = LATENCY) -> Spec | None:
 
 
 def fronts_card(section: Section, axis: Axis = LATENCY) -> Spec | None:
-    """The same as an SVG, with a legend."""
+    """The same as an SVG."""
     spec = fronts(section, axis)
-    if spec is None:
-        return None
-    spec = spec | {"concat": of_svg(spec["concat"], LEGEND | {"orient": "bottom", "columns": COLUMNS})}
-    return of_card(spec, f"{section.title}: {title(section, axis).lower()}", *NOTES)
+    return spec and of_card(spec, f"{section.title}: {title(section, axis).lower()}", *NOTES)
 
 
 def _panel(section: Section, label: str, axis: Axis) -> Spec | None:
@@ -176,7 +178,7 @@ def _points(section: Section, across: Spec, high: Spec) -> Spec:
     color, shape = by_method(section, "color"), by_method(section, "shape")
     return {
         "transform": [{"filter": "!datum.control"}],
-        "mark": {"type": "point", "filled": True, "size": 60},
+        "mark": {"type": "point", "filled": True, "size": 60, "opacity": 1},
         "encoding": {"x": across, "y": high, "color": color, "shape": shape, "tooltip": listed(*FIELDS)},
     }
 
@@ -184,7 +186,7 @@ def _points(section: Section, across: Spec, high: Spec) -> Spec:
 def _dense(across: Spec, high: Spec) -> Spec:
     return {
         "transform": [{"filter": "datum.control"}],
-        "mark": {"type": "point", "filled": True, "shape": "square", "size": 60, "color": INK},
+        "mark": {"type": "point", "filled": True, "shape": "square", "size": 60, "color": INK, "opacity": 1},
         "encoding": {"x": across, "y": high, "tooltip": listed(*FIELDS)},
     }
 
@@ -192,19 +194,11 @@ def _dense(across: Spec, high: Spec) -> Spec:
 def _names(across: Spec, high: Spec) -> list[Spec]:
     """The names of the front's rows, within the panel: above their points, and the first below it."""
     mark = {
-        "type": "text",
+        "baseline": "alphabetic",
         "fontSize": TEXT,
         "color": INK,
         "align": {"expr": "datum.left ? 'left' : 'right'"},
         "dx": {"expr": "datum.left ? -3 : 3"},
         "dy": {"expr": f"datum.first ? {BELOW} : {ABOVE}"},
     }
-    halo = {"stroke": CARD, "strokeWidth": 3, "opacity": 0.7}
-    return [
-        {
-            "transform": [{"filter": "datum.front"}],
-            "mark": mark | look,
-            "encoding": {"x": across, "y": high, "text": {"field": "name"}},
-        }
-        for look in (halo, {})
-    ]
+    return haloed([{"filter": "datum.front"}], {"x": across, "y": high, "text": {"field": "name"}}, **mark)

@@ -11,7 +11,7 @@ Spec = dict[str, Any]
 """A Vega-Lite specification. Its `usermeta` is what the page adds to it:
 
 title, caption     above and below the plot; without a caption, that of the Markdown page is below it
-methods            a legend of buttons: looks of methods, shown while the param `shown` lists them
+methods            a legend of buttons by family: looks of methods, shown while the param `shown` lists them
 controls           lists to choose from: the param that each sets, its label, its options
 key                the classes of a heat map's colours, sparsest first
 wide               whether the plot keeps its width, and scrolls where the page is narrower
@@ -24,6 +24,8 @@ FONT = "system-ui, sans-serif"
 """The page's, by name: the size of a text is measured before it is in the page."""
 SVG_FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 """The first is part of vl-convert, so the layout does not depend on the machine; the others have its widths."""
+SHADE = 60
+"""Percent of a colour in its shade."""
 COLUMN = 30
 """Letters of a legend's line."""
 LINE = 105
@@ -31,6 +33,7 @@ LINE = 105
 CONFIG: Spec = {
     "background": None,
     "font": FONT,
+    "title": {"anchor": "start", "color": INK},
     "view": {"stroke": None},
     "axis": {
         "domainColor": FAINT,
@@ -60,26 +63,15 @@ SVG_CONFIG: Spec = CONFIG | {
     "padding": 14,
     "axis": CONFIG["axis"] | {"labelFontSize": 11, "titlePadding": 8},
     "text": {"color": INK},
-    "title": {
-        "anchor": "start",
+    "title": CONFIG["title"]
+    | {
         "frame": "bounds",
-        "color": INK,
         "fontSize": 14,
         "offset": 12,
         "subtitleColor": INK,
         "subtitleFontSize": 11,
         "subtitlePadding": 5,
     },
-}
-LEGEND: Spec = {
-    "title": None,
-    "labelColor": INK,
-    "labelFontSize": 11,
-    "labelExpr": f"split(trim(replace(datum.label, regexp('(.{{1,{COLUMN}}})(?: +|$)', 'g'), '$1\\n')), '\\n')",
-    "labelLimit": 400,
-    "symbolLimit": 100,
-    "symbolOpacity": 1,
-    "rowPadding": 3,
 }
 _TEXTS = ("data", "domain", "params", "sort")
 """Parts that have text of the results, which is left as it is."""
@@ -116,28 +108,35 @@ def of_card(spec: Spec, title: str, *notes: str, changes: Spec | None = None) ->
     return found | {"title": heading}
 
 
-def of_svg(part: Any, legend: Spec | None = None) -> Any:
-    """A part of a specification in the light colours, without what only a page can say, and with a legend.
-
-    Args:
-        legend: what takes the place of the page's legend.
-    """
+def of_svg(part: Any) -> Any:
+    """A part of a specification in the light colours, without what only a page can say."""
     if isinstance(part, list):
-        return [of_svg(one, legend) for one in part]
+        return [of_svg(one) for one in part]
     if not isinstance(part, dict):
         return _light().get(part, part) if isinstance(part, str) else part
     return {
-        name: value if name in _TEXTS else legend if (name, value) == ("legend", None) else of_svg(value, legend)
+        name: value if name in _TEXTS else of_svg(value)
         for name, value in part.items()
         if name not in ("tooltip", "description", "cursor")
     }
 
 
+def inked(color: str) -> str:
+    """A shade of a colour that is nearer to that of text, in light and dark."""
+    return f"color-mix(in srgb, {color} {SHADE}%, {INK})"
+
+
 @cache
 def _light() -> dict[str, str]:
-    """The light colours of the style sheet, by the expression that a page has for each."""
-    colors = _COLOR.findall(STYLE_SHEET.read_text("utf-8").partition("@media")[0])
-    return {f"var(--{name})": color for name, color in colors}
+    """The light colours of the style sheet and their shades, by the expression that a page has for each."""
+    found = _COLOR.findall(STYLE_SHEET.read_text("utf-8").partition("@media")[0])
+    colors = {f"var(--{name})": color for name, color in found}
+    return colors | {inked(name): _mixed(color, colors[INK]) for name, color in colors.items()}
+
+
+def _mixed(color: str, other: str) -> str:
+    pairs = zip(bytes.fromhex(color[1:]), bytes.fromhex(other[1:]), strict=True)
+    return "#" + "".join(f"{round((SHADE * one + (100 - SHADE) * two) / 100):02x}" for one, two in pairs)
 
 
 def wrapped(text: str, width: int = COLUMN) -> list[str]:

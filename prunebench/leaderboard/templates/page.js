@@ -105,11 +105,10 @@
 
   // A method's line and marker, as in the plot.
   function swatch(look) {
-    const color = `var(--series-${look.color})`;
     const box = drawn("svg", { width: 28, height: 14, "aria-hidden": "true" });
     box.append(
-      drawn("line", { x1: 1, y1: 7, x2: 27, y2: 7, stroke: color, "stroke-width": 2, "stroke-dasharray": look.dash }),
-      drawn("path", { d: shapes[look.shape] ?? look.shape, fill: color,
+      drawn("line", { x1: 1, y1: 7, x2: 27, y2: 7, stroke: look.color, "stroke-width": 2, "stroke-dasharray": look.dash }),
+      drawn("path", { d: shapes[look.shape] ?? look.shape, fill: look.color,
         transform: look.shape in shapes ? "translate(14 7)" : "translate(14 7) scale(6)" }),
     );
     return box;
@@ -163,6 +162,7 @@
     return {
       join(view, legend, looks) {
         views.push(view);
+        const families = new Map();
         const light = (method) => view.signal("lit", shown.get(method) ? method : "").runAsync();
         for (const look of looks) {
           if (!shown.has(look.method)) shown.set(look.method, look.first);
@@ -175,7 +175,12 @@
           for (const event of ["pointerenter", "focus"]) button.addEventListener(event, () => light(look.method));
           for (const event of ["pointerleave", "blur"]) button.addEventListener(event, () => light(""));
           buttons.set(look.method, [...(buttons.get(look.method) ?? []), button]);
-          legend.append(button);
+          if (!families.has(look.family)) {
+            families.set(look.family, made("div", { class: "family" }, made("strong", {}, look.family), made("div")));
+            families.get(look.family).firstChild.style.color = look.ink;
+            legend.append(families.get(look.family));
+          }
+          families.get(look.family).lastChild.append(button);
         }
         const all = (there) => () => {
           for (const method of shown.keys()) shown.set(method, there);
@@ -183,7 +188,7 @@
         };
         const [every, none] = [pressable(all(true), "show all"), pressable(all(false), "show none")];
         for (const button of [every, none]) button.className = "plain";
-        legend.append(every, none);
+        legend.append(made("div", {}, every, none));
         legend.hidden = false;
       },
     };
@@ -238,9 +243,8 @@
     const specification = JSON.parse(figure.querySelector("script").textContent);
     const [legend, plot, form] = [".legend", ".plot", ".filters"].map((name) => figure.querySelector(name));
     const { title, methods, controls = [], key, table } = specification.usermeta;
-    const rows = specification.data.values;
     if (key) plot.after(keyOf(key));
-    if (table) figure.append(tableOf(title, table, rows));
+    if (table) figure.append(tableOf(title, table, specification.data.values));
     // `ast` is without `eval`, which the page's policy forbids. Vega warns of an axis that has nothing to show.
     const how = { actions: false, renderer: "svg", ast: true, tooltip: { theme: "custom" }, logLevel: vega.Error };
     vegaEmbed(plot, specification, how).then(({ view }) => {
