@@ -97,10 +97,16 @@ def outputs_of(chain):
         return chain.context.loaded(chain.end).eval()(inputs)
 
 
+def kept(end, layer):
+    """The weights that the mask keeps, and those of low-rank factors."""
+    factors = end.cut.factors.get(layer.name, ())
+    return int(end.masks[layer.name].sum()) + sum(end.parameters[name].numel() for name in factors)
+
+
 def check(chain):
     """Exactly the weights that are asked for are left, and the network still computes numbers."""
     layers, end = describe(chain.context.trial.task).layers, chain.end
-    assert sum(int(end.masks[layer.name].sum()) for layer in layers) == round(0.4 * sum(one.size for one in layers))
+    assert sum(kept(end, layer) for layer in layers) == round(0.4 * sum(one.size for one in layers))
     assert all(not bool(end.parameters[name][~mask].any()) for name, mask in end.masks.items())
     assert all(bool(value.isfinite().all()) for value in end.parameters.values())
     assert bool(outputs_of(chain).isfinite().all())
@@ -114,7 +120,7 @@ def test_layer_by_layer(tasks, tiny, method, run_chain, family, name):
     layers = check(chain)
     assert chain.after(PruneLayerwise).layer_errors.keys() == {layer.name for layer in layers}
     for layer in layers:  # each has its share, one group of a convolution more or less
-        assert abs(int(chain.end.masks[layer.name].sum()) - 0.4 * layer.size) <= layer.groups
+        assert abs(kept(chain.end, layer) - 0.4 * layer.size) <= layer.groups
 
 
 @pytest.mark.parametrize("family", FAMILIES)
