@@ -8,11 +8,11 @@ The store must be that of the run that made the board. Each ticket is trained tw
 from __future__ import annotations
 
 import argparse
-import csv
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+from measurements import write
 
 from prunebench import load_suite
 from prunebench.inspection.stability import stability
@@ -39,49 +39,23 @@ class Connected:
     """Mean of the two ends."""
 
 
-Barriers = dict[str, dict[float, dict[int, Connected]]]
-"""By method, sparsity and seed."""
-
-
-def barriers(board: Path = BOARD) -> Barriers:
-    """What was measured; nothing where nothing was."""
-    found: Barriers = defaultdict(lambda: defaultdict(dict))
-    if (board / FILE).is_file():
-        with (board / FILE).open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                one = Connected(
-                    row["method"],
-                    float(row["sparsity"]),
-                    int(row["seed"]),
-                    int(row["step"]),
-                    float(row["barrier"]),
-                    float(row["error"]),
-                )
-                found[one.method][one.sparsity][one.seed] = one
-    return found
-
-
-def measured(store: Path) -> Iterator[Connected]:
+def measured(store: Path, data: Path | None = None) -> Iterator[Connected]:
+    """The barriers of the tickets of some sparsities, from the states of the run that made the board."""
     loaded = load_suite(SUITE)
     for trial in loaded.trials:
         label = trial.entry.label
         if label.startswith("rewind-") and not trial.entry.reinitialize and trial.sparsity in SPARSITIES:
-            found = stability(open_trial(loaded, str(trial), store))
+            found = stability(open_trial(loaded, str(trial), store, data))
             ends = (found.errors[0] + found.errors[-1]) / 2
             yield Connected(label, trial.sparsity, trial.seed, found.start, found.barrier, ends)
 
 
-def write(rows: Iterable[Connected], board: Path = BOARD) -> None:
-    with (board / FILE).open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [one.name for one in fields(Connected)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", type=Path, default=Path(".prunebench"), help="the store of the run")
-    write(list(measured(parser.parse_args().store)))
+    parser.add_argument("--store", type=Path, required=True, help="the store of the run that made the board")
+    parser.add_argument("--data", type=Path, help="the folder of data sets")
+    options = parser.parse_args()
+    write(BOARD / FILE, measured(options.store, options.data))
 
 
 if __name__ == "__main__":

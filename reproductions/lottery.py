@@ -35,7 +35,8 @@ from answers import (
     steps_of,
     wrapped,
 )
-from movement import FILE, Moved, overall, read
+from measurements import read
+from movement import FILE, Moved, overall
 from papers import LOTTERY
 
 from prunebench.leaderboard.statistics import Difference, verdict
@@ -308,7 +309,7 @@ def page(boards: Boards) -> Page:
         figures(results, "early_stop_step"),
         figures(results, "early_stop_accuracy"),
         figures(results, "accuracy"),
-        read(boards.folder / BOARD / FILE),
+        read(Moved, boards.folder / BOARD / FILE),
     )
     introduction = INTRODUCTION.format(
         lenet=boards.address(f"{BOARD}/README.md"),

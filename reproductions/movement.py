@@ -8,14 +8,14 @@ The store must be that of the run that made the board.
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from answers import steps_of
+from measurements import write
 
 from prunebench import load_suite
 from prunebench.api.stages import Prune
@@ -79,23 +79,6 @@ def _moved(finished: Finished) -> Iterator[Moved]:
         kept = int(masks[layer.name].sum())
         trial = finished.trial
         yield Moved(trial.sparsity, trial.seed, layer.name, layer.size, kept, row.survived, row.removed)
-
-
-def read(path: Path) -> list[Moved]:
-    """What was measured; nothing if there is no such file."""
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        kinds = {one.name: {"float": float, "int": int, "str": str}[str(one.type)] for one in fields(Moved)}
-        return [Moved(**{key: kinds[key](value) for key, value in row.items()}) for row in csv.DictReader(file)]
-
-
-def write(path: Path, moved: Iterable[Moved]) -> None:
-    rows = [asdict(one) for one in moved]  # compute all rows before the old file is replaced
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [one.name for one in fields(Moved)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def main() -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 
 from answers import (
-    NOT_SEEN,
-    SEEN,
-    UNDECIDED,
     Answer,
     Boards,
     Claim,
@@ -16,11 +13,13 @@ from answers import (
     Source,
     every_row,
     interval,
+    judged,
     percent,
     spread,
     wrapped,
 )
-from connectivity import FILE, Barriers, Connected, barriers
+from connectivity import FILE, Connected
+from measurements import read
 from papers import CONNECTED, LOTTERY, RENDA, STABLE
 
 from prunebench.inspection.stability import STABLE as LARGEST_BARRIER
@@ -74,44 +73,39 @@ def page(boards: Boards) -> Page:
         "tickets are found at the start as well, so a perceptron may show no difference."
     )
     rows = ("## Every row", "", "Mean ± sample standard deviation, and the training cost.", "", *every_row(results))
-    connected = barriers(boards.folder / BOARD)
-    answers = (*(claim.answer(results) for claim in CLAIMS), *([stable(connected)] if connected else []))
+    connected = read(Connected, boards.folder / BOARD / FILE)
+    if not connected:
+        return Page(introduction, {"": tuple(claim.answer(results) for claim in CLAIMS)}, rows)
+    answers = (*(claim.answer(results) for claim in CLAIMS), stable(connected))
     return Page(introduction, {"": answers}, (*rows, *_connectivity(connected)))
 
 
-def stable(connected: Barriers) -> Answer:
+def stable(connected: Sequence[Connected]) -> Answer:
     """Whether two trainings of the tickets that are rewound to the start end in one basin."""
     parts = []
-    for sparsity, seeds in connected["rewind-0"].items():
-        found = difference({seed: one.barrier for seed, one in seeds.items()}, dict.fromkeys(seeds, 0.0))
-        assert found is not None, f"nothing was measured at {sparsity}"
-        verdict = UNDECIDED if found.high is None else SEEN if found.high < LARGEST_BARRIER else NOT_SEEN
-        parts.append(Part(percent(sparsity), interval(found, 100, 2), verdict))
+    for sparsity in sorted({one.sparsity for one in connected}):
+        barriers = {one.seed: one.barrier for one in connected if (one.step, one.sparsity) == (0, sparsity)}
+        below = difference(dict.fromkeys(barriers, LARGEST_BARRIER), barriers)
+        measured = difference(barriers, dict.fromkeys(barriers, 0.0))
+        parts.append(Part(percent(sparsity), interval(measured, 100, 2) if measured else "", judged(below)))
     claim = "Small networks are stable from their initialization: a barrier below 2 % between two trainings"
     return Answer(claim, CONNECTED, "`rewind-0`, points of error", tuple(parts), NETWORK.format(CONNECTED.setting))
 
 
-def _connectivity(connected: Barriers) -> Iterator[str]:
+def _connectivity(connected: Sequence[Connected]) -> Iterator[str]:
     """The barriers by the step that tickets were rewound to."""
-    if not connected:
-        return
     text = (
         "Each ticket was trained twice more from where it was rewound to, with other noise (data order). The barrier "
         "is how far the test error rises on the straight line between the two networks, above the mean of both, in "
         f"points; mean ± sample standard deviation. The error is that mean, in percent. From {FILE} of the board."
     )
-    sparsities = sorted({sparsity for rows in connected.values() for sparsity in rows})
+    sparsities = sorted({one.sparsity for one in connected})
     heads = " | ".join(f"{what} at {percent(sparsity)}" for sparsity in sparsities for what in ("barrier", "error"))
     yield from ("", "## Linear mode connectivity", "", *wrapped(text), "", f"| rewound to step | {heads} |")
     yield "|--:|" + "--:|--:|" * len(sparsities)
-    for rows in sorted(connected.values(), key=_step):
-        cells = [
-            spread({seed: getattr(one, name) for seed, one in rows[sparsity].items()}, 100, digits)
-            for sparsity in sparsities
-            for name, digits in (("barrier", 2), ("error", 1))
-        ]
-        yield f"| {_step(rows)} | {' | '.join(cells)} |"
-
-
-def _step(rows: Mapping[float, Mapping[int, Connected]]) -> int:
-    return next(one.step for seeds in rows.values() for one in seeds.values())
+    for step in sorted({one.step for one in connected}):
+        cells = []
+        for sparsity in sparsities:
+            own = [one for one in connected if (one.step, one.sparsity) == (step, sparsity)]
+            cells += [spread([one.barrier for one in own], 100, 2), spread([one.error for one in own], 100, 1)]
+        yield f"| {step} | {' | '.join(cells)} |"

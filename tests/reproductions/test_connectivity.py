@@ -10,14 +10,14 @@ def connectivity(script):
     return script("connectivity")
 
 
-def test_what_was_measured_is_read_back(connectivity, tmp_path):
+def test_what_was_measured_is_read_back(connectivity, script, tmp_path):
     rows = [connectivity.Connected("rewind-5", 0.9, seed, 19, 0.01 * seed, 0.1) for seed in range(3)]
-    connectivity.write(rows, tmp_path)
-    assert connectivity.barriers(tmp_path) == {"rewind-5": {0.9: {0: rows[0], 1: rows[1], 2: rows[2]}}}
+    script("measurements").write(tmp_path / "connectivity.csv", rows)
+    assert script("measurements").read(connectivity.Connected, tmp_path / "connectivity.csv") == rows
 
 
-def test_nothing_was_measured_where_there_is_no_file(connectivity, tmp_path):
-    assert not connectivity.barriers(tmp_path)
+def test_nothing_was_measured_where_there_is_no_file(connectivity, script, tmp_path):
+    assert script("measurements").read(connectivity.Connected, tmp_path / "connectivity.csv") == []
 
 
 def test_tickets_of_a_store_are_trained_twice_more(connectivity, tmp_path, monkeypatch, suite_of_tickets):
@@ -46,10 +46,18 @@ def suite_of_tickets(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("barriers", "verdict"), [((0.001, 0.002, 0.0), "**seen**"), ((0.05, 0.06, 0.07), "**not seen**")]
+    ("barriers", "verdict"),
+    [
+        ((0.001, 0.002, 0.0), "**seen**"),
+        ((0.05, 0.06, 0.07), "**not seen**"),
+        ((0.0, 0.01, 0.04), "undecided"),
+        ((0.001, 0.002), "undecided"),
+    ],
 )
 def test_small_networks_are_said_to_be_stable_by_the_interval(script, connectivity, barriers, verdict):
-    rows = {
-        seed: connectivity.Connected("rewind-0", 0.9, seed, 0, barrier, 0.1) for seed, barrier in enumerate(barriers)
-    }
-    assert script("rewinding").stable({"rewind-0": {0.9: rows}}).verdict == verdict
+    rows = [
+        connectivity.Connected(f"rewind-{step}", 0.9, seed, step, barrier + step, 0.1)
+        for seed, barrier in enumerate(barriers)
+        for step in (0, 19)
+    ]
+    assert script("rewinding").stable(rows).verdict == verdict

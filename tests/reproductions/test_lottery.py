@@ -20,6 +20,11 @@ def movement(script):
     return script("movement")
 
 
+@pytest.fixture
+def measurements(script):
+    return script("measurements")
+
+
 def seeds(middle, apart):
     return {0: middle - apart, 1: middle, 2: middle + apart}
 
@@ -109,25 +114,25 @@ def test_the_last_rung_is_that_of_the_first_row_of_rungs_that_hold(lottery):
     assert lottery.last_before({0.2: False}) is None
 
 
-def test_movement_that_cannot_be_measured_leaves_what_was_there(movement, tmp_path):
+def test_movement_that_cannot_be_measured_leaves_what_was_there(measurements, tmp_path):
     def unmeasured():
         yield from ()
         raise StoreError
 
     (tmp_path / "movement.csv").write_text("as it was", "utf-8")
     with pytest.raises(StoreError):
-        movement.write(tmp_path / "movement.csv", unmeasured())
+        measurements.write(tmp_path / "movement.csv", unmeasured())
     assert (tmp_path / "movement.csv").read_text("utf-8") == "as it was"
 
 
-def test_a_board_whose_movement_was_not_measured_says_so(lottery, movement, board, tmp_path):
-    assert movement.read(tmp_path / "movement.csv") == []
+def test_a_board_whose_movement_was_not_measured_says_so(lottery, movement, measurements, board, tmp_path):
+    assert measurements.read(movement.Moved, tmp_path / "movement.csv") == []
     assert verdicts(lottery, replace(board, moved=[]))[-1] == "not run"
 
 
-def test_movement_is_read_as_it_was_written(movement, board, tmp_path):
-    movement.write(tmp_path / "movement.csv", board.moved)
-    assert movement.read(tmp_path / "movement.csv") == board.moved
+def test_movement_is_read_as_it_was_written(movement, measurements, board, tmp_path):
+    measurements.write(tmp_path / "movement.csv", board.moved)
+    assert measurements.read(movement.Moved, tmp_path / "movement.csv") == board.moved
 
 
 def test_the_verdict_takes_three_seeds_that_agree(lottery, board):
