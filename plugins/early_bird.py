@@ -12,8 +12,10 @@ from prunebench.api.errors import PrunebenchError
 
 from .drop_grow import highest
 
+MASKS = "masks"
+"""In the memory of a training before the pruning: the last masks, of shape (masks, weights), the newest first."""
 PRUNED = "pruned"
-"""Is in the memory of a training from the pruning on."""
+"""In the memory of a training from the pruning on."""
 
 
 class EarlyBird(prunebench.Method):
@@ -46,7 +48,7 @@ class EarlyBird(prunebench.Method):
 
 
 class _Watching(prunebench.Updater):
-    """Remembers the last masks, the newest first, until the network is pruned."""
+    """Compares the masks of the last intervals until the network is pruned."""
 
     def __init__(self, rule: EarlyBird, density: float) -> None:
         self.rule, self.density = rule, density
@@ -73,14 +75,11 @@ class _Watching(prunebench.Updater):
         """Whether all masks in the window, the one of now among them, are near each other."""
         weights = torch.cat([weight.detach().abs().flatten() for weight in training.weights.values()])
         count = round(self.density * len(weights))
-        now = highest(weights, count)
-        before = [training.memory[name] for name in sorted(training.memory) if name.startswith("mask-")]
-        masks = [now, *before[: self.rule.window - 1]]
-        training.memory |= {f"mask-{place:03}": mask for place, mask in enumerate(masks)}
-        if len(masks) < self.rule.window:
-            return False
-        kept = torch.stack(masks).float()
-        return float((kept @ kept.T).min()) >= (1 - self.rule.distance) * count
+        now = highest(weights, count)[None]
+        masks = torch.cat([now, training.memory[MASKS][: self.rule.window - 1]]) if MASKS in training.memory else now
+        training.memory[MASKS] = masks
+        kept = masks.float()
+        return len(masks) == self.rule.window and float((kept @ kept.T).min()) >= (1 - self.rule.distance) * count
 
 
 @prunebench.hookimpl

@@ -26,7 +26,7 @@ class MaskLoRA(prunebench.LayerwiseMethod):
 
     name = "masklora"
     version = 1
-    own_rate = True
+    ignores_learning_rate = True
     reference = "Zimmer et al. 2023 (PERP), arXiv:2312.15230; Hu et al. 2021 (LoRA), arXiv:2106.09685"
 
     finetune: Annotated[prunebench.Time, Doc("train the factors for so long, such as 2ep")] = "10%"

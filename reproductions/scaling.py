@@ -118,7 +118,7 @@ def _alone(found: Sequence[Point], together: float, differs: str) -> Answer:
 
 def _details(parameters: Numbers, found: Sequence[Point]) -> Iterator[str]:
     names = f"g = {numpy.exp(parameters[2]):.2f}, a = {parameters[3]:.2f} and b = {parameters[4]:.2f}"
-    text = f"The law with {names}; e_p and p are not told apart by errors so far from chance. Errors in percent."
+    text = f"The law with {names}. The errors here are too low to determine e_p and p. Errors are in percent."
     yield from ("## The fit", "", *wrapped(text), "")
     yield "| network | density | error | by the law |"
     yield "|:--|--:|--:|--:|"

@@ -150,8 +150,8 @@ class Method(Component):
     low_rank: ClassVar[bool] = False
     """Whether `prune_layer` returns low-rank factors too, which are beside the weight from then on. Trainings with
     fixed masks may follow, and nothing that prunes or takes back weights."""
-    own_rate: ClassVar[bool] = False
-    """Whether its updater trains at a learning rate of its own, and not at the recipe's."""
+    ignores_learning_rate: ClassVar[bool] = False
+    """Whether its updater does not use the learning rate of the recipe."""
     exempt: ClassVar[Mapping[str, str]] = {}
     """Checks of `prunebench check` that do not apply to the method, each with the reason that a report shows."""
 

@@ -38,17 +38,17 @@ def idle_trainings(plan: Plan) -> list[IdleTraining]:
     steps: dict[tuple[str, str, str, float], int] = {}
     for node in plan.nodes.values():
         recipe, clock = node.trial.task.recipe, node.trial.task.clock
-        beyond = node.stop - max(node.start, clock.total) if _by_the_recipe(node) else 0
+        beyond = node.stop - max(node.start, clock.total) if _uses_learning_rate(node) else 0
         if beyond > 0 and (rate := _last_rate(node)) < SMALLEST * recipe.optimizer.lr:
             key = (node.trial.task.label, node.trial.entry.label, recipe.schedule.name, rate)
             steps[key] = steps.get(key, 0) + beyond
     return [IdleTraining(task, method, count, name, rate) for (task, method, name, rate), count in steps.items()]
 
 
-def _by_the_recipe(node: Node) -> bool:
-    """Whether it is a training at the recipe's learning rate."""
+def _uses_learning_rate(node: Node) -> bool:
+    """Whether it is a training that uses the learning rate of the recipe."""
     by = method_of(node.stage)
-    return isinstance(node.stage, Train) and not (by is not None and by.own_rate)
+    return isinstance(node.stage, Train) and not (by is not None and by.ignores_learning_rate)
 
 
 def _last_rate(node: Node) -> float:

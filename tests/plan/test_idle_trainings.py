@@ -43,5 +43,5 @@ def test_a_rate_that_was_gone_back_to_and_no_fine_tuning_are_no_news(idle):
     assert idle(cosine, "random") == []
 
 
-def test_a_method_with_a_rate_of_its_own_is_no_news(idle, tiny):
+def test_a_method_that_ignores_the_learning_rate_is_no_news(idle):
     assert idle(Schedule(name="cosine"), "masklora", finetune="100it") == []
