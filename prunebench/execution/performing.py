@@ -44,9 +44,10 @@ from prunebench.plan.tuning import Choose
 from prunebench.pruning.allocation import total_kept
 from prunebench.pruning.blocks import blocks_of
 from prunebench.pruning.choices import choice_of
-from prunebench.pruning.layerwise import Calibrated, Calibration, Calibrator, by_method
+from prunebench.pruning.layerwise import Calibrated, Calibration, Calibrator
 from prunebench.pruning.masks import Masks, keep_highest, shuffled
 from prunebench.pruning.scoring import ScoringContext
+from prunebench.pruning.solutions import by_method
 from prunebench.store.state_files import check_lasting
 from prunebench.training.arithmetic import repeatable
 from prunebench.training.choosing import best_of

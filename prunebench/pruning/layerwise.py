@@ -8,9 +8,8 @@ calibration examples, and one of the held-out examples that its output error is 
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -18,9 +17,8 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
-from prunebench.api.errors import PluginError, PrunebenchError
+from prunebench.api.errors import PrunebenchError
 from prunebench.api.layers import Layer, Network
-from prunebench.api.methods import Method
 from prunebench.api.stages import LayerAllocation, Outliers, Structure
 from prunebench.data import seeds
 from prunebench.data.inputs import Inputs
@@ -31,32 +29,12 @@ from prunebench.pruning.layer_context import LayerContext
 from prunebench.pruning.low_rank import add_factors, factor_names
 from prunebench.pruning.masks import Masks
 from prunebench.pruning.moments import Moments, as_matrix, as_weight, gathered, layers_of
-from prunebench.pruning.permutation import channel_order, columns_of, permuted, search_flops
+from prunebench.pruning.solutions import Factors, Solver, checked, reconstructed
 
 HELD_OUT = 128
 """Held-out calibration examples; at most a quarter of the training examples."""
 BATCH = 32
 """Examples in a pass."""
-DAMPING = 0.01
-"""Of the reconstruction that belongs to a pruning."""
-
-
-Factors = tuple[torch.Tensor, torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Solution:
-    """What is made of a layer."""
-
-    mask: torch.Tensor
-    weight: torch.Tensor
-    flops: float = 0.0
-    """What that took, beside the passes through the network."""
-    factors: Factors | None = None
-    """Two matrices whose product is added to the weight, of shapes (outputs, rank) and (rank, inputs)."""
-
-
-Solver = Callable[[LayerContext], Solution]
 
 
 @dataclass(frozen=True)
@@ -198,10 +176,10 @@ class Calibrator:
         for task, second, means, measured in groups:
             places = len(means) // self._layers[name].inputs
             layer = LayerContext(name, task.weight, second, means, moments.tokens, task.keep, task.structure, places)
-            solution = _rounded(_checked(layer, task.solver(layer)), weight.dtype)  # as it will be used
+            solution = checked(layer, task.solver(layer)).rounded(weight.dtype)  # as it will be used
             self.found.flops += solution.flops
             solutions.append(solution)
-            error += layer.error(_outputs_of(solution), measured)
+            error += layer.error(solution.matrix, measured)
             size += layer.error(torch.zeros_like(solution.weight), measured)
         weight.copy_(as_weight(torch.stack([one.weight for one in solutions]), module))
         self.found.masks[name] = as_weight(torch.stack([one.mask for one in solutions]), module).cpu()
@@ -302,111 +280,3 @@ def _shared_out(count: int, parts: int) -> list[int]:
     """A count in whole numbers that differ by 1 at most, the larger ones first."""
     each, more = divmod(count, parts)
     return [each + 1] * more + [each] * (parts - more)
-
-
-def _rounded(solution: Solution, dtype: torch.dtype) -> Solution:
-    """A solution in float64 with the values that are left of it in a type."""
-    factors = solution.factors and (solution.factors[0].to(dtype).double(), solution.factors[1].to(dtype).double())
-    return replace(solution, weight=solution.weight.to(dtype).double(), factors=factors)
-
-
-def _outputs_of(solution: Solution) -> torch.Tensor:
-    """The matrix that makes a layer's outputs of its inputs."""
-    return solution.weight if solution.factors is None else solution.weight + solution.factors[0] @ solution.factors[1]
-
-
-def _checked(layer: LayerContext, solution: Solution) -> Solution:
-    """The solution with a weight that is zero where it is pruned. Raises PluginError for what is none."""
-    mask, weight, shape = solution.mask, solution.weight, tuple(layer.weight.shape)
-    if mask.dtype != torch.bool or tuple(mask.shape) != shape or tuple(weight.shape) != shape:
-        raise PluginError(
-            f"the mask of {layer.name!r} must be bool and of shape {shape}, and the weight of that shape; they are "
-            f"{mask.dtype} of {tuple(mask.shape)}, and {weight.dtype} of {tuple(weight.shape)}"
-        )
-    _check_factors(layer, solution.factors)
-    kept = int(mask.sum())
-    if layer.structure is None:  # a structure is that of the weight alone
-        kept += sum(one.numel() for one in solution.factors or ())
-    if kept != layer.keep:
-        raise PluginError(f"{kept} weights of {layer.name!r} are kept, and not {layer.keep}")
-    changed = weight.double().masked_fill(~mask, 0.0)
-    if not all(bool(one.isfinite().all()) for one in (changed, *(solution.factors or ()))):
-        raise PluginError(f"the new weights of {layer.name!r} are not all finite")
-    return replace(solution, weight=changed)
-
-
-def _check_factors(layer: LayerContext, factors: Factors | None) -> None:
-    if factors is None:
-        return
-    (outputs, inputs), shapes = layer.weight.shape, [tuple(one.shape) for one in factors]
-    rank = shapes[1][0] if len(shapes[1]) == 2 else -1
-    if shapes != [(outputs, rank), (rank, inputs)] or not 0 <= rank <= min(outputs, inputs):
-        raise PluginError(
-            f"the factors of {layer.name!r} must be of shapes ({outputs}, rank) and (rank, {inputs}), with a rank of "
-            f"at most {min(outputs, inputs)}, and are of shapes {shapes[0]} and {shapes[1]}"
-        )
-
-
-def by_method(method: Method, reconstruct: bool) -> Solver:
-    """Prunes a layer by a method, and reconstructs what is kept if that is wanted."""
-
-    def solve(layer: LayerContext) -> Solution:
-        if layer.structure is not None and layer.structure.permuted:
-            found = _pruned_permuted(method, layer, layer.structure)
-        else:
-            found = _pruned(method, layer)
-        flops = found.flops + method.layer_flops(len(layer.weight), len(layer.moments), layer.tokens)
-        if not reconstruct:
-            return replace(found, flops=flops)
-        rest = layer
-        if found.factors is not None:  # the kept weights make up for what the factors leave
-            _check_factors(layer, found.factors)
-            rest = replace(layer, weight=layer.weight - found.factors[0] @ found.factors[1])
-        again = reconstructed(rest, found.mask, DAMPING)
-        return replace(again, flops=flops + again.flops, factors=found.factors)
-
-    return solve
-
-
-def _pruned_permuted(method: Method, layer: LayerContext, structure: Structure) -> Solution:
-    """What a method finds with the channels in a better order, and the cost of that order.
-
-    Masks and weights are in the order of the layer. Raises PluginError for scores that are none.
-    """
-    scores = method.layer_scores(layer)
-    if scores.shape != layer.weight.shape or not bool((scores.isfinite() & (scores >= 0)).all()):
-        raise PluginError(
-            f"layer_scores of method {method.name!r} must be finite, not negative, and of shape "
-            f"{tuple(layer.weight.shape)}"
-        )
-    by_channel = scores.reshape(-1, layer.channels)  # a row for each output and place of the kernel
-    columns = columns_of(channel_order(by_channel, structure), len(layer.moments))
-    back = torch.argsort(columns)
-    found = _pruned(method, permuted(layer, columns))
-    _checked(layer, found)  # of the right shapes, before their columns are moved
-    factors = found.factors and (found.factors[0], found.factors[1][:, back])
-    flops = search_flops(len(by_channel), layer.channels, structure)
-    return Solution(found.mask[:, back], found.weight[:, back], flops, factors)
-
-
-def _pruned(method: Method, layer: LayerContext) -> Solution:
-    """What a method returns. Raises PluginError unless that is two or four tensors, PrunebenchError with its name."""
-    try:
-        found = method.prune_layer(layer)
-    except PrunebenchError as error:
-        raise type(error)(f"method {method.name!r}: {error}") from None
-    length = 4 if method.low_rank else 2
-    if not (isinstance(found, tuple) and len(found) == length and all(isinstance(one, torch.Tensor) for one in found)):
-        what = "a mask, a weight and two factors" if method.low_rank else "a mask and a weight"
-        raise PluginError(
-            f"prune_layer of method {method.name!r} must return {what}, and returned {reprlib.repr(found)}"
-        )
-    mask, weight, *factors = found
-    return Solution(mask, weight, factors=(factors[0].double(), factors[1].double()) if factors else None)
-
-
-def reconstructed(layer: LayerContext, mask: torch.Tensor, damping: float) -> Solution:
-    """The least-squares solution of a layer under a mask; each output costs a Cholesky factorization."""
-    inputs, kept = len(layer.moments), mask.sum(1).double()
-    flops = 2 * layer.tokens * inputs**2 + 2 * len(mask) * inputs**2 + float((kept**3 / 3 + 2 * kept**2).sum())
-    return Solution(mask, layer.reconstructed(mask, damping), flops)

@@ -17,8 +17,9 @@ from prunebench.data.prepared import prepare
 from prunebench.data.task_data import Data
 from prunebench.network.description import describe
 from prunebench.pruning.blocks import blocks_of
-from prunebench.pruning.layerwise import Calibration, Calibrator, by_method
+from prunebench.pruning.layerwise import Calibration, Calibrator
 from prunebench.pruning.masks import keep_highest
+from prunebench.pruning.solutions import by_method
 
 ROOT = os.environ.get("PRUNEBENCH_DATA")
 MLPNET = os.environ.get("PRUNEBENCH_TEST_MLPNET")

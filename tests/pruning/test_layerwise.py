@@ -12,8 +12,9 @@ from prunebench import Initialize, Outliers, Prune, PruneLayerwise, Reconstruct,
 from prunebench.api.errors import PluginError, PrunebenchError, Unreachable
 from prunebench.api.layers import Layer, Network
 from prunebench.network.description import describe
-from prunebench.pruning.layerwise import Calibration, Calibrator, Solution, _by_outliers
+from prunebench.pruning.layerwise import Calibration, Calibrator, _by_outliers
 from prunebench.pruning.moments import Moments
+from prunebench.pruning.solutions import Solution
 
 
 class Smallest(prunebench.LayerwiseMethod):

@@ -12,8 +12,8 @@ from prunebench.api.errors import PluginError
 from prunebench.api.tasks import Prunable
 from prunebench.network.description import describe
 from prunebench.pruning.layer_context import LayerContext
-from prunebench.pruning.layerwise import by_method
 from prunebench.pruning.permutation import _reassigned, channel_order, columns_of, retained, search_flops
+from prunebench.pruning.solutions import by_method
 
 ONE_OF_TWO = Structure(1, 2, permuted=True)
 TWO_OF_FOUR = Structure(2, 4, permuted=True)
