@@ -39,6 +39,15 @@ SPACING, GREY = 14, "#c9ced4"
 
 def curves(section: Section, measure: Measure) -> Spec:
     """Means against sparsity, and bands of one sample standard deviation."""
+    spec = _without_names(section, measure)
+    spec["layer"] += end_names(section, PAGE_HEIGHT, "width")
+    beside = room({value["method"] for value in spec["data"]["values"]})
+    spec["params"].append({"name": "room", "expr": f"min({beside}, containerSize()[0] / 3)"})
+    return spec
+
+
+def _without_names(section: Section, measure: Measure) -> Spec:
+    """The plot before names are at the ends of its lines, whose places depend on its size."""
     title, logarithmic = measure.heading, measure.collapse(section.rows)
     measure = replace(measure, title=measure.title + measure.note(section.rows))
     values = points(section, measure)
@@ -52,10 +61,8 @@ def curves(section: Section, measure: Measure) -> Spec:
         line_layer(across, measure, paint | {"strokeDash": by_method(section, "dash")}),
         point_layer(across, measure, paint | {"shape": by_method(section, "shape")}, values),
     ]
-    spec = chart(section, measure, values, title, [*layers, *end_names(section, PAGE_HEIGHT, "width")])
+    spec = chart(section, measure, values, title, layers)
     spec["params"][0]["value"] = {"level": -1, "logarithmic": logarithmic}
-    beside = room({value["method"] for value in values})
-    spec["params"].append({"name": "room", "expr": f"min({beside}, containerSize()[0] / 3)"})
     spec["usermeta"]["caption"] = (
         f"{title}: {section.title}. Bands: one sample standard deviation. Dotted: the dense network. "
         + "At first those methods are shown that are the best at a sparsity or for a cost. " * is_crowded(section)
@@ -66,7 +73,7 @@ def curves(section: Section, measure: Measure) -> Spec:
 
 def curves_card(section: Section, measure: Measure) -> Spec:
     """The same as an SVG: with a legend, or of many methods with a panel each."""
-    spec = curves(section, measure)
+    spec = _without_names(section, measure)
     values = spec["data"]["values"]
     title = f"{section.title}: {measure.heading.lower()}"
     notes = explained(section, measure, values)
@@ -76,12 +83,10 @@ def curves_card(section: Section, measure: Measure) -> Spec:
         width = COLUMNS * (PANEL[0] + SPACING)
         panels = with_legend(section, _panels(section, measure, values), methods, width, named=False)
         return of_card(panels, title, *said, *notes)
-    *params, beside = spec["params"]
-    names = end_names(section, HEIGHT, str(WIDTH), "plot")
-    layers = [*spec["layer"][: -len(names)], *names]
     plot = {name: spec[name] for name in ("data", "transform")} | {"name": "plot", "width": WIDTH, "height": HEIGHT}
-    params.append({"name": beside["name"], "value": room(methods)})
-    found = with_legend(section, plot | {"layer": layers}, methods, WIDTH + room(methods))
+    layers, beside = [*spec["layer"], *end_names(section, HEIGHT, str(WIDTH), "plot")], room(methods)
+    found = with_legend(section, plot | {"layer": layers}, methods, WIDTH + beside)
+    params = [*spec["params"], {"name": "room", "value": beside}]
     return of_card(found | {"params": params}, title, f"bands: {DEVIATION}", *notes)
 
 
