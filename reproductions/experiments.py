@@ -79,6 +79,10 @@ def _ablations() -> Iterator[Claim]:
         ("and at least as good as 50 %, to 0.5 points", "rigl", "rigl-50-percent", -0.5),
         ("An update every 16 steps is better than every 64", "rigl", "rigl-every-64", 0.0),
         ("and at least as good as every 4, to 0.5 points", "rigl", "rigl-every-4", -0.5),
+        ("The first weights under the masks that RigL found are no better for RigL", "rigl", "rigl-ticket-rigl", -0.5),
+        ("and worse, if the masks stay, than RigL that goes on from there", "rigl-ticket-rigl", "rigl-ticket-static", 0.0),
+        ("For the cost of both, RigL for twice as long is better", "rigl-2x", "rigl-ticket-rigl", 0.0),
+        ("A ticket of magnitude pruning is better if RigL moves its masks", "ticket-rigl", "ticket-static", 0.0),
     )
 
 
