@@ -5,7 +5,8 @@ How far weights moved is in the board's movement.csv, which movement.py writes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -40,6 +41,7 @@ from movement import FILE, Moved, overall
 from papers import LOTTERY
 
 from prunebench.leaderboard.statistics import Difference, verdict
+from prunebench.records.results import Result
 
 BOARD = "mnist-lenet"
 NEAR = 2.0
@@ -49,7 +51,13 @@ The lottery ticket hypothesis, asked of [LeNet-300-100 on MNIST]({lenet}), {seed
 CIFAR-10]({conv}), {dropout_seeds} seeds. P_m is the share of the weights that is left. Early stop: the iteration of the
 lowest validation loss, which is looked at every 100 (of Conv-2, every 500). Differences are of means (Welch's t), from
 the dense network where no other is named. A density or a factor counts as the paper's within {near:g} times, and
-otherwise the claim is *not seen*; an amount counts where the interval has it."""
+otherwise the claim is *not seen*; an amount counts where the interval has it. Which density is the best is chosen by
+the seeds {chosen}, and told by the others. A ticket's mask gets up to {draws} draws of new weights; the
+figure of a seed is their mean."""
+CUT_OFF = 0.95
+"""A network whose lowest loss comes after this share of the iterations may have been stopped before its minimum."""
+REDRAWN = "imp-reinit"
+"""The method of the first draw of new weights; those of the others are named `imp-reinit-2` and so on."""
 FINETUNED = "magnitude-finetune"
 """Its iterations are added to those of the dense network, so they do not measure how fast it learns."""
 
@@ -66,10 +74,33 @@ class Board:
     """Test accuracy at the end."""
     moved: Sequence[Moved]
     """Nothing for a board without movement.csv."""
+    steps: int
+    """Iterations of a training."""
 
     def ladder(self, method: str = "imp") -> list[float]:
         """The sparsities of a method, ascending."""
         return ladder(self.stopped, method)
+
+    def halves(self) -> tuple[Board, Board]:
+        """The board of the first half of the seeds, by which a density is chosen, and that of the others."""
+        seeds = sorted(self.stops[DENSE])
+        middle = len(seeds) // 2
+        return self._of(seeds[:middle]), self._of(seeds[middle:])
+
+    def _of(self, seeds: Collection[int]) -> Board:
+        def some(found: Figures) -> Figures:
+            return {row: {seed: values[seed] for seed in seeds if seed in values} for row, values in found.items()}
+
+        return replace(self, stops=some(self.stops), stopped=some(self.stopped), accuracy=some(self.accuracy))
+
+
+def pooled(found: Figures) -> Figures:
+    """The figures with the draws of new weights as one method: of each seed the mean."""
+    draws: dict[Row, list[Mapping[int, float]]] = defaultdict(list)
+    for (method, sparsity), values in found.items():
+        first, _, number = method.rpartition("-")
+        draws[REDRAWN if first == REDRAWN and number.isdigit() else method, sparsity].append(values)
+    return {row: {seed: fmean(one[seed] for one in some) for seed in some[0]} for row, some in draws.items()}
 
 
 def is_near(sparsity: float, percent: float) -> bool:
@@ -87,12 +118,13 @@ def sooner(board: Board, sparsity: float) -> float:
 
 
 def faster(board: Board) -> Answer:
-    best = max(board.ladder(), key=lambda sparsity: sooner(board, sparsity))
-    made = gap(board.stops, DENSE, ("imp", best))
+    chosen, told = board.halves()
+    best = max(board.ladder(), key=lambda sparsity: sooner(chosen, sparsity))
+    made = gap(told.stops, DENSE, ("imp", best))
     return single(
         "Tickets learn faster than the dense network, fastest near P_m 21 % (38 % sooner)",
         LOTTERY,
-        f"fastest at {left(best)}: {sooner(board, best):.0%} sooner, {iterations(made)}",
+        f"fastest at {left(best)}: {sooner(told, best):.0%} sooner, {iterations(made)}",
         judged(made) if is_near(best, 21) else NOT_SEEN,
     )
 
@@ -127,8 +159,9 @@ def _until(claim: str, does: str, holds: Mapping[float, bool], percent: float) -
 
 
 def better(board: Board) -> Answer:
-    best = max(board.ladder(), key=lambda sparsity: mean(board.stopped["imp", sparsity]))
-    made = gap(board.stopped, ("imp", best))
+    chosen, told = board.halves()
+    best = max(board.ladder(), key=lambda sparsity: mean(chosen.stopped["imp", sparsity]))
+    made = gap(told.stopped, ("imp", best))
     return single(
         "Their test accuracy rises by 0.3 points and more, most at P_m 13.5 %",
         LOTTERY,
@@ -254,6 +287,17 @@ def controls(board: Board, found: Figures, scale: float, digits: int) -> Iterato
         yield f"| {method} | " + " | ".join(cells) + " |"
 
 
+def cut_off(board: Board) -> list[str]:
+    """A paragraph that names the rows whose loss may have fallen on."""
+    found = []
+    for (method, sparsity), stops in board.stops.items():
+        late = sum(stop > CUT_OFF * board.steps for stop in stops.values())
+        if late and method != FINETUNED:
+            found.append(f"{method} at {left(sparsity)} ({late} of {len(stops)})")
+    begin = f"The lowest loss comes in the last {1 - CUT_OFF:.0%} of the iterations, so that it may have fallen on, in "
+    return wrapped(begin + (", ".join(found) or "no row") + ". In parentheses: seeds.")
+
+
 def movement(board: Board) -> Iterator[str]:
     """A table of how far weights moved."""
     names = list(dict.fromkeys(one.layer for one in board.moved))
@@ -288,7 +332,14 @@ def details(board: Board, other: dropout.Board, boards: Boards) -> Iterator[str]
             "",
         )
     yield from ("## Controls", "", "The iteration of early stopping:", "", *controls(board, board.stops, 1, 0), "")
-    yield from ("Test accuracy there, in percent:", "", *controls(board, board.stopped, 100, 2), "")
+    yield from (
+        "Test accuracy there, in percent:",
+        "",
+        *controls(board, board.stopped, 100, 2),
+        "",
+        *cut_off(board),
+        "",
+    )
     if board.moved:
         yield from _moved(board, boards)
     yield from ("## Dropout", "", *wrapped(DROPOUT.format(steps=other.steps)), "", *dropout.table(other))
@@ -303,13 +354,19 @@ def _moved(board: Board, boards: Boards) -> Iterator[str]:
     yield from ("", *movement(board), "")
 
 
+def draws(results: Iterable[Result]) -> int:
+    """How many times new weights were drawn for a ticket."""
+    return len({one.method for one in results if one.method == REDRAWN or one.method.startswith(f"{REDRAWN}-")})
+
+
 def page(boards: Boards) -> Page:
     results, other = boards.results(BOARD), dropout.read(boards)
     board = Board(
-        figures(results, "early_stop_step"),
-        figures(results, "early_stop_accuracy"),
-        figures(results, "accuracy"),
+        pooled(figures(results, "early_stop_step")),
+        pooled(figures(results, "early_stop_accuracy")),
+        pooled(figures(results, "accuracy")),
         read(Moved, boards.folder / BOARD / FILE),
+        steps_of(results),
     )
     introduction = INTRODUCTION.format(
         lenet=boards.address(f"{BOARD}/README.md"),
@@ -317,10 +374,12 @@ def page(boards: Boards) -> Page:
         conv=boards.address(f"{dropout.BOARD}/README.md"),
         dropout_seeds=len(other.plain.stops[DENSE]),
         near=NEAR,
+        chosen=" and ".join(map(str, sorted(board.halves()[0].stops[DENSE]))),
+        draws=draws(results),
     )
     pixels = (
         "" if results[0].params.get("task.dataset.normalize") == "unit" else ", normalized pixels instead of 0 to 1"
     )
-    differs = f"{steps_of(results):,} iterations instead of 50,000{pixels}"
+    differs = f"{board.steps:,} iterations instead of 50,000{pixels}"
     own = (replace(one, differs=differs) for one in answers(board))
     return Page(introduction, {"": (*own, *dropout.answers(other))}, tuple(details(board, other, boards)))
