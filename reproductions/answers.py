@@ -197,10 +197,12 @@ class Claim:
     """The least amount that is claimed, in the unit of the metric; a negative one is how much worse still counts."""
     metric: str = ""
     differs: str = ""
+    task: str = ""
+    """The task that is asked, of a board with several."""
 
     @property
     def methods(self) -> str:
-        return f"`{self.better}` against `{self.worse}`"
+        return f"`{self.better}` against `{self.worse}`" + f" in {self.task}" * bool(self.task)
 
     def gap(self, found: Measure, sparsity: float, paired: bool) -> Difference | None:
         ours = self.better, sparsity
@@ -208,7 +210,7 @@ class Claim:
         return found.gap(ours, controls[0] if len(controls) == 1 else (self.worse, sparsity), paired)
 
     def answer(self, results: Sequence[Result], paired: bool = False) -> Answer:
-        found = measure(results, self.metric)
+        found = measure(of_task(results, self.task) if self.task else results, self.metric)
         gaps = {sparsity: self.gap(found, sparsity, paired) for sparsity in self.sparsities}
         parts = [
             Part(percent(sparsity), interval(gap, 1, found.digits), judged(gap, self.margin))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from answers import Boards, Claim, Page, Source
-from papers import EARLY_BIRD, EVCI, LOTTERY, MISSING, SNIP_ITERATIVE, TANAKA
+from papers import EARLY_BIRD, EVCI, LOTTERY, MISSING, MORCOS, SNIP_ITERATIVE, TANAKA
 
 COLLAPSED = (0.96838, 0.99, 0.99684)
 MIDDLE = (0.8, 0.9, 0.95, 0.98)
@@ -68,6 +69,7 @@ def _initialization() -> Iterator[Claim]:
 
 def _ablations() -> Iterator[Claim]:
     allocations = (("", "ERK"), ("-er", "ER"), ("-uniform", "the same density in every layer"))
+    again = "rigl-ticket-rigl"
     yield from _claims(
         EVCI,
         SPARSE,
@@ -79,9 +81,9 @@ def _ablations() -> Iterator[Claim]:
         ("and at least as good as 50 %, to 0.5 points", "rigl", "rigl-50-percent", -0.5),
         ("An update every 16 steps is better than every 64", "rigl", "rigl-every-64", 0.0),
         ("and at least as good as every 4, to 0.5 points", "rigl", "rigl-every-4", -0.5),
-        ("The first weights under the masks that RigL found are no better for RigL", "rigl", "rigl-ticket-rigl", -0.5),
-        ("and worse, if the masks stay, than RigL that goes on from there", "rigl-ticket-rigl", "rigl-ticket-static", 0.0),
-        ("For the cost of both, RigL for twice as long is better", "rigl-2x", "rigl-ticket-rigl", 0.0),
+        ("RigL is as good from any first masks as from those that it found, to 0.5 points", "rigl", again, -0.5),
+        ("and from those it is better than if they stay", again, "rigl-ticket-static", 0.0),
+        ("For the cost of both, RigL for twice as long is better", "rigl-2x", again, 0.0),
         ("A ticket of magnitude pruning is better if RigL moves its masks", "ticket-rigl", "ticket-static", 0.0),
     )
 
@@ -111,6 +113,28 @@ def _early() -> Iterator[Claim]:
     )
 
 
+def _transfer() -> Iterator[Claim]:
+    halves = {
+        "Tickets of other data are as good as its own, to 1 point": (
+            "ticket-of-high-digits",
+            "ticket",
+            -1.0,
+        ),
+        "and better than random masks": ("ticket-of-high-digits", "random", 0.0),
+        "and than the task's own masks, shuffled within layers": ("ticket-of-high-digits", "ticket-shuffled", 0.0),
+        "and than the task's own masks under new weights": ("ticket-of-high-digits", "ticket-reinit", 0.0),
+        "Rewound tickets of other data are as good, to 1 point": ("rewound-of-high-digits", "rewound", -1.0),
+    }
+    optimizers = {
+        "Tickets of SGD are as good for Adam as its own, to 1 point": ("ticket-of-sgd", "ticket", -1.0),
+        "and better than random masks": ("ticket-of-sgd", "random", 0.0),
+    }
+    for task, rows in (("low-digits", halves), ("low-digits-sgd", halves), ("low-digits", optimizers)):
+        for sentence, row in rows.items():
+            for claim in _claims(MORCOS, MIDDLE, (sentence, *row)):
+                yield replace(claim, task=task)
+
+
 EXPERIMENTS = {
     "layer-collapse": (
         "At which sparsities methods that prune at initialization remove all of a layer, so that nothing is learned.",
@@ -123,6 +147,10 @@ EXPERIMENTS = {
     "rigl-ablations": (
         "What matters in RigL. The steps of the intervals are those of a training of 384 steps.",
         _ablations,
+    ),
+    "transfer": (
+        "Whether lottery tickets are good for other data, and for another optimizer, than they were found with.",
+        _transfer,
     ),
     "early-pruning": ("How early in training a mask can be found.", _early),
 }

@@ -94,6 +94,9 @@ REPRODUCTIONS = (
         "it chooses how many weights each layer keeps, and not which; tickets choose weights",
     ),
     _experiment("rigl-ablations", "Ablations of RigL", "ERK, new weights of zero and a share that decays are best"),
+    _experiment(
+        "transfer", "Transfer of tickets", "tickets are good for other data and optimizers than they were found with"
+    ),
     _experiment("early-pruning", "Early pruning", "the mask of the end of training is there after its first epochs"),
     Reproduction(
         "scaling",

@@ -14,6 +14,7 @@ EARLY_BIRD = Source("You et al. 2020", "1909.11957", "channels of VGG-16 and Pre
 SNIP_ITERATIVE = Source("de Jorge et al. 2021", "2006.09081", "VGG-19 and ResNet-50 on CIFAR and Tiny ImageNet")
 ROSENFELD = Source("Rosenfeld et al. 2021", "2006.10621", "ResNets of many sizes on CIFAR-10 and ImageNet")
 CONNECTED = Source("Frankle et al. 2020", "1912.05671", "LeNet on MNIST, ResNets and VGG on CIFAR-10 and ImageNet")
+MORCOS = Source("Morcos et al. 2019", "1906.02773", "VGG-19 and ResNet-50 on data sets of natural images")
 TANAKA = Source("Tanaka et al. 2020", "2006.05467", "VGG and ResNets on CIFAR and Tiny ImageNet")
 PRUNINGBENCH = Source("Li et al. 2024 (PruningBench)", "2406.12315", "ResNet-50 on CIFAR-100 and others, one seed")
 

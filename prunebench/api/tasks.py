@@ -231,6 +231,16 @@ class Tuning:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TicketSource:
+    """The trials of an entry begin with tickets that the same method finds in another task of the suite."""
+
+    task: Task
+    """Where the tickets are found."""
+    weights: bool = False
+    """Whether their weights are taken too; otherwise only their masks."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Entry:
     """An entry in the methods of a suite: a method with its parameters, and the ablations that apply to any method.
 
@@ -250,6 +260,8 @@ class Entry:
     """What is chosen on the validation split, for each trial by itself."""
     recipe: tuple[tuple[str, Any], ...] = added_later(())
     """Values that the trainings of this entry have instead of the recipe's, such as `recipe.epochs`."""
+    ticket_of: TicketSource | None = added_later(None)  # noqa: RUF009
+    """Whose tickets are trained; None for those of the task itself."""
     sparsities: tuple[float, ...] | None = None
     """Sparsities of this entry, instead of the suite's."""
 
@@ -271,6 +283,11 @@ class Trial:
     """The pass that a cut by latency times."""
     describe: Callable[[Task], Network] | None = field(default=None, compare=False, repr=False)
     """Describes the network of a task; planning sets it, because suites are read without torch."""
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks whose data it needs: its own first, and that of the ticket that it begins with."""
+        return (self.task,) if self.entry.ticket_of is None else (self.task, self.entry.ticket_of.task)
 
     @property
     def density(self) -> float:
@@ -351,12 +368,15 @@ class Suite:
     def trials(self) -> Iterator[Trial]:
         """Yield the trials in a fixed order; controls have one sparsity, 0.
 
-        A network as it is given is a trial of the tasks only whose file has all weights.
+        A network as it is given is a trial of the tasks only whose file has all weights; a ticket of one task, of all
+        others.
         """
         for task in self.tasks:
             for entry in self.entries:
                 if entry.method.as_given and not task.has_all_weights:
                     continue
+                if entry.ticket_of is not None and entry.ticket_of.task.label == task.label:
+                    continue  # its own tickets are those of the same entry without `ticket_of`
                 own = replace(entry, sparsities=None)  # a trial does not depend on the other sparsities
                 unit = self.unit_of(entry)
                 for sparsity in self.sparsities_of(entry):

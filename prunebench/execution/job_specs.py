@@ -22,11 +22,12 @@ from prunebench.api.layers import Layer, Network
 from prunebench.api.objectives import Classification
 from prunebench.api.registry import KINDS, Kind, Registry
 from prunebench.api.runtimes import Latency, Measure, RuntimeEntry
-from prunebench.api.tasks import Entry, Optimizer, Prunable, Recipe, Schedule, Task, Trial, Tuning
+from prunebench.api.tasks import Entry, Optimizer, Prunable, Recipe, Schedule, Task, TicketSource, Trial, Tuning
 from prunebench.api.versions import PROTOCOL_VERSION
 from prunebench.data.prepared import Prepared
 from prunebench.execution.key_inputs import inputs_of
 from prunebench.network.description import describe
+from prunebench.plan.chain import Adopt
 from prunebench.plan.jobs import Job
 from prunebench.plan.planning import Node, Plan, protocol, resolve
 from prunebench.plan.tuning import Choose
@@ -85,14 +86,18 @@ class JobSpecs:
         )
 
     def _protocol(self, trial: Trial, fingerprint: str) -> str:
-        """The key of a trial's task; a candidate of a tuned trial may have another recipe than its suite's task."""
-        planned = self._planned[trial.task.label]
-        return planned.protocol if trial.task == planned.trial.task else protocol(trial.task, fingerprint)
+        """The key of a trial's task. A candidate of a tuned trial has a recipe of its own, and a ticket of another task
+        may be all that is run of that."""
+        planned = self._planned.get(trial.task.label)
+        if planned is not None and trial.task == planned.trial.task:
+            return planned.protocol
+        return protocol(trial.task, fingerprint)
 
     def _network(self, trial: Trial) -> dict[str, Any]:
         label = trial.task.label
         if label not in self._networks:
-            network = self._planned[label].network or describe(trial.task)
+            planned = self._planned.get(label)
+            network = (planned and planned.network) or describe(trial.task)
             self._networks[label] = to_values(network, self._registry)
         return self._networks[label]
 
@@ -163,11 +168,13 @@ STAGES = (
     stages.Deploy,
     Measure,
     Choose,
+    Adopt,
 )
 CLASSES: Mapping[str, type] = {
     cls.__name__: cls
     for cls in (
-        *(Trial, Task, Recipe, Optimizer, Schedule, Prunable, Weights, Entry, Tuning, Pipeline, Classification),
+        *(Trial, Task, Recipe, Optimizer, Schedule, Prunable, Weights, Entry, Tuning, TicketSource, Pipeline),
+        Classification,
         *(
             Network,
             Layer,

@@ -25,7 +25,7 @@ from prunebench.suite.pipelines import Pipeline
 from prunebench.suite.reading import trial_to_plain
 
 Inputs = dict[str, str | int | float | bool]
-NAMES = ("suite", "task.label", "method.label")
+NAMES = ("suite", "task.label", "method.label", "ticket_task.label", "method.ticket_of.task")
 """Of a trial's plain form what is in no key."""
 DATA = "data"
 PROTOCOL = "protocol version"

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from prunebench.api.errors import CorruptEntry, DataError, StoreError
 from prunebench.api.registry import Registry
-from prunebench.api.tasks import Task
+from prunebench.api.tasks import Task, Trial
 from prunebench.data.prepared import Prepared
 from prunebench.execution.results import result_of, unfinished
 from prunebench.plan.planning import UNKNOWN_DATA, Plan, PlannedTrial
@@ -53,9 +53,9 @@ class TaskData:
         prepared = self._prepared.get(task.label)
         return prepared.fingerprint if prepared else UNKNOWN_DATA
 
-    def why_missing(self, task: Task) -> str:
-        """Why a task has no data; nothing where it has."""
-        return self._missing.get(task.label, "")
+    def why_missing(self, trial: Trial) -> str:
+        """Why a task that a trial needs has no data; nothing where all have."""
+        return next((self._missing[task.label] for task in trial.tasks if task.label in self._missing), "")
 
     def verify(self, task: Task) -> None:
         """Verify a task's data, and prepare it again if it is damaged. Raises DataError for other data than before."""
@@ -115,7 +115,7 @@ class OpenTrials:
         """The result of a trial that needs no work."""
         if planned.skipped:
             return self._unfinished(planned, "skipped", planned.skipped)
-        if reason := planned.failed or self._data.why_missing(planned.trial.task):
+        if reason := planned.failed or self._data.why_missing(planned.trial):
             return self._unfinished(planned, "failed", reason)
         return self._result(planned) if self._store.has(planned.key) else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import overload
@@ -39,6 +39,7 @@ from prunebench.network.cuts import NetworkCut
 from prunebench.network.delivery import FinishedNetwork
 from prunebench.network.deployment import Delivered, measure
 from prunebench.network.modules import copied, plain
+from prunebench.plan.chain import Adopt
 from prunebench.plan.planning import Node
 from prunebench.plan.tuning import Choose
 from prunebench.pruning.allocation import total_kept
@@ -73,7 +74,7 @@ def perform(
         state: the parent's, or a checkpoint of this training; None before Initialize.
         source: that of the node's `source`, for the stages which have one.
         callback: saves checkpoints of a training.
-        others: those of the node's `sources`, for a choice among them.
+        others: those of the node's `sources`, see `other_states`.
     """
     begun = time.perf_counter()
     with repeatable(context.device):
@@ -81,13 +82,29 @@ def perform(
             figures = partial(final_figures, context=context)
             after = best_of(node.stage.candidates, others, figures, node.stage.metric, node.stage.sign)
         else:
-            after = _performed(node, state, source, context, callback)
+            after = _performed(node, state, source, context, callback, others)
     check_lasting(after, context)
     return after.changed(cost=after.cost + Cost(wall_seconds=time.perf_counter() - begun))
 
 
+def other_states(node: Node, context: TrialContext, read: Callable[[str, TrialContext], State]) -> list[State]:
+    """The states of a node's `sources`; that of a ticket is of the task in which it was found.
+
+    Args:
+        read: the state of a key, given the context of its task.
+    """
+    transfer = node.trial.entry.ticket_of if isinstance(node.stage, Adopt) else None
+    theirs = context if transfer is None else context.of_task(transfer.task)
+    return [read(key, theirs) for key in node.sources]
+
+
 def _performed(
-    node: Node, state: State | None, source: State | None, context: TrialContext, callback: CheckpointCallback | None
+    node: Node,
+    state: State | None,
+    source: State | None,
+    context: TrialContext,
+    callback: CheckpointCallback | None,
+    others: Sequence[State],
 ) -> State:
     stage = node.stage
     if isinstance(stage, Initialize):
@@ -99,6 +116,8 @@ def _performed(
         return _removed(stage, state, context)
     if isinstance(stage, (Deploy, Measure)):
         return state
+    if isinstance(stage, Adopt):
+        return _adopted(stage, state, others[0], context)
     if isinstance(stage, Reinitialize):
         fresh = snapshot(redrawn_model(context.trial, stage.draw, state.cut))
         return _under_masks(_begun_again(state, 0).changed(**fresh, optimizer={}), state.masks)
@@ -157,6 +176,25 @@ def _rewind(stage: Rewind, state: State, source: State) -> State:
     if stage.optimizer:
         again = again.changed(optimizer=source.optimizer)
     return _under_masks(again, state.masks)
+
+
+def _adopted(stage: Adopt, state: State, ticket: State, context: TrialContext) -> State:
+    """The state under the masks of a ticket of another task; a layer of another shape there stays dense."""
+    shapes = {layer.name: layer.shape for layer in context.network.layers}
+    masks = {name: mask for name, mask in ticket.masks.items() if shapes.get(name) == tuple(mask.shape)}
+    if stage.weights:
+        values = {"parameters": state.parameters, "buffers": state.buffers}
+        theirs = {"parameters": ticket.parameters, "buffers": ticket.buffers}
+        state = state.changed(**{kind: _taken(own, theirs[kind]) for kind, own in values.items()})
+    return _under_masks(state, masks).changed(cost=state.cost + ticket.cost)
+
+
+def _taken(own: Tensors, theirs: Tensors) -> Tensors:
+    """The tensors of another network, where it has one of this name and shape."""
+    return {
+        name: theirs[name] if name in theirs and theirs[name].shape == value.shape else value
+        for name, value in own.items()
+    }
 
 
 def _shuffle(state: State, source: State, seed: int) -> State:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any, NotRequired
@@ -33,6 +34,7 @@ from prunebench.records.results import (
     OF_PROTOCOL,
     OUTPUT_ERROR,
     OWN_RECIPE,
+    TICKET_OF,
     TUNED,
     Result,
     Status,
@@ -191,6 +193,7 @@ def _result(
             **_given(trial),
             **_imported(trial),
             **({OWN_RECIPE: words(dict(trial.entry.recipe))} if trial.entry.recipe else {}),
+            **_ticket_of(trial),
             **({OF_ENGINE: planned.engine} if planned.engine == "sparse" else {}),
             **({"note.permuted": f"{planned.permuted}: {PERMUTED}"} if planned.permuted else {}),
             **_origins(planned, registry, fingerprint, inputs or {}),
@@ -233,13 +236,21 @@ def _imported(trial: Trial) -> dict[str, str]:
     return {IMPORTED: source} if source else {}
 
 
+def _ticket_of(trial: Trial) -> dict[str, str]:
+    """The task whose ticket the trial began with."""
+    transfer = trial.entry.ticket_of
+    return {} if transfer is None else {TICKET_OF: transfer.task.label + ", with its weights" * transfer.weights}
+
+
 def variant(planned: PlannedTrial) -> str:
     """Hash of what the method is: its name, parameters, ablations and version, but not its label."""
     entry = planned.trial.entry
     distillation = [] if entry.distillation is None else [entry.distillation]
     tuning = [] if entry.tune is None else [entry.tune]
     recipe = [entry.recipe] if entry.recipe else []
-    return digest(entry.method, entry.shuffle, entry.reinitialize, entry.invert, *distillation, *tuning, *recipe)
+    transfer = [] if entry.ticket_of is None else [replace(entry.ticket_of.task, label=""), entry.ticket_of.weights]
+    others = (*distillation, *tuning, *recipe, *transfer)
+    return digest(entry.method, entry.shuffle, entry.reinitialize, entry.invert, *others)
 
 
 def _metrics(planned: PlannedTrial, record: Record) -> dict[str, float]:

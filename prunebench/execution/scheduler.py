@@ -153,7 +153,7 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         """Whether a job will have to run, unless it failed in an earlier run."""
-        ready = (planned for planned in self.plan.trials if not self._data.why_missing(planned.trial.task))
+        ready = (planned for planned in self.plan.trials if not self._data.why_missing(planned.trial))
         return any(planned.chain and not self.store.has(planned.key) for planned in ready)
 
     @property

@@ -24,7 +24,7 @@ from prunebench.data.prepared import Prepared
 from prunebench.data.task_data import Data
 from prunebench.execution.job_specs import Assignment
 from prunebench.execution.key_inputs import components
-from prunebench.execution.performing import measured, perform
+from prunebench.execution.performing import measured, other_states, perform
 from prunebench.execution.processes.memory import keep_freed
 from prunebench.execution.throughput import throughput, watched
 from prunebench.isolation import descendants
@@ -168,15 +168,18 @@ def _compute(job: JobSpec, store: Store, nodes: list[Node], context: TrialContex
             states[key] = _input_state(store, key, context)
         return None if key is None else states[key]
 
+    def others_of(node: Node) -> list[State]:
+        return other_states(node, context, lambda key, theirs: _input_state(store, key, theirs))
+
     *before, last = nodes
     begun = newest(store, last, context)
     if begun is None:
         parent = job.parent
         for node in before:
-            states[node.key] = perform(node, state_of(parent), state_of(node.source), context)
+            states[node.key] = perform(node, state_of(parent), state_of(node.source), context, others=others_of(node))
             parent = node.key
         begun = state_of(parent)
-    source, others = state_of(last.source), [_input_state(store, key, context) for key in last.sources]
+    source, others = state_of(last.source), others_of(last)
     checkpoints = Checkpoints(store, last, job.checkpoint_every, held.reached, context.check_data)
     with watched(context.device) as samples:
         state = perform(last, begun, source, context, checkpoints, others)

@@ -16,10 +16,10 @@ from prunebench.api.stages import Initialize, Reinitialize, Rewind, Train
 from prunebench.api.tasks import Task, Trial
 from prunebench.data.prepared import Prepared, find, prepare
 from prunebench.data.task_data import Data
-from prunebench.execution.performing import perform
+from prunebench.execution.performing import other_states, perform
 from prunebench.execution.results import result_of
 from prunebench.messages.suggestions import nearest
-from prunebench.network.description import describe
+from prunebench.plan.chain import Adopt
 from prunebench.plan.planning import Node, PlannedTrial, chain_of, engine_of_chain, permuted_in_chain, protocol
 from prunebench.plan.tuning import Choose, candidates, with_own_recipe
 from prunebench.records.environment import data_folder
@@ -84,12 +84,15 @@ class Finished:
         if isinstance(node.stage, Train):
             raise StoreError(f"the store no longer has the state of {self.trial} at step {node.stop}: run it again")
         parent = self.state(node.parent) if node.parent else None
-        return perform(node, parent, self.state(node.source) if node.source else None, self.context)
+        source = self.state(node.source) if node.source else None
+        others = other_states(node, self.context, lambda key, theirs: read_state(self.store, key, theirs))
+        return perform(node, parent, source, self.context, others=others)
 
     def origin(self, before: int) -> State:
         """What the weights at some place of the chain were trained from, nothing pruned.
 
-        That is the initialization; or what a later stage went back to, or drew anew.
+        That is the initialization; or what a later stage went back to, drew anew, or took from a ticket of another
+        task, of which the kept weights are known.
 
         Args:
             before: number of stages that have passed.
@@ -100,7 +103,7 @@ class Finished:
             if isinstance(node.stage, Reinitialize):
                 fresh = snapshot(redrawn_model(self.trial, node.stage.draw, self.end.cut))
                 return State(step=0, **fresh, masks={}, cut=self.end.cut)
-            if isinstance(node.stage, Initialize):
+            if isinstance(node.stage, Initialize) or (isinstance(node.stage, Adopt) and node.stage.weights):
                 return self.state(node.key)
         raise PrunebenchError(f"{self.trial} has no initialization")
 
@@ -124,17 +127,21 @@ def open_trial(
     trial.task.facts  # noqa: B018 (raises DataError where no run can help)
     opened = Store(store.resolve())
     again = f"`{command} --only {narrowed(trial)}`"
-    prepared = find(trial.task.dataset, data_folder(data), opened.data)
-    if prepared is None:
+    found = {task.label: find(task.dataset, data_folder(data), opened.data) for task in trial.tasks}
+    prints = {label: one.fingerprint for label, one in found.items() if one is not None}
+    prepared = found[trial.task.label]
+    if prepared is None or len(prints) < len(found):
         raise StoreError(f"{trial} is not in the store {store}, nor is its data: {again} runs it")
-    common = protocol(trial.task, prepared.fingerprint)
     try:
-        root_of = functools.partial(protocol, fingerprint=prepared.fingerprint)
-        nodes = tuple(chain_of(trial, root_of, describe(trial.task)))
+
+        def root_of(task: Task) -> str:
+            return protocol(task, prints[task.label])
+
+        common, nodes = root_of(trial.task), tuple(chain_of(trial, root_of))
     except Unreachable as reason:
         raise PrunebenchError(f"{trial} is skipped, so that there is nothing to see: {reason}") from None
     if not opened.has(nodes[-1].key):
-        failure = next((found for node in nodes if (found := opened.failure(node.key))), None)
+        failure = next((failed for node in nodes if (failed := opened.failure(node.key))), None)
         if failure is not None:
             raise StoreError(f"{trial} failed: {failure['reason']}; {again} --retry-failed tries it again")
         raise StoreError(
@@ -143,6 +150,7 @@ def open_trial(
     trial = with_own_recipe(trial)
     if trial.entry.tune is not None:
         trial, nodes = _chosen(trial, nodes, opened, root_of)
+    nodes = tuple(node for node in nodes if node.trial.task.label == trial.task.label)  # without another task's ticket
     where = torch.device(device)
     dataset, root = trial.task.dataset, data_folder(data)
     context = TrialContext(
@@ -158,7 +166,7 @@ def _chosen(
     place = next(place for place, node in enumerate(nodes) if isinstance(node.stage, Choose))
     choice = store.record(nodes[place].key)["state"]["tuned"]["chosen"]
     candidate = list(candidates(trial).values())[choice]
-    chain = chain_of(candidate, root_of, describe(trial.task))
+    chain = chain_of(candidate, root_of)
     return replace(candidate, entry=replace(candidate.entry, label=trial.entry.label)), (*chain, *nodes[place:])
 
 

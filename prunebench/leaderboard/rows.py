@@ -42,6 +42,7 @@ from prunebench.records.results import (
     IMPORTED,
     OF_ENGINE,
     OWN_RECIPE,
+    TICKET_OF,
     TIES_MATTER,
     TUNED,
     UNITS,
@@ -133,6 +134,7 @@ COLUMNS = {
     "tuned": "the values that were chosen on the validation split, by the seeds that chose them, and among how many "
     "candidates, whose cost is in training_cost",
     "own_recipe": "the values that it was trained by instead of those of the task's recipe",
+    "ticket_of": "the task in which its ticket was found, and whether its weights were taken too",
     "made_elsewhere": "source of masks that were made elsewhere, at a cost that is not in training_cost; or of a row "
     "that was reported and not measured here, whose status is `reported`",
 }
@@ -142,6 +144,7 @@ OPTIONAL = (
     "as_given",
     "tuned",
     "own_recipe",
+    "ticket_of",
     "target_unit",
     "parameters_left",
     "unscored_share",
@@ -178,6 +181,7 @@ _TEXTS = (
     "as_given",
     "tuned",
     "own_recipe",
+    "ticket_of",
 )
 _WHOLE = ("n", "pairs", "tier", "collapsed_layers", "parameters_prunable", "seeds")
 
@@ -289,6 +293,7 @@ def _row(cell: Cell, reference: Reference, place: Place | None, objective: Objec
         "machine": cell.said("machine"),
         "tuned": cell.said(TUNED) or None,
         "own_recipe": cell.said(OWN_RECIPE) or None,
+        "ticket_of": cell.said(TICKET_OF) or None,
         "made_elsewhere": cell.said(IMPORTED) or None,
         "engine": cell.said(OF_ENGINE),
         "command": row_command(list(cell.results.values())) if newest else "",

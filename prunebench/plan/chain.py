@@ -24,6 +24,22 @@ from prunebench.api.stages import (
 
 
 @dataclass(frozen=True)
+class Adopt(Stage):
+    """Prune by the masks of a ticket of another task; the cost of finding it is added.
+
+    Args:
+        ticket: key of the ticket's state.
+        weights: take its weights and buffers too, where they have the shape that they have here. Otherwise the kept
+            weights are the trial's own.
+        density: of the ticket.
+    """
+
+    ticket: str
+    weights: bool
+    density: float
+
+
+@dataclass(frozen=True)
 class Link:
     """A stage at its place in a chain."""
 
@@ -97,7 +113,7 @@ def _before_pruning(stage: Stage, chain: Sequence[Link]) -> int:
     whole = None
     for place in reversed(range(len(chain))):
         passed = chain[place].stage
-        if isinstance(passed, PRUNING):
+        if isinstance(passed, (Adopt, *PRUNING)):
             whole = place - 1
         elif whole is not None and isinstance(passed, Train) and passed.by is not None:
             break  # its masks are not made by pruning: what lies before is another network
@@ -116,7 +132,7 @@ def _teacher(stage: Train, chain: Sequence[Link]) -> int:
 
 def removes(stage: Stage) -> bool:
     """Whether a stage makes masks, or removes channels."""
-    return isinstance(stage, (Cut, *PRUNING)) or (isinstance(stage, Train) and stage.by is not None)
+    return isinstance(stage, (Adopt, Cut, *PRUNING)) or (isinstance(stage, Train) and stage.by is not None)
 
 
 def leaves_dense(stage: Stage) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import cache
 from itertools import pairwise
 
 from prunebench.api.components import Component
@@ -38,7 +38,7 @@ from prunebench.network.description import describe
 from prunebench.network.modules import called
 from prunebench.network.starting import check_start
 from prunebench.plan.ablations import ablated, distilled
-from prunebench.plan.chain import Link, linked
+from prunebench.plan.chain import Adopt, Link, linked
 from prunebench.plan.engines import engine_key, engine_of, without_engine
 from prunebench.plan.requirements import (
     check_cut,
@@ -49,6 +49,7 @@ from prunebench.plan.requirements import (
     check_layerwise,
     check_low_rank,
 )
+from prunebench.plan.transfers import check_alike, ticket_length, ticket_trial, transferred_stages
 from prunebench.plan.tuning import Choose, candidates, shared, with_own_recipe
 from prunebench.records.keys import canonical_digest, digest, field_values
 from prunebench.records.results import UNKNOWN_DATA
@@ -80,7 +81,8 @@ class Node:
     engine: Engine = "dense"
     """Of a training: what computes it."""
     sources: tuple[str, ...] = ()
-    """Of a choice: the last states of the candidates, then those that their chains have in common."""
+    """Of a choice: the last states of the candidates, then those that their chains have in common. Of a transfer: the
+    state of the ticket, in another task."""
 
     @property
     def steps(self) -> int:
@@ -103,6 +105,8 @@ class Node:
                 text += f" in {stage.timed.runtime.name}"
         elif isinstance(stage, Rewind):
             text = f"rewind to step {self.stop}"
+        elif isinstance(stage, Adopt):
+            text = "take over a ticket of another task"
         elif isinstance(stage, Choose):
             text = f"choose one of {len(stage.candidates)} candidates"
         elif isinstance(stage, Measure):
@@ -178,22 +182,22 @@ def make_plan(
     planned: list[PlannedTrial] = []
     nodes: dict[str, Node] = {}
     protocols: dict[str, str] = {}
-    roots: dict[str, Callable[[Task], str]] = {}
     broken: dict[str, str] = {}
+    root_of = cache(lambda task: protocol(task, fingerprints.get(task.label, UNKNOWN_DATA)))
     for trial in trials:
         label = trial.task.label
-        if label not in protocols:
-            roots[label] = cache(partial(protocol, fingerprint=fingerprints.get(label, UNKNOWN_DATA)))
-            protocols[label] = roots[label](trial.task)
-            broken[label] = _why_broken(trial.task)
-            if not broken[label]:
-                _check_start(trial.task, f"task {label!r}")
-        if reason := broken[label]:
+        for task in trial.tasks:
+            if task.label not in protocols:
+                protocols[task.label] = root_of(task)
+                broken[task.label] = _why_broken(task)
+                if not broken[task.label]:
+                    _check_start(task, f"task {task.label!r}")
+        if reason := next((broken[task.label] for task in trial.tasks if broken[task.label]), ""):
             planned.append(PlannedTrial(trial, protocols[label], failed=reason))
             continue
         network = _network(trial.task, described)
         try:
-            chain = list(chain_of(trial, roots[label], network))
+            chain = list(chain_of(trial, root_of, described))
         except Unreachable as reason:
             planned.append(PlannedTrial(trial, protocols[label], skipped=str(reason)))
             continue
@@ -205,25 +209,32 @@ def make_plan(
     return Plan(tuple(planned), _joined(nodes))
 
 
-def chain_of(trial: Trial, root_of: Callable[[Task], str], network: Network) -> Iterator[Node]:
-    """The chain of a trial: its nodes, and of one that is tuned first those of its candidates. Raises as `resolve`.
+def chain_of(
+    trial: Trial, root_of: Callable[[Task], str], described: Callable[[Task], Network] = describe
+) -> Iterator[Node]:
+    """The chain of a trial: its nodes, and first those of its candidates if it is tuned, and of the ticket of another
+    task if it begins with one. Raises as `resolve`.
 
     Args:
         root_of: the protocol of a task for its data.
     """
     trial = with_own_recipe(trial)
     if trial.entry.tune is not None:
-        yield from _tuned(trial, root_of, network)
+        yield from _tuned(trial, root_of, described)
         return
-    chain = list(_resolved(trial, root_of(trial.task), network))
+    chain = list(
+        _transferred(trial, root_of, described)
+        if trial.entry.ticket_of is not None
+        else resolve(trial, root_of(trial.task), described)
+    )
     check_last_batch(trial.task, max((node.stop for node in chain if node.steps), default=0))
     yield from chain
 
 
-def _tuned(trial: Trial, root_of: Callable[[Task], str], network: Network) -> Iterator[Node]:
+def _tuned(trial: Trial, root_of: Callable[[Task], str], described: Callable[[Task], Network]) -> Iterator[Node]:
     """The nodes of all candidates, each once, that of the choice, and that of a measurement of what was chosen."""
     named = candidates(trial)
-    chains = [list(chain_of(candidate, root_of, network)) for candidate in named.values()]
+    chains = [list(chain_of(candidate, root_of, described)) for candidate in named.values()]
     last = chains[0][-1]
     if isinstance(last.stage, Deploy):
         raise PrunebenchError(f"{trial}: `tune` compares networks before they are deployed: remove it, or the deploy")
@@ -235,7 +246,20 @@ def _tuned(trial: Trial, root_of: Callable[[Task], str], network: Network) -> It
     yield from {node.key: node for chain in chains for node in chain}.values()
     yield chosen
     if trial.measure is not None:
+        network = _network(trial.task, described)
         yield _node(Link(trial.measure, last.stop, last.stop), trial, chosen, None, network)
+
+
+def _transferred(trial: Trial, root_of: Callable[[Task], str], described: Callable[[Task], Network]) -> Iterator[Node]:
+    """The nodes by which the ticket is found in the other task, then those of the trial's own chain."""
+    source = ticket_trial(trial)
+    found = list(resolve(source, root_of(source.task), described))
+    found = found[: ticket_length([node.stage for node in found], trial.entry.method.name)]
+    network = _network(trial.task, described)
+    check_alike(trial, _network(source.task, described), network)
+    yield from found
+    stages = transferred_stages(trial, found[-1].key, found[-1].density)
+    yield from _resolved(trial, root_of(trial.task), network, lambda: stages)
 
 
 def engine_of_chain(chain: Iterable[Node]) -> Engine:
@@ -286,14 +310,15 @@ def resolve(trial: Trial, root: str, described: Callable[[Task], Network] = desc
 
     Raises Unreachable for a trial to be skipped, PrunebenchError for a chain that makes no sense.
     """
-    yield from _resolved(trial, root, _network(trial.task, described))
+    network, entry = _network(trial.task, described), trial.entry
+    known = replace(trial, describe=lambda _: network)
+    yield from _resolved(trial, root, network, lambda: distilled(ablated(_stages(entry.method, known), entry), entry))
 
 
-def _resolved(trial: Trial, root: str, network: Network) -> Iterator[Node]:
+def _resolved(trial: Trial, root: str, network: Network, stages: Callable[[], Iterable[Stage]]) -> Iterator[Node]:
     method = trial.entry.method
     try:
-        stages = _stages(method, replace(trial, describe=lambda _: network))
-        chain = list(distilled(ablated(stages, trial.entry), trial.entry))
+        chain = list(stages())
         links = linked(_with_measure(chain, trial.measure), trial.task.clock)
         check_distillation(trial, links)
         check_low_rank(links)
@@ -373,6 +398,8 @@ def _node(link: Link, trial: Trial, last: Node, source: Node | None, network: Ne
     elif isinstance(stage, Cut):
         check_cut(stage, network)
         density = min(last.density, stage.density)  # a guess, exact for cuts by weights
+    elif isinstance(stage, Adopt):
+        density = stage.density
     elif isinstance(stage, PRUNING):
         check_density(stage, network)
         density = stage.density
@@ -380,7 +407,8 @@ def _node(link: Link, trial: Trial, last: Node, source: Node | None, network: Ne
             density = min(last.density, stage.structure.kept(network.layers) / network.size)
     at = source.key if source else None
     key = digest(last.key, canonical_digest(canonical), at)
-    return Node(key, stage, trial, last.key, at, link.start, link.stop, density)
+    tickets = (stage.ticket,) if isinstance(stage, Adopt) else ()
+    return Node(key, stage, trial, last.key, at, link.start, link.stop, density, sources=tickets)
 
 
 def expected_flops(node: Node, network: Network) -> float:

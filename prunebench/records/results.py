@@ -248,6 +248,9 @@ FAMILY = "method.family"
 OWN_RECIPE = "method.recipe"
 """Entry of a provenance with the values that the entry trained by instead of those of the task's recipe."""
 
+TICKET_OF = "method.ticket_of"
+"""Entry of a provenance with the task whose ticket the trial began with."""
+
 OF_ENGINE = "engine"
 """Name of the engine in a provenance; results of the dense engine lack it."""
 

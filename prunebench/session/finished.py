@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.api.files import File
-from prunebench.api.tasks import Task
 from prunebench.data.prepared import Prepared, stamped
 from prunebench.execution.key_inputs import components
 from prunebench.execution.scheduler import Scheduler
@@ -59,7 +58,7 @@ def finished(
     source = board_source(loaded, results, tracked)
     # What MLflow and the board have is taken down first, and then found to be what the run has left there.
     files = None if source is None else current_files(manifest, source, folder)
-    stamps = [stamped(task.dataset, root, scheduler.store.data, data[task.label]) for task in _tasks(loaded)]
+    stamps = [stamped(task.dataset, root, scheduler.store.data, data[task.label]) for task in loaded.tasks.values()]
     if tracked is None or files is None or None in stamps:
         return None
     return Finished(
@@ -77,10 +76,6 @@ def finished(
         folder=str(folder),
         note=note,
     )
-
-
-def _tasks(loaded: LoadedSuite) -> list[Task]:
-    return list({trial.task.label: trial.task for trial in loaded.trials}.values())
 
 
 def _sources(loaded: LoadedSuite) -> Iterator[str]:

@@ -44,6 +44,11 @@ class LoadedSuite:
         """The rows that a leaderboard of these trials shows."""
         return [(trial.task.label, trial.entry.label, trial.sparsity, trial.seed) for trial in self.trials]
 
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """The tasks whose data the selected trials need, by their labels."""
+        return {task.label: task for trial in self.trials for task in trial.tasks}
+
 
 def load_suite(
     source: str | os.PathLike[str],
@@ -125,6 +130,5 @@ def plan_suite(
 
 def prepared_already(loaded: LoadedSuite, data: Path | None, store: Path) -> dict[str, Prepared]:
     """The data sets that this machine has decoded before, by task; touches no data."""
-    tasks = {trial.task.label: trial.task for trial in loaded.trials}
-    found = {label: find(task.dataset, data_folder(data), store / "data") for label, task in tasks.items()}
+    found = {label: find(task.dataset, data_folder(data), store / "data") for label, task in loaded.tasks.items()}
     return {label: prepared for label, prepared in found.items() if prepared is not None}

@@ -39,7 +39,7 @@ def prepare_data(loaded: LoadedSuite, data: Path | None, store: Store) -> Data:
         DataError: when no task has its data, because it is missing or damaged.
         StoreError: when a reason cannot be written.
     """
-    tasks = {trial.task.label: trial.task for trial in loaded.trials}
+    tasks = loaded.tasks
     prepared: dict[str, Prepared] = {}
     errors: dict[str, DataError] = {}
     for label, task in tasks.items():
@@ -60,8 +60,8 @@ def prepare_data(loaded: LoadedSuite, data: Path | None, store: Store) -> Data:
 
 def data_failures(loaded: LoadedSuite, prepared: Mapping[str, Prepared], store: Store) -> dict[str, Record]:
     """The failures in the store of tasks whose data could not be prepared when last tried, by label."""
-    tasks = {trial.task.label: trial.task for trial in loaded.trials if trial.task.label not in prepared}
-    found = {label: store.failure(_key(task.dataset)) for label, task in tasks.items()}
+    tasks = loaded.tasks.items()
+    found = {label: store.failure(_key(task.dataset)) for label, task in tasks if label not in prepared}
     return {label: failure for label, failure in found.items() if failure is not None}
 
 

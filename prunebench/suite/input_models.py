@@ -67,6 +67,18 @@ class TuneInput:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TicketInput:
+    """Tickets of another task: the method finds them there, and this task trains them from step 0."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _CLOSED
+
+    task: Annotated[Label, Doc("the label of the task in which the tickets are found; it has no row of this entry")]
+    weights: Annotated[
+        bool, Doc("take the weights that the last training there began with too, not only the masks")
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class EntryInput:
     """Keys of every method and pipeline."""
 
@@ -89,6 +101,7 @@ class EntryInput:
         ]
         | None
     ) = None
+    ticket_of: Annotated[TicketInput, Doc("train tickets that are found in another task of the suite")] | None = None
     shuffle: Annotated[bool, Doc("ablation: the mask is shuffled within each layer")] = False
     reinitialize: Annotated[
         bool | Annotated[int, Ge(2)],

@@ -22,7 +22,7 @@ from prunebench.api.objectives import Classification
 from prunebench.api.registry import Registry
 from prunebench.api.tasks import Entry, Prunable, Recipe, Suite, Task, Trial
 from prunebench.isolation.calls import NoAnswer, call_in_child
-from prunebench.suite import document, objectives, pipelines, profiles, reductions, runtimes, tuning
+from prunebench.suite import document, objectives, pipelines, profiles, reductions, runtimes, transfers, tuning
 from prunebench.suite.checking import checked, dumped
 from prunebench.suite.input_models import (
     ABLATIONS,
@@ -102,6 +102,7 @@ def trial_to_plain(trial: Trial) -> dict[str, Any]:
         **({} if trial.timed is None else {"timed": reductions.timed_to_plain(trial.timed)}),
         "seed": trial.seed,
         **runtimes.to_plain(trial.measure),
+        **({} if trial.entry.ticket_of is None else {"ticket_task": _task_to_plain(trial.entry.ticket_of.task)}),
     }
 
 
@@ -110,14 +111,14 @@ def trial_from_plain(plain: Mapping[str, Any], registry: Registry) -> Trial:
     errors = SuiteErrors()
     node = Node.of(plain, Location(0, 0, 0, "trial"))
     task = _task(node.value["task"], registry, errors)
+    other = _task(node.value["ticket_task"], registry, errors) if "ticket_task" in plain else None
     entry = _entry(node.value["method"], registry, errors)
     measure = runtimes.from_plain(plain, registry, errors)
     timed = reductions.timed_from_plain(plain.get("timed"), registry, errors)
     errors.report()
     assert task is not None
     assert entry is not None
-    entry = tuning.with_recipe(entry, node.value["method"], [task], errors)
-    entry = tuning.with_tuning(entry, node.value["method"], [task], errors)
+    entry = _completed(entry, node.value["method"], [task, *filter(None, [other])], errors)
     errors.report()
     return Trial(
         suite=plain["suite"],
@@ -168,9 +169,10 @@ def _entry_to_plain(entry: Entry) -> dict[str, Any]:
     ablations = {name: getattr(entry, name) for name in ABLATIONS}
     own = {} if entry.sparsities is None else {"sparsities": list(entry.sparsities)}
     distilled = {} if entry.distillation is None else {"distillation": dumped(entry.distillation)}
+    transferred = transfers.to_plain(entry.ticket_of)
     tuned = {} if entry.tune is None else {"tune": tuning.to_plain(entry.tune, method)}
     trained = {"recipe": tuning.recipe_to_plain(entry)} if entry.recipe else {}
-    return {"label": entry.label, **named, **ablations, **distilled, **tuned, **trained, **own}
+    return {"label": entry.label, **named, **ablations, **distilled, **tuned, **trained, **transferred, **own}
 
 
 def _reported(suite: Suite | None, errors: SuiteErrors) -> Suite:
@@ -205,10 +207,7 @@ def _suite(root: Node, registry: Registry, errors: SuiteErrors) -> Suite | None:
             _check_pipeline(entry, node, known, errors)
             reductions.check_pipeline(entry, node, targets, errors)
             _check_given(entry, node, known, errors)
-    entries = [
-        entry and tuning.with_tuning(tuning.with_recipe(entry, node, known, errors), node, known, errors)
-        for node, entry in zip(methods, entries, strict=True)
-    ]
+    entries = [entry and _completed(entry, node, known, errors) for node, entry in zip(methods, entries, strict=True)]
     if values is None or errors:
         return None
     return Suite(
@@ -362,7 +361,7 @@ def _entry(node: Node, registry: Registry, errors: SuiteErrors) -> Entry | None:
     _numbers_once(mapping.items("sparsities"), errors)
     if values is None or method is None:
         return None
-    for name in (*ABLATIONS, "distillation", "tune", "recipe", "sparsities") if method.control else ():
+    for name in (*ABLATIONS, "distillation", "tune", "recipe", "ticket_of", "sparsities") if method.control else ():
         if getattr(values, name):
             errors.add(mapping.value[name], f"{method.name!r} is the control, which is not pruned: remove this")
     return _entry_of(node, values, method)
@@ -397,6 +396,13 @@ def _check_given(entry: Entry, node: Node, tasks: Sequence[Task], errors: SuiteE
             f"{entry.method.name!r} is the network in a task's file of weights, and no task here starts from a file "
             "that has all of them: remove this",
         )
+
+
+def _completed(entry: Entry, node: Node, tasks: Sequence[Task], errors: SuiteErrors) -> Entry:
+    """The entry with the keys that depend on the tasks of its suite."""
+    for added in (tuning.with_recipe, tuning.with_tuning, transfers.with_transfer):
+        entry = added(entry, node, tasks, errors)
+    return entry
 
 
 def _entry_of(node: Node, values: EntryInput, method: Method) -> Entry:

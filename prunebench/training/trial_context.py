@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
 from torch import nn
 
+from prunebench.api.errors import PrunebenchError
 from prunebench.api.files import Weights
 from prunebench.api.layers import Network
-from prunebench.api.tasks import Trial
+from prunebench.api.tasks import Task, Trial
 from prunebench.data import seeds
 from prunebench.data.task_data import Data
 from prunebench.network.cuts import NOTHING, NetworkCut
@@ -48,6 +49,10 @@ class TrialContext:
     @cached_property
     def network(self) -> Network:
         return self.known or describe(self.trial.task)
+
+    def of_task(self, task: Task) -> TrialContext:
+        """That of the same trial on another task, whose data is not read."""
+        return TrialContext(replace(self.trial, task=task), self.device, _no_data)
 
     @property
     def model(self) -> nn.Module:
@@ -90,6 +95,10 @@ class TrialContext:
         """Raise DamagedData when data that is in use was changed on the disk since it was opened."""
         if "data" in vars(self):
             self.data.check()
+
+
+def _no_data() -> Data:
+    raise PrunebenchError("the data of another task is not read")
 
 
 def fresh_model(trial: Trial, purpose: str, cut: NetworkCut = NOTHING) -> nn.Module:

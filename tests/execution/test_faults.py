@@ -468,9 +468,10 @@ def test_a_store_that_becomes_read_only_stops_the_work_and_books_no_failure(smal
 
 def test_memory_that_is_not_to_be_had_is_a_failure_with_its_reason(trained, store, whole, child):
     limit = "import resource\nfrom prunebench.execution import worker as w\nperform = w.perform\n"
-    limit += "def poor(*given):\n    size = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+    limit += "def poor(*given, **others):\n"
+    limit += "    size = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
     limit += "    resource.setrlimit(resource.RLIMIT_AS, (size + 2**26, -1))\n    import torch\n"
-    limit += "    torch.ones(2**28)\n    return perform(*given)\nw.perform = poor"
+    limit += "    torch.ones(2**28)\n    return perform(*given, **others)\nw.perform = poor"
     code, said = child(trained, limit).end()
     assert code == ExitCode.FAILED
     assert "memory" in store.failure(trained.key)["reason"]
@@ -482,7 +483,7 @@ def test_memory_that_is_not_to_be_had_is_a_failure_with_its_reason(trained, stor
 
 
 def test_a_gpu_without_room_is_no_failure_of_the_work(trained, store, whole, monkeypatch, capsys):
-    def cramped(*_):
+    def cramped(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nSee documentation")
 
     with monkeypatch.context() as patch:

@@ -41,8 +41,18 @@ REMARKS = {
     "speedup_int8": "dense latency / latency of the dense network in INT8; mean over seeds",
 }
 """Columns of RUNTIME that are not metrics of a result."""
-OPTIONAL = {"processor s", "engine", "tuned", "own recipe", "size kB", "latency ms", "unscored %", "ties %"}
-LEFT = {"method", "beside the best", "engine", "tuned", "own recipe", "status"}
+OPTIONAL = {
+    "processor s",
+    "engine",
+    "tuned",
+    "own recipe",
+    "ticket of",
+    "size kB",
+    "latency ms",
+    "unscored %",
+    "ties %",
+}
+LEFT = {"method", "beside the best", "engine", "tuned", "own recipe", "ticket of", "status"}
 
 
 def every_row(section: Section) -> Table:
@@ -168,6 +178,7 @@ def columns(objective: Objective) -> list[Column]:
         Column("engine", ("engine",), lambda row: row.get("engine") or ""),
         Column("tuned", ("tuned",), lambda row: row.get("tuned") or ""),
         Column("own recipe", ("own_recipe",), lambda row: row.get("own_recipe") or ""),
+        Column("ticket of", ("ticket_of",), lambda row: row.get("ticket_of") or ""),
         Column("inference FLOPs", ("inference_flops",), _large("inference_flops")),
         Column("speed-up", ("speedup",), _number("speedup", "×")),
         Column("compression", ("compression",), _number("compression", "×")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prunebench.leaderboard.metrics import margin_words, worded
 from prunebench.leaderboard.statistics import FEWEST_PAIRS
@@ -35,7 +35,7 @@ def caption(section: Section, signs: Mapping[Style, Words] = MARKS) -> Text:
     for row in section.given:
         figure = _same_for_all(row) or spread(row) or state(row)
         text += said(" As given ({}), without training here: {}.", row["as_given"], figure)
-    return joined([text, *_meanings(section, signs), *_tuned(section), *_own_recipes(section), *_origins(section)], " ")
+    return joined([text, *_meanings(section, signs), *_tuned(section), *_told(section), *_origins(section)], " ")
 
 
 def _tuned(section: Section) -> list[Text]:
@@ -45,11 +45,19 @@ def _tuned(section: Section) -> list[Text]:
     return [said(words, ", ".join(methods))] if methods else []
 
 
-def _own_recipes(section: Section) -> list[Text]:
-    """The rows that were trained by other values than the task's recipe has."""
-    found = {row["method"]: row["own_recipe"] for row in section.rows if row.get("own_recipe")}
-    named = [said("{} ({})", method, values) for method, values in sorted(found.items())]
-    return [said("Trained by values of their own, not by the task's recipe: {}.", joined(named))] if named else []
+ASIDE = {
+    "own_recipe": "Trained by values of their own, not by the task's recipe: {}.",
+    "ticket_of": "Tickets that were found in another task: {}.",
+}
+"""What is said of rows that differ from others in more than their method, by the column that says in what."""
+
+
+def _told(section: Section) -> Iterator[Text]:
+    """The rows that were trained by other values than the task's recipe has, and those with tickets of other tasks."""
+    for column, words in ASIDE.items():
+        found = {row["method"]: row[column] for row in section.rows if row.get(column)}
+        if named := [said("{} ({})", method, value) for method, value in sorted(found.items())]:
+            yield said(words, joined(named))
 
 
 def _same_for_all(row: Row) -> str:
