@@ -151,6 +151,14 @@ def test_no_single_swap_of_those_that_are_compared_would_lower_the_cost_of_cbs_f
             assert removal_cost(loss, other) >= search.cost - 1e-9
 
 
+def test_cbs_tries_the_removed_weight_that_costs_most_first_and_with_the_kept_one_that_costs_least():
+    """By hand: alone, weights cost their squares. Of the removed ones 10 is put back for 5, and 3 not for 6."""
+    loss = local_loss(torch.eye(4).tolist(), [3.0, 10.0, 6.0, 5.0])
+    search = Swaps(loss, torch.tensor([True, True, False, False]), torch.ones(4).bool())
+    assert search.swap(tolerance=0.0, reach=0, failures=0) == 1
+    assert search.removed.tolist() == [True, False, False, True]
+
+
 def test_a_swap_that_lowers_the_cost_by_less_than_the_tolerance_is_not_made():
     loss = local_loss([[1.0, 1.0, 1.0]], [2.1, -2.0, 1.0])
     assert swapped(loss, 1, tolerance=0.98).removed.tolist() == [True, True, False]  # from (1 - 2)² = 1

@@ -149,7 +149,7 @@ SECOND_ORDER = {
 SETTINGS = {
     "woodfisher": {"gradients": 1000, "block": 784, "damping": 1e-3},
     "chita": {"gradients": 1000},
-    "cbs": {"gradients": 1000},
+    "cbs": {"gradients": 4000},
 }
 
 
@@ -157,7 +157,10 @@ SETTINGS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_second_order_on_a_published_network_has_the_published_accuracies(mlpnet, method, scoring_of, name):
-    """To 0.45: the examples of the 1,000 gradients are others than the papers', and CBS takes 10,000 of them."""
+    """To 0.2, for the examples of the gradients are others than the papers'.
+
+    CBS takes 10,000 gradients, in minutes: 94.00 at a sparsity of 0.8 then, 93.75 with 4,000, 93.5 with 1,000.
+    """
     network, accuracy, data = mlpnet
     rule = method(name, **SETTINGS[name])
     scoring = replace(scoring_of(network(), (1, 28, 28)), open_data=lambda: data)
@@ -174,7 +177,7 @@ def test_the_second_order_on_a_published_network_has_the_published_accuracies(ml
         with torch.no_grad():
             for weight, value in net.named_parameters():
                 value.copy_(changed[weight] * masks[weight])
-        assert accuracy(net) == pytest.approx(published, abs=0.45)
+        assert accuracy(net) == pytest.approx(published, abs=0.2)
 
 
 @pytest.mark.data
