@@ -8,14 +8,17 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
+from prunebench.api import times
 from prunebench.api.errors import StoreError
 from prunebench.api.layers import Network
-from prunebench.api.stages import Train
+from prunebench.api.methods import method_of
+from prunebench.api.stages import Cut, Prune, PruneLayerwise, Reconstruct, Train
 from prunebench.api.tasks import Trial
 from prunebench.messages.durations import LATEST
 from prunebench.network.description import describe
 from prunebench.plan.jobs import Job, kept_keys, missing_jobs
 from prunebench.plan.planning import Node, Plan, expected_flops
+from prunebench.pruning.layerwise import HELD_OUT
 from prunebench.store.entries import Record, Store
 
 SECONDS_A_STEP = {"cpu": 4e-4, "cuda": 1e-3}
@@ -24,6 +27,9 @@ SECONDS_A_LAYER = {"cpu": 0.0, "cuda": 3e-4}
 """Of a step for each layer, likewise: on a GPU kernels of small layers take longer to be started than to run."""
 FLOPS_A_SECOND = {"cpu": 8e10, "cuda": 1e13}
 """Of one core and of a GPU, likewise."""
+PASSES_LAYERWISE = 5
+"""Times that an example is multiplied through the network while its layers are pruned one after the other: dense and
+pruned layers, the moments of their inputs, the errors of their outputs."""
 SECONDS_A_JOB = 0.5
 """Of a job besides its steps: to start its process, to read and write states, to send the result."""
 SAMPLES = 20
@@ -122,7 +128,13 @@ def _by_reason(trials: Iterable[tuple[Trial, str]]) -> dict[str, list[str]]:
 def seconds_of(plan: Plan, store: Store, device: str) -> tuple[Callable[[Job], float], str]:
     """How long a job of a plan takes on `cpu` or `cuda`, as a function; and what that is based on."""
     step_seconds, basis = _step_seconds(plan, store, device)
-    return lambda job: sum(_seconds(plan.nodes[key], step_seconds, device) for key in job.path), basis
+
+    def seconds(job: Job) -> float:
+        nodes = [plan.nodes[key] for key in job.path]
+        evaluated = 0.0 if isinstance(nodes[-1].stage, Train) else _evaluation_flops(nodes[-1]) / FLOPS_A_SECOND[device]
+        return sum(_seconds(node, step_seconds, device) for node in nodes) + evaluated
+
+    return seconds, basis
 
 
 def _network(node: Node) -> Network:
@@ -203,13 +215,39 @@ def _step_seconds_in(record: Record) -> tuple[float | None, str]:
 
 def _seconds(node: Node, step_seconds: float | None, device: str) -> float:
     if not isinstance(node.stage, Train):
-        return 0.0
+        return _pruning_flops(node) / FLOPS_A_SECOND[device]
     if step_seconds is not None:
         return node.steps * step_seconds
-    # Dense FLOPs: on a CPU or GPU of today zeros are not skipped.
-    dense = _flops(node) / max(node.density, 1e-3)
+    # The dense engine skips no zeros, and nor does an evaluation.
+    trained = _flops(node) / (1.0 if node.engine == "sparse" else max(node.density, 1e-3))
+    flops = trained + _evaluations(node) * _evaluation_flops(node)
     step = SECONDS_A_STEP[device] + SECONDS_A_LAYER[device] * len(_network(node).layers)
-    return node.steps * step + dense / FLOPS_A_SECOND[device]
+    return node.steps * step + flops / FLOPS_A_SECOND[device]
+
+
+def _pruning_flops(node: Node) -> float:
+    """Of what finds masks or weights without a training."""
+    stage, by, network = node.stage, method_of(node.stage), _network(node)
+    if isinstance(stage, (PruneLayerwise, Reconstruct)):
+        return PASSES_LAYERWISE * (stage.examples + HELD_OUT) * network.flops
+    if isinstance(stage, (Prune, Cut)) and by is not None:
+        try:
+            return float(by.scoring_flops(network, node.density))
+        except Exception:  # of the method's own code, which fails again where it counts
+            return 0.0
+    return 0.0
+
+
+def _evaluations(node: Node) -> float:
+    """How many times a training is evaluated."""
+    interval = max(1, times.step_of(node.trial.task.recipe.evaluate_every, node.trial.task.clock))
+    return max(1.0, node.steps / interval)
+
+
+def _evaluation_flops(node: Node) -> float:
+    """Of one evaluation, on all test and validation examples."""
+    task = node.trial.task
+    return (task.facts.test + task.recipe.validation) * _network(node).flops
 
 
 def _bytes(node: Node) -> float:

@@ -5,6 +5,7 @@ import pytest
 from prunebench import session
 from prunebench.execution import estimates
 from prunebench.execution.estimates import duration, estimate
+from prunebench.plan.jobs import missing_jobs
 from prunebench.store.entries import Store
 from tests import runs
 
@@ -37,6 +38,47 @@ def test_a_chain_of_jobs_takes_as_long_as_its_jobs_together(plan, simple, tmp_pa
 def test_on_a_gpu_each_layer_of_a_step_takes_its_time(plan, simple, tmp_path):
     found = duration(plan, Store(tmp_path / "none"), "cuda")
     assert found.seconds == pytest.approx(2 * 10 + 30 * (2 + 2 * 3))  # two layers
+
+
+@pytest.fixture
+def multiplying(monkeypatch):
+    """A FLOP a second, and nothing for steps and jobs."""
+    for name in ("SECONDS_A_STEP", "SECONDS_A_LAYER"):
+        monkeypatch.setattr(estimates, name, {"cpu": 0.0})
+    monkeypatch.setattr(estimates, "FLOPS_A_SECOND", {"cpu": 1.0})
+    monkeypatch.setattr(estimates, "SECONDS_A_JOB", 0.0)
+
+
+FORWARD = 2 * (64 * 12 + 12 * 10)
+"""FLOPs of an example."""
+EVALUATION = 797 * FORWARD
+
+
+def seconds_of(methods, tmp_path, recipe="evaluate_every: 1ep"):
+    """Seconds of the pruning that follows the training of the dense network."""
+    text = "name: one\ntasks:\n  - label: tiny\n    dataset: digits\n    model: {name: mlp, hidden: [12]}\n"
+    text += f"    recipe: {{epochs: 2, batch_size: 100, optimizer: {{name: sgd, lr: 0.1}}, {recipe}}}\n"
+    text += f"methods: [{methods}]\nsparsities: [0.5]\nseeds: 1\n"
+    plan = session.plan_suite(session.load_suite(runs.write_suite(tmp_path, text)), {})
+    dense = next(one.key for one in plan.trials if one.trial.entry.method.control)
+    whole, _ = estimates.seconds_of(plan, Store(tmp_path / "none"), "cpu")
+    jobs = missing_jobs(plan, lambda _: False, [one.key for one in plan.trials])
+    return whole(jobs.pop(dense)), sum(map(whole, jobs.values()))
+
+
+def test_a_training_is_multiplied_and_evaluated_as_often_as_its_recipe_says(multiplying, tmp_path):
+    trained = 2 * 1000 * 3 * FORWARD
+    for every, evaluations in (("1ep", 2), ("5it", 4), ("end", 1)):
+        seconds, _ = seconds_of("{name: magnitude, finetune: 0}", tmp_path, f"evaluate_every: {every}")
+        assert seconds == pytest.approx(trained + evaluations * EVALUATION)
+
+
+def test_a_pruning_without_training_takes_its_passes_and_an_evaluation(multiplying, tmp_path):
+    assert seconds_of("{name: magnitude, finetune: 0}", tmp_path)[1] == pytest.approx(EVALUATION)
+    layerwise = estimates.PASSES_LAYERWISE * (50 + 128) * FORWARD
+    assert seconds_of("{name: wanda, examples: 50}", tmp_path)[1] == pytest.approx(layerwise + EVALUATION)
+    gradients = 40 * 2 * 3 * FORWARD
+    assert seconds_of("{name: obd, gradients: 40, batch_size: 2}", tmp_path)[1] == pytest.approx(gradients + EVALUATION)
 
 
 def test_an_estimate_has_the_time_of_its_device(plan, simple, tmp_path):
