@@ -276,6 +276,16 @@ def test_the_lines_of_curves_are_named_and_the_methods_of_a_legend_are_under_the
     assert page.run(legend) == ["other"]
 
 
+@pytest.mark.parametrize(("width", "unfolded"), [(400, 1), (1280, 99)])
+def test_a_narrow_page_has_the_legend_of_a_task_once_and_folded_below_that(open_page, width, unfolded):
+    page = open_page(width=width, height=800)
+    part = "[...document.querySelector('section:has(.legend:not([hidden]))').querySelectorAll('.legend:not([hidden])')]"
+    legends = page.run(f"{part}.length")
+    seen = page.run(f"{part}.filter(one => one.querySelector('button').checkVisibility()).length")
+    assert legends > 1
+    assert seen == min(unfolded, legends)
+
+
 def test_every_plot_of_every_published_page_is_drawn(chromium):
     pages = sorted((Path(__file__).parents[2] / "leaderboard").glob("*/index.html"))
     assert len(pages) > 5

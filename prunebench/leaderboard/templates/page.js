@@ -147,6 +147,13 @@
     form.hidden = controls.length === 0;
   }
 
+  // On a phone the legend of a part is long, and the same above each of its plots: there it can be unfolded below the first.
+  function folded(legend) {
+    const details = made("details", { class: "folded" }, made("summary", {}, "Methods"));
+    legend.append(details);
+    return details;
+  }
+
   // Which methods the plots of a part show: one choice for all of them.
   function makeChoice() {
     const views = [];
@@ -162,6 +169,7 @@
     return {
       join(view, legend, looks) {
         views.push(view);
+        const box = views.length > 1 && matchMedia("(max-width: 40rem)").matches ? folded(legend) : legend;
         const families = new Map();
         const light = (method) => view.signal("lit", shown.get(method) ? method : "").runAsync();
         for (const look of looks) {
@@ -178,7 +186,7 @@
           if (!families.has(look.family)) {
             families.set(look.family, made("div", { class: "family" }, made("strong", {}, look.family), made("div")));
             families.get(look.family).firstChild.style.color = look.ink;
-            legend.append(families.get(look.family));
+            box.append(families.get(look.family));
           }
           families.get(look.family).lastChild.append(button);
         }
@@ -188,7 +196,7 @@
         };
         const [every, none] = [pressable(all(true), "show all"), pressable(all(false), "show none")];
         for (const button of [every, none]) button.className = "plain";
-        legend.append(made("div", {}, every, none));
+        box.append(made("div", {}, every, none));
         legend.hidden = false;
       },
     };
