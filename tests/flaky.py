@@ -61,6 +61,7 @@ def _answer(kind):
 @contextlib.contextmanager
 def serving(database, folder, monkeypatch, fault):
     """Serve a database with faults; gives the address, and the application that counts them."""
+    import mlflow
     from mlflow.server import (
         ARTIFACT_ROOT_ENV_VAR,
         ARTIFACTS_DESTINATION_ENV_VAR,
@@ -86,3 +87,5 @@ def serving(database, folder, monkeypatch, fault):
         server.shutdown()
         thread.join()
         server.server_close()
+        # The server has made its database the one of this process, and of those that it starts.
+        mlflow.set_tracking_uri(None)
