@@ -39,8 +39,8 @@ from prunebench.api.methods import Method, Updater
 from prunebench.api.tasks import Entry, Optimizer, Recipe, Task, Trial
 from prunebench.data.prepared import prepare
 from prunebench.data.task_data import Data
+from prunebench.execution.measuring.throughput import watched
 from prunebench.execution.performing import FixedMasks
-from prunebench.execution.throughput import watched
 from prunebench.network.description import describe
 from prunebench.records.environment import commit, machine
 from prunebench.training.arithmetic import repeatable

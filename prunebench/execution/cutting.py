@@ -12,7 +12,7 @@ from prunebench.api.errors import PrunebenchError, Unreachable
 from prunebench.api.layers import Network
 from prunebench.api.methods import Method
 from prunebench.api.stages import Cut, Unit
-from prunebench.execution.timing import timing
+from prunebench.execution.measuring.timing import timing
 from prunebench.network.block_groups import find_blocks
 from prunebench.network.cut_checks import check_cut
 from prunebench.network.cuts import NetworkCut, cut_out

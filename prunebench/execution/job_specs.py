@@ -33,7 +33,7 @@ from prunebench.plan.planning import Node, Plan, protocol, resolve
 from prunebench.plan.tuning import Choose
 from prunebench.records.keys import digest
 from prunebench.suite.checking import dumped, exact
-from prunebench.suite.pipelines import Pipeline
+from prunebench.suite.sections.pipelines import Pipeline
 
 CHANGED = "the code of a plugin or of prunebench changed while the run was on: run again"
 

@@ -21,8 +21,8 @@ from prunebench.records.sources import (
     source_files,
     source_hashes,
 )
-from prunebench.suite.pipelines import Pipeline
 from prunebench.suite.reading import trial_to_plain
+from prunebench.suite.sections.pipelines import Pipeline
 
 Inputs = dict[str, str | int | float | bool]
 NAMES = ("suite", "task.label", "method.label", "ticket_task.label", "method.ticket_of.task")

@@ -33,8 +33,8 @@ from prunebench.api.stages import (
 )
 from prunebench.data import seeds
 from prunebench.execution import cutting
-from prunebench.execution.runtimes import measured_in_runtimes
-from prunebench.execution.timing import calibration, dense_network
+from prunebench.execution.measuring.runtimes import measured_in_runtimes
+from prunebench.execution.measuring.timing import calibration, dense_network
 from prunebench.network.cuts import NetworkCut
 from prunebench.network.delivery import FinishedNetwork
 from prunebench.network.deployment import Delivered, measure

@@ -19,7 +19,7 @@ from prunebench.api.registry import Registry
 from prunebench.api.tasks import Task, Trial
 from prunebench.api.versions import PROTOCOL_VERSION
 from prunebench.execution.key_inputs import components, flattened, inputs_of, sources
-from prunebench.execution.throughput import reported
+from prunebench.execution.measuring.throughput import reported
 from prunebench.messages.durations import LATEST
 from prunebench.network.description import describe
 from prunebench.plan.planning import PlannedTrial

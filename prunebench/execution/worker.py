@@ -24,9 +24,9 @@ from prunebench.data.prepared import Prepared
 from prunebench.data.task_data import Data
 from prunebench.execution.job_specs import Assignment
 from prunebench.execution.key_inputs import components
+from prunebench.execution.measuring.throughput import throughput, watched
 from prunebench.execution.performing import measured, other_states, perform
 from prunebench.execution.processes.memory import keep_freed
-from prunebench.execution.throughput import throughput, watched
 from prunebench.isolation import descendants
 from prunebench.messages import tracebacks
 from prunebench.messages.redaction import redacted

@@ -17,9 +17,9 @@ from prunebench.api.errors import PluginError, PrunebenchError, SuiteError
 from prunebench.api.registry import Registry
 from prunebench.api.runtimes import Latency, Measure, RuntimeEntry
 from prunebench.data.inputs import Inputs
+from prunebench.execution.measuring.runtimes import Deployed, check_installed, measured_in_runtimes, size_of
+from prunebench.execution.measuring.timing import dense_network
 from prunebench.execution.performing import finished_network
-from prunebench.execution.runtimes import Deployed, check_installed, measured_in_runtimes, size_of
-from prunebench.execution.timing import dense_network
 from prunebench.inspection.cards import CARD, Card, File, can_load, page
 from prunebench.inspection.exports import metadata
 from prunebench.inspection.trials import Finished
@@ -29,7 +29,7 @@ from prunebench.records.results import RUNTIME
 from prunebench.suite.annotations import adapter, first_error
 from prunebench.suite.lookup import to_plain
 from prunebench.suite.nodes import Location, Node, SuiteErrors
-from prunebench.suite.runtimes import runtime_entry
+from prunebench.suite.sections.runtimes import runtime_entry
 
 PAGE = "README.md"
 MOST_CARD = 2**20

@@ -16,8 +16,8 @@ from prunebench.api.executors import Executor, chosen
 from prunebench.api.runtimes import Measure, Runtime
 from prunebench.api.tasks import Task
 from prunebench.data.prepared import Prepared
+from prunebench.execution.measuring.runtimes import check_installed
 from prunebench.execution.open_trials import Event, TaskData
-from prunebench.execution.runtimes import check_installed
 from prunebench.execution.scheduler import Scheduler, SchedulerOptions, named_executor
 from prunebench.network.cache import NetworkCache
 from prunebench.plan.idle_trainings import idle_trainings

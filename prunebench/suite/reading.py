@@ -22,7 +22,7 @@ from prunebench.api.objectives import Classification
 from prunebench.api.registry import Registry
 from prunebench.api.tasks import Entry, Prunable, Recipe, Suite, Task, Trial
 from prunebench.isolation.calls import NoAnswer, call_in_child
-from prunebench.suite import document, objectives, pipelines, profiles, reductions, runtimes, transfers, tuning
+from prunebench.suite import document, profiles
 from prunebench.suite.checking import checked, dumped
 from prunebench.suite.input_models import (
     ABLATIONS,
@@ -36,7 +36,8 @@ from prunebench.suite.input_models import (
 from prunebench.suite.lookup import component, name_of, named, part
 from prunebench.suite.lookup import to_plain as component_to_plain
 from prunebench.suite.nodes import Location, Node, SuiteErrors, kind_of, written
-from prunebench.suite.pipelines import Pipeline
+from prunebench.suite.sections import objectives, pipelines, reductions, runtimes, transfers, tuning
+from prunebench.suite.sections.pipelines import Pipeline
 from prunebench.training import optimizers
 
 PATIENCE = 60.0

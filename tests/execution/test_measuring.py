@@ -12,10 +12,10 @@ import prunebench
 from prunebench import Initialize, Program, Prune, Runtime, Train, Unsupported
 from prunebench.api.errors import PluginError, PrunebenchError
 from prunebench.api.runtimes import Latency, Measure, RuntimeEntry
-from prunebench.execution import memory_use
+from prunebench.execution.measuring import memory_use
+from prunebench.execution.measuring.runtimes import BusyWatch, check_installed
+from prunebench.execution.measuring.timing import dense_network
 from prunebench.execution.performing import finished_network, measured
-from prunebench.execution.runtimes import BusyWatch, check_installed
-from prunebench.execution.timing import dense_network
 from prunebench.network import deployment
 from prunebench.plan.jobs import kept_keys, missing_jobs, priorities, runs_alone
 from prunebench.plan.planning import make_plan

@@ -12,8 +12,8 @@ from torch import nn
 
 from prunebench import Program, Runtime
 from prunebench.api.components import Input
-from prunebench.execution import memory_use
-from prunebench.execution.memory_use import Subject, can_be_measured, gauge
+from prunebench.execution.measuring import memory_use
+from prunebench.execution.measuring.memory_use import Subject, can_be_measured, gauge
 from prunebench.execution.processes.memory import keep_freed
 from prunebench.network.delivery import FinishedNetwork
 

@@ -10,7 +10,7 @@ from prunebench.execution import results as outcomes
 from prunebench.execution.key_inputs import inputs_of, sources
 from prunebench.execution.results import early_stop, unfinished
 from prunebench.plan.planning import make_plan
-from prunebench.suite.pipelines import Pipeline
+from prunebench.suite.sections.pipelines import Pipeline
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from prunebench.execution.throughput import reported, throughput, watched
+from prunebench.execution.measuring.throughput import reported, throughput, watched
 from prunebench.training.cost import Cost
 from prunebench.training.state import State
 
@@ -33,7 +33,7 @@ def test_the_utilization_of_a_gpu_is_the_mean_of_what_was_seen():
 
 
 def test_a_gpu_is_looked_at_as_long_as_the_work_goes_on(monkeypatch):
-    monkeypatch.setattr("prunebench.execution.throughput.INTERVAL", 0.001)
+    monkeypatch.setattr("prunebench.execution.measuring.throughput.INTERVAL", 0.001)
     monkeypatch.setattr(torch.cuda, "utilization", lambda device: 70)
     with watched(torch.device("cuda")) as samples:
         while len(samples) < 3:
@@ -48,7 +48,7 @@ def test_a_gpu_is_looked_at_as_long_as_the_work_goes_on(monkeypatch):
 
 def test_what_is_installed_with_us_reads_the_driver(monkeypatch):
     pynvml = importlib.import_module("pynvml")  # torch brings no reader of the driver, and fails without one
-    monkeypatch.setattr("prunebench.execution.throughput.INTERVAL", 0.001)
+    monkeypatch.setattr("prunebench.execution.measuring.throughput.INTERVAL", 0.001)
     monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: index)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetUtilizationRates", lambda handle: SimpleNamespace(gpu=30 + handle))
@@ -65,7 +65,7 @@ def test_a_driver_that_does_not_tell_costs_nothing(monkeypatch):
     def missing(device):
         raise ModuleNotFoundError("pynvml does not seem to be installed")
 
-    monkeypatch.setattr("prunebench.execution.throughput.INTERVAL", 0.001)
+    monkeypatch.setattr("prunebench.execution.measuring.throughput.INTERVAL", 0.001)
     monkeypatch.setattr(torch.cuda, "utilization", missing)
     with watched(torch.device("cuda")) as samples, pytest.raises(RuntimeError, match="the work's own"):
         raise RuntimeError("the work's own")

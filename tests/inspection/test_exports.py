@@ -11,7 +11,7 @@ import torch
 from prunebench import Deploy, Initialize, Prune, Train, load_ticket
 from prunebench.api.errors import PrunebenchError
 from prunebench.inspection import FORMATS, export, ticket_of
-from prunebench.suite.pipelines import Pipeline
+from prunebench.suite.sections.pipelines import Pipeline
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from prunebench.api.errors import TicketError
 from prunebench.execution.performing import finished_network
 from prunebench.inspection import export, inspect, ticket_of
 from prunebench.inspection.report import text
-from prunebench.suite.pipelines import Pipeline
+from prunebench.suite.sections.pipelines import Pipeline
 from tests.execution.test_factors import PRUNED
 
 

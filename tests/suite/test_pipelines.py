@@ -17,7 +17,7 @@ from prunebench.execution.results import variant
 from prunebench.plan.planning import PlannedTrial, make_plan
 from prunebench.suite import from_plain, read_suite, suite_schema, to_plain, trial_from_plain, trial_to_plain
 from prunebench.suite.input_models import stage_classes
-from prunebench.suite.pipelines import Pipeline
+from prunebench.suite.sections.pipelines import Pipeline
 from tests import runs
 
 

@@ -20,7 +20,7 @@ from prunebench.api.errors import PluginError, PrunebenchError, Unsupported
 from prunebench.api.runtimes import Measure, Program, Runtime, RuntimeEntry
 from prunebench.data.inputs import Inputs, as_floats, tensors_of
 from prunebench.data.task_data import Data
-from prunebench.execution.memory_use import MemoryGauge, Subject, gauge
+from prunebench.execution.measuring.memory_use import MemoryGauge, Subject, gauge
 from prunebench.network.delivery import FinishedNetwork
 from prunebench.network.deployment import interleaved
 from prunebench.records.results import RUNTIME

@@ -15,7 +15,7 @@ from prunebench.messages.suggestions import near, shown
 from prunebench.suite.checking import checked, dumped
 from prunebench.suite.lookup import brief
 from prunebench.suite.nodes import Node, SuiteErrors
-from prunebench.suite.pipelines import Pipeline
+from prunebench.suite.sections.pipelines import Pipeline
 from prunebench.training import optimizers
 
 RECIPE = "recipe."

@@ -12,7 +12,7 @@ from prunebench.api.tasks import Entry, Reductions
 from prunebench.suite import lookup
 from prunebench.suite.input_models import ReductionsInput
 from prunebench.suite.nodes import Location, Node, SuiteErrors
-from prunebench.suite.pipelines import Pipeline
+from prunebench.suite.sections.pipelines import Pipeline
 
 TIMED = ("runtime", "batch_size", "threads")
 """The keys of `reductions` that say what is timed."""

@@ -15,7 +15,7 @@ from prunebench.api.runtimes import Runtime
 from prunebench.api.stages import TimedPass
 from prunebench.data import seeds
 from prunebench.data.inputs import Inputs
-from prunebench.execution.runtimes import Deployed, Deployments, first_inputs, using_threads
+from prunebench.execution.measuring.runtimes import Deployed, Deployments, first_inputs, using_threads
 from prunebench.network.delivery import FinishedNetwork
 from prunebench.network.deployment import interleaved
 from prunebench.network.modules import plain

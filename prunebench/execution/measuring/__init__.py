@@ -1,0 +1,1 @@
+"""What is measured of networks and trainings: latency, accuracy and memory in runtimes, steps a second."""
