@@ -61,6 +61,8 @@ def check_alike(trial: Trial, theirs: Network, ours: Network) -> None:
     ]
     if wrong:
         raise Unreachable(f"the ticket does not fit: {'; '.join(wrong)}")
+    if not any(shapes.get(name) == shape for name, shape in own.items()):
+        raise Unreachable(f"the ticket does not fit: no layer is as in {trial.tasks[1].label}")
 
 
 def _shaped(shape: tuple[int, ...] | None) -> str:
