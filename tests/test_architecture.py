@@ -23,8 +23,10 @@ PACKAGES = tuple(line.split()[0] for line in reversed(FIGURE.splitlines()))
 """Of the core, lowest first, as the figure in CONTRIBUTING has them; each imports only from those before it."""
 TOP = ("prunebench", "prunebench.__main__")
 """May import everything: the public names, and the command."""
-MOST = 19
+MOST = 16
 """Modules in a folder, `__init__` among them."""
+PUBLIC = 19
+"""The same for `api`, whose modules are addresses that plugins import from."""
 
 
 def module_of(path):
@@ -131,7 +133,7 @@ def test_no_modules_import_each_other_in_a_circle():
 
 @pytest.mark.parametrize("folder", sorted({path.parent for path in PATHS.values()}), ids=lambda at: at.name)
 def test_a_folder_is_small_enough_to_read(folder):
-    assert len(list(folder.glob("*.py"))) <= MOST
+    assert len(list(folder.glob("*.py"))) <= (PUBLIC if folder == ROOT / "api" else MOST)
 
 
 @pytest.mark.parametrize("path", PLUGINS, ids=lambda path: path.stem)

@@ -6,7 +6,7 @@ import textwrap
 import pytest
 
 from prunebench import session
-from prunebench.cli.verify import _differences
+from prunebench.cli.boards.verify import _differences
 from prunebench.execution.results import flattened
 from prunebench.leaderboard import write
 from prunebench.suite.reading import trial_to_plain

@@ -1,0 +1,1 @@
+"""The commands on results that were tracked and on published boards."""
