@@ -40,3 +40,20 @@ def test_a_network_sees_values_from_0_to_1(digits, arrays):
 def test_the_fingerprint_is_the_same_on_every_machine(prepared, digits):
     # Another one would make other keys of every result on this task.
     assert prepared(digits).fingerprint == "3f7c9df5d9a79b19d1b9e9e1d7398236"
+
+
+@pytest.mark.parametrize("classes", [(0, 1), (5, 6, 7, 8, 9), (8, 3, 9), tuple(range(10))])
+def test_some_classes_are_their_examples_in_their_order_with_labels_in_the_order_asked_for(built_in, classes):
+    whole, some = built_in("dataset", "digits"), built_in("dataset", "digits", classes=classes)
+    facts, part, everything = some.facts(), some.load(None), whole.load(None)
+    assert (facts.classes, facts.train, facts.test) == (len(classes), len(part.train_labels), len(part.test_labels))
+    for split in ("train", "test"):
+        inputs, labels = (getattr(everything, f"{split}_{what}") for what in ("inputs", "labels"))
+        chosen = np.isin(labels, classes)
+        assert np.array_equal(getattr(part, f"{split}_inputs"), inputs[chosen])
+        assert [classes[label] for label in getattr(part, f"{split}_labels")] == labels[chosen].tolist()
+
+
+def test_a_class_is_listed_once(built_in):
+    with pytest.raises(ValueError, match="listed once"):
+        built_in("dataset", "digits", classes=(1, 1))
