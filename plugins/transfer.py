@@ -99,7 +99,8 @@ def _density(ticket: prunebench.Ticket, trial: prunebench.Trial) -> float:
     Raises TicketError for a network that it does not fit, Unreachable for a trial of another sparsity.
     """
     network, theirs = trial.network, dict(ticket.facts.layers)
-    _check_fits(ticket, network)
+    if reason := network.unlike(theirs, "in the ticket"):
+        raise TicketError(f"the ticket of {ticket.facts.trial} does not fit: {reason}")
     matched = [layer for layer in network.layers if theirs.get(layer.name) == layer.shape]
     kept = sum(int(ticket.masks[one.name].sum()) if one.name in ticket.masks else one.size for one in matched)
     size = sum(layer.size for layer in matched)
@@ -111,23 +112,6 @@ def _density(ticket: prunebench.Ticket, trial: prunebench.Trial) -> float:
     if min(abs(trial.density * whole - part) for part, whole in reached) > 1:
         raise Unreachable(f"the ticket has a sparsity of {1 - total / network.size:.4g} here, and no other")
     return total / network.size
-
-
-def _check_fits(ticket: prunebench.Ticket, network: prunebench.Network) -> None:
-    theirs, ours = dict(ticket.facts.layers), {layer.name: layer.shape for layer in network.layers}
-    wrong = [
-        f"{name} is {_shaped(theirs.get(name))} in the ticket and {_shaped(ours.get(name))} here"
-        for name in {**theirs, **ours}
-        if theirs.get(name) != ours.get(name) and name != network.output
-    ]
-    if wrong:
-        raise TicketError(f"the ticket of {ticket.facts.trial} does not fit: {'; '.join(wrong)}")
-    if all(theirs.get(name) != shape for name, shape in ours.items()):
-        raise TicketError(f"the ticket of {ticket.facts.trial} has no layer of this network")
-
-
-def _shaped(shape: tuple[int, ...] | None) -> str:
-    return "not prunable" if shape is None else "×".join(map(str, shape))
 
 
 @prunebench.hookimpl

@@ -73,6 +73,25 @@ class Network:
         """FLOPs of the multiplications by prunable weights in one example's forward pass."""
         return sum(layer.flops for layer in self.layers)
 
+    def unlike(self, shapes: Mapping[str, tuple[int, ...]], where: str) -> str:
+        """Why the masks of another network do not fit this one, in words; nothing where they do.
+
+        Layers are the same if they have one name and one shape. The last layer may be another one, unless it is all.
+
+        Args:
+            shapes: of the other network's prunable layers, by name.
+            where: the other network is, such as `in the ticket`.
+        """
+        own = {layer.name: layer.shape for layer in self.layers}
+        wrong = [
+            f"{name} is {_shaped(shapes.get(name))} {where} and {_shaped(own.get(name))} here"
+            for name in {**shapes, **own}
+            if shapes.get(name) != own.get(name) and name != self.output
+        ]
+        if not wrong and not any(shapes.get(name) == shape for name, shape in own.items()):
+            return f"no layer is the same {where} and here"
+        return "; ".join(wrong)
+
     def flops_at(self, kept: Mapping[str, Count]) -> Count | float:
         """Forward FLOPs of one example without multiplications by zero.
 
@@ -84,6 +103,10 @@ class Network:
         # Divide numbers, not tensors: a division on a GPU can give another last bit than on a CPU.
         skipped = sum(layer.flops / layer.size * count for layer, count in pruned)
         return self.flops - skipped
+
+
+def _shaped(shape: tuple[int, ...] | None) -> str:
+    return "not prunable" if shape is None else "×".join(map(str, shape))
 
 
 @dataclass(frozen=True)

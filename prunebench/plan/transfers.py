@@ -53,17 +53,6 @@ def transferred_stages(trial: Trial, ticket: str, density: float) -> list[Stage]
 
 def check_alike(trial: Trial, theirs: Network, ours: Network) -> None:
     """Raise Unreachable where a layer besides the last one is not as in the network that the ticket was found in."""
-    shapes, own = {one.name: one.shape for one in theirs.layers}, {one.name: one.shape for one in ours.layers}
-    wrong = [
-        f"{name} is {_shaped(shapes.get(name))} in {trial.tasks[1].label} and {_shaped(own.get(name))} here"
-        for name in {**shapes, **own}
-        if shapes.get(name) != own.get(name) and name != ours.output
-    ]
-    if wrong:
-        raise Unreachable(f"the ticket does not fit: {'; '.join(wrong)}")
-    if not any(shapes.get(name) == shape for name, shape in own.items()):
-        raise Unreachable(f"the ticket does not fit: no layer is as in {trial.tasks[1].label}")
-
-
-def _shaped(shape: tuple[int, ...] | None) -> str:
-    return "not prunable" if shape is None else "×".join(map(str, shape))
+    shapes = {layer.name: layer.shape for layer in theirs.layers}
+    if reason := ours.unlike(shapes, f"in {trial.tasks[1].label}"):
+        raise Unreachable(f"the ticket does not fit: {reason}")

@@ -117,4 +117,4 @@ def test_a_network_whose_only_layer_is_another_one_is_skipped(tiny, method, move
             return replace(super().facts(), classes=2)
 
     there = replace(there, dataset=Pair())
-    assert "no layer is as in other" in planned(moved(method("imp"), task=here, source=there))[1][0]
+    assert "no layer is the same in other and here" in planned(moved(method("imp"), task=here, source=there))[1][0]

@@ -195,7 +195,7 @@ def test_a_network_that_does_not_fit_is_an_error_that_lists_what(tiny, transfer)
 def test_a_ticket_of_nothing_that_is_here_is_an_error(tiny, transfer):
     one = tiny.trial(tiny.ByChance(), task=tiny.task(tiny.MLP(hidden=())))
     there = tiny.trial(tiny.ByChance(), task=tiny.task(tiny.MLP(hidden=()), dataset=Five()))
-    with pytest.raises(TicketError, match="has no layer of this network"):
+    with pytest.raises(TicketError, match="no layer is the same in the ticket and here"):
         list(transfer(ticket_on(one)).stages(there))
 
 
