@@ -227,7 +227,8 @@ def chain_of(
         if trial.entry.ticket_of is not None
         else resolve(trial, root_of(trial.task), described)
     )
-    check_last_batch(trial.task, max((node.stop for node in chain if node.steps), default=0))
+    own = (node.stop for node in chain if node.steps and node.trial.task == trial.task)
+    check_last_batch(trial.task, max(own, default=0))
     yield from chain
 
 
@@ -253,7 +254,7 @@ def _tuned(trial: Trial, root_of: Callable[[Task], str], described: Callable[[Ta
 def _transferred(trial: Trial, root_of: Callable[[Task], str], described: Callable[[Task], Network]) -> Iterator[Node]:
     """The nodes by which the ticket is found in the other task, then those of the trial's own chain."""
     source = ticket_trial(trial)
-    found = list(resolve(source, root_of(source.task), described))
+    found = list(chain_of(source, root_of, described))
     found = found[: ticket_length([node.stage for node in found], trial.entry.method.name)]
     network = _network(trial.task, described)
     check_alike(trial, _network(source.task, described), network)
