@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from prunebench.api.errors import SuiteError
+from prunebench.api.errors import PrunebenchError, SuiteError
 from prunebench.cli.shared import options, output
 from prunebench.messages.suggestions import near
 from prunebench.records.results import PROFILE
@@ -56,34 +56,31 @@ def show(name: str) -> None:
 
 
 def _listed(name: str, chosen: options.SuiteOptions) -> dict[str, Any]:
-    """The listed facts of a suite; or the error of one that needs packages or files that are not here."""
-    try:
-        return _described(name, chosen)
-    except SuiteError as error:
-        return {"name": name, "error": str(error)}
-
-
-def _described(name: str, chosen: options.SuiteOptions) -> dict[str, Any]:
     """The listed facts of a suite and of its profiles."""
     from prunebench.suite.profiles import names
 
-    loaded = chosen.load(name)
-    selected = {one: chosen.load(name, [f"{PROFILE}={one}"]) for one in names(name)}
-    return {
-        "name": name,
-        "description": loaded.suite.description,
-        **_facts(loaded),
-        "profiles": {one: _facts(version) for one, version in selected.items()},
-    }
+    found = {"name": name, **_facts(name, chosen)}
+    if "error" not in found:
+        found["profiles"] = {one: _facts(name, chosen, [f"{PROFILE}={one}"]) for one in names(name)}
+    return found
 
 
-def _facts(loaded: LoadedSuite) -> dict[str, Any]:
+def _facts(name: str, chosen: options.SuiteOptions, settings: Sequence[str] = ()) -> dict[str, Any]:
+    """Of a suite with some settings; or the error of one that needs packages or files that are not here."""
+    try:
+        return _facts_of(chosen.load(name, settings))
+    except PrunebenchError as error:
+        return {"error": str(error)}
+
+
+def _facts_of(loaded: LoadedSuite) -> dict[str, Any]:
     from prunebench import session
     from prunebench.execution.estimates import duration
     from prunebench.store.entries import Store
 
     plan, suite = session.plan_suite(loaded, {}), loaded.suite
     return {
+        "description": suite.description,
         "tasks": [task.label for task in suite.tasks],
         "methods": [entry.label for entry in suite.entries],
         "trials": len(loaded.trials),
@@ -102,7 +99,7 @@ def _print(found: list[dict[str, Any]]) -> None:
 def _about(one: Mapping[str, Any]) -> list[str]:
     """The lines of a suite in the listing."""
     if "error" in one:
-        return [f"cannot be read here: {one['error']}"]
+        return [_size(one)]
     profiles = [f"--profile {name}: {_size(facts)}" for name, facts in one["profiles"].items()]
     return [_size(one), one["description"], *profiles]
 
@@ -110,6 +107,8 @@ def _about(one: Mapping[str, Any]) -> list[str]:
 def _size(facts: Mapping[str, Any]) -> str:
     from prunebench.messages.durations import rounded
 
+    if "error" in facts:
+        return f"cannot be read here: {facts['error']}"
     times = [f"{rounded(facts['seconds'][device])} on one {name}" for device, name in DEVICES.items()]
     seeds = f"{facts['seeds']} seed{'s' if facts['seeds'] > 1 else ''}"
     return f"{facts['trials']:,} trials with {seeds}; about {', '.join(times)}"

@@ -1,5 +1,6 @@
 """`prunebench suites`, and commands that are given the name of a shipped suite."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -50,6 +51,17 @@ def test_a_suite_that_needs_what_is_not_here_is_listed_with_the_reason(few, prun
     assert "other   cannot be read here: " in result.stdout
     assert "unknown model 'mlq'" in " ".join(result.stdout.split())
     assert "unknown model 'mlq'" in json.loads(prunebench("suites", "--json").stdout)[2]["error"]
+
+
+def test_a_suite_of_which_a_profile_needs_what_is_not_here_is_listed_with_its_others(few, prunebench, monkeypatch):
+    few["mnist-lenet"], find = shipped()["mnist-lenet"], importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "numba" else find(name))
+    lenet = next(one for one in json.loads(prunebench("suites", "--json").stdout) if one["name"] == "mnist-lenet")
+    assert lenet["trials"] == lenet["profiles"]["quick"]["trials"]
+    assert "needs the package numba" in lenet["profiles"]["sparse"]["error"]
+    result = prunebench("suites")
+    assert result.exit_code == 0
+    assert "--profile sparse: cannot be read here" in " ".join(result.stdout.split())
 
 
 def test_a_shipped_suite_is_printed_byte_for_byte_and_its_copy_is_a_suite(prunebench):
