@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import time
 
@@ -79,6 +80,15 @@ def say(folder, prunebench, monkeypatch):
     return call
 
 
+@pytest.fixture
+def copy(folder, say, tmp_path, monkeypatch):
+    """Another folder like that one, for a test that damages what is in it."""
+    own = tmp_path / "copy"
+    shutil.copytree(folder, own)
+    monkeypatch.chdir(own)
+    return own
+
+
 def test_status_shows_a_suite_that_is_done(say):
     printed = say("status", "small.yaml")
     assert re.search(r"^trials +2: 2 done$", printed, re.MULTILINE)
@@ -130,17 +140,17 @@ def test_cache_collects_nothing_that_the_suite_needs_and_nothing_without_being_t
     assert json.loads(say("cache", "--json", "small.yaml"))["needed"]["states"]["entries"] == len(states)
 
 
-def test_cache_check_says_what_is_damaged_discards_it_and_exits_with_1(say, folder):
+def test_cache_check_says_what_is_damaged_discards_it_and_exits_with_1(say, copy):
     assert "all states, checkpoints and data sets are intact" in say("cache", "--check")
-    weights = next(iter(folder.glob(".prunebench/states/*/*/weights.safetensors")))
+    weights = next(iter(copy.glob(".prunebench/states/*/*/weights.safetensors")))
     weights.write_bytes(weights.read_bytes()[:-1])
     assert weights.parent.name in say("cache", "--check", code=1, width=None)
     assert not weights.parent.exists()
     assert "all states, checkpoints and data sets are intact" in say("cache", "--check")
 
 
-def test_cache_check_discards_a_damaged_checkpoint_and_keeps_the_others(say, folder):
-    kept = Store.open(folder / ".prunebench").checkpoints("a" * 32)
+def test_cache_check_discards_a_damaged_checkpoint_and_keeps_the_others(say, copy):
+    kept = Store.open(copy / ".prunebench").checkpoints("a" * 32)
     for step in ("000000000003", "000000000004"):
         kept.write(step, {"node": "a" * 32}, {"weights": {"w": torch.zeros(4)}})
     assert "all states, checkpoints and data sets are intact" in say("cache", "--check")
