@@ -76,11 +76,11 @@ class Network:
     def unlike(self, shapes: Mapping[str, tuple[int, ...]], where: str) -> str:
         """Why the masks of another network do not fit this one, in words; nothing where they do.
 
-        Layers are the same if they have one name and one shape. The last layer may be another one, unless it is all.
+        Two layers are the same if they have the same name and shape. The last layer may differ if another is the same.
 
         Args:
             shapes: of the other network's prunable layers, by name.
-            where: the other network is, such as `in the ticket`.
+            where: what the messages call the other network, such as `in the ticket`.
         """
         own = {layer.name: layer.shape for layer in self.layers}
         wrong = [

@@ -232,7 +232,8 @@ def _pruning_flops(node: Node) -> float:
         return PASSES_LAYERWISE * (stage.examples + HELD_OUT) * network.flops
     if isinstance(stage, (Prune, Cut)) and by is not None:
         try:
-            return float(by.scoring_flops(network, node.density))
+            rounds = stage.rounds if isinstance(stage, Prune) else 1
+            return rounds * float(by.scoring_flops(network, node.density))
         except Exception:  # of the method's own code, which fails again where it counts
             return 0.0
     return 0.0

@@ -182,6 +182,8 @@ def _adopted(stage: Adopt, state: State, ticket: State, context: TrialContext) -
     """The state under the masks of a ticket of another task; a layer of another shape there stays dense."""
     shapes = {layer.name: layer.shape for layer in context.network.layers}
     masks = {name: mask for name, mask in ticket.masks.items() if shapes.get(name) == tuple(mask.shape)}
+    if not masks:
+        raise PrunebenchError("the ticket of the other task has no mask of a layer of this network")
     if stage.weights:
         values = {"parameters": state.parameters, "buffers": state.buffers}
         theirs = {"parameters": ticket.parameters, "buffers": ticket.buffers}

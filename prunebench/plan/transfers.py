@@ -15,7 +15,7 @@ from prunebench.api.methods import method_of
 from prunebench.api.stages import Cut, Deploy, Initialize, Stage, Train
 from prunebench.api.tasks import Trial
 from prunebench.plan.ablations import ablated
-from prunebench.plan.chain import Adopt, removes
+from prunebench.plan.chain import Adopt, leaves_dense
 
 
 def ticket_trial(trial: Trial) -> Trial:
@@ -38,7 +38,7 @@ def ticket_length(stages: Sequence[Stage], name: str) -> int:
     length = len(stages)
     while length and isinstance(last := stages[length - 1], (Train, Deploy)) and method_of(last) is None:
         length -= 1
-    if not any(removes(stage) for stage in stages[:length]):
+    if all(leaves_dense(stage) for stage in stages[:length]):
         raise Unreachable(f"method {name!r} makes no masks that another task could train")
     return length
 

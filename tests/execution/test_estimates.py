@@ -77,6 +77,8 @@ def test_a_pruning_without_training_takes_its_passes_and_an_evaluation(multiplyi
     assert seconds_of("{name: magnitude, finetune: 0}", tmp_path)[1] == pytest.approx(EVALUATION)
     layerwise = estimates.PASSES_LAYERWISE * (50 + 128) * FORWARD
     assert seconds_of("{name: wanda, examples: 50}", tmp_path)[1] == pytest.approx(layerwise + EVALUATION)
+    few, many = (seconds_of(f"{{name: synflow, iterations: {rounds}}}", tmp_path)[1] for rounds in (10, 110))
+    assert many - few == pytest.approx(100 * 3 * FORWARD)
     gradients = 40 * 2 * 3 * FORWARD
     assert seconds_of("{name: obd, gradients: 40, batch_size: 2}", tmp_path)[1] == pytest.approx(gradients + EVALUATION)
 

@@ -98,6 +98,12 @@ def test_a_method_without_masks_that_fit_another_task_is_skipped(tiny, method, m
     assert reason in planned(trial)[1][0]
 
 
+def test_a_training_that_only_adds_a_penalty_makes_no_masks(tiny, method, moved, other):
+    conv = tiny.task(tiny.Conv())
+    penalty = tiny.Chained(chain=(Initialize(), Train(by=method("slimming"), density=0.5), Train(until="+1ep")))
+    assert "makes no masks" in planned(moved(penalty, task=conv, source=replace(conv, label="other")))[1][0]
+
+
 def test_a_network_with_other_layers_is_skipped_and_each_of_them_is_named(tiny, method, moved, other):
     wide = replace(other, model=tiny.MLP(hidden=(13,)))
     reason = planned(moved(method("imp"), source=wide))[1][0]

@@ -52,7 +52,7 @@ def test_a_method_without_it_does_not_mention_it(read, valid):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ("ticket_of: {task: othr}", "methods.1.ticket_of.task: 'othr' is no task of the suite; did you mean 'other'?"),
+        ("ticket_of: {task: othr}", "methods.1.ticket_of.task: unknown task 'othr'; did you mean 'other'?"),
         ("ticket_of: {task: 3}", "methods.1.ticket_of.task"),
         ("ticket_of: other", "methods.1.ticket_of"),
         ("ticket_of: {weights: true}", "methods.1.ticket_of.task: is missing"),

@@ -29,7 +29,7 @@ def with_transfer(entry: Entry, node: Node, tasks: Sequence[Task], errors: Suite
     before, labels = len(errors), [task.label for task in tasks]
     if labels and named.value not in labels:
         hint = near(named.value, labels) or f"; the tasks are {', '.join(labels)}"
-        errors.add(named, f"{shown(named.value)} is no task of the suite{hint}")
+        errors.add(named, f"unknown task {shown(named.value)}{hint}")
     elif len(labels) == 1:
         errors.add(named, "the suite has no other task, which could train the tickets of this one")
     weights = bool(given.value["weights"].value) if "weights" in given.value else TicketSource.weights
