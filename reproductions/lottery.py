@@ -52,8 +52,8 @@ CIFAR-10]({conv}), {dropout_seeds} seeds. P_m is the share of the weights that i
 lowest validation loss, which is looked at every 100 (of Conv-2, every 500). Differences are of means (Welch's t), from
 the dense network where no other is named. A density or a factor counts as the paper's within {near:g} times, and
 otherwise the claim is *not seen*; an amount counts where the interval has it. Which density is the best is chosen by
-the seeds {chosen}, and told by the others. A ticket's mask gets up to {draws} draws of new weights; the
-figure of a seed is their mean."""
+the seeds {chosen}, and told by the others. Draws of new weights for a ticket, at most {draws} for each seed, are
+averaged."""
 CUT_OFF = 0.95
 """A network whose lowest loss comes after this share of the iterations may have been stopped before its minimum."""
 REDRAWN = "imp-reinit"
@@ -100,7 +100,12 @@ def pooled(found: Figures) -> Figures:
     for (method, sparsity), values in found.items():
         first, _, number = method.rpartition("-")
         draws[REDRAWN if first == REDRAWN and number.isdigit() else method, sparsity].append(values)
-    return {row: {seed: fmean(one[seed] for one in some) for seed in some[0]} for row, some in draws.items()}
+    return {row: _means(some) for row, some in draws.items()}
+
+
+def _means(draws: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """Of each seed that every draw has."""
+    return {seed: fmean(one[seed] for one in draws) for seed in draws[0] if all(seed in one for one in draws)}
 
 
 def is_near(sparsity: float, percent: float) -> bool:

@@ -86,8 +86,8 @@ class JobSpecs:
         )
 
     def _protocol(self, trial: Trial, fingerprint: str) -> str:
-        """The key of a trial's task. The plan's trials have none where a tuned trial tries another recipe, or where only
-        a ticket of the task is needed."""
+        """The key of a trial's task. No trial of the plan has it where a tuned trial tries another recipe, or where
+        only a ticket of the task is needed."""
         planned = self._planned.get(trial.task.label)
         if planned is not None and trial.task == planned.trial.task:
             return planned.protocol

@@ -117,7 +117,7 @@ def test_the_best_density_is_chosen_by_other_seeds_than_tell_its_figure(lottery,
 def test_draws_of_new_weights_are_one_method_with_the_mean_of_each_seed(lottery):
     found = lottery.pooled(
         {
-            ("imp-reinit", 0.8): {0: 1.0, 1: 2.0},
+            ("imp-reinit", 0.8): {0: 1.0, 1: 2.0, 2: 5.0},
             ("imp-reinit-2", 0.8): {0: 4.0, 1: 4.0},
             ("imp-reinit-3", 0.8): {0: 1.0, 1: 6.0},
             ("imp-reinit", 0.5): {0: 7.0},
